@@ -1,0 +1,1 @@
+"""Frames and data sets into rosbag2 and back."""

@@ -1,0 +1,223 @@
+"""Arrays into ROS messages and back, with the message classes of rosbags (no ROS needed)."""
+
+from __future__ import annotations
+
+import math
+import struct
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.errors import InputError
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+DISPARITY_IMAGE = "stereo_msgs/msg/DisparityImage"
+TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+
+_SMALLEST_STEP = 1.0 / 256.0  # of a disparity stored in 16 bits, in pixels
+
+
+@cache
+def typestore() -> Typestore:
+    """Message classes and their wire format; those used here are the same from Humble to Lyrical."""
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
+def make(message_type: str, **fields: Any) -> Any:
+    """Makes a message of the given type."""
+    return typestore().types[message_type](**fields)
+
+
+def serialize(message: Any) -> memoryview:
+    """Returns the message in CDR, as it travels and as a bag holds it."""
+    return typestore().serialize_cdr(message, message.__msgtype__)
+
+
+def stamp_message(nanoseconds: int) -> Any:
+    """Makes a builtin_interfaces/Time."""
+    return make("builtin_interfaces/msg/Time", sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+
+
+def stamp_ns(header: Any) -> int:
+    """Returns the stamp of a header in nanoseconds."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def header_stamp_ns(data: bytes | memoryview) -> int:
+    """Reads the stamp in nanoseconds from a serialized message that begins with a header."""
+    order = "<" if data[1] & 1 else ">"  # the lowest bit of CDR's second byte: little-endian
+    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
+    return int(seconds) * 10**9 + int(nanoseconds)
+
+
+def header_message(stamp: int, frame_id: str) -> Any:
+    """Makes a std_msgs/Header."""
+    return make("std_msgs/msg/Header", stamp=stamp_message(stamp), frame_id=frame_id)
+
+
+def image_message(pixels: np.ndarray, encoding: str, header: Any) -> Any:
+    """Makes a sensor_msgs/Image without padding from [H, W] or [H, W, C] of the encoding's element type."""
+    height, width = pixels.shape[:2]
+    contiguous = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
+    return make(
+        IMAGE,
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=contiguous.nbytes // height,
+        data=contiguous.reshape(-1).view(np.uint8),
+    )
+
+
+def compressed_image_message(image: np.ndarray, compression: str, header: Any) -> Any:
+    """Makes a sensor_msgs/CompressedImage from RGB.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        compression: "jpeg" (quality 95) or "png" (lossless).
+        header: The header.
+    """
+    suffix, parameters = {
+        "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]),
+        "png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 3]),
+    }[compression]
+    _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
+    # The format of compressed_image_transport: original encoding; codec and channel order on the wire.
+    wire_format = f"rgb8; {compression} compressed bgr8"
+    return make(COMPRESSED_IMAGE, header=header, format=wire_format, data=data.reshape(-1))
+
+
+def camera_info_message(camera: Camera, header: Any) -> Any:
+    """Makes a sensor_msgs/CameraInfo of a rectified left camera: no distortion, P = [K | 0]."""
+    matrix = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    projection = [*matrix[0:3], 0.0, *matrix[3:6], 0.0, *matrix[6:9], 0.0]
+    region = make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+    return make(
+        CAMERA_INFO,
+        header=header,
+        height=camera.height,
+        width=camera.width,
+        distortion_model="plumb_bob",
+        d=np.zeros(5),
+        k=np.array(matrix),
+        r=np.eye(3).reshape(-1),
+        p=np.array(projection),
+        binning_x=0,
+        binning_y=0,
+        roi=region,
+    )
+
+
+def disparity_message(disparity: np.ndarray, camera: Camera | None, header: Any) -> Any:
+    """Makes a stereo_msgs/DisparityImage.
+
+    Args:
+        disparity: float32 [H, W] in pixels, 0 where invalid.
+        camera: For focal length and baseline; both are 0 where it is not known.
+        header: The header.
+    """
+    height, width = disparity.shape
+    valid = disparity[disparity > 0]
+    window = make(
+        "sensor_msgs/msg/RegionOfInterest",
+        x_offset=0,
+        y_offset=0,
+        height=height,
+        width=width,
+        do_rectify=False,
+    )
+    return make(
+        DISPARITY_IMAGE,
+        header=header,
+        image=image_message(disparity.astype(np.float32, copy=False), "32FC1", header),
+        f=camera.fx if camera else 0.0,
+        t=camera.baseline if camera else 0.0,
+        valid_window=window,
+        min_disparity=float(valid.min()) if valid.size else 0.0,
+        max_disparity=float(valid.max()) if valid.size else 0.0,
+        delta_d=_SMALLEST_STEP,
+    )
+
+
+def camera_pose_message(camera: Camera, header: Any, base_frame: str) -> Any:
+    """Makes the tf2_msgs/TFMessage that says how the camera is mounted.
+
+    Args:
+        camera: Its height above the road and its pitch are used.
+        header: Stamp, and the frame of the camera: optical (x right, y down, z along the axis; REP 103).
+        base_frame: The vehicle's frame on the road below the camera (x ahead, y left, z up).
+    """
+    # base <- optical without pitch is the quaternion (x, y, z, w) = (-1, 1, -1, 1) / 2. The pitch turns the
+    # optical axis down: a rotation by -pitch about the optical x axis, which points right.
+    half = -camera.pitch / 2.0
+    sine, cosine = math.sin(half) / 2.0, math.cos(half) / 2.0
+    rotation = {"x": sine - cosine, "y": cosine - sine, "z": -cosine - sine, "w": cosine + sine}
+    transform = make(
+        "geometry_msgs/msg/Transform",
+        translation=make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=camera.mount_height),
+        rotation=make("geometry_msgs/msg/Quaternion", **rotation),
+    )
+    stamped = make(
+        "geometry_msgs/msg/TransformStamped",
+        header=make("std_msgs/msg/Header", stamp=header.stamp, frame_id=base_frame),
+        child_frame_id=header.frame_id,
+        transform=transform,
+    )
+    return make(TF_MESSAGE, transforms=[stamped])
+
+
+def camera_pose(transform: Any) -> tuple[float, float]:
+    """Reads (mount height in metres, pitch in radians) from a geometry_msgs/Transform base <- optical."""
+    q = transform.rotation
+    # Third column of the rotation matrix: the optical axis in the base frame; the pitch is its way down.
+    down = -(1.0 - 2.0 * (q.x * q.x + q.y * q.y))
+    return float(transform.translation.z), math.asin(max(-1.0, min(1.0, down)))
+
+
+def plane(message: Any, name: str) -> np.ndarray:
+    """Returns the one channel of a sensor_msgs/Image as an array in native byte order.
+
+    Args:
+        message: An image of mono8, 8UC1, mono16, 16UC1 or 32FC1; padding and byte order are honoured.
+        name: What to call it in an error.
+
+    Returns:
+        [H, W] of uint8, uint16 or float32.
+
+    Raises:
+        InputError: Another encoding, or a size that disagrees with the data.
+    """
+    kinds = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2", "32FC1": "f4"}
+    if message.encoding not in kinds:
+        raise InputError(f"{name}: encoding {message.encoding!r}; supported are {', '.join(kinds)}")
+    dtype = np.dtype(kinds[message.encoding]).newbyteorder(">" if message.is_bigendian else "<")
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    data = np.asarray(message.data, dtype=np.uint8)
+    if step < width * dtype.itemsize or data.size < height * step or height * width == 0:
+        found = f"{width}x{height} with step {step}, but {data.size} bytes"
+        raise InputError(f"{name}: size disagrees with the data: {found}")
+    rows = data[: height * step].reshape(height, step)[:, : width * dtype.itemsize]
+    values = np.ascontiguousarray(rows).view(dtype)
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def disparity_array(message: Any, name: str) -> np.ndarray:
+    """Returns the disparities of a stereo_msgs/DisparityImage, 0 where invalid.
+
+    Raises:
+        InputError: See ``plane``; or the encoding is not 32FC1.
+    """
+    if message.image.encoding != "32FC1":
+        raise InputError(f"{name}: encoding {message.image.encoding!r}; a disparity image is 32FC1")
+    disparity = plane(message.image, name)
+    valid = np.isfinite(disparity) & (disparity > 0) & (disparity >= message.min_disparity)
+    return np.where(valid, disparity, np.float32(0))

@@ -1,0 +1,311 @@
+"""Where the frames of a bag come from: a folder of pictures, a video, the rendered road."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from densehybrid_ros.bags.frames import BagFrame, check_size, resize_frame
+from densehybrid_ros.bags.image_files import frame_name, list_pictures
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES, read_color, read_disparity, read_labels
+from densehybrid_ros.datasets.rendered_road import render_drive
+from densehybrid_ros.errors import InputError
+
+FIRST_STAMP = 1_000_000_000
+"""Stamp of the first frame in nanoseconds. Not 0, which ROS takes for "no stamp"."""
+
+DEFAULT_FPS = 10.0
+
+_MAX_OFF_CENTER = 0.25  # of the picture's side; real cameras stay below 0.1, a file for twice the size reaches 0.5
+
+
+class FrameSource(Protocol):
+    """Frames in order of time. ``len`` says how many, a video's as its header promises."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[BagFrame]: ...
+
+
+@dataclass(frozen=True)
+class _FrameFiles:
+    """The files of one frame."""
+
+    image: Path
+    camera: Path | None
+    disparity: Path | None
+    labels: Path | None
+    semantic: Path | None
+
+
+class FolderFrames:
+    """Frames from a folder of pictures, in natural order of their names.
+
+    What belongs to a frame has its name in another folder; Cityscapes' endings (``_leftImg8bit``,
+    ``_disparity``, ``_gtCoarse_labelTrainIds``, ...) are left out of the comparison.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        fps: float = DEFAULT_FPS,
+        camera: Path | None = None,
+        camera_size: tuple[int, int] | None = None,
+        disparity: Path | None = None,
+        labels: Path | None = None,
+        semantic: Path | None = None,
+        limit: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Finds the files of every frame.
+
+        Args:
+            folder: Folder of pictures (jpg, png, webp, ...).
+            fps: Frames a second.
+            camera: A camera JSON in Cityscapes' layout for all frames, or a folder with one a frame.
+            camera_size: (width, height) that the camera JSON is for; by default that of the frames.
+            disparity: Folder of 16-bit disparity pictures, d = (p - 1) / 256.
+            labels: Folder of anomaly labels (0 inlier, 1 anomaly, 255 ignore).
+            semantic: Folder of semantic labels (train ids, 255 = none).
+            limit: Take at most this many frames.
+            size: (width, height) to which the frames are brought; theirs where it is not given.
+
+        Raises:
+            InputError: A folder is missing or empty, or a frame lacks its file in one of them.
+        """
+        pictures = list_pictures(folder)[:limit]
+        self._period = period_ns(fps)
+        self._size, self._camera_size = size, camera_size
+        camera_file = camera if camera is not None and not camera.is_dir() else None
+        cameras = _companions(pictures, None if camera_file else camera, (".json",), "camera")
+        disparities = _companions(pictures, disparity, PICTURE_SUFFIXES, "disparity")
+        label_files = _companions(pictures, labels, PICTURE_SUFFIXES, "label")
+        semantic_files = _companions(pictures, semantic, PICTURE_SUFFIXES, "semantic label")
+        self._files = [
+            _FrameFiles(picture, camera_file or cameras[i], disparities[i], label_files[i], semantic_files[i])
+            for i, picture in enumerate(pictures)
+        ]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[BagFrame]:
+        """Reads the frames one by one.
+
+        Raises:
+            InputError: A file is unreadable, sizes disagree, or a label is out of range.
+        """
+        first: _FrameFiles | None = None
+        shape: tuple[int, ...] = ()
+        for index, files in enumerate(self._files):
+            frame = _read_frame(files, FIRST_STAMP + index * self._period, self._camera_size)
+            if first is None:
+                first, shape = files, frame.image.shape
+            check_size(str(files.image), frame.image.shape, first.image.name, shape)
+            yield resize_frame(frame, *self._size) if self._size else frame
+
+
+class VideoFrames:
+    """Frames from a video file that OpenCV can decode."""
+
+    def __init__(
+        self,
+        path: Path,
+        fps: float | None = None,
+        camera: Path | None = None,
+        camera_size: tuple[int, int] | None = None,
+        limit: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Opens the video to see what it holds.
+
+        Args:
+            path: The video.
+            fps: Frames a second; the video's own where it is not given.
+            camera: A camera JSON in Cityscapes' layout.
+            camera_size: (width, height) that the camera JSON is for; by default that of the frames.
+            limit: Take at most this many frames.
+            size: (width, height) to which the frames are brought; theirs where it is not given.
+
+        Raises:
+            InputError: The file is missing, no video, or does not tell its rate.
+        """
+        self._path, self._limit, self._size = path, limit, size
+        self._camera, self._camera_size = camera, camera_size
+        capture = _open_video(path)
+        rate = fps or capture.get(cv2.CAP_PROP_FPS)
+        if not rate or not np.isfinite(rate) or rate <= 0:
+            raise InputError(f"{path}: the video does not tell its frame rate; give --fps")
+        self._period = period_ns(rate)
+        self._promised = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        capture.release()
+
+    def __len__(self) -> int:
+        """Number of frames that the header promises, or the limit where that is smaller."""
+        return self._promised if self._limit is None else min(self._promised, self._limit)
+
+    def __iter__(self) -> Iterator[BagFrame]:
+        """Decodes the frames one by one.
+
+        Raises:
+            InputError: No frame can be decoded, or the camera file is unreadable.
+        """
+        capture = _open_video(self._path)
+        index = 0
+        try:
+            while self._limit is None or index < self._limit:
+                ok, picture = capture.read()
+                if not ok:
+                    break
+                image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+                camera = read_camera(self._camera, image.shape, self._camera_size) if self._camera else None
+                frame = BagFrame(FIRST_STAMP + index * self._period, image, camera)
+                yield resize_frame(frame, *self._size) if self._size else frame
+                index += 1
+        finally:
+            capture.release()
+        if index == 0:
+            raise InputError(f"{self._path}: no frame of this video can be decoded")
+
+
+class RenderedFrames:
+    """A drive on the rendered road: exact labels, disparity and camera."""
+
+    def __init__(self, seed: int, count: int, size: tuple[int, int] = (1024, 512), fps: float = DEFAULT_FPS) -> None:
+        """Notes what to render.
+
+        Args:
+            seed: Same seed, same drive.
+            count: Number of frames.
+            size: (width, height) in pixels.
+            fps: Frames a second.
+
+        Raises:
+            InputError: The rate is not a positive number.
+        """
+        self._seed, self._count, self._size, self._fps = seed, count, size, fps
+        self._period = period_ns(fps)
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return self._count
+
+    def __iter__(self) -> Iterator[BagFrame]:
+        """Renders the frames one by one."""
+        width, height = self._size
+        for index, frame in enumerate(render_drive(self._seed, self._count, width, height, self._fps)):
+            yield BagFrame(
+                stamp=FIRST_STAMP + index * self._period,
+                image=frame.image,
+                camera=frame.camera,
+                disparity=frame.disparity,
+                labels=frame.anomaly,
+                semantic=frame.semantic,
+                instances=frame.instances,
+            )
+
+
+def period_ns(fps: float) -> int:
+    """Returns the time between two frames in nanoseconds.
+
+    Raises:
+        InputError: The rate is not a positive number up to 1e6.
+    """
+    if not 0 < fps <= 1e6:
+        raise InputError(f"--fps {fps:g}: must be above 0")
+    return round(1e9 / fps)
+
+
+def read_camera(path: Path, image_shape: tuple[int, ...], file_size: tuple[int, int] | None = None) -> Camera:
+    """Reads a camera JSON in Cityscapes' layout, which does not say for how large a picture it is.
+
+    Args:
+        path: The file.
+        image_shape: Shape of the picture, [H, W, ...].
+        file_size: (width, height) that the file is for; that of the picture where it is not given.
+
+    Returns:
+        The camera in the pixels of the picture.
+
+    Raises:
+        InputError: The file is unreadable, or is evidently for pictures of another size.
+    """
+    height, width = image_shape[:2]
+    camera = Camera.from_cityscapes_json(path, *(file_size or (width, height)))
+    check_principal_point(camera, path, "say with --camera-size for which size the file is")
+    return camera.scaled(width, height)
+
+
+def check_principal_point(camera: Camera, path: Path | None, mend: str) -> None:
+    """Checks that a camera looks through about the middle of its picture.
+
+    Args:
+        camera: The camera.
+        path: Its file, for the message.
+        mend: What to do about it, for the message.
+
+    Raises:
+        InputError: It does not: the file is for pictures of another size.
+    """
+    off_center = max(abs(camera.cx / camera.width - 0.5), abs(camera.cy / camera.height - 0.5))
+    if off_center > _MAX_OFF_CENTER:
+        point = f"principal point ({camera.cx:.0f}, {camera.cy:.0f})"
+        raise InputError(f"{path}: {point} is far from the middle of {camera.width}x{camera.height} pixels; {mend}")
+
+
+def _open_video(path: Path) -> cv2.VideoCapture:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise InputError(f"{path}: not a video that OpenCV can decode")
+    return capture
+
+
+def _companions(pictures: list[Path], folder: Path | None, suffixes: tuple[str, ...], role: str) -> list[Path | None]:
+    """Finds every picture's file in another folder."""
+    if folder is None:
+        return [None] * len(pictures)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    by_name = {frame_name(path): path for path in folder.iterdir() if path.suffix.lower() in suffixes}
+    for picture in pictures:
+        if frame_name(picture) not in by_name:
+            raise InputError(f"{folder}: no {role} file for the frame {picture.name}")
+    return [by_name[frame_name(picture)] for picture in pictures]
+
+
+def _read_frame(files: _FrameFiles, stamp: int, camera_size: tuple[int, int] | None) -> BagFrame:
+    image = read_color(files.image)
+    frame = BagFrame(
+        stamp=stamp,
+        image=image,
+        camera=read_camera(files.camera, image.shape, camera_size) if files.camera else None,
+        disparity=read_disparity(files.disparity) if files.disparity else None,
+        labels=_read_anomaly_labels(files.labels) if files.labels else None,
+        semantic=read_labels(files.semantic) if files.semantic else None,
+    )
+    for path, values in (
+        (files.disparity, frame.disparity),
+        (files.labels, frame.labels),
+        (files.semantic, frame.semantic),
+    ):
+        if values is not None:
+            check_size(str(path), values.shape, files.image.name, image.shape)
+    return frame
+
+
+def _read_anomaly_labels(path: Path) -> np.ndarray:
+    labels = read_labels(path)
+    strange = labels[(labels > 1) & (labels != 255)]
+    if strange.size:
+        meaning = "anomaly labels are 0 (inlier), 1 (anomaly) and 255 (ignore)"
+        raise InputError(f"{path}: label {strange[0]}, but {meaning}; give train ids with --semantic")
+    return labels

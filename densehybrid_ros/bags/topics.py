@@ -1,0 +1,47 @@
+"""Names of the topics of a bag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from densehybrid_ros.errors import InputError
+
+COMPRESSED_SUFFIX = "/compressed"
+"""What image_transport appends to the topic of compressed pictures."""
+
+
+@dataclass(frozen=True)
+class BagTopics:
+    """Under which name a bag holds what.
+
+    Attributes:
+        image: Pictures, sensor_msgs/Image, or CompressedImage at this name or this name + ``/compressed``.
+        camera_info: sensor_msgs/CameraInfo.
+        disparity: stereo_msgs/DisparityImage.
+        labels: Anomaly labels, mono8.
+        semantic: Semantic labels, mono8.
+        instances: Ids of unknown objects, mono16.
+    """
+
+    image: str = "/camera/image"
+    camera_info: str = "/camera/camera_info"
+    disparity: str = "/camera/disparity"
+    labels: str = "/camera/labels"
+    semantic: str = "/camera/semantic_labels"
+    instances: str = "/camera/instances"
+
+
+def parse_topics(text: str) -> BagTopics:
+    """Reads ``image=/left/image_rect,disparity=/stereo/disparity``; what is not named keeps its usual name.
+
+    Raises:
+        InputError: An entry is malformed, or its key is none of BagTopics'.
+    """
+    known = [field.name for field in fields(BagTopics)]
+    named: dict[str, str] = {}
+    for entry in filter(None, text.split(",")):
+        key, separator, topic = entry.strip().partition("=")
+        if not separator or key not in known or not topic:
+            raise InputError(f"--topics {entry!r}: write KEY=/topic with KEY one of {', '.join(known)}")
+        named[key] = topic if topic.startswith("/") else f"/{topic}"
+    return replace(BagTopics(), **named)

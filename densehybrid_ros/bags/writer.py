@@ -1,0 +1,235 @@
+"""Writing rosbag2: whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from densehybrid_ros import __version__
+from densehybrid_ros.bags import messages
+from densehybrid_ros.bags.frames import BagFrame, check_size
+from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, BagTopics
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import atomic_directory
+
+STORAGES = ("mcap", "sqlite3")
+COMPRESSIONS = ("jpeg", "png")
+
+_FOREVER = QosTime(9223372036, 854775807)  # how ROS 2 writes an infinite duration
+_METADATA_VERSION: Literal[8] = 8  # the newest that Humble, Jazzy, Kilted and Lyrical all read
+
+
+def qos_profile(latched: bool = False, depth: int = 10) -> Qos:
+    """Returns the quality of service that players offer: reliable, transient local where latched."""
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=depth,
+        reliability=QosReliability.RELIABLE,
+        durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        deadline=_FOREVER,
+        lifespan=_FOREVER,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=_FOREVER,
+        avoid_ros_namespace_conventions=False,
+    )
+
+
+class RawBagWriter:
+    """Writes serialized messages into a rosbag2.
+
+    A context manager: the bag appears under its name when the block ends without an error, whole, and
+    replaces the one that was there if that was allowed.
+    """
+
+    def __init__(self, path: Path, storage: str = "mcap", overwrite: bool = False) -> None:
+        """Checks that the bag may be written.
+
+        Args:
+            path: Directory of the bag.
+            storage: "mcap" (with Zstandard-compressed chunks, as every mcap reader takes them) or "sqlite3".
+            overwrite: Replace a bag that is there already.
+
+        Raises:
+            InputError: Something is there that must not be replaced.
+        """
+        _check_target(path, overwrite)
+        self._path = path
+        self._plugin = StoragePlugin[storage.upper()]
+        self._connections: dict[str, Connection] = {}
+        self._stack = ExitStack()
+        self._writer: Writer | None = None
+        self.message_count = 0
+
+    def __enter__(self) -> RawBagWriter:
+        """Opens the bag under a temporary name."""
+        try:
+            fresh = self._stack.enter_context(atomic_directory(self._path))
+        except OSError as error:
+            raise InputError(f"{self._path}: can't be written ({error.strerror})") from error
+        writer = Writer(fresh, version=_METADATA_VERSION, storage_plugin=self._plugin)
+        if self._plugin is StoragePlugin.MCAP:
+            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._writer = self._stack.enter_context(writer)
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the bag and moves it to its place, or removes it if there was an error or nothing in it."""
+        if exception is None and self.message_count == 0:
+            exception = InputError(f"{self._path}: nothing to write, the source holds no frames")
+            self._stack.__exit__(type(exception), exception, None)
+            raise exception
+        self._stack.__exit__(exception_type, exception, traceback)
+
+    def add_note(self, key: str, value: str) -> None:
+        """Adds an entry to the custom data of the bag's metadata."""
+        self._opened().set_custom_data(key, value)
+
+    def add_topic(self, topic: str, message_type: str, qos: Qos | None = None) -> None:
+        """Announces a topic; a topic is in the bag even if no message of it comes.
+
+        Raises:
+            InputError: The message type is not known.
+        """
+        if message_type not in messages.typestore().types:
+            raise InputError(f"{topic}: can't record the message type {message_type}, its definition is not known")
+        self._connections[topic] = self._opened().add_connection(
+            topic, message_type, typestore=messages.typestore(), offered_qos_profiles=[qos or qos_profile()]
+        )
+
+    def write(self, topic: str, stamp: int, data: bytes | memoryview) -> None:
+        """Writes a serialized message of an announced topic.
+
+        Args:
+            topic: The topic.
+            stamp: Time of recording in nanoseconds.
+            data: The message in CDR.
+        """
+        self._opened().write(self._connections[topic], stamp, data)
+        self.message_count += 1
+
+    @property
+    def topics(self) -> Collection[str]:
+        """The announced topics."""
+        return self._connections.keys()
+
+    def _opened(self) -> Writer:
+        if self._writer is None:
+            raise RuntimeError("the bag is not open")
+        return self._writer
+
+
+class BagWriter:
+    """Writes frames into a rosbag2: picture, camera, disparity and labels, the same stamp in every header.
+
+    A context manager like RawBagWriter. The picture of a moment is written last, so that whoever plays the
+    bag has sent what belongs to the picture when the picture comes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        topics: BagTopics | None = None,
+        frame_id: str = "camera",
+        base_frame: str = "base_link",
+        storage: str = "mcap",
+        compression: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Checks that the bag may be written.
+
+        Args:
+            path: Directory of the bag.
+            topics: Names of the topics.
+            frame_id: Optical frame of the camera, in every header.
+            base_frame: The vehicle's frame; /tf says how the camera stands on it.
+            storage: "mcap" or "sqlite3".
+            compression: None for raw pictures (rgb8), "jpeg" or "png" for CompressedImage.
+            overwrite: Replace a bag that is there already.
+
+        Raises:
+            InputError: Something is there that must not be replaced.
+        """
+        self._raw = RawBagWriter(path, storage, overwrite)
+        self._path = path
+        self._topics = topics or BagTopics()
+        self._frame_id, self._base_frame = frame_id, base_frame
+        self._compression = compression
+
+    def __enter__(self) -> BagWriter:
+        """Opens the bag under a temporary name."""
+        self._raw.__enter__()
+        self._raw.add_note("made_by", f"densehybrid_ros {__version__}")
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the bag and moves it to its place, or removes it if there was an error."""
+        self._raw.__exit__(exception_type, exception, traceback)
+
+    def write(self, frame: BagFrame) -> None:
+        """Writes one moment.
+
+        Raises:
+            InputError: Something is not as large as the picture.
+        """
+        header = messages.header_message(frame.stamp, self._frame_id)
+        names = self._topics
+        if frame.camera:
+            self._put("/tf", frame, messages.camera_pose_message(frame.camera, header, self._base_frame))
+            self._put(names.camera_info, frame, messages.camera_info_message(frame.camera, header))
+        if frame.disparity is not None:
+            self._check("disparity", frame.disparity.shape, frame)
+            self._put(names.disparity, frame, messages.disparity_message(frame.disparity, frame.camera, header))
+        for role, topic, values, encoding in (
+            ("labels", names.labels, frame.labels, "mono8"),
+            ("semantic labels", names.semantic, frame.semantic, "mono8"),
+            ("instances", names.instances, frame.instances, "mono16"),
+        ):
+            if values is not None:
+                self._check(role, values.shape, frame)
+                self._put(topic, frame, messages.image_message(values, encoding, header))
+        if self._compression:
+            topic = names.image + COMPRESSED_SUFFIX
+            self._put(topic, frame, messages.compressed_image_message(frame.image, self._compression, header))
+        else:
+            self._put(names.image, frame, messages.image_message(frame.image, "rgb8", header))
+
+    def _check(self, role: str, shape: tuple[int, ...], frame: BagFrame) -> None:
+        check_size(f"{self._path}: {role} at {frame.stamp} ns", shape, "the picture", frame.image.shape)
+
+    def _put(self, topic: str, frame: BagFrame, message: Any) -> None:
+        if topic not in self._raw.topics:
+            self._raw.add_topic(topic, message.__msgtype__)
+        self._raw.write(topic, frame.stamp, messages.serialize(message))
+
+
+def _check_target(path: Path, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not (path / "metadata.yaml").is_file():
+        raise InputError(f"{path}: exists and is not a bag; choose another name")
+    if not overwrite:
+        raise InputError(f"{path}: exists already; choose another name or replace it with --force")

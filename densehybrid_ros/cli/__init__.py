@@ -1,0 +1,1 @@
+"""The densehybrid command, one module a subcommand."""

@@ -1,0 +1,71 @@
+"""``densehybrid average``: the weighted mean of models that were fine-tuned from the same origin."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.networks import LoadedModel, ModelCard, load_model, save_model
+from densehybrid_ros.training.averaging import Ingredient, average_models
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.epilog = (
+        "example:\n"
+        "  densehybrid average runs/a/light.safetensors runs/b/light.safetensors runs/closed/light.safetensors \\\n"
+        "      --shares 0.4,0.4,0.2 --output runs/mean/light.safetensors"
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=".safetensors files; the first one's card is kept")
+    parser.add_argument("--shares", metavar="S,S,...", help="weight of each model (default: equal)")
+    parser.add_argument("--output", type=Path, required=True, help=".safetensors file to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Averages and saves."""
+    if args.output.suffix != ".safetensors":
+        raise InputError(f"--output {args.output}: the name must end in .safetensors")
+    models = [load_model(name) for name in args.models]
+    shares = _shares(args.shares, len(models))
+    ingredients = [
+        Ingredient(model.network, share, _last_stage(model) != "closed_set")
+        for model, share in zip(models, shares, strict=True)
+    ]
+    network = models[0].network
+    state = average_models(ingredients)
+    training = [*models[0].card.details.get("training", []), _stage(models, shares)]
+    network.load_state_dict(state)
+    first = models[0].card
+    details = {"terms": first.details.get("terms", ""), "training": training}
+    save_model(args.output, network, ModelCard(first.name, first.architecture, first.classes, details=details))
+    print(f"{args.output}: mean of {len(models)} models; thresholds and figures are to be measured anew")
+    return 0
+
+
+def _shares(text: str | None, count: int) -> list[float]:
+    if text is None:
+        return [1.0] * count
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--shares {text}: must be numbers separated by commas") from error
+    if len(shares) != count:
+        raise InputError(f"--shares {text}: {len(shares)} numbers for {count} models")
+    return shares
+
+
+def _last_stage(model: LoadedModel) -> str:
+    stages = model.card.details.get("training") or [{}]
+    return str(stages[-1].get("stage"))
+
+
+def _stage(models: list[LoadedModel], shares: list[float]) -> dict[str, Any]:
+    """Describes the averaging for the card, with the last training stage of each further model."""
+    members = []
+    for model, share in zip(models, shares, strict=True):
+        stages = model.card.details.get("training") or [{}]
+        keep = ("stage", "command", "seed", "steps", "validation")
+        members.append({"share": share, **{key: stages[-1][key] for key in keep if key in stages[-1]}})
+    return {"stage": "average", "members": members}

@@ -1,0 +1,183 @@
+"""``densehybrid bag``: frames, a video, the rendered road or a data set's sequences into rosbag2."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from densehybrid_ros.bags.data_sets import DATA_SETS, LOST_AND_FOUND_FPS, SPLITS, lost_and_found_sequences
+from densehybrid_ros.bags.sources import DEFAULT_FPS, FolderFrames, FrameSource, RenderedFrames, VideoFrames
+from densehybrid_ros.bags.topics import parse_topics
+from densehybrid_ros.bags.writer import COMPRESSIONS, STORAGES, BagWriter
+from densehybrid_ros.cli.options import count, positive, seed, size
+from densehybrid_ros.datasets.evaluation_set import IGNORE
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.progress import progress
+
+_RENDERED = "rendered"
+_DEFAULT_COUNT = 60
+_DEFAULT_SIZE = (1024, 512)
+
+EXAMPLE = """example:
+  densehybrid bag frames/ drive --fps 15 --camera camera.json --disparity disparity/ --labels labels/
+  densehybrid bag dashcam.mp4 drive --compressed jpeg
+  densehybrid bag rendered drive --seed 7 --frames 100
+  densehybrid bag --dataset lost_and_found lost_and_found/ bags --scene 04_Maurener_Weg_8
+  ros2 bag play drive"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.epilog = EXAMPLE
+    parser.add_argument(
+        "source", metavar="SOURCE", help="folder of pictures, video file, `rendered`, or a data set's root"
+    )
+    parser.add_argument(
+        "output", metavar="OUTPUT", type=Path, help="directory of the bag, made anew (data set: folder for the bags)"
+    )
+    data_set = parser.add_argument_group("data set")
+    data_set.add_argument("--dataset", choices=DATA_SETS, help="SOURCE is this data set; one bag a sequence")
+    data_set.add_argument("--split", choices=SPLITS, help="part of the data set (default test)")
+    data_set.add_argument("--scene", metavar="NN_SCENE", help="the sequences of this scene alone")
+    frames = parser.add_argument_group("frames")
+    frames.add_argument(
+        "--fps",
+        type=positive,
+        help=f"frames a second (default {DEFAULT_FPS:g}; a video has its own; lost_and_found: frame numbers a second, "
+        f"assumed to be {LOST_AND_FOUND_FPS:g} as Cityscapes', as its files do not say)",
+    )
+    frames.add_argument(
+        "--frames", type=count, metavar="N", help="take at most N frames (rendered: make N; data set: of a sequence)"
+    )
+    frames.add_argument("--size", type=size, metavar="WxH", help="bring the frames to this size")
+    frames.add_argument("--seed", type=seed, default=1, help="rendered: same seed, same drive (default 1)")
+    known = parser.add_argument_group("what is known about a folder's frames (a video's: the camera)")
+    known.add_argument(
+        "--camera", type=Path, metavar="JSON", help="camera in Cityscapes' layout, or a folder with one a frame"
+    )
+    known.add_argument(
+        "--camera-size", type=size, metavar="WxH", help="the size that the camera JSON is for (default: the frames')"
+    )
+    known.add_argument(
+        "--disparity", type=Path, metavar="DIR", help="16-bit pictures, disparity (p - 1) / 256 px, 0 = invalid"
+    )
+    known.add_argument("--labels", type=Path, metavar="DIR", help="anomaly labels: 0 inlier, 1 anomaly, 255 ignore")
+    known.add_argument("--semantic", type=Path, metavar="DIR", help="semantic labels: train ids, 255 = none")
+    bag = parser.add_argument_group("bag")
+    bag.add_argument("--frame-id", default="camera", help="optical frame of the camera (default camera)")
+    bag.add_argument("--base-frame", default="base_link", help="frame of the vehicle on the road (default base_link)")
+    bag.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
+    bag.add_argument(
+        "--compressed", choices=COMPRESSIONS, nargs="?", const="jpeg", help="CompressedImage (default jpeg)"
+    )
+    bag.add_argument("--storage", choices=STORAGES, default="mcap", help="file format (default mcap)")
+    bag.add_argument("--force", action="store_true", help="replace a bag that is there already")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the bag, or a data set's bags."""
+    if arguments.dataset:
+        _write_data_set(arguments)
+        return 0
+    _refuse(arguments, "a source without --dataset", ("split", "scene"))
+    writer = _writer(arguments, arguments.output)
+    _write(arguments, writer, arguments.output, open_source(arguments))
+    return 0
+
+
+def _write_data_set(arguments: argparse.Namespace) -> None:
+    """Writes one bag a sequence; each is whole or not there, and what was finished before an error stays."""
+    _refuse(arguments, "a data set", ("camera", "camera_size", "disparity", "labels", "semantic"))
+    output: Path = arguments.output
+    if (output / "metadata.yaml").is_file() or (output.exists() and not output.is_dir()):
+        raise InputError(f"{output}: exists and is no folder for bags; choose another name")
+    sequences = lost_and_found_sequences(
+        Path(arguments.source),
+        arguments.split or "test",
+        arguments.scene,
+        arguments.fps or LOST_AND_FOUND_FPS,
+        arguments.frames,
+        arguments.size,
+    )
+    # All writers before the first bag: each sees whether its bag may be written.
+    writers = [_writer(arguments, output / sequence.name) for sequence in sequences]
+    made_here = not output.exists()
+    try:
+        for sequence, writer in zip(sequences, writers, strict=True):
+            _write(arguments, writer, output / sequence.name, sequence)
+    finally:
+        if made_here:
+            with suppress(OSError):  # it holds bags, or was never made
+                output.rmdir()
+
+
+def _writer(arguments: argparse.Namespace, path: Path) -> BagWriter:
+    return BagWriter(
+        path,
+        topics=parse_topics(arguments.topics),
+        frame_id=arguments.frame_id,
+        base_frame=arguments.base_frame,
+        storage=arguments.storage,
+        compression=arguments.compressed,
+        overwrite=arguments.force,
+    )
+
+
+def _write(arguments: argparse.Namespace, writer: BagWriter, path: Path, source: FrameSource) -> None:
+    number, unlabelled, shape = 0, 0, (0, 0)
+    task = f"writing {path.name}" if arguments.dataset else "writing the bag"
+    with writer:
+        for frame in progress(source, task, len(source) or None):
+            writer.write(frame)
+            number, shape = number + 1, frame.size
+            unlabelled += frame.labels is not None and bool(np.all(frame.labels == IGNORE))
+    megabytes = sum(file.stat().st_size for file in path.iterdir()) / 1e6
+    remark = f", {unlabelled} without a labelled pixel" if unlabelled else ""
+    print(f"{path}: {number} frames of {shape[0]}x{shape[1]}{remark}, {megabytes:.1f} MB ({arguments.storage})")
+
+
+def open_source(arguments: argparse.Namespace) -> FrameSource:
+    """Finds out what SOURCE is.
+
+    Raises:
+        InputError: There is nothing of that name, or an option does not go with it.
+    """
+    path = Path(arguments.source)
+    if arguments.source == _RENDERED:
+        _refuse(arguments, "the rendered road", ("camera", "camera_size", "disparity", "labels", "semantic"))
+        return RenderedFrames(
+            arguments.seed,
+            arguments.frames or _DEFAULT_COUNT,
+            arguments.size or _DEFAULT_SIZE,
+            arguments.fps or DEFAULT_FPS,
+        )
+    if path.is_dir():
+        return FolderFrames(
+            path,
+            fps=arguments.fps or DEFAULT_FPS,
+            camera=arguments.camera,
+            camera_size=arguments.camera_size,
+            disparity=arguments.disparity,
+            labels=arguments.labels,
+            semantic=arguments.semantic,
+            limit=arguments.frames,
+            size=arguments.size,
+        )
+    _refuse(arguments, "a video", ("disparity", "labels", "semantic"))
+    return VideoFrames(
+        path,
+        fps=arguments.fps,
+        camera=arguments.camera,
+        camera_size=arguments.camera_size,
+        limit=arguments.frames,
+        size=arguments.size,
+    )
+
+
+def _refuse(arguments: argparse.Namespace, source: str, options: tuple[str, ...]) -> None:
+    for option in options:
+        if getattr(arguments, option) is not None:
+            raise InputError(f"--{option.replace('_', '-')}: does not go with {source}; leave it out")

@@ -1,0 +1,1 @@
+"""Benchmarks of ``densehybrid benchmark``: a file each, found by its name."""

@@ -1,0 +1,131 @@
+"""``densehybrid calibrate``: writes named thresholds into a model card, from held-out data."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from densehybrid_ros.cli.options import count, positive, size
+from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, score_frames
+from densehybrid_ros.evaluation.evaluate import spread
+from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
+from densehybrid_ros.evaluation.thresholds import (
+    INLIER_Q95,
+    OUTLIER_TPR95,
+    FalseAlarmCounter,
+    anomaly_labels,
+    candidate_thresholds,
+    false_alarm_name,
+    inlier_threshold,
+    outlier_threshold,
+)
+from densehybrid_ros.inference.backends import choose_device
+from densehybrid_ros.networks import load_model, write_card
+from densehybrid_ros.progress import progress
+
+_EXAMPLE = """examples:
+  densehybrid calibrate --model runs/light.safetensors --dataset cityscapes_640 --root /data/cityscapes_640
+  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by outlier_tpr95
+  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --false-alarms 0.1 --default"""
+_SCORE = "hybrid"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.epilog = _EXAMPLE
+    parser.add_argument("--model", required=True, help="a shipped model's name or a .safetensors file")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help=", ".join(EVALUATION_SETS))
+    parser.add_argument("--root", type=Path, required=True, help="folder of the held-out data")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--by",
+        choices=(INLIER_Q95, OUTLIER_TPR95),
+        help=f"{INLIER_Q95}: 5 %% of inlier pixels exceed it (the default; needs no anomalies); "
+        f"{OUTLIER_TPR95}: 95 %% of anomalous pixels exceed it",
+    )
+    how.add_argument("--false-alarms", type=float, metavar="N", help="at most N false regions a frame")
+    how.add_argument("--false-alarms-per-km", type=float, metavar="N", help="the same a kilometre")
+    parser.add_argument(
+        "--frames-per-km", type=positive, metavar="N", help="frames that the vehicle takes in a kilometre"
+    )
+    parser.add_argument(
+        "--min-area", type=count, metavar="N", default=50, help="pixels of a region that counts (default: 50)"
+    )
+    parser.add_argument("--default", action="store_true", help="make this the threshold that the node takes")
+    parser.add_argument("--output", type=Path, help="card to write (default: the model's own)")
+    parser.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
+
+
+@torch.inference_mode()
+def run(args: argparse.Namespace) -> int:
+    """Finds the threshold and writes it."""
+    per_frame = _false_alarms_per_frame(args)
+    device = choose_device(args.device)
+    dataset = open_evaluation_set(args.dataset, args.root)
+    model = load_model(args.model, device)
+    scorer = FrameScorer(model.network, device, [_SCORE], args.size and args.size[::-1])
+    pixels, frames = PixelAccumulator(), 0
+    for item in _scored(scorer, dataset, args.limit, "calibrate"):
+        labels = torch.from_numpy(anomaly_labels(item.frame)).to(device)
+        pixels.update(item.scores[_SCORE], labels, item.frame.name)
+        frames += 1
+    entry: dict[str, Any] = {"dataset": args.dataset, "frames": frames}
+    if per_frame is not None:
+        name = false_alarm_name(per_frame)
+        counter = FalseAlarmCounter(candidate_thresholds(pixels), args.min_area)
+        for item in _scored(scorer, dataset, args.limit, "count false alarms"):
+            counter.update(item.scores[_SCORE], anomaly_labels(item.frame))
+        value = counter.threshold_for(per_frame)
+        entry |= {"min_area": args.min_area}
+    elif args.by == OUTLIER_TPR95:
+        name, value = OUTLIER_TPR95, outlier_threshold(pixels)
+    else:
+        name, value = INLIER_Q95, inlier_threshold(pixels)
+    entry |= {
+        "inlier_pixels": pixels.negatives.total,
+        "anomalous_pixels": pixels.positives.total,
+        "size": "{}x{}".format(*args.size) if args.size else "as the images",
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+    card = model.card
+    card.thresholds[name] = value
+    card.details.setdefault("calibration", {})[name] = entry
+    if args.default or card.default_threshold is None:
+        card.default_threshold = name
+    path = args.output or model.path.with_suffix(".yaml")
+    try:
+        write_card(path, card)
+    except OSError as error:
+        raise InputError(f"{path}: can't be written ({error.strerror}); name another card with --output") from error
+    default = ", the node's default" if card.default_threshold == name else ""
+    print(f"{path}: {name} = {value:.4f} nats{default}, from {frames} frames of {args.dataset}")
+    return 0
+
+
+def _false_alarms_per_frame(args: argparse.Namespace) -> float | None:
+    if args.false_alarms_per_km is None:
+        if args.false_alarms is not None and args.false_alarms < 0:
+            raise InputError(f"--false-alarms {args.false_alarms:g}: must not be negative")
+        return args.false_alarms
+    if not args.frames_per_km or args.false_alarms_per_km < 0:
+        raise InputError("--false-alarms-per-km: needs --frames-per-km beside it, and must not be negative")
+    return args.false_alarms_per_km / args.frames_per_km
+
+
+def _scored(scorer: FrameScorer, dataset: EvaluationSet, limit: int | None, description: str) -> Iterator[ScoredFrame]:
+    """Scores the frames; unlike an evaluation, a calibration does not go on without a frame."""
+    indices = spread(len(dataset), limit)
+    for item in progress(score_frames(scorer, dataset, indices), description, total=len(indices)):
+        if isinstance(item, LeftOut):
+            raise InputError(item.reason)
+        yield item

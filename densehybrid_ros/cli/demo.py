@@ -1,0 +1,110 @@
+"""``densehybrid demo``: a drive through the real node over DDS, and a page that shows what it saw."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, ModuleType
+
+from densehybrid_ros.bags.sources import DEFAULT_FPS
+from densehybrid_ros.cli.options import count, positive, seed, size
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import write_text_atomically
+
+EXAMPLE = """example:
+  densehybrid demo
+  densehybrid demo --frames frames/ --output frames_demo
+  densehybrid demo --seed 4 --seconds 10 --rate 1"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.epilog = EXAMPLE
+    parser.add_argument("--frames", type=Path, metavar="DIR", help="real frames instead of the rendered road")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo_output"), metavar="DIR", help="result (default demo_output)"
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--count", type=count, metavar="N", help="at most N frames (default 60)")
+    length.add_argument("--seconds", type=positive, metavar="S", help="at most S seconds of driving")
+    parser.add_argument(
+        "--fps", type=positive, default=DEFAULT_FPS, help=f"frames a second of the drive (default {DEFAULT_FPS:g})"
+    )
+    parser.add_argument(
+        "--size", type=size, metavar="WxH", help="frame size (default 1024x512; real frames: theirs, 1280 wide at most)"
+    )
+    parser.add_argument("--seed", type=seed, default=1, help="rendered road: same seed, same drive (default 1)")
+    parser.add_argument("--model", default="light", help="shipped model or .safetensors file (default light)")
+    parser.add_argument("--backend", default="auto", help="how the network is run (default auto)")
+    parser.add_argument("--threshold", type=float, metavar="NATS", help="anomaly threshold (default: the model's)")
+    parser.add_argument(
+        "--rate",
+        type=positive,
+        metavar="R",
+        help="play at R times real time; frames may be dropped (default: wait for every answer)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON as well")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the demonstration and prints the summary."""
+    demo = _demo_module()
+    number = arguments.count or demo.DEFAULT_COUNT
+    if arguments.seconds:
+        number = max(1, round(arguments.seconds * arguments.fps))
+    options = demo.DemoOptions(
+        output=arguments.output,
+        frames=arguments.frames,
+        count=number,
+        size=arguments.size,
+        fps=arguments.fps,
+        seed=arguments.seed,
+        model=arguments.model,
+        backend=arguments.backend,
+        threshold=arguments.threshold,
+        rate=arguments.rate,
+    )
+    with _termination_unwinds():
+        figures = demo.run_demo(options)
+    for line in figures.lines():
+        print(line)
+    print(f"page      {options.output / 'index.html'}")
+    if arguments.json:
+        write_text_atomically(arguments.json, json.dumps(figures.to_dict(), indent=2) + "\n")
+    return 0
+
+
+def _demo_module() -> ModuleType:
+    """Imports the demonstration, which needs ROS.
+
+    Raises:
+        InputError: ROS is not installed here.
+    """
+    try:
+        return importlib.import_module("densehybrid_ros.demo.run")
+    except ModuleNotFoundError as error:
+        module = (error.name or "").split(".")[0]
+        if module != "rclpy" and not module.endswith(("_msgs", "_interfaces")):
+            raise
+        mend = "the demo needs ROS 2: source its setup file, or install the ros extra"
+        raise InputError(f"Python module {module}: not installed; {mend}") from error
+
+
+@contextmanager
+def _termination_unwinds() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end the command as an error would: with the node's process stopped on the way out."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,71 @@
+"""The ``densehybrid`` command: finds the subcommand, runs it, and turns bad input into one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from densehybrid_ros import __version__
+from densehybrid_ros.errors import InputError
+
+COMMANDS: dict[str, str] = {
+    "demo": "make a drive, run the node on it over DDS, leave pictures and a page",
+    "train": "train a closed-set network, or fine-tune it into an open-set one",
+    "average": "the weighted mean of models that share an origin",
+    "evaluate": "AP, FPR95, AUROC and mIoU on a data set",
+    "calibrate": "write a named anomaly threshold into a model card, from held-out data",
+    "bag": "frames, a video or a data set into a rosbag2",
+    "replay": "evaluate a bag by distance bin and by obstacle",
+    "benchmark": "measure this machine: messages, memory",
+    "info": "what this machine offers: GPU, versions, models",
+}
+"""Subcommand -> one line of help. Its module ``densehybrid_ros.cli.NAME`` has ``configure`` and ``run``."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line that says where to look, exit status 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Prints one line and exits with status 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser(selected: str | None = None) -> argparse.ArgumentParser:
+    """Builds the parser; only the selected subcommand's module is imported, so ``--help`` is quick."""
+    parser = OneLineParser(prog="densehybrid", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"densehybrid_ros {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == selected:
+            importlib.import_module(f"densehybrid_ros.cli.{name}").configure(subparser)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Returns:
+        0 on success, 2 on wrong usage or bad input (one line on stderr), 130 when interrupted.
+    """
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    selected = next((word for word in argv if word in COMMANDS), None)
+    parsed = build_parser(selected).parse_args(argv)
+    try:
+        module = importlib.import_module(f"densehybrid_ros.cli.{parsed.command}")
+        return int(module.run(parsed))
+    except InputError as error:
+        print(f"densehybrid {parsed.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"densehybrid {parsed.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,150 @@
+"""What every data set for evaluation looks like: a list of frames that are read one at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES
+from densehybrid_ros.errors import InputError
+
+INLIER, ANOMALY, IGNORE = 0, 1, 255
+"""Values of an anomaly label."""
+
+
+@dataclass(frozen=True)
+class EvaluationFrame:
+    """A frame with its ground truth; all maps have the height and width of the image.
+
+    Attributes:
+        name: The file of its labels, for messages.
+        image: uint8 [H, W, 3], RGB.
+        anomaly: uint8 [H, W], 0 inlier, 1 anomaly, 255 ignore; None where the set has no anomalies.
+        semantic: uint8 [H, W], train ids, 255 void; None where the set has no classes.
+        instances: uint16 [H, W], 0 none, else the obstacle's id; None where the set has none.
+        disparity: float32 [H, W] in pixels, 0 invalid; None where the set has none.
+        camera: The camera, scaled to the image; None where the set has none.
+        group: Sub-set that the frame belongs to, such as the city.
+    """
+
+    name: str
+    image: np.ndarray
+    anomaly: np.ndarray | None = None
+    semantic: np.ndarray | None = None
+    instances: np.ndarray | None = None
+    disparity: np.ndarray | None = None
+    camera: Camera | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class FrameFiles:
+    """Paths of one frame's files; a role that the set lacks is None."""
+
+    image: Path
+    label: Path
+    instances: Path | None = None
+    disparity: Path | None = None
+    camera: Path | None = None
+    overlay: Path | None = None
+    group: str = ""
+
+
+class EvaluationSet(ABC):
+    """Frames by index, each read from its files when asked for; safe to read from several threads.
+
+    Attributes:
+        files: The files of every frame, in the order of the frames.
+        class_names: Names of the semantic classes in the order of their train ids; empty where there are none.
+    """
+
+    class_names: tuple[str, ...] = ()
+
+    def __init__(self, files: Sequence[FrameFiles]) -> None:
+        self.files = list(files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> EvaluationFrame:
+        """Reads a frame.
+
+        Raises:
+            InputError: A file is missing or damaged, sizes disagree, or a label value is not the set's.
+        """
+
+
+def check_sizes(image: np.ndarray, image_path: Path, other: np.ndarray, other_path: Path) -> None:
+    """Checks that a map has its image's height and width.
+
+    Raises:
+        InputError: It has not; the message names both files.
+    """
+    if image.shape[:2] != other.shape[:2]:
+        (height, width), (rows, columns) = image.shape[:2], other.shape[:2]
+        raise InputError(f"{other_path}: is {columns}x{rows}, but {image_path} is {width}x{height}; they must agree")
+
+
+def translate_labels(labels: np.ndarray, table: Mapping[int, int], path: Path) -> np.ndarray:
+    """Replaces the values of a label map.
+
+    Args:
+        labels: uint8 [H, W].
+        table: Value in the file -> value of the result (0..255).
+        path: The file, for the message.
+
+    Raises:
+        InputError: The map holds a value that the table lacks; the message names the lowest.
+    """
+    known = np.zeros(256, dtype=bool)
+    lookup = np.zeros(256, dtype=np.uint8)
+    for value, result in table.items():
+        known[value] = True
+        lookup[value] = result
+    occurring = np.bincount(labels.ravel(), minlength=256) > 0
+    foreign = np.flatnonzero(occurring & ~known)
+    if len(foreign):
+        raise InputError(f"{path}: label value {foreign[0]} is not one of this data set ({_ranges(table)})")
+    return lookup[labels]
+
+
+def _ranges(table: Mapping[int, int]) -> str:
+    """Writes sorted values with runs shortened: 0..18, 255."""
+    parts: list[list[int]] = []
+    for value in sorted(table):
+        if parts and value == parts[-1][1] + 1:
+            parts[-1][1] = value
+        else:
+            parts.append([value, value])
+    return ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in parts)
+
+
+def index_by_stem(folder: Path, pattern: str, remove: str = "") -> dict[str, Path]:
+    """Finds picture files below a folder by name.
+
+    Args:
+        folder: Where to look.
+        pattern: Glob below it, such as ``*/*_leftImg8bit.*``.
+        remove: Ending of the stem to leave away from the keys; files without it are left out.
+
+    Returns:
+        Stem without ``remove`` -> file, sorted by path.
+    """
+    found = {}
+    for path in sorted(folder.glob(pattern)):
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.stem.endswith(remove):
+            found[path.stem[: len(path.stem) - len(remove)]] = path
+    return found
+
+
+def require_folder(folder: Path, hint: str) -> Path:
+    """Returns ``folder`` or raises an InputError that ends in ``hint`` if it is none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; {hint}")
+    return folder

@@ -1,0 +1,98 @@
+"""Writes rendered frames in the official layout of the LostAndFound data set (Pinggera et al. 2016)."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from densehybrid_ros.datasets.rendered_road.frame import RenderedFrame
+from densehybrid_ros.errors import InputError
+
+_FREE_ROAD, _FIRST_OBSTACLE = 1, 2
+_FOLDERS = {
+    "leftImg8bit": "leftImg8bit.png",
+    "gtCoarse_labelIds": "gtCoarse_labelIds.png",
+    "gtCoarse_labelTrainIds": "gtCoarse_labelTrainIds.png",
+    "gtCoarse_instanceIds": "gtCoarse_instanceIds.png",
+    "disparity": "disparity.png",
+    "camera": "camera.json",
+}
+
+
+def write_lost_and_found(
+    frames: Iterable[RenderedFrame], root: str | Path, split: str = "test", scene: str = "01_Rendered_Road"
+) -> int:
+    """Writes a drive as ``{leftImg8bit,gtCoarse,disparity,camera}/SPLIT/SCENE/SCENE_000000_FRAME_...``.
+
+    The kinds of unknown objects take the label ids 2, 3, ... in the order in which they appear. An instance id is
+    1000 * label id + the object's number. Disparity is stored as round(256 d) + 1, 0 where there is none.
+
+    Args:
+        frames: The drive.
+        root: Folder of the data set.
+        split: ``"train"`` or ``"test"``.
+        scene: Name of the scene, ``NN_Name``; an existing scene of that name is refused.
+
+    Returns:
+        The number of frames written.
+
+    Raises:
+        InputError: The scene exists already, or ``split`` is neither train nor test.
+    """
+    root = Path(root)
+    if split not in ("train", "test"):
+        raise InputError(f"split {split!r}: LostAndFound has the splits 'train' and 'test'")
+    folders = ("leftImg8bit", "gtCoarse", "disparity", "camera")
+    for folder in folders:
+        if (root / folder / split / scene).exists():
+            raise InputError(f"{root / folder / split / scene}: exists already; remove it or name another scene")
+    root.mkdir(parents=True, exist_ok=True)
+    count = 0
+    kinds: dict[int, int] = {}
+    names: dict[str, int] = {}
+    with tempfile.TemporaryDirectory(prefix=".writing_", dir=root) as temporary:
+        for folder in folders:
+            (Path(temporary) / folder).mkdir()
+        for frame in frames:
+            for item in frame.objects:
+                kinds[item.id] = names.setdefault(item.kind, _FIRST_OBSTACLE + len(names))
+            _write_frame(frame, Path(temporary), f"{scene}_000000_{count:06d}", kinds)
+            count += 1
+        for folder in folders:
+            target = root / folder / split / scene
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(Path(temporary) / folder, target)
+    return count
+
+
+def _write_frame(frame: RenderedFrame, folder: Path, stem: str, kinds: dict[int, int]) -> None:
+    labels = np.where(frame.semantic == 0, _FREE_ROAD, 0).astype(np.uint8)
+    train_ids = np.where(frame.semantic == 0, 1, 255).astype(np.uint8)
+    instance_ids = labels.astype(np.uint16)
+    for item in frame.objects:
+        mask = frame.instances == item.id
+        labels[mask] = kinds[item.id]
+        train_ids[mask] = 2
+        instance_ids[mask] = 1000 * kinds[item.id] + item.id
+    pictures = {
+        folder / "leftImg8bit" / f"{stem}_{_FOLDERS['leftImg8bit']}": cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR),
+        folder / "gtCoarse" / f"{stem}_{_FOLDERS['gtCoarse_labelIds']}": labels,
+        folder / "gtCoarse" / f"{stem}_{_FOLDERS['gtCoarse_labelTrainIds']}": train_ids,
+        folder / "gtCoarse" / f"{stem}_{_FOLDERS['gtCoarse_instanceIds']}": instance_ids,
+        folder / "disparity" / f"{stem}_{_FOLDERS['disparity']}": encode_disparity(frame.disparity),
+    }
+    for path, picture in pictures.items():
+        if not cv2.imwrite(str(path), picture):
+            raise OSError(f"{path}: could not be written")
+    frame.camera.to_cityscapes_json(folder / "camera" / f"{stem}_{_FOLDERS['camera']}")
+
+
+def encode_disparity(disparity: np.ndarray) -> np.ndarray:
+    """Encodes float32 [H, W] disparity in pixels (0 = none) as uint16: round(256 d) + 1, and 0 where there is none."""
+    stored = np.rint(disparity.astype(np.float64) * 256) + 1
+    return np.where(disparity > 0, np.minimum(stored, 65535), 0).astype(np.uint16)

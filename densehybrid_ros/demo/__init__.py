@@ -1,0 +1,1 @@
+"""The demonstration: a drive through the real node, and a page that shows what it saw."""

@@ -1,0 +1,161 @@
+"""What a drive through the node came to, in figures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from densehybrid_ros.bags.frames import BagFrame
+
+_MIN_PIXELS = 50
+_MIN_COVER = 0.5
+_IGNORE = 255
+
+
+@dataclass
+class ObjectFigures:
+    """What became of one unknown object of the drive's truth.
+
+    Attributes:
+        seen: Frames that show at least 50 pixels of it.
+        alerted: Frames among them in which at least half of its pixels were found unknown.
+        first_distance: Metres along the optical axis when that was first so; None if never or without disparity.
+    """
+
+    seen: int = 0
+    alerted: int = 0
+    first_distance: float | None = None
+
+
+@dataclass
+class TruthFigures:
+    """How the unknown pixels that the node found compare with the drive's truth.
+
+    Attributes:
+        objects: By the object's id.
+        unknown_pixels: Pixels found unknown where the truth is known.
+        unknown_on_objects: Those among them that lie on an unknown object.
+    """
+
+    objects: dict[int, ObjectFigures] = field(default_factory=dict)
+    unknown_pixels: int = 0
+    unknown_on_objects: int = 0
+
+    def add(self, truth: BagFrame, unknown: np.ndarray) -> None:
+        """Counts one frame.
+
+        Args:
+            truth: The frame with labels and instances.
+            unknown: bool [H, W], what the node found unknown.
+        """
+        assert truth.labels is not None
+        assert truth.instances is not None
+        self.unknown_pixels += int(np.count_nonzero(unknown & (truth.labels != _IGNORE)))
+        self.unknown_on_objects += int(np.count_nonzero(unknown & (truth.labels == 1)))
+        pixels = np.bincount(truth.instances.ravel())
+        found = np.bincount(truth.instances[unknown], minlength=len(pixels))
+        for number in np.flatnonzero(pixels >= _MIN_PIXELS):
+            if number == 0:
+                continue
+            figures = self.objects.setdefault(int(number), ObjectFigures())
+            figures.seen += 1
+            if found[number] >= _MIN_COVER * pixels[number]:
+                figures.alerted += 1
+                if figures.first_distance is None:
+                    figures.first_distance = _distance(truth, int(number))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types."""
+        alerted = [item for item in self.objects.values() if item.alerted]
+        distances = [item.first_distance for item in alerted if item.first_distance is not None]
+        share = self.unknown_on_objects / self.unknown_pixels if self.unknown_pixels else None
+        return {
+            "objects": len(self.objects),
+            "objects_alerted": len(alerted),
+            "first_alert_distance_m": round(float(np.median(distances)), 1) if distances else None,
+            "unknown_pixels_on_objects": None if share is None else round(share, 3),
+        }
+
+
+@dataclass
+class DriveFigures:
+    """What the printed summary, the page and ``--json`` say.
+
+    Attributes:
+        sent: Pictures that were played to the node.
+        processed: Frames that the node processed, by its own count.
+        dropped: Frames that it left out because newer ones came, or that did not reach it.
+        rejected: Frames that it could not read.
+        failed: Frames on which it met an error.
+        answered: Frames whose alert came back to the recorder.
+        alerts: Frames with at least one unknown region.
+        largest_region: Pixels of the largest unknown region of all frames.
+        latency_median_ms: From sending the picture to receiving its alert, DDS included; None without answers.
+        latency_p95_ms: The same, 95th percentile.
+        seconds: Wall time by stage.
+        truth: Comparison with the truth, where the drive has one.
+    """
+
+    sent: int = 0
+    processed: int = 0
+    dropped: int = 0
+    rejected: int = 0
+    failed: int = 0
+    answered: int = 0
+    alerts: int = 0
+    largest_region: int = 0
+    latency_median_ms: float | None = None
+    latency_p95_ms: float | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    truth: TruthFigures | None = None
+
+    def set_latencies(self, milliseconds: list[float]) -> None:
+        """Takes median and 95th percentile."""
+        if milliseconds:
+            median, p95 = np.percentile(milliseconds, (50, 95))
+            self.latency_median_ms, self.latency_p95_ms = round(float(median), 1), round(float(p95), 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types for JSON."""
+        content = asdict(self)
+        content["seconds"] = {stage: round(value, 1) for stage, value in self.seconds.items()}
+        content["truth"] = self.truth.to_dict() if self.truth else None
+        return content
+
+    def lines(self) -> list[str]:
+        """Returns the summary for people."""
+        latency = "none"
+        if self.latency_median_ms is not None:
+            latency = f"median {self.latency_median_ms:.0f} ms, 95th percentile {self.latency_p95_ms:.0f} ms"
+        lost = f"{self.dropped} dropped, {self.rejected} rejected"
+        if self.failed:
+            lost += f", {self.failed} failed"
+        lines = [
+            f"frames    {self.sent} sent, {self.processed} processed, {lost}",
+            f"latency   {latency} (picture sent to alert received)",
+            f"alerts    {self.alerts} of {self.answered} frames; largest unknown region {self.largest_region} px",
+        ]
+        if self.truth:
+            lines.append("truth     " + _truth_line(self.truth.to_dict()))
+        stages = ", ".join(f"{stage} {value:.1f} s" for stage, value in self.seconds.items())
+        return [*lines, f"time      {stages}; {sum(self.seconds.values()):.1f} s in all"]
+
+
+def _truth_line(figures: dict[str, Any]) -> str:
+    text = f"{figures['objects_alerted']} of {figures['objects']} unknown objects raised an alert"
+    if figures["first_alert_distance_m"] is not None:
+        text += f", first at {figures['first_alert_distance_m']:.0f} m (median)"
+    if figures["unknown_pixels_on_objects"] is not None:
+        text += f"; {figures['unknown_pixels_on_objects']:.0%} of the unknown pixels lie on one"
+    return text
+
+
+def _distance(truth: BagFrame, number: int) -> float | None:
+    if truth.disparity is None or truth.camera is None:
+        return None
+    disparity = truth.disparity[(truth.instances == number) & (truth.disparity > 0)]
+    if not disparity.size:
+        return None
+    return float(truth.camera.fx * truth.camera.baseline / np.median(disparity))

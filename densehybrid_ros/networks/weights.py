@@ -1,0 +1,130 @@
+"""Saving and loading models: NAME.safetensors beside its card NAME.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import atomic_path
+from densehybrid_ros.networks.base import DenseHybrid
+from densehybrid_ros.networks.card import ModelCard, read_card, write_card
+from densehybrid_ros.networks.registry import build_network
+from densehybrid_ros.resources import share_directories
+
+_FORMAT = "densehybrid_ros-1"
+
+
+@dataclass
+class LoadedModel:
+    """A model in evaluation mode with its card and the weights file that it came from."""
+
+    network: DenseHybrid
+    card: ModelCard
+    path: Path
+
+
+def shipped_models() -> dict[str, Path]:
+    """Returns the models that ship with the package: name -> weights file."""
+    for directory in share_directories():
+        files = sorted((directory / "models").glob("*.safetensors"))
+        if files:
+            return {path.stem: path for path in files}
+    return {}
+
+
+def model_path(name: str | Path) -> Path:
+    """Turns a shipped model's name, or the path of a ``.safetensors`` file, into that file's path.
+
+    Raises:
+        InputError: There is no such model or file.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise InputError(f"model {path}: no such file")
+        return path
+    if path.name != str(name):
+        raise InputError(f"model {name}: not a .safetensors file")
+    models = shipped_models()
+    if str(name) not in models:
+        raise InputError(
+            f"model {name!r}: not among the shipped ones ({', '.join(models) or 'none'}); or give a .safetensors file"
+        )
+    return models[str(name)]
+
+
+def save_model(path: Path, network: DenseHybrid, card: ModelCard, half: bool = True) -> None:
+    """Writes weights and card beside each other, each whole or not at all.
+
+    Args:
+        path: ``.safetensors`` file; the card takes the same name with ``.yaml``.
+        network: The model; where its tensors lie does not matter.
+        card: Its card.
+        half: Store convolution weights as float16, which halves the file. Batch-norm statistics and biases stay
+            float32: they are few, and a variance may exceed float16's range.
+    """
+    tensors = {key: _stored(value, half) for key, value in network.state_dict().items() if _is_kept(key)}
+    metadata = {"format": _FORMAT, "architecture": card.architecture, "num_classes": str(card.num_classes)}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+    write_card(path.with_suffix(".yaml"), card)
+
+
+def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
+    """Loads a model in evaluation mode, float32.
+
+    Args:
+        name: A shipped model's name ("light", "ldn121") or the path of a ``.safetensors`` file with its card beside it.
+        device: Where to put it.
+
+    Raises:
+        InputError: The file is missing, truncated, of another architecture, or of another class count than its card.
+    """
+    path = model_path(name)
+    card = read_card(path.with_suffix(".yaml"))
+    tensors = _read_tensors(path, card)
+    network = DenseHybrid(build_network(card.architecture, card.num_classes))
+    expected = {key: value for key, value in network.state_dict().items() if _is_kept(key)}
+    _check_tensors(path, card, tensors, expected)
+    network.load_state_dict(tensors, strict=False)
+    return LoadedModel(network.to(device).eval(), card, path)
+
+
+def _is_kept(key: str) -> bool:
+    return not key.endswith("num_batches_tracked")  # bookkeeping of training, of no use afterwards
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    dtype = torch.float16 if half and tensor.ndim == 4 else torch.float32
+    return tensor.detach().to("cpu", dtype).contiguous()
+
+
+def _read_tensors(path: Path, card: ModelCard) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise InputError(f"{path}: not a densehybrid_ros model (format {metadata.get('format')!r})")
+            for key, value in (("architecture", card.architecture), ("num_classes", str(card.num_classes))):
+                if metadata.get(key) != value:
+                    raise InputError(f"{path}: {key} is {metadata.get(key)} but its card says {value}; not a pair")
+            return {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error})") from error
+
+
+def _check_tensors(path: Path, card: ModelCard, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for key in expected.keys() | tensors.keys():
+        if key not in tensors:
+            raise InputError(f"{path}: lacks the tensor {key} of architecture {card.architecture}")
+        if key not in expected:
+            raise InputError(f"{path}: has the tensor {key}, which architecture {card.architecture} lacks")
+        if tensors[key].shape != expected[key].shape:
+            shapes = f"{tuple(tensors[key].shape)} instead of {tuple(expected[key].shape)}"
+            raise InputError(f"{path}: tensor {key} has shape {shapes}")

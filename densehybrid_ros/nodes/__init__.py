@@ -1,0 +1,1 @@
+"""The ROS 2 side: everything that imports rclpy."""

@@ -1,0 +1,100 @@
+"""What became of the frames: counters and times, written by two threads and read by a third."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+_TIMES_KEPT = 500
+_LARGEST_GAP = 1000
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of frames since the node was activated for the first time.
+
+    Once no frame is in work: sent = processed + dropped + rejected + failed, for one publisher and from the first
+    frame that arrived.
+
+    Attributes:
+        received: Frames that reached the node.
+        missed: Frames that were sent but did not reach it (lost or overtaken in the middleware), by the publisher's
+            sequence numbers where ROS gives them.
+        overtaken: Received frames that a newer one replaced before the worker was free.
+        processed: Frames whose results were published.
+        rejected: Frames that could not be read: encoding, size, corrupt data.
+        failed: Frames on which the model or publishing raised an error.
+    """
+
+    received: int = 0
+    missed: int = 0
+    overtaken: int = 0
+    processed: int = 0
+    rejected: int = 0
+    failed: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were sent and not looked at because newer ones came."""
+        return self.missed + self.overtaken
+
+
+class FrameStatistics:
+    """Counts frames, and keeps the latest times and reasons. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._times: dict[str, deque[float]] = {}
+        self._reasons: dict[str, str] = {}
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Adds to one of the fields of ``Counts``."""
+        with self._lock:
+            self._counts = replace(self._counts, **{what: getattr(self._counts, what) + number})
+
+    def add_time(self, what: str, seconds: float) -> None:
+        """Keeps a duration for the percentiles; only the newest 500 of a kind are kept."""
+        with self._lock:
+            self._times.setdefault(what, deque(maxlen=_TIMES_KEPT)).append(seconds)
+
+    def set_reason(self, what: str, reason: str) -> None:
+        """Keeps the latest reason of a kind, such as why a frame was rejected."""
+        with self._lock:
+            self._reasons[what] = reason
+
+    def counts(self) -> Counts:
+        """Returns the numbers of this moment."""
+        with self._lock:
+            return self._counts
+
+    def reasons(self) -> dict[str, str]:
+        """Returns the latest reason of each kind."""
+        with self._lock:
+            return dict(self._reasons)
+
+    def percentiles(self, what: str, ranks: tuple[float, ...]) -> tuple[float, ...] | None:
+        """Returns percentiles (ranks 0..100) of a kind of duration in seconds; None while there is none."""
+        with self._lock:
+            values = list(self._times.get(what, ()))
+        return tuple(float(value) for value in np.percentile(values, ranks)) if values else None
+
+
+class SequenceGaps:
+    """Finds frames that did not arrive, by the sequence numbers that a publisher gives its messages."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def missing_before(self, sequence: int | None) -> int:
+        """Returns how many messages are missing between the last one and this one.
+
+        A number that is not larger, or larger by more than 1000, belongs to another publisher: nothing is missing.
+        """
+        last, self._last = self._last, sequence
+        if last is None or sequence is None or not 0 < sequence - last <= _LARGEST_GAP:
+            return 0
+        return sequence - last - 1

@@ -1,0 +1,96 @@
+"""What /diagnostics says about the node once a second."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+
+from densehybrid_ros.nodes.counters import Counts, FrameStatistics
+from densehybrid_ros.nodes.hazard_alert import key_values
+
+PERIOD = 1.0
+"""Seconds between two reports."""
+
+_RANKS = (50.0, 95.0, 99.0)
+_TIMES = {
+    "latency": "from arrival in the node to the end of publishing",
+    "queue_age": "in the newest-frame slot",
+    "inference": "in the model",
+    "publish": "filling and publishing the outputs",
+    "stamp_age": "from the camera's stamp to the end of publishing, by the ROS clock",
+}
+"""Durations that are reported as percentiles; the frame processor adds them to the statistics."""
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What the node itself knows.
+
+    Attributes:
+        lifecycle: Label of the life-cycle state.
+        model: Description of model, backend and device; empty before the node is configured.
+        input_topic: Topic of the camera.
+        anomaly_threshold: Threshold in nats; None before it is known.
+        silence: Seconds without a frame, if that is longer than the source timeout; None otherwise.
+    """
+
+    lifecycle: str
+    model: str
+    input_topic: str
+    anomaly_threshold: float | None
+    silence: float | None
+
+
+class DiagnosticsReport:
+    """Makes the reports; it remembers the last counts to give rates."""
+
+    def __init__(self, node_name: str, statistics: FrameStatistics) -> None:
+        self._name = f"{node_name}: frames"
+        self._statistics = statistics
+        self._last_counts = Counts()
+        self._last_time = time.monotonic()
+
+    def make(self, state: NodeState, stamp: Any) -> DiagnosticArray:
+        """Makes the report of this moment with ``stamp`` (builtin_interfaces/Time) in its header."""
+        counts, now = self._statistics.counts(), time.monotonic()
+        elapsed = max(now - self._last_time, 1e-3)
+        level, message = self._judge(state, counts)
+        status = DiagnosticStatus(name=self._name, hardware_id=state.input_topic, level=level, message=message)
+        values: dict[str, Any] = {
+            "lifecycle_state": state.lifecycle,
+            "model": state.model or "not loaded",
+            "anomaly_threshold": "unset" if state.anomaly_threshold is None else state.anomaly_threshold,
+            "input_rate_hz": (counts.received - self._last_counts.received) / elapsed,
+            "output_rate_hz": (counts.processed - self._last_counts.processed) / elapsed,
+            "received": counts.received,
+            "processed": counts.processed,
+            "dropped": counts.dropped,
+            "dropped_before_arrival": counts.missed,
+            "rejected": counts.rejected,
+            "failed": counts.failed,
+        }
+        for what in _TIMES:
+            for rank, value in zip(_RANKS, self._statistics.percentiles(what, _RANKS) or (), strict=False):
+                values[f"{what}_p{rank:.0f}_ms"] = value * 1e3
+        for what, reason in self._statistics.reasons().items():
+            values[f"last_{what}"] = reason
+        status.values = key_values(values)
+        self._last_counts, self._last_time = counts, now
+        report = DiagnosticArray(status=[status])
+        report.header.stamp = stamp
+        return report
+
+    def _judge(self, state: NodeState, counts: Counts) -> tuple[bytes, str]:
+        """Returns level and message; failures weigh most, then rejected frames, then silence of the camera."""
+        failed = counts.failed - self._last_counts.failed
+        rejected = counts.rejected - self._last_counts.rejected
+        if failed:
+            return DiagnosticStatus.ERROR, f"{failed} frames failed since the last report"
+        if rejected:
+            return DiagnosticStatus.WARN, f"{rejected} frames rejected since the last report"
+        if state.silence is not None:
+            return DiagnosticStatus.WARN, f"no frame on {state.input_topic} for {state.silence:.0f} s"
+        return DiagnosticStatus.OK, state.lifecycle

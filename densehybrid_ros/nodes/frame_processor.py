@@ -1,0 +1,104 @@
+"""What the worker does with one camera message: read it, run the model, publish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.counters import FrameStatistics
+from densehybrid_ros.nodes.image_conversion import rgb_from_compressed, rgb_from_image
+from densehybrid_ros.nodes.outputs import Outputs, ProcessedFrame
+from densehybrid_ros.nodes.parameters import Settings
+
+if TYPE_CHECKING:
+    from densehybrid_ros.inference import Pipeline  # PyTorch is imported when the node configures, not before
+
+_SECONDS_BETWEEN_WARNINGS = 5.0
+
+READERS: dict[str, Callable[[Any], np.ndarray]] = {"raw": rgb_from_image, "compressed": rgb_from_compressed}
+"""``input_transport`` -> how its messages become RGB."""
+
+
+@dataclass(frozen=True)
+class IncomingFrame:
+    """A camera message and when it arrived (``time.monotonic()``, seconds)."""
+
+    message: Any
+    arrival: float
+
+
+class FrameProcessor:
+    """Processes frames one after another, in the worker's thread. It raises nothing: what goes wrong is counted."""
+
+    def __init__(
+        self,
+        node: Node,
+        pipeline: Pipeline,
+        outputs: Outputs,
+        statistics: FrameStatistics,
+        settings: Callable[[], Settings],
+    ) -> None:
+        """Puts the parts together.
+
+        Args:
+            node: For the log, the clock and the name of the input.
+            pipeline: The model.
+            outputs: Where results go.
+            statistics: Where frames are counted.
+            settings: Returns the parameters; asked once a frame, so that a change counts from the next one on.
+        """
+        self._logger = node.get_logger()
+        self._clock = node.get_clock()
+        self._topic = node.resolve_topic_name("~/input/image")
+        self._pipeline = pipeline
+        self._outputs = outputs
+        self._statistics = statistics
+        self._settings = settings
+
+    def __call__(self, frame: IncomingFrame) -> None:
+        """Processes one frame."""
+        header, statistics = frame.message.header, self._statistics
+        try:
+            self._process(frame)
+        except InputError as error:
+            statistics.count("rejected")
+            statistics.set_reason("rejected", str(error))
+            text = f"{self._topic}: frame {_stamp(header)} rejected: {error}"
+            self._logger.warning(text, throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS)
+        except Exception as error:  # whatever the model raises must not end the worker
+            statistics.count("failed")
+            statistics.set_reason("failed", f"{type(error).__name__}: {error}")
+            text = f"{self._topic}: frame {_stamp(header)} failed: {type(error).__name__}: {error}"
+            self._logger.error(text, throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS)
+        else:
+            statistics.count("processed")
+
+    def _process(self, frame: IncomingFrame) -> None:
+        header, settings = frame.message.header, self._settings()
+        started = time.monotonic()
+        image = READERS[settings.input_transport](frame.message)
+        threshold = settings.anomaly_threshold
+        assert threshold is not None  # set when the model was loaded
+        read = time.monotonic()
+        result = self._pipeline(image, threshold)
+        inferred = time.monotonic()
+        self._outputs.publish(ProcessedFrame(header, image, result, self._pipeline.card.classes, threshold, settings))
+        published = time.monotonic()
+        self._statistics.add_time("queue_age", started - frame.arrival)
+        self._statistics.add_time("inference", inferred - read)
+        self._statistics.add_time("publish", published - inferred)
+        self._statistics.add_time("latency", published - frame.arrival)
+        # Not through rclpy.time.Time, which refuses a negative stamp.
+        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
+        self._statistics.add_time("stamp_age", (self._clock.now().nanoseconds - stamp) * 1e-9)
+
+
+def _stamp(header: Header) -> str:
+    return f"{header.stamp.sec}.{header.stamp.nanosec:09d}"

@@ -1,0 +1,138 @@
+"""The perception node as a child process, for the demo, benchmarks and tests. ROS is not imported here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.child import with_this_package
+from densehybrid_ros.nodes.parameters import PARAMETERS
+
+_POLL = 0.05
+_ACTIVE = "]: active: "
+_ROS_LEVELS = ("[FATAL]", "[ERROR]")
+
+
+class NodeProcess:
+    """Runs ``perception_node`` in a process group of its own; a context manager that ends it at the end."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Any] | None = None,
+        remappings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        extra_arguments: tuple[str, ...] = (),
+        log: Path | None = None,
+    ) -> None:
+        """Starts the process.
+
+        Args:
+            parameters: Parameter -> value, as ``-p NAME:=VALUE``.
+            remappings: From -> to, as ``-r FROM:=TO``.
+            environment: Of the process; see ``transport_environment``. None: that of this process.
+            extra_arguments: More ROS arguments, such as ``("--params-file", "my.yaml")``.
+            log: Where the process's output goes; None: a temporary file.
+        """
+        command = [sys.executable, "-m", "densehybrid_ros.nodes.perception_node", "--ros-args", *extra_arguments]
+        for name, value in (parameters or {}).items():
+            command += ["-p", f"{name}:={_parameter_text(name, value)}"]
+        for name, target in (remappings or {}).items():
+            command += ["-r", f"{name}:={target}"]
+        self._own_log = log is None
+        self.log_path = log or _temporary_log()
+        with self.log_path.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                env=with_this_package(environment if environment is not None else os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A shell's background job ignores SIGINT, and so would its children; and a group can be ended whole.
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._own_log:
+            self.log_path.unlink(missing_ok=True)
+
+    def log(self) -> str:
+        """Returns what the process has written so far."""
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for_log(self, text: str, timeout: float = 60.0) -> None:
+        """Waits until the process has written ``text``.
+
+        Raises:
+            InputError: It ended before, or did not within ``timeout`` seconds; with the errors it has logged.
+        """
+        end = time.monotonic() + timeout
+        while text not in self.log():
+            if self.process.poll() is not None and text not in self.log():
+                raise InputError(f"perception_node ended with status {self.process.returncode}: {self._errors()}")
+            if time.monotonic() > end:
+                raise InputError(f"perception_node has not logged {text!r} within {timeout:.0f} s: {self._errors()}")
+            time.sleep(_POLL)
+
+    def wait_until_active(self, timeout: float = 120.0) -> None:
+        """Waits until the model is loaded and the node takes frames.
+
+        Raises:
+            InputError: It did not come to that; with the errors that the node has logged.
+        """
+        self.wait_for_log(_ACTIVE, timeout)
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = 10.0) -> int:
+        """Ends the process with a signal, and kills it and its children if that does not help.
+
+        Args:
+            number: The signal.
+            timeout: Seconds to wait before the process is killed.
+
+        Returns:
+            Its exit status, negative where a signal ended it.
+        """
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            return self.process.wait()
+
+    def _errors(self) -> str:
+        lines = self.log().strip().splitlines()
+        # "[ERROR] [time] [node]: text"
+        errors = [line.partition("]: ")[2] or line for line in lines if line.startswith(_ROS_LEVELS)] or lines[-1:]
+        return " | ".join(errors) or "it has written nothing"
+
+
+def _temporary_log() -> Path:
+    with tempfile.NamedTemporaryFile(prefix="perception_node_", suffix=".log", delete=False) as file:
+        return Path(file.name)
+
+
+def _parameter_text(name: str, value: Any) -> str:
+    """Writes a value as YAML. Strings are quoted, so that a path or ``off`` stays a string."""
+    parameter = PARAMETERS.get(name)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_parameter_text("", item) for item in value) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(parameter.coerce(value) if parameter else value)

@@ -1,0 +1,123 @@
+"""How processes of this project reach each other: DDS profile, a domain of their own, and tidying up afterwards.
+
+ROS is not imported here: the environment has to be set before it is.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from densehybrid_ros.resources import resource_path
+
+SHARED_MEMORY = Path("/dev/shm")
+
+_DOMAINS = range(1, 102)  # larger ones reach into the ports that Linux hands out to clients
+_FIRST_PORT, _PORTS_A_DOMAIN = 7400, 250  # of DDS, RTPS specification 9.6.1.1
+_UNUSED_PORT = 9  # within a domain's range; participants count up from 10 and 11
+_SECONDS_BETWEEN_LOOKS = 0.1
+_PATTERNS = ("fastrtps_*", "fastdds_*", "sem.fastrtps_*", "sem.fastdds_*")
+
+
+def profile_environment() -> dict[str, str]:
+    """Returns the variables that make Fast DDS read the project's profile; a process reads it once.
+
+    Raises:
+        InputError: The profile is not installed.
+    """
+    profile = str(resource_path("config/fastdds_profile.xml"))
+    # Fast DDS 2 reads the first name, Fast DDS 3 the second.
+    return {"FASTRTPS_DEFAULT_PROFILES_FILE": profile, "FASTDDS_DEFAULT_PROFILES_FILE": profile}
+
+
+def transport_environment(domain_id: int | None = None) -> dict[str, str]:
+    """Returns a copy of this process's environment for child processes that exchange images on this machine.
+
+    Args:
+        domain_id: ROS domain to put them in; None keeps the one of this process.
+
+    Raises:
+        InputError: The DDS profile is not installed.
+    """
+    environment = {**os.environ, **profile_environment()}
+    environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if domain_id is not None:
+        environment["ROS_DOMAIN_ID"] = str(domain_id)
+    return environment
+
+
+@contextmanager
+def private_domain() -> Iterator[int]:
+    """Yields a ROS domain id that no other process has claimed this way and in which nobody is.
+
+    The claim is a bound port of the domain's range, so it ends with this process, however that ends.
+
+    Raises:
+        OSError: All domains are taken.
+    """
+    for domain_id in random.sample(_DOMAINS, len(_DOMAINS)):
+        claim = _claim(domain_id)
+        if claim is not None:
+            with claim:
+                yield domain_id
+            return
+    raise OSError("all ROS domains from 1 to 101 are taken on this machine")
+
+
+def _claim(domain_id: int) -> socket.socket | None:
+    base = _FIRST_PORT + _PORTS_A_DOMAIN * domain_id
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first_participant:
+            first_participant.bind(("", base + 10))
+    except OSError:
+        return None
+    claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        claim.bind(("127.0.0.1", base + _UNUSED_PORT))
+    except OSError:
+        claim.close()
+        return None
+    return claim
+
+
+@contextmanager
+def tidy_shared_memory() -> Iterator[None]:
+    """Removes, at the end, the Fast DDS files that came up in /dev/shm meanwhile and that no process uses any more.
+
+    Fast DDS leaves them behind when a process is killed.
+    """
+    before = set(_shared_memory_files())
+    try:
+        yield
+    finally:
+        stale = set(_shared_memory_files()) - before
+        # Twice, because a process that starts at this moment makes a file shortly before it uses it.
+        for _ in range(2):
+            if stale:
+                stale -= _files_in_use()
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        for path in stale:
+            path.unlink(missing_ok=True)
+
+
+def _shared_memory_files() -> Iterator[Path]:
+    for pattern in _PATTERNS:
+        yield from SHARED_MEMORY.glob(pattern)
+
+
+def _files_in_use() -> set[Path]:
+    """Returns the files of /dev/shm that a process has mapped or open, as far as this user may look."""
+    used: set[Path] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            lines = (process / "maps").read_text(encoding="utf-8", errors="replace").splitlines()
+            used |= {Path(line.split(maxsplit=5)[5]) for line in lines if str(SHARED_MEMORY) in line}
+            used |= {link.readlink() for link in (process / "fd").iterdir()}
+        except OSError:
+            continue  # it has ended, or belongs to somebody else
+    return used

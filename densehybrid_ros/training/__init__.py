@@ -1,0 +1,1 @@
+"""Losses, mixed-content images, schedule and training loop."""

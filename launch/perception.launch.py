@@ -1,0 +1,140 @@
+"""Starts the perception node: ``ros2 launch densehybrid_ros perception.launch.py image:=/camera/image_raw``.
+
+An argument left empty leaves that setting to the parameter file. ``--show-args`` lists them all.
+"""
+
+import shutil
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+PACKAGE = "densehybrid_ros"
+BOOLEANS = ["", "true", "false"]
+PARAMETERS = {"input_transport": str, "model": str, "backend": str, "use_sim_time": bool, "autostart": bool}
+"""Arguments that are parameters of the node, and their types."""
+
+
+def arguments() -> list:
+    """Returns the declarations of the launch arguments."""
+    share = FindPackageShare(PACKAGE)
+    # Humble reads the older name alone; a profile that the user has set under either name is kept.
+    own_profile = EnvironmentVariable(
+        "FASTDDS_DEFAULT_PROFILES_FILE",
+        default_value=EnvironmentVariable(
+            "FASTRTPS_DEFAULT_PROFILES_FILE",
+            default_value=PathJoinSubstitution([share, "config", "fastdds_profile.xml"]),
+        ),
+    )
+    return [
+        DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
+        DeclareLaunchArgument(
+            "params_file",
+            default_value=PathJoinSubstitution([share, "config", "perception.param.yaml"]),
+            description="Parameter file of the node.",
+        ),
+        DeclareLaunchArgument(
+            "image",
+            default_value="~/input/image",
+            description="Image topic; with input_transport:=compressed the one that ends in /compressed.",
+        ),
+        DeclareLaunchArgument("camera_info", default_value="~/input/camera_info", description="Camera info topic."),
+        DeclareLaunchArgument(
+            "input_transport",
+            default_value="",
+            choices=["", "raw", "compressed"],
+            description="sensor_msgs/Image (raw) or sensor_msgs/CompressedImage (compressed).",
+        ),
+        DeclareLaunchArgument(
+            "model", default_value="", description="Name of a shipped model, or path of its .safetensors."
+        ),
+        DeclareLaunchArgument(
+            "backend", default_value="", description="What runs the network; see `densehybrid info`."
+        ),
+        DeclareLaunchArgument(
+            "use_sim_time", default_value="", choices=BOOLEANS, description="Follow /clock, as with a bag."
+        ),
+        DeclareLaunchArgument(
+            "autostart",
+            default_value="",
+            choices=BOOLEANS,
+            description="The node configures and activates itself; false leaves that to a lifecycle manager.",
+        ),
+        DeclareLaunchArgument(
+            "log_level",
+            default_value="info",
+            choices=["debug", "info", "warn", "error", "fatal"],
+            description="Least severe messages that the node logs.",
+        ),
+        DeclareLaunchArgument(
+            "fastdds_profile",
+            default_value=own_profile,
+            description="Fast DDS profile of this and every later process of the launch; its larger shared memory "
+            "carries the images. `none` leaves Fast DDS as it is. Default: the one set in the environment, else "
+            "the package's.",
+        ),
+    ]
+
+
+def fast_dds_environment(context: LaunchContext) -> list:
+    """Returns the actions that make Fast DDS read the profile, under its names in new and old releases."""
+    if LaunchConfiguration("fastdds_profile").perform(context) in ("", "none"):
+        return []
+    profile = existing_file(context, "fastdds_profile")
+    return [
+        SetEnvironmentVariable(name, profile)
+        for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    ]
+
+
+def perception_node(context: LaunchContext) -> list:
+    """Returns the node, with those settings that were given."""
+    given = [name for name in PARAMETERS if LaunchConfiguration(name).perform(context)]
+    overrides = {name: ParameterValue(LaunchConfiguration(name), value_type=PARAMETERS[name]) for name in given}
+    return [
+        Node(
+            package=PACKAGE,
+            executable="perception_node",
+            exec_name="perception_node",
+            name="perception",
+            namespace=LaunchConfiguration("namespace"),
+            # An empty dictionary is no parameter source for launch_ros.
+            parameters=[existing_file(context, "params_file"), *([overrides] if overrides else [])],
+            remappings=[
+                ("~/input/image", LaunchConfiguration("image")),
+                ("~/input/camera_info", LaunchConfiguration("camera_info")),
+            ],
+            ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+            output="screen",
+            emulate_tty=True,
+            prefix=[LaunchConfiguration("launch-prefix", default=""), " ", die_with_launch()],
+        )
+    ]
+
+
+def die_with_launch() -> str:
+    """Returns the prefix that sends the node SIGTERM when launch itself is gone.
+
+    On SIGTERM launch leaves without stopping its processes, which would go on and hold the GPU.
+    """
+    setpriv = shutil.which("setpriv")  # util-linux
+    return f"{setpriv} --pdeathsig TERM" if setpriv else ""
+
+
+def existing_file(context: LaunchContext, argument: str) -> str:
+    """Returns the path given as ``argument``; launch_ros starts a node without its file with a mere warning."""
+    path = LaunchConfiguration(argument).perform(context)
+    if not Path(path).is_file():
+        raise RuntimeError(f"{argument}:={path}: no such file; give the path of an existing one")
+    return path
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Returns what ``ros2 launch`` starts."""
+    return LaunchDescription(
+        [*arguments(), OpaqueFunction(function=fast_dds_environment), OpaqueFunction(function=perception_node)]
+    )

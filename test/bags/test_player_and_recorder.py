@@ -1,0 +1,152 @@
+"""A bag played over DDS to a node in another process, and what it publishes recorded."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from rosbags.rosbag2 import WriterError
+
+from densehybrid_ros.bags.frames import BagFrame
+from densehybrid_ros.bags.reader import open_bag, read_raw_messages
+from densehybrid_ros.bags.writer import BagWriter, RawBagWriter
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.bag_player import BagPlayer
+from densehybrid_ros.nodes.bag_recorder import BagRecorder
+from densehybrid_ros.nodes.spinning import spinning_node
+
+pytestmark = pytest.mark.ros
+
+ECHO = """
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, Image
+
+rclpy.init()
+node = rclpy.create_node("echo")
+pictures = node.create_publisher(Image, "/echo/image", 10)
+cameras = node.create_publisher(CameraInfo, "/echo/camera_info", qos_profile_sensor_data)
+
+def answer(message):
+    if message.header.stamp.nanosec != 3:  # never answers the third
+        pictures.publish(message)
+
+node.create_subscription(CameraInfo, "/camera/camera_info", cameras.publish, qos_profile_sensor_data, raw=True)
+node.create_subscription(Image, "/camera/image", answer, qos_profile_sensor_data)
+try:
+    rclpy.spin(node)
+except (KeyboardInterrupt, ExternalShutdownException):
+    pass
+"""
+
+
+@pytest.fixture
+def domain_id(monkeypatch: pytest.MonkeyPatch) -> int:
+    domain = random.SystemRandom().randint(1, 100)
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    return domain
+
+
+@pytest.fixture
+def echo(domain_id: int, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    script = tmp_path / "echo.py"
+    script.write_text(ECHO)
+    process = subprocess.Popen([sys.executable, str(script)], env=dict(os.environ))
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    camera = Camera(64, 32, 50, 50, 32, 16, 0.2, 0.0, 1.0)
+    path = tmp_path / "drive"
+    with BagWriter(path) as writer:
+        for index in range(1, 6):
+            image = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+            writer.write(BagFrame(1_000_000_000 + index, image, camera))
+    return path
+
+
+def contents(bag: Path, topic: str) -> list[bytes]:
+    with open_bag(bag) as reader:
+        return [data for _, _, data in read_raw_messages(reader, [topic])]
+
+
+def assert_same_messages(actual: list[bytes], expected: list[bytes]) -> None:
+    """Bytes must be the same but for the padding to a multiple of four that the middleware may append."""
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        assert one[: len(other)] == other
+        assert len(one) - len(other) < 4
+
+
+def test_lock_step_sends_and_records_every_message_byte_by_byte(
+    tmp_path: Path, bag: Path, echo: subprocess.Popen[bytes], domain_id: int
+) -> None:
+    recording = tmp_path / "echoed"
+    with (
+        spinning_node("player", domain_id) as node,
+        BagPlayer(node, bag, "/camera/image") as player,
+        RawBagWriter(recording) as writer,
+    ):
+        recorder = BagRecorder(node, writer)
+        recorder.subscribe(["/echo/image", "/echo/camera_info"], timeout=20)
+        assert player.wait_for_subscriber(timeout=20)
+        wait = 3.0
+        sent = list(player.play(answered=lambda stamp: recorder.wait_for("/echo/image", stamp, wait)))
+        arrivals = recorder.received("/echo/image")
+
+    assert [frame.stamp for frame in sent] == [1_000_000_000 + index for index in range(1, 6)]
+    assert [frame.answered for frame in sent] == [True, True, False, True, True]
+    assert player.skipped in (("/tf",), ())  # tf2_msgs may be missing
+    pictures = contents(bag, "/camera/image")
+    del pictures[2]
+    assert_same_messages(contents(recording, "/echo/image"), pictures)
+    assert_same_messages(contents(recording, "/echo/camera_info"), contents(bag, "/camera/camera_info"))
+    for frame in sent:
+        if frame.answered:
+            assert arrivals[frame.stamp] > frame.sent
+
+
+def test_a_topic_that_nobody_publishes_or_hears_is_noticed(tmp_path: Path, bag: Path, domain_id: int) -> None:
+    with spinning_node("player", domain_id) as node, BagPlayer(node, bag, "/camera/image") as player:
+        assert not player.wait_for_subscriber(timeout=0.2)
+        recorder = BagRecorder(node, RawBagWriter(tmp_path / "echoed"))
+        with pytest.raises(InputError, match=r"^/nothing: nobody published this topic within 0.2 s$"):
+            recorder.subscribe(["/nothing"], timeout=0.2)
+
+
+def test_what_goes_wrong_while_recording_reaches_who_waits(
+    tmp_path: Path, bag: Path, echo: subprocess.Popen[bytes], domain_id: int
+) -> None:
+    with spinning_node("player", domain_id) as node, BagPlayer(node, bag, "/camera/image") as player:
+        with RawBagWriter(tmp_path / "echoed") as writer:
+            recorder = BagRecorder(node, writer)
+            recorder.subscribe(["/echo/image"], timeout=20)
+            assert player.wait_for_subscriber(timeout=20)
+            frames = player.play(answered=lambda stamp: recorder.wait_for("/echo/image", stamp, 5.0))
+            next(frames)
+        with pytest.raises(WriterError, match="Bag was not opened"):
+            next(frames)  # the bag is closed, so the next answer can't be written
+
+
+def test_a_bag_without_the_frames_topic_is_refused(bag: Path, domain_id: int) -> None:
+    with (
+        spinning_node("player", domain_id) as node,
+        pytest.raises(InputError, match=r"no topic /left; it has: /camera/camera_info, /camera/image"),
+    ):
+        BagPlayer(node, bag, "/left")

@@ -1,0 +1,218 @@
+"""Frames into a bag and back: nothing may change on the way."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from densehybrid_ros.bags import messages
+from densehybrid_ros.bags.frames import BagFrame
+from densehybrid_ros.bags.reader import BagFrames, open_bag, read_frames, read_messages, topic_types
+from densehybrid_ros.bags.topics import BagTopics, parse_topics
+from densehybrid_ros.bags.writer import BagWriter
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.image_conversion import rgb_from_compressed, rgb_from_image
+
+HEIGHT, WIDTH = 24, 40
+CAMERA = Camera(WIDTH, HEIGHT, 50.5, 51.25, 19.5, 11.5, baseline=0.25, pitch=0.04, mount_height=1.25)
+
+
+def decode(message: Any) -> np.ndarray:
+    """Decodes the two kinds of pictures that BagWriter writes."""
+    return rgb_from_compressed(message) if hasattr(message, "format") else rgb_from_image(message)
+
+
+def make_frames(count: int = 3) -> list[BagFrame]:
+    rng = np.random.default_rng(7)
+    frames = []
+    for index in range(count):
+        disparity = rng.uniform(0.5, 60, (HEIGHT, WIDTH)).astype(np.float32)
+        disparity[:5] = 0
+        frames.append(
+            BagFrame(
+                stamp=1_700_000_000_123_456_789 + index * 100_000_001,
+                image=rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8),
+                camera=CAMERA,
+                disparity=disparity,
+                labels=rng.choice(np.array([0, 1, 255], np.uint8), (HEIGHT, WIDTH)),
+                semantic=rng.integers(0, 19, (HEIGHT, WIDTH), dtype=np.uint8),
+                instances=rng.integers(0, 60_000, (HEIGHT, WIDTH), dtype=np.uint16),
+            )
+        )
+    return frames
+
+
+def write_bag(path: Path, frames: list[BagFrame], **options: Any) -> Path:
+    with BagWriter(path, **options) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+def assert_same(actual: BagFrame, expected: BagFrame) -> None:
+    assert actual.stamp == expected.stamp
+    for name in ("image", "disparity", "labels", "semantic", "instances"):
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), err_msg=name)
+        assert getattr(actual, name).dtype == getattr(expected, name).dtype, name
+    assert actual.camera is not None
+    assert expected.camera is not None
+    for name, value in vars(expected.camera).items():
+        assert getattr(actual.camera, name) == pytest.approx(value, rel=1e-6), name
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_every_array_stamp_and_camera_comes_back(tmp_path: Path, storage: str) -> None:
+    frames = make_frames()
+    bag = write_bag(tmp_path / "drive", frames, storage=storage)
+
+    read = BagFrames(bag, decode)
+
+    assert len(read) == len(frames)
+    for actual, expected in zip(read, frames, strict=True):
+        assert_same(actual, expected)
+
+
+def test_png_comes_back_bit_by_bit_and_jpeg_nearly(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, WIDTH, dtype=np.uint8)
+    frames = [replace(frame, image=np.dstack([np.tile(ramp, (HEIGHT, 1))] * 3)) for frame in make_frames()]
+    png = write_bag(tmp_path / "png", frames, compression="png")
+    jpeg = write_bag(tmp_path / "jpeg", frames, compression="jpeg")
+
+    with open_bag(jpeg) as reader:
+        assert topic_types(reader)["/camera/image/compressed"] == messages.COMPRESSED_IMAGE
+    for lossless, lossy, expected in zip(read_frames(png, decode), read_frames(jpeg, decode), frames, strict=True):
+        assert_same(lossless, expected)
+        assert np.abs(lossy.image.astype(int) - expected.image).max() <= 8
+
+
+def test_compressed_pictures_keep_their_colours(tmp_path: Path) -> None:
+    red = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    red[..., 0] = 200
+    bag = write_bag(tmp_path / "red", [BagFrame(1, red)], compression="jpeg")
+
+    (frame,) = read_frames(bag, decode)
+
+    assert frame.image[..., 0].min() > 180
+    assert frame.image[..., 1:].max() < 20
+
+
+def test_same_frames_make_messages_with_the_same_header_and_the_picture_last(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "drive", make_frames(1), frame_id="left_optical")
+
+    with open_bag(bag) as reader:
+        sent = [(c.topic, time, reader.deserialize(data, c.msgtype)) for c, time, data in reader.messages()]
+
+    assert sent[-1][0] == "/camera/image"
+    assert {time for _, time, _ in sent} == {1_700_000_000_123_456_789}
+    headers = [message.header for topic, _, message in sent if topic != "/tf"]
+    assert {(messages.stamp_ns(header), header.frame_id) for header in headers} == {
+        (1_700_000_000_123_456_789, "left_optical")
+    }
+
+
+def test_camera_info_and_disparity_carry_what_ros_tools_need(tmp_path: Path) -> None:
+    (frame,) = make_frames(1)
+    bag = write_bag(tmp_path / "drive", [frame])
+
+    with open_bag(bag) as reader:
+        ((_, info),) = read_messages(reader, "/camera/camera_info")
+        ((_, disparity),) = read_messages(reader, "/camera/disparity")
+
+    assert (info.width, info.height, info.distortion_model) == (WIDTH, HEIGHT, "plumb_bob")
+    assert info.d.tolist() == [0.0] * 5
+    assert info.k.tolist() == [50.5, 0, 19.5, 0, 51.25, 11.5, 0, 0, 1]
+    assert info.p.reshape(3, 4)[:, :3].reshape(-1).tolist() == info.k.tolist()
+    assert info.p.reshape(3, 4)[:, 3].tolist() == [0, 0, 0]
+    assert (disparity.f, disparity.t) == (50.5, 0.25)
+    assert disparity.image.encoding == "32FC1"
+    assert frame.disparity is not None
+    assert disparity.min_disparity == frame.disparity[frame.disparity > 0].min()
+    assert disparity.max_disparity == frame.disparity.max()
+
+
+def test_camera_pose_points_the_optical_axis_ahead_and_down() -> None:
+    header = messages.header_message(1, "camera")
+    (stamped,) = messages.camera_pose_message(CAMERA, header, "base_link").transforms
+    q = stamped.transform.rotation
+    x, y, z, w = q.x, q.y, q.z, q.w
+    axis_in_base = [2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)]
+    right_in_base = [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)]
+
+    np.testing.assert_allclose(axis_in_base, [np.cos(0.04), 0, -np.sin(0.04)], atol=1e-9)
+    np.testing.assert_allclose(right_in_base, [0, -1, 0], atol=1e-9)
+    assert messages.camera_pose(stamped.transform) == pytest.approx((1.25, 0.04))
+
+
+def test_metadata_offers_qos_that_players_of_every_distribution_read(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "drive", make_frames())
+    content = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    topics = {
+        entry["topic_metadata"]["name"]: entry["topic_metadata"] for entry in content["topics_with_message_count"]
+    }
+
+    assert content["version"] == 8
+    assert content["storage_identifier"] == "mcap"
+    assert content["relative_file_paths"] == ["drive.mcap"]
+    (image_qos,) = yaml.safe_load(topics["/camera/image"]["offered_qos_profiles"])
+    (pose_qos,) = yaml.safe_load(topics["/tf"]["offered_qos_profiles"])
+    assert (image_qos["reliability"], image_qos["durability"]) == (1, 2)  # reliable, volatile
+    assert (pose_qos["reliability"], pose_qos["durability"]) == (1, 2)
+    assert all(topic["type_description_hash"].startswith("RIHS01_") for topic in topics.values())
+
+
+@pytest.mark.ros
+def test_ros2_bag_reads_it(tmp_path: Path) -> None:
+    if shutil.which("ros2") is None or subprocess.run(["ros2", "bag", "--help"], capture_output=True).returncode:
+        pytest.skip("`ros2 bag` is not installed here")
+    bag = write_bag(tmp_path / "drive", make_frames())
+    result = subprocess.run(["ros2", "bag", "info", str(bag)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "/camera/disparity" in result.stdout
+
+
+def test_topics_are_named_by_the_user(tmp_path: Path) -> None:
+    topics = parse_topics("image=/left/image_rect,disparity=stereo/disparity")
+    assert topics == BagTopics(image="/left/image_rect", disparity="/stereo/disparity")
+    bag = write_bag(tmp_path / "drive", make_frames(1), topics=topics)
+
+    (frame,) = read_frames(bag, decode, topics)
+
+    assert_same(frame, make_frames(1)[0])
+
+
+@pytest.mark.parametrize("text", ["picture=/a", "image", "image="])
+def test_malformed_topic_names_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--topics"):
+        parse_topics(text)
+
+
+def test_frame_without_labels_among_others_has_none(tmp_path: Path) -> None:
+    frames = make_frames(3)
+    frames[1] = BagFrame(frames[1].stamp, frames[1].image)
+    bag = write_bag(tmp_path / "drive", frames)
+
+    read = list(read_frames(bag, decode))
+
+    assert [frame.labels is None for frame in read] == [False, True, False]
+    assert [frame.disparity is None for frame in read] == [False, True, False]
+    assert read[1].camera is not None  # the last one still holds
+    assert_same(read[2], frames[2])
+
+
+def test_a_camera_that_is_mounted_anew_is_followed(tmp_path: Path) -> None:
+    frames = make_frames(3)
+    frames[2] = replace(frames[2], camera=replace(CAMERA, pitch=0.1, mount_height=1.5))
+    bag = write_bag(tmp_path / "drive", frames)
+
+    cameras = [frame.camera for frame in read_frames(bag, decode)]
+
+    assert [camera and round(camera.mount_height, 6) for camera in cameras] == [1.25, 1.25, 1.5]
+    assert [camera and round(camera.pitch, 6) for camera in cameras] == [0.04, 0.04, 0.1]

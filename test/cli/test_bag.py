@@ -1,0 +1,225 @@
+"""``densehybrid bag`` as a user calls it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from densehybrid_ros.bags import messages
+from densehybrid_ros.bags.reader import BagFrames, open_bag, read_messages, topic_types
+from densehybrid_ros.bags.topics import BagTopics
+from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.rendered_road import render_drive, write_lost_and_found
+from densehybrid_ros.nodes.image_conversion import rgb_from_image
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for index in range(3):
+        cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 256, (24, 48, 3), dtype=np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rendered_lost_and_found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scenes of a sequence each, 2 frames and 1, in LostAndFound's layout."""
+    root, drive = tmp_path_factory.mktemp("laf"), list(render_drive(2, 2, 128, 64))
+    write_lost_and_found(drive, root, "test", "01_One")
+    write_lost_and_found(drive[:1], root, "test", "02_Two")
+    return root
+
+
+@pytest.fixture
+def lost_and_found(rendered_lost_and_found: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(rendered_lost_and_found, tmp_path / "laf"))
+
+
+def test_a_folder_becomes_a_bag(frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag = tmp_path / "drive"
+
+    assert main(["bag", str(frames), str(bag), "--fps", "5", "--frame-id", "left", "--topics", "image=/l/image"]) == 0
+
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{bag}: 3 frames of 48x24, ")
+    assert "writing the bag: 3 frames in" in printed.err
+    read = list(BagFrames(bag, rgb_from_image, BagTopics(image="/l/image")))
+    assert [frame.stamp for frame in read] == [10**9, 10**9 + 2 * 10**8, 10**9 + 4 * 10**8]
+    stored = cv2.imread(str(frames / "1.png"))
+    assert stored is not None
+    np.testing.assert_array_equal(read[1].image, stored[..., ::-1])
+    with open_bag(bag) as reader:
+        assert {message.header.frame_id for _, message in read_messages(reader, "/l/image")} == {"left"}
+
+
+def test_the_rendered_road_becomes_a_bag_with_all_truth(tmp_path: Path) -> None:
+    bag = tmp_path / "drive"
+
+    assert main(["bag", "rendered", str(bag), "--seed", "3", "--frames", "2", "--size", "64x32"]) == 0
+
+    with open_bag(bag) as reader:
+        assert topic_types(reader) == {
+            "/camera/camera_info": messages.CAMERA_INFO,
+            "/camera/disparity": messages.DISPARITY_IMAGE,
+            "/camera/image": messages.IMAGE,
+            "/camera/instances": messages.IMAGE,
+            "/camera/labels": messages.IMAGE,
+            "/camera/semantic_labels": messages.IMAGE,
+            "/tf": messages.TF_MESSAGE,
+        }
+
+
+def test_compressed_sqlite3(frames: Path, tmp_path: Path) -> None:
+    bag = tmp_path / "drive"
+    assert main(["bag", str(frames), str(bag), "--compressed", "--storage", "sqlite3"]) == 0
+    assert (bag / "drive.db3").is_file()
+    with open_bag(bag) as reader:
+        assert topic_types(reader) == {"/camera/image/compressed": messages.COMPRESSED_IMAGE}
+        for _, message in read_messages(reader, "/camera/image/compressed"):
+            assert bytes(message.data[:2]) == b"\xff\xd8"
+            assert message.format == "rgb8; jpeg compressed bgr8"
+
+
+def test_force_replaces_a_bag(frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["bag", str(frames), str(tmp_path / "drive")]
+    assert main(command) == 0
+    assert main(command) == 2
+    assert "--force" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*command, "--force"]) == 0
+
+
+def lost_and_found_command(root: Path, output: Path, *options: str) -> list[str]:
+    return ["bag", "--dataset", "lost_and_found", str(root), str(output), *options]
+
+
+def test_a_data_set_becomes_a_bag_a_sequence(
+    lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (label,) = lost_and_found.rglob("02_Two_*_labelIds.png")
+    cv2.imwrite(str(label), np.zeros((64, 128), np.uint8))
+    output = tmp_path / "bags"
+
+    assert main(lost_and_found_command(lost_and_found, output, "--fps", "5", "--frame-id", "left")) == 0
+
+    assert sorted(path.name for path in output.iterdir()) == ["01_One_000000", "02_Two_000000"]
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{output / '01_One_000000'}: 2 frames of 128x64, ")
+    assert "without" not in first
+    assert second.startswith(f"{output / '02_Two_000000'}: 1 frames of 128x64, 1 without a labelled pixel, ")
+    frames = list(BagFrames(output / "01_One_000000", rgb_from_image))
+    assert [frame.stamp for frame in frames] == [10**9, 10**9 + 2 * 10**8]
+    for frame in frames:
+        assert frame.camera is not None
+        assert frame.camera.baseline > 0
+        assert frame.disparity is not None
+        assert frame.labels is not None
+        assert frame.instances is not None
+        assert set(np.unique(frame.labels)) <= {0, 1, 255}
+        np.testing.assert_array_equal(frame.instances > 0, frame.labels == 1)
+    with open_bag(output / "01_One_000000") as reader:
+        for topic in ("/camera/image", "/camera/camera_info", "/camera/disparity", "/camera/labels"):
+            assert {message.header.frame_id for _, message in read_messages(reader, topic)} == {"left"}
+
+
+def test_one_scene_and_nothing_is_replaced_unasked(
+    lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "bags"
+    assert main(lost_and_found_command(lost_and_found, output, "--scene", "02_Two")) == 0
+    assert [path.name for path in output.iterdir()] == ["02_Two_000000"]
+    assert main(lost_and_found_command(lost_and_found, output)) == 2
+    assert "02_Two_000000: exists already" in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in output.iterdir()] == ["02_Two_000000"]
+    assert main(lost_and_found_command(lost_and_found, output, "--force")) == 0
+
+
+@pytest.mark.parametrize(
+    ("damaged", "finished"), [("02_Two_000000_000000", ["01_One_000000"]), ("01_One_000000_000001", None)]
+)
+def test_a_damaged_frame_leaves_no_half_bag(
+    damaged: str, finished: list[str] | None, lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "bags"
+    (disparity,) = lost_and_found.rglob(f"{damaged}_disparity.png")
+    disparity.write_bytes(disparity.read_bytes()[:40])
+
+    assert main(lost_and_found_command(lost_and_found, output)) == 2
+
+    assert f"{disparity}: truncated" in capsys.readouterr().err.splitlines()[-1]
+    assert (sorted(path.name for path in output.iterdir()) if output.exists() else None) == finished
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["LAF", "OUT", "--scene", "03_Three"], "no scene 03_Three in its test split; it has: 01_One, 02_Two"),
+        (["LAF", "OUT", "--split", "train"], "leftImg8bit/train: no such folder"),
+        (["nowhere", "OUT"], "leftImg8bit/test: no such folder"),
+        (["LAF", "OUT", "--labels", "LAF"], "--labels: does not go with a data set"),
+        (["LAF", "FILE"], "exists and is no folder for bags"),
+    ],
+)
+def test_bad_data_set_is_one_line_and_status_2(
+    arguments: list[str], words: str, lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    places = {"OUT": str(tmp_path / "out"), "LAF": str(lost_and_found), "FILE": str(tmp_path / "file")}
+
+    assert main(["bag", "--dataset", "lost_and_found", *(places.get(word, word) for word in arguments)]) == 2
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert words in printed.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere", "OUT"], "nowhere: no such file or folder"),
+        (["FRAMES", "OUT", "--labels", "nowhere"], "nowhere: no such folder"),
+        (["FRAMES", "OUT", "--camera", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["FRAMES", "OUT", "--topics", "picture=/a"], "--topics 'picture=/a'"),
+        (["FRAMES", "FRAMES"], "exists and is not a bag"),
+        (["FRAMES", "OUT", "--scene", "01_One"], "--scene: does not go with a source without --dataset"),
+        (["rendered", "OUT", "--labels", "FRAMES"], "--labels: does not go with the rendered road"),
+        (["VIDEO", "OUT", "--disparity", "FRAMES"], "--disparity: does not go with a video"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    arguments: list[str], words: str, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+    places = {"OUT": str(tmp_path / "out"), "FRAMES": str(frames), "VIDEO": str(tmp_path / "a.mp4")}
+
+    assert main(["bag", *(places.get(word, word) for word in arguments)]) == 2
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert printed.err.startswith("densehybrid bag: ")
+    assert words in printed.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", [["--fps", "0"], ["--frames", "none"], ["--size", "64"], ["--storage", "zip"], []])
+def test_wrong_usage_is_one_line_and_status_2(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["bag", "a", *(["b", *option] if option else [])])
+    assert exit_.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["bag", "--help"])
+    assert exit_.value.code == 0
+    assert "densehybrid bag frames/ drive" in capsys.readouterr().out

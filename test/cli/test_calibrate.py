@@ -1,0 +1,98 @@
+"""``densehybrid calibrate`` writes named thresholds into a card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from densehybrid_ros.cli import calibrate
+from densehybrid_ros.cli.main import OneLineParser
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, read_card, save_model, upsample
+from densehybrid_ros.scores import hybrid
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_model(tmp_path / "tiny.safetensors", DenseHybrid(build_network("light", 19)), ModelCard("tiny", "light"))
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for role in ("image", "label"):
+        (tmp_path / "data" / role).mkdir(parents=True)
+    for index in range(3):
+        label = (rng.random((64, 64)) < 0.1).astype(np.uint8)
+        assert cv2.imwrite(str(tmp_path / "data" / "label" / f"{index}.png"), label)
+        image = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        assert cv2.imwrite(str(tmp_path / "data" / "image" / f"{index}.png"), image)
+    return tmp_path / "data"
+
+
+def _calibrate(model: Path, folder: Path, *options: str) -> int:
+    parser = OneLineParser(prog="densehybrid calibrate")
+    calibrate.configure(parser)
+    words = ["--model", str(model), "--dataset", "folder", "--root", str(folder), "--device", "cpu", *options]
+    return calibrate.run(parser.parse_args(words))
+
+
+def _scores(model: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    network, scores, labels = load_model(model).network, [], []
+    for index in range(3):
+        image = cv2.imread(str(folder / "image" / f"{index}.png"))[:, :, ::-1].copy()
+        with torch.inference_mode():
+            output = network(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+            score = hybrid(upsample(output.logits, (64, 64)), upsample(output.posterior, (64, 64)))
+        scores.append(score.numpy().ravel())
+        labels.append(cv2.imread(str(folder / "label" / f"{index}.png"), cv2.IMREAD_UNCHANGED).ravel())
+    return np.concatenate(scores), np.concatenate(labels)
+
+
+def test_inlier_quantile_is_the_default_and_becomes_the_node_s(model_path: Path, folder: Path, capsys) -> None:
+    assert _calibrate(model_path, folder) == 0
+    card = read_card(model_path.with_suffix(".yaml"))
+    scores, labels = _scores(model_path, folder)
+    assert (scores[labels == 0] > card.thresholds["inlier_q95"]).mean() == pytest.approx(0.05, abs=2e-3)
+    assert card.default_threshold == "inlier_q95"
+    assert card.details["calibration"]["inlier_q95"]["frames"] == 3
+    assert "the node's default" in capsys.readouterr().out
+
+
+def test_outlier_tpr_is_added_beside_it(model_path: Path, folder: Path) -> None:
+    _calibrate(model_path, folder)
+    _calibrate(model_path, folder, "--by", "outlier_tpr95")
+    card = read_card(model_path.with_suffix(".yaml"))
+    scores, labels = _scores(model_path, folder)
+    assert (scores[labels == 1] > card.thresholds["outlier_tpr95"]).mean() == pytest.approx(0.95, abs=1e-2)
+    assert card.default_threshold == "inlier_q95"
+    assert set(card.thresholds) == {"inlier_q95", "outlier_tpr95"}
+
+
+def test_false_alarms_a_frame_and_a_kilometre_agree(model_path: Path, folder: Path) -> None:
+    _calibrate(model_path, folder, "--false-alarms", "1", "--min-area", "4", "--default")
+    card = read_card(model_path.with_suffix(".yaml"))
+    assert card.default_threshold == "false_alarms_1_per_frame"
+    options = ("--false-alarms-per-km", "50", "--frames-per-km", "50", "--min-area", "4")
+    _calibrate(model_path, folder, *options, "--output", str(folder / "other.yaml"))
+    assert read_card(folder / "other.yaml").thresholds == card.thresholds
+
+
+def test_usage_is_named(model_path: Path, folder: Path) -> None:
+    with pytest.raises(InputError, match="needs --frames-per-km"):
+        _calibrate(model_path, folder, "--false-alarms-per-km", "3")
+    with pytest.raises(InputError, match="must not be negative"):
+        _calibrate(model_path, folder, "--false-alarms", "-1")
+
+
+def test_a_bad_frame_stops_it(model_path: Path, folder: Path) -> None:
+    (folder / "image" / "1.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"1\.png: truncated"):
+        _calibrate(model_path, folder)
+    assert read_card(model_path.with_suffix(".yaml")).thresholds == {}

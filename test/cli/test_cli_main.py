@@ -1,0 +1,60 @@
+"""The command line as a whole: help, wrong usage, bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from densehybrid_ros.cli.main import COMMANDS, main
+
+
+def densehybrid(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "densehybrid_ros", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_helps_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    output = capsys.readouterr().out
+    assert "example" in output
+    assert f"densehybrid {command}" in output
+
+
+def test_help_lists_the_commands() -> None:
+    result = densehybrid("--help")
+    assert result.returncode == 0
+    assert all(command in result.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["info", "--nonsense"], ["train"]])
+def test_wrong_usage_is_one_line_and_status_2(arguments: list[str]) -> None:
+    result = densehybrid(*arguments)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "--help" in result.stderr
+
+
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
+    output = tmp_path / "x.safetensors"
+    result = densehybrid("train", "--config", str(tmp_path / "none.yaml"), "--output", str(output))
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines() == [
+        f"densehybrid train: {tmp_path}/none.yaml: can't be read (No such file or directory)"
+    ]
+    assert not output.exists()
+
+
+def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json", str(tmp_path / "info.json")]) == 0
+    facts = json.loads((tmp_path / "info.json").read_text())
+    output = capsys.readouterr().out
+    for key, value in facts.items():
+        assert key in output
+        assert (value if isinstance(value, str) else value[0] if value else "none") in output

@@ -1,0 +1,195 @@
+"""``densehybrid demo`` with the real node in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("rclpy")
+
+from densehybrid_ros.bags.reader import BagFrames, open_bag, topic_types
+from densehybrid_ros.cli.main import main
+from densehybrid_ros.demo.answers import answered_frames
+from densehybrid_ros.inference import Pipeline
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
+from densehybrid_ros.nodes.image_conversion import rgb_from_image
+
+pytestmark = pytest.mark.ros
+
+THRESHOLD = 0.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights, about half of whose pixels are unknown."""
+    torch.manual_seed(1)
+    network = DenseHybrid(build_network("light", 19)).eval()
+    path = tmp_path_factory.mktemp("model") / "random.safetensors"
+    save_model(path, network, ModelCard("random", "light", thresholds={"none": THRESHOLD}, default_threshold="none"))
+    image = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
+    score = Pipeline(load_model(path), "eager", "cpu")(image, THRESHOLD).anomaly_score
+    card = ModelCard("random", "light", thresholds={"median": float(np.median(score))}, default_threshold="median")
+    save_model(path, network, card)
+    return path
+
+
+@pytest.fixture
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty small pictures."""
+    folder = tmp_path_factory.mktemp("frames")
+    for index in range(20):
+        cv2.imwrite(str(folder / f"{index}.jpg"), np.full((48, 96, 3), 10 * index, np.uint8))
+    return folder
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "densehybrid_ros", "demo", *map(str, arguments)]
+
+
+def node_processes(model: Path) -> list[int]:
+    """Process ids of perception nodes that run this test's model."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "perception_node" in line and str(model) in line:
+            found.append(int(process.name))
+    return found
+
+
+def wait_for_node(model: Path, present: bool, timeout: float = 30.0) -> bool:
+    deadline = time.monotonic() + timeout
+    while bool(node_processes(model)) != present:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_rendered_drive_from_end_to_end(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, figures_file = tmp_path / "out", tmp_path / "figures.json"
+
+    arguments = ["--model", model, "--count", 4, "--size", "128x64", "--output", output, "--json", figures_file]
+    assert main(["demo", *map(str, arguments)]) == 0
+
+    printed = capsys.readouterr()
+    assert "4 sent, 4 processed, 0 dropped, 0 rejected" in printed.out
+    for stage in ("rendering the drive", "driving", "writing the page"):
+        assert f"{stage}: 4 frames in" in printed.err
+    figures = json.loads(figures_file.read_text())
+    assert (figures["sent"], figures["processed"], figures["answered"]) == (4, 4, 4)
+    assert figures == json.loads((output / "summary.json").read_text())
+    assert (output / "index.html").is_file()
+    assert len(list((output / "overlay").glob("*.jpg"))) == 4
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert not node_processes(model)
+
+    pipeline = Pipeline(load_model(model), "eager", "cpu")
+    threshold = pipeline.card.threshold()
+    for answered in answered_frames(output / "drive", output / "perception"):
+        expected = pipeline(answered.frame.image, threshold)
+        np.testing.assert_array_equal(answered.semantic, expected.semantic)
+        np.testing.assert_array_equal(answered.score, expected.anomaly_score)
+        np.testing.assert_array_equal(answered.open_set, expected.open_set)
+        assert answered.alert is not None
+        assert answered.overlay is not None
+
+
+def test_real_frames_at_a_rate_and_the_output_is_replaced_whole(
+    model: Path, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / ".densehybrid_demo").touch()
+    (output / "old.txt").touch()
+
+    arguments = ["--model", model, "--frames", frames, "--output", output]
+    assert main(["demo", *map(str, arguments), "--rate", "2", "--fps", "5", "--seconds", "0.6"]) == 0
+
+    assert "3 sent" in capsys.readouterr().out
+    assert not (output / "old.txt").exists()
+    read = BagFrames(output / "drive", rgb_from_image)
+    assert [frame.size for frame in read] == [(96, 48)] * 3
+    with open_bag(output / "perception") as reader:
+        assert "/perception/output/hazard_alert" in topic_types(reader)
+
+
+def test_bad_input_is_one_line_and_status_2(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").touch()
+    fresh = str(tmp_path / "out")
+    for arguments, words in (
+        (["--output", str(foreign), "--model", str(model)], f"{foreign}: exists and was not made by the demo"),
+        (["--output", fresh, "--model", "nothing"], "model 'nothing'"),
+        (["--output", fresh, "--model", str(model), "--frames", "nowhere"], "nowhere: no such folder"),
+        (["--output", fresh, "--model", str(model), "--backend", "magic"], "parameter backend: 'magic'"),
+    ):
+        assert main(["demo", *arguments]) == 2
+        printed = capsys.readouterr()
+        assert len(printed.err.splitlines()) == 1
+        assert words in printed.err
+        assert printed.err.startswith("densehybrid demo: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["foreign"]
+    assert [path.name for path in foreign.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_process_and_no_folder(
+    model: Path, frames: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    demo = subprocess.Popen(
+        command("--model", model, "--frames", frames, "--output", tmp_path / "out"),
+        start_new_session=True,
+        # A shell's background job ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert wait_for_node(model, present=True)
+        demo.send_signal(number)
+        assert demo.wait(30) == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    finally:
+        demo.kill()
+        demo.communicate()
+    assert wait_for_node(model, present=False, timeout=5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_death_of_the_node_is_one_line_with_the_end_of_its_log(
+    model: Path, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killer = Thread(target=kill_active_node, args=(model, tmp_path))
+    killer.start()
+    status = main(["demo", "--model", str(model), "--frames", str(frames), "--output", str(tmp_path / "out")])
+    killer.join()
+
+    assert status == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("densehybrid demo: perception_node ended with status -9; its log: ")
+    assert "active: random (light)" in last
+    assert list(tmp_path.iterdir()) == []
+
+
+def kill_active_node(model: Path, folder: Path) -> None:
+    """Kills the node as soon as its log, in a folder being made inside ``folder``, says that it is active."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any("active: " in log.read_text() for log in folder.glob(".out.*/out/perception_node.log")):
+            (node,) = node_processes(model)
+            os.kill(node, signal.SIGKILL)
+            return
+        time.sleep(0.02)

@@ -1,0 +1,283 @@
+"""``densehybrid evaluate`` on small data sets with a network of random weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from densehybrid_ros.cli.main import main
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
+from densehybrid_ros.scores import SCORES
+
+HEIGHT, WIDTH = 64, 96
+FRAMES = 5
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("tiny", "light"))
+    return path
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture)
+
+
+def _write_folder(root: Path) -> Path:
+    """Five frames with one bright anomaly each."""
+    rng = np.random.default_rng(1)
+    for index in range(FRAMES):
+        image = rng.integers(0, 100, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        label = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+        label[20:40, 10 + index * 10 : 30 + index * 10] = 1
+        image[label == 1] += 150
+        label[:10] = 255
+        _save(root / "image" / f"{index}.png", image)
+        _save(root / "label" / f"{index}.png", label)
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write_folder(tmp_path_factory.mktemp("folder"))
+
+
+def _evaluate(dataset: str, root: Path, model: Path, *options: object) -> int:
+    words = ["evaluate", "--dataset", dataset, "--root", root, "--model", model, "--device", "cpu", *options]
+    return main([str(word) for word in words])
+
+
+def _figures(path: Path) -> dict:
+    """The JSON without what differs from run to run."""
+    content = json.loads(path.read_text())
+    del content["seconds"]
+    return content
+
+
+def _reference(root: Path, model: Path) -> dict[str, tuple[float, float, float]]:
+    """AP, FPR95 and AUROC of every score by scikit-learn, the model called directly."""
+    network = load_model(model).network.to(memory_format=torch.channels_last)  # another layout rounds otherwise
+    labels, scores = [], {name: [] for name in SCORES}
+    for index in range(FRAMES):
+        image = cv2.imread(str(root / "image" / f"{index}.png"))[:, :, ::-1].copy()
+        label = cv2.imread(str(root / "label" / f"{index}.png"), cv2.IMREAD_UNCHANGED)
+        with torch.inference_mode():
+            output = network(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+            heads = (upsample(output.logits, label.shape), upsample(output.posterior, label.shape))
+            for name, function in SCORES.items():
+                scores[name].append(function(*heads)[0].numpy()[label != 255])
+        labels.append(label[label != 255])
+    truth = np.concatenate(labels)
+    found = {}
+    for name, parts in scores.items():
+        values = np.concatenate(parts)
+        fpr, tpr, _ = roc_curve(truth, values, drop_intermediate=False)
+        found[name] = (
+            average_precision_score(truth, values),
+            fpr[np.argmax(tpr >= 0.95)],
+            roc_auc_score(truth, values),
+        )
+    return found
+
+
+def test_figures_are_those_of_scikit_learn(folder: Path, model_path: Path, tmp_path: Path, capsys) -> None:
+    names = ",".join(SCORES)
+    assert _evaluate("folder", folder, model_path, "--json", tmp_path / "r.json", "--scores", names) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    for name, expected in _reference(folder, model_path).items():
+        pixel = result["pixel"][name]
+        got = (pixel["average_precision"], pixel["fpr95"], pixel["auroc"])
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
+    assert result["frames"] == FRAMES
+    printed = capsys.readouterr().out
+    assert "score" in printed
+    assert f"{100 * result['pixel']['hybrid']['average_precision']:.2f}" in printed
+
+
+def test_table_has_the_published_rows_and_csv_agrees(model_path: Path, tmp_path: Path, capsys) -> None:
+    root = _write_folder(tmp_path)
+    (root / "image").rename(root / "images")
+    (root / "label").rename(root / "labels_masks")
+    for path in (root / "labels_masks").iterdir():
+        path.rename(path.with_name(f"{path.stem}_labels_semantic.png"))
+    options = ("--scores", "hybrid", "--csv", tmp_path / "r.csv", "--json", tmp_path / "r.json")
+    assert _evaluate("smiyc_obstacle", root, model_path, *options) == 0
+    printed = capsys.readouterr().out
+    assert "DenseHybrid" in printed
+    assert "87.10" in printed
+    assert "published rows are on the track's test frames" in printed
+    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    assert [row["score"] for row in rows[:3]] == ["hybrid", "hybrid, SMIYC bins", "DenseHybrid"]
+    pixel = json.loads((tmp_path / "r.json").read_text())["pixel"]["hybrid"]
+    assert float(rows[0]["AP"]) == pytest.approx(100 * pixel["average_precision"], abs=1e-5)
+    assert float(rows[1]["AP"]) == pytest.approx(float(rows[0]["AP"]), abs=1.0)
+    assert float(rows[2]["AP"]) == 87.1
+    assert {"sIoU", "PPV", "F1*"} <= rows[0].keys()
+
+
+def test_closed_set(model_path: Path, tmp_path: Path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        _save(tmp_path / "val" / "image" / f"ulm_{index}.png", rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        _save(tmp_path / "val" / "label" / f"ulm_{index}.png", rng.integers(0, 19, (64, 64), dtype=np.uint8))
+    assert _evaluate("cityscapes_640", tmp_path, model_path, "--json", tmp_path / "r.json") == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert 0 <= result["mean_iou"] < 0.2
+    assert len(result["class_iou"]) == 19
+    assert result["pixel"] == {}
+    assert "motorcycle" in capsys.readouterr().out
+
+
+def test_street_hazards_calibrates_on_the_other_town(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    from densehybrid_ros.datasets.anomaly_sets import STREET_HAZARDS_CLASSES
+    from densehybrid_ros.datasets.taxonomy import SemanticClass
+
+    classes = tuple(SemanticClass(name, (0, 0, 0)) for name in STREET_HAZARDS_CLASSES)
+    model = tmp_path / "towns.safetensors"
+    save_model(model, DenseHybrid(build_network("light", 12)), ModelCard("towns", "light", classes))
+    rng = np.random.default_rng(0)
+    for town, count in (("t5", 1), ("t6", 2)):
+        for index in range(count):
+            folder = Path("test") / town / f"{index}.png"
+            _save(tmp_path / "test" / "images" / folder, rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+            _save(tmp_path / "test" / "annotations" / folder, rng.integers(1, 15, (64, 64), dtype=np.uint8))
+    assert _evaluate("street_hazards", tmp_path, model, "--scores", "hybrid", "--json", tmp_path / "r.json") == 0
+    opened = json.loads((tmp_path / "r.json").read_text())["open_set"]["hybrid"]
+    assert opened["frames"] == 3
+    # Thresholds at 95 % TPR of random scores call nearly everything unknown.
+    assert opened["open_mean_iou"] < opened["closed_mean_iou"]
+    assert opened["gap"] == pytest.approx(opened["closed_mean_iou"] - opened["open_mean_iou"])
+
+
+def test_bad_frames_are_left_out_and_counted(model_path: Path, tmp_path: Path, capsys) -> None:
+    root = _write_folder(tmp_path)
+    (root / "image" / "1.png").write_bytes(b"no picture")
+    _save(root / "label" / "2.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
+    label = cv2.imread(str(root / "label" / "3.png"), cv2.IMREAD_UNCHANGED)
+    label[0, 0] = 9
+    _save(root / "label" / "3.png", label)
+    assert _evaluate("folder", root, model_path, "--scores", "hybrid", "--json", tmp_path / "r.json") == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert (result["frames"], result["unlabelled"], len(result["left_out"])) == (2, 1, 2)
+    captured = capsys.readouterr()
+    assert "skipped: 1 frames without a labelled pixel" in captured.out
+    assert "image/1.png: truncated or not a picture" in captured.err
+    assert "label/3.png: label value 9" in captured.err
+
+
+def test_nothing_left_to_evaluate_is_an_error(model_path: Path, tmp_path: Path, capsys) -> None:
+    root = _write_folder(tmp_path)
+    for path in (root / "label").iterdir():
+        _save(path, np.full((HEIGHT, WIDTH), 255, np.uint8))
+    assert _evaluate("folder", root, model_path) == 2
+    assert "none of 5 frames has a labelled pixel" in capsys.readouterr().err
+
+
+def test_network_that_yields_nan_is_named(folder: Path, tmp_path: Path, capsys) -> None:
+    network = DenseHybrid(build_network("light", 19))
+    with torch.no_grad():
+        next(iter(network.posterior_head.parameters())).fill_(math.nan)
+    save_model(tmp_path / "nan.safetensors", network, ModelCard("nan", "light"))
+    assert _evaluate("folder", folder, tmp_path / "nan.safetensors") == 2
+    assert "the network's output is not finite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scores", "magic"], "--scores magic: unknown"),
+        (["--bins", "9,3"], "--bins 9,3"),
+        (["--device", "toaster"], "device 'toaster'"),
+    ],
+)
+def test_wrong_usage_is_one_line(folder: Path, model_path: Path, options: list[str], message: str, capsys) -> None:
+    assert _evaluate("folder", folder, model_path, *options) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert message in error[0]
+
+
+@pytest.mark.parametrize("options", [["--size", "12"], ["--limit", "0"]])
+def test_malformed_options_exit_with_2(folder: Path, model_path: Path, options: list[str], capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        _evaluate("folder", folder, model_path, *options)
+    assert options[0] in capsys.readouterr().err
+
+
+def test_another_input_size_still_scores_every_label_pixel(folder: Path, model_path: Path, tmp_path: Path) -> None:
+    options = ("--scores", "hybrid", "--size", "64x32", "--limit", "2", "--json", tmp_path / "r.json")
+    assert _evaluate("folder", folder, model_path, *options) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["size"] == [32, 64]
+    assert result["pixel"]["hybrid"]["positives"] == 2 * 20 * 20
+    assert result["pixel"]["hybrid"]["negatives"] == 2 * (54 * 96 - 20 * 20)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_two_processes_give_the_figures_of_one(model_path: Path, tmp_path: Path) -> None:
+    root = _write_folder(tmp_path / "data")
+    options = ["--dataset", "road_obstacle21_val", "--root", root, "--model", model_path, "--device", "cpu"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in each of the two: convolutions add up in another order with more
+    try:
+        assert main(["evaluate", *map(str, options), "--json", str(tmp_path / "one.json")]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-addr", "127.0.0.1", "--master-port", str(_free_port()), "-m", "densehybrid_ros", "evaluate"]
+    command += [*map(str, options), "--json", str(tmp_path / "two.json")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, timeout=240, env=environment, capture_output=True)
+    assert _figures(tmp_path / "two.json") == _figures(tmp_path / "one.json")
+
+
+def _write_training_frames(root: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        _save(root / "image" / f"ulm_{index}.png", rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        _save(root / "label" / f"ulm_{index}.png", rng.integers(0, 19, (64, 64), dtype=np.uint8))
+    return root
+
+
+def test_scores_of_the_model_are_fitted_and_measured(folder: Path, model_path: Path, tmp_path: Path) -> None:
+    training = _write_training_frames(tmp_path / "training")
+    options = ("--fit-dataset", "cityscapes_640", "--fit-root", training, "--fit-frames", "3", "--limit", "2")
+    names = "hybrid,sml,odin,mc_dropout,react,openmax,gdm"
+    assert _evaluate("folder", folder, model_path, "--scores", names, *options, "--json", tmp_path / "r.json") == 0
+    pixel = json.loads((tmp_path / "r.json").read_text())["pixel"]
+    assert list(pixel) == names.split(",")
+    aurocs = [figures["auroc"] for figures in pixel.values()]
+    assert all(0 < value < 1 for value in aurocs)
+    assert len(set(aurocs)) == len(aurocs)
+
+
+def test_score_that_needs_training_frames_says_so(folder: Path, model_path: Path, capsys) -> None:
+    assert _evaluate("folder", folder, model_path, "--scores", "hybrid,gdm") == 2
+    assert "--scores gdm: needs training frames; give --fit-dataset and --fit-root" in capsys.readouterr().err
+
+
+def test_training_frames_need_classes(folder: Path, model_path: Path, capsys) -> None:
+    options = ("--scores", "sml", "--fit-dataset", "folder", "--fit-root", folder)
+    assert _evaluate("folder", folder, model_path, *options) == 2
+    assert "no semantic labels; fit scores on a data set that has classes" in capsys.readouterr().err

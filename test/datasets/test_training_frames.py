@@ -1,0 +1,103 @@
+"""Loading training frames and cut-outs into memory, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from densehybrid_ros.datasets.negatives import load_cutouts
+from densehybrid_ros.datasets.training_frames import load_cityscapes_640, render_frames
+from densehybrid_ros.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two stretched frames: the left half is road and red, the right half sky and blue."""
+    for part in ("image", "label"):
+        (tmp_path / "train" / part).mkdir(parents=True)
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, :16, 2], image[:, 16:, 0] = 255, 255  # OpenCV writes BGR
+    label = np.zeros((32, 32), np.uint8)
+    label[:, 16:] = 10
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / "train" / "image" / f"{name}.jpg"), image)
+        cv2.imwrite(str(tmp_path / "train" / "label" / f"{name}.png"), label)
+    return tmp_path
+
+
+def test_frames_get_their_geometry_and_colours_back(root: Path) -> None:
+    store = load_cityscapes_640(root, "train")
+    assert store.images.shape == (2, 3, 32, 64)
+    assert store.labels.shape == (2, 32, 64)
+    assert (store.labels[:, :, :32] == 0).all()
+    assert (store.labels[:, :, 32:] == 10).all()
+    assert (store.images[:, 0, :, :24] > 200).all()
+    assert (store.images[:, 2, :, 40:] > 200).all()
+
+
+def test_a_limit_takes_an_evenly_spread_subset(root: Path) -> None:
+    assert len(load_cityscapes_640(root, "train", limit=1)) == 1
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train/image: no \.jpg frames"):
+        load_cityscapes_640(tmp_path, "train")
+
+
+def test_a_frame_without_label_is_named(root: Path) -> None:
+    (root / "train" / "label" / "b.png").unlink()
+    with pytest.raises(InputError, match=r"b\.jpg: its label .*b\.png is missing"):
+        load_cityscapes_640(root, "train")
+
+
+def test_a_value_outside_the_table_is_named(root: Path) -> None:
+    cv2.imwrite(str(root / "train" / "label" / "b.png"), np.full((32, 32), 33, np.uint8))
+    with pytest.raises(InputError, match=r"b\.png: label value 33"):
+        load_cityscapes_640(root, "train")
+
+
+@pytest.mark.parametrize("part", ["image/b.jpg", "label/b.png"])
+def test_an_unreadable_file_is_named(root: Path, part: str) -> None:
+    (root / "train" / part).write_bytes(b"nothing")
+    with pytest.raises(InputError, match=rf"{Path(part).name}: not a readable image"):
+        load_cityscapes_640(root, "train")
+
+
+def test_rendered_frames_come_back_from_the_cache(tmp_path: Path) -> None:
+    first = render_frames(2, seed=5, height=48, width=96, cache=tmp_path)
+    assert first.images.shape == (2, 3, 48, 96)
+    assert len(first.labels.unique()) > 2
+    files = list(tmp_path.iterdir())
+    assert len(files) == 1
+    again = render_frames(2, seed=5, height=48, width=96, cache=tmp_path)
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.labels, again.labels)
+
+
+def test_cutouts_are_cropped_to_what_is_opaque(tmp_path: Path) -> None:
+    image = np.zeros((20, 30, 4), np.uint8)
+    image[5:15, 10:25] = (255, 0, 0, 255)  # blue in OpenCV's order
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    (cutout,) = load_cutouts(tmp_path)
+    assert cutout.shape == (4, 10, 15)
+    assert (cutout[2] == 255).all()
+    assert (cutout[3] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, "no cut-outs"),
+        (np.zeros((4, 4, 3), np.uint8), "needs an alpha channel"),
+        (np.zeros((4, 4, 4), np.uint8), "nothing in it is opaque"),
+    ],
+)
+def test_what_is_no_cutout_is_refused(tmp_path: Path, image: np.ndarray | None, message: str) -> None:
+    if image is not None:
+        cv2.imwrite(str(tmp_path / "a.png"), image)
+    with pytest.raises(InputError, match=message):
+        load_cutouts(tmp_path)

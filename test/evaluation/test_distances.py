@@ -1,0 +1,134 @@
+"""Distances of pixels and obstacles, and figures by distance bin."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.datasets.rendered_road import render_scene
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.distances import (
+    DEFAULT_EDGES,
+    DistanceBins,
+    check_edges,
+    depth_of_disparity,
+    distance_map,
+    ground_plane_depth,
+)
+from densehybrid_ros.evaluation.pixel_accumulator import pixel_metrics
+
+CAMERA = Camera(width=64, height=48, fx=50.0, fy=50.0, cx=32.0, cy=20.0, baseline=0.2, pitch=0.05, mount_height=1.2)
+
+
+def test_depth_masks_invalid_disparity() -> None:
+    depth = depth_of_disparity(np.array([[0.0, 1.0, 4.0]], dtype=np.float32), CAMERA)
+    assert math.isnan(depth[0, 0])
+    np.testing.assert_allclose(depth[0, 1:], [10.0, 2.5])
+
+
+def test_ground_plane_is_nan_above_the_horizon_and_falls_below() -> None:
+    depth = ground_plane_depth(CAMERA, 48)
+    horizon = CAMERA.cy - CAMERA.fy * math.tan(CAMERA.pitch)
+    assert np.all(np.isnan(depth[: math.ceil(horizon)]))
+    below = depth[math.ceil(horizon) + 1 :]
+    assert np.all(np.diff(below) < 0)
+
+
+def test_obstacle_takes_the_median_of_its_valid_pixels() -> None:
+    anomaly = np.zeros((48, 64), dtype=np.uint8)
+    anomaly[30:33, 10:12] = 1
+    disparity = np.full((48, 64), 2.0, dtype=np.float32)
+    disparity[30:33, 10:12] = [[1.0, 1.0], [1.0, 0.0], [8.0, 0.0]]
+    distance = distance_map(anomaly, CAMERA, disparity)
+    assert np.all(distance[30:33, 10:12] == 10.0)
+    assert distance[0, 0] == 5.0
+
+
+def test_touching_obstacles_are_told_apart_by_instances() -> None:
+    anomaly = np.zeros((48, 64), dtype=np.uint8)
+    anomaly[30:32, 10:14] = 1
+    instances = np.zeros((48, 64), dtype=np.uint16)
+    instances[30:32, 10:12], instances[30:32, 12:14] = 7, 300
+    disparity = np.where(instances == 7, 1.0, 2.0).astype(np.float32)
+    distance = distance_map(anomaly, CAMERA, disparity, instances)
+    assert (distance[30, 10], distance[30, 13]) == (10.0, 5.0)
+    assert distance_map(anomaly, CAMERA, disparity)[30, 10] == distance_map(anomaly, CAMERA, disparity)[30, 13]
+
+
+def test_obstacle_without_valid_disparity_has_no_distance() -> None:
+    anomaly = np.zeros((48, 64), dtype=np.uint8)
+    anomaly[30, 10] = 1
+    disparity = np.full((48, 64), 2.0, dtype=np.float32)
+    disparity[30, 10] = 0
+    assert math.isnan(distance_map(anomaly, CAMERA, disparity)[30, 10])
+
+
+def test_ground_plane_puts_an_obstacle_where_it_stands() -> None:
+    anomaly = np.zeros((48, 64), dtype=np.uint8)
+    anomaly[22:40, 10] = 1
+    distance = distance_map(anomaly, CAMERA, None)
+    assert np.all(distance[22:40, 10] == ground_plane_depth(CAMERA, 48)[39])
+
+
+def test_distances_of_rendered_obstacles_are_the_true_ones() -> None:
+    frame = next(scene for seed in range(20) if (scene := render_scene(seed, 512, 256)).objects)
+    measured = distance_map(frame.anomaly, frame.camera, frame.disparity, frame.instances)
+    ground = distance_map(frame.anomaly, frame.camera, None, frame.instances)
+    for item in frame.objects:
+        pixels = (frame.instances == item.id) & (frame.anomaly == 1)
+        if pixels.sum() < 30:
+            continue
+        truth = float(np.median(frame.depth[pixels]))
+        assert np.unique(measured[pixels]) == pytest.approx(truth, rel=0.01)
+        if truth < 20:  # a row is a tenth of the distance at 20 m in so small a picture
+            assert np.unique(ground[pixels]) == pytest.approx(truth, rel=0.15)
+
+
+def _pixels(seed: int = 0, count: int = 40_000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(np.array([0, 1, 255], np.uint8), count, p=[0.8, 0.1, 0.1])
+    distance = rng.uniform(0, 60, count).astype(np.float32)
+    distance[rng.random(count) < 0.1] = np.nan
+    scores = rng.standard_normal(count).astype(np.float32) + (labels == 1) * 20 / (1 + np.nan_to_num(distance))
+    return torch.from_numpy(scores.astype(np.float32)), torch.from_numpy(labels), torch.from_numpy(distance)
+
+
+def test_each_bin_has_its_own_obstacles_and_road() -> None:
+    scores, labels, distance = _pixels()
+    bins = DistanceBins(["s"], DEFAULT_EDGES)
+    bins.update({"s": scores}, labels, distance)
+    for low, high, got in zip(DEFAULT_EDGES, DEFAULT_EDGES[1:], bins.compute()["s"], strict=False):
+        chosen = (distance >= low) & (distance < high)
+        assert got == pixel_metrics(scores[chosen], labels[chosen])
+    labelled = labels < 2
+    assert bins.unknown == int((labelled & torch.isnan(distance)).sum())
+    assert bins.outside == int((labelled & ((distance < 5) | (distance >= 50))).sum())
+
+
+def test_merged_bins_equal_one() -> None:
+    scores, labels, distance = _pixels()
+    whole, first, second = (DistanceBins(["s"]) for _ in range(3))
+    whole.update({"s": scores}, labels, distance)
+    first.update({"s": scores[::2]}, labels[::2], distance[::2])
+    second.update({"s": scores[1::2]}, labels[1::2], distance[1::2])
+    first.merge(second)
+    assert first.compute() == whole.compute()
+    assert (first.unknown, first.outside) == (whole.unknown, whole.outside)
+
+
+def test_bin_without_obstacle_is_undefined() -> None:
+    bins = DistanceBins(["s"], (0, 10, 20))
+    bins.update({"s": torch.tensor([0.1, 0.2])}, torch.tensor([0, 1], dtype=torch.uint8), torch.tensor([5.0, 5.0]))
+    near, far = bins.compute()["s"]
+    assert near.average_precision == 1.0
+    assert math.isnan(far.average_precision)
+
+
+@pytest.mark.parametrize("edges", [[5.0], [5.0, 5.0], [10.0, 5.0]])
+def test_edges_that_do_not_rise_are_refused(edges: list[float]) -> None:
+    with pytest.raises(InputError, match="--bins"):
+        check_edges(edges)

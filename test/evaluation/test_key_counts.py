@@ -1,0 +1,125 @@
+"""Exact counting of float32 scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from densehybrid_ros.evaluation.key_counts import (
+    KeyCounts,
+    holds_nan,
+    keys_of_scores,
+    run_lengths,
+    scores_of_keys,
+)
+
+
+def _sorted_scores_of_all_kinds() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    bits = rng.integers(0, 2**32, 20_000, dtype=np.uint64).astype(np.uint32)
+    scores = bits.view(np.float32)
+    special = np.array([np.inf, -np.inf, 0.0, 1e-45, -1e-45, np.finfo(np.float32).max], dtype=np.float32)
+    return np.unique(np.concatenate((scores[~np.isnan(scores)], special)))
+
+
+def test_keys_order_like_scores_and_invert() -> None:
+    scores = _sorted_scores_of_all_kinds()
+    keys = keys_of_scores(scores)
+    assert np.all(np.diff(keys.astype(np.int64)) > 0)
+    np.testing.assert_array_equal(scores_of_keys(keys), scores)
+    np.testing.assert_array_equal(keys_of_scores(torch.from_numpy(scores)).numpy(), keys)
+
+
+def test_both_zeros_share_a_key() -> None:
+    assert len(set(keys_of_scores(np.array([0.0, -0.0], dtype=np.float32)).tolist())) == 1
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_nan_of_either_sign_is_found_and_infinity_is_not(sign: float) -> None:
+    nan = np.copysign(np.float32(np.nan), np.float32(sign))
+    scores = np.array([1.0, np.inf, -np.inf, nan], dtype=np.float32)
+    assert holds_nan(keys_of_scores(scores))
+    assert not holds_nan(keys_of_scores(scores[:3]))
+    assert not holds_nan(keys_of_scores(scores[:0]))
+
+
+def _add(counts: KeyCounts, keys: np.ndarray) -> None:
+    counts.add(*run_lengths(np.sort(keys)))
+
+
+def _contents(counts: KeyCounts) -> dict[int, int]:
+    return {
+        int(key): int(count)
+        for page in counts.descending_pages()
+        for key, count in zip(*counts.page_entries(page), strict=True)
+    }
+
+
+def _batches() -> list[np.ndarray]:
+    """Sparse, dense and heavily tied stretches, negative and positive, across page borders."""
+    rng = np.random.default_rng(5)
+    return [
+        np.concatenate(
+            (
+                rng.integers(-(2**31), 2**31 - 1, 100),
+                rng.integers(-70_000, 90_000, 30_000),
+                rng.normal(131_072, 40, 20_000).astype(np.int64),
+                np.full(70_000, -65_536),
+            )
+        ).astype(np.int32)
+        for _ in range(3)
+    ]
+
+
+def test_counts_equal_a_plain_count() -> None:
+    counts = KeyCounts()
+    batches = _batches()
+    for batch in batches:
+        _add(counts, batch)
+    values, occurrences = np.unique(np.concatenate(batches), return_counts=True)
+    assert _contents(counts) == dict(zip(values.tolist(), occurrences.tolist(), strict=True))
+    assert counts.total == occurrences.sum()
+    for page in counts.descending_pages():
+        chosen = values >> 16 == page
+        assert counts.page_total(page) == occurrences[chosen].sum()
+        keys = np.unique(np.concatenate((values[chosen], [page << 16, (page << 16) + 65_535]))).astype(np.int64)
+        at_least, above = counts.at_least_and_above(page, keys)
+        inside, weights = values[chosen], occurrences[chosen]
+        for index in range(0, len(keys), max(len(keys) // 8, 1)):
+            assert at_least[index] == weights[inside >= keys[index]].sum()
+            assert above[index] == weights[inside > keys[index]].sum()
+
+
+def test_memory_stays_far_below_a_sorted_copy_and_is_accounted_for() -> None:
+    counts = KeyCounts()
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        _add(counts, keys_of_scores((rng.standard_normal(200_000) * 0.1 - 1.5).astype(np.float32)))
+    assert counts.nbytes == sum(page.nbytes for page in counts._pages.values())
+    assert counts.nbytes < 10 * 200_000 * 4
+
+
+def test_coarsening_merges_neighbours_and_later_additions_agree() -> None:
+    batches = _batches()
+    coarse_at_once, coarse_first = KeyCounts(), KeyCounts()
+    for batch in batches:
+        _add(coarse_at_once, batch)
+    before = coarse_at_once.nbytes
+    coarse_at_once.coarsen(3)
+    assert coarse_at_once.nbytes < before
+    coarse_first.coarsen(3)
+    for batch in batches:
+        _add(coarse_first, batch)
+    values, occurrences = np.unique(np.concatenate(batches) >> 3, return_counts=True)
+    expected = dict(zip(values.tolist(), occurrences.tolist(), strict=True))
+    assert _contents(coarse_at_once) == expected == _contents(coarse_first)
+
+
+def test_chunks_rebuild_the_counts() -> None:
+    counts, copy = KeyCounts(), KeyCounts()
+    for batch in _batches():
+        _add(counts, batch)
+    for keys, occurrences in counts.chunks():
+        copy.add(keys, occurrences)
+    assert _contents(copy) == _contents(counts)

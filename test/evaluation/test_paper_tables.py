@@ -1,0 +1,144 @@
+"""The tables of the paper: what is in them, and the command that prints them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.registry import EVALUATION_SETS
+from densehybrid_ros.evaluation.curves import CurveMetrics
+from densehybrid_ros.evaluation.paper_tables import PAPER_TABLES, format_paper_table, header, table_rows
+from densehybrid_ros.evaluation.protocols import AP, FPR95, MEAN_IOU, PROTOCOLS
+from densehybrid_ros.evaluation.results import EvaluationResult
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
+from densehybrid_ros.scores import SCORES
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("tiny", "light"))
+    return path
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture)
+
+
+def write_road_anomaly(root: Path, value: int = 2) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        label = np.zeros((64, 64), np.uint8)
+        label[20:40, 20:40] = value
+        _save(root / "frames" / f"{name}.png", rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        _save(root / "frames" / f"{name}.labels" / "labels_semantic.png", label)
+    return root
+
+
+def table(number: int, root: Path, model: Path, *options: object) -> int:
+    words = ["evaluate", "--table", number, "--root", root, "--model", model, "--device", "cpu", *options]
+    return main([str(word) for word in words])
+
+
+def test_every_table_has_data_sets_and_published_rows() -> None:
+    assert sorted(PAPER_TABLES) == [1, 2, 3, 4, 5, 6]
+    for number, item in PAPER_TABLES.items():
+        assert item.number == number
+        for part in item.parts:
+            assert {part.dataset, *part.folders} <= EVALUATION_SETS.keys()
+            assert part.dataset in PROTOCOLS
+        assert set(item.scores) <= SCORES.keys()
+        if number != 6:
+            assert len(header(item)) == len(set(header(item)))
+
+
+@pytest.mark.parametrize(
+    ("number", "method", "figures"),
+    [
+        (1, "SynBoost", [56.4, 61.9, 71.3, 3.2, 81.7, 4.6, 43.2, 15.8, 72.6, 18.8, 81.4]),
+        (1, "Road Inpaint.", [None, None, 54.1, 47.1, 82.9, 35.8, None, None, None, None, None]),
+        (2, "DenseHybrid", [63.9, 43.2, 60.5, 6.0, 63.1, 4.2]),
+        (3, "SynDenseHybrid", [91.7]),
+        (4, "OH", [19.7, 56.2, 88.8, 66.6, None, 33.9, 32.7]),
+        (5, "hybrid, synthetic negatives", [59.5, 10.4, 49.0, 10.3]),
+    ],
+)
+def test_published_rows_are_the_papers(number: int, method: str, figures: list[float | None]) -> None:
+    item = PAPER_TABLES[number]
+    rows = {who: values for who, values, _ in table_rows(item, [EvaluationResult(item.parts[0].dataset, "m")])}
+    assert rows[method] == figures
+
+
+def test_numbers_of_published_rows() -> None:
+    counts = {}
+    for number in range(1, 6):
+        item = PAPER_TABLES[number]
+        rows = table_rows(item, [EvaluationResult(item.parts[0].dataset, "m")])
+        counts[number] = sum(origin.startswith("paper") for _, _, origin in rows)
+    assert counts == {1: 15, 2: 10, 3: 12, 4: 14, 5: 8}
+
+
+def test_each_figure_stands_in_its_column() -> None:
+    obstacle = EvaluationResult("smiyc_obstacle", "m", pixel={"hybrid": CurveMetrics(0.5, 0.25)})
+    closed = EvaluationResult("cityscapes", "m", mean_iou=0.75)
+    who, figures, _ = table_rows(PAPER_TABLES[1], [obstacle, closed])[0]
+    named = dict(zip(header(PAPER_TABLES[1]), figures, strict=True))
+    assert who == "hybrid"
+    assert named.pop(f"Obstacle {AP}") == 50
+    assert named.pop(f"Obstacle {FPR95}") == 25
+    assert named.pop(f"CS val {MEAN_IOU}") == 75
+    assert set(named.values()) == {None}
+
+
+def test_table_six_has_a_row_for_each_distance() -> None:
+    edges = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0)
+    bins = {"hybrid": [CurveMetrics(0.125, 0.5, 0.5)] * 9}
+    text = format_paper_table(PAPER_TABLES[6], [EvaluationResult("lost_and_found", "m", edges=edges, distances=bins)])
+    assert "DenseHybrid (paper, table 6) AP" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("45 to 50"))
+    assert "12.50" in row
+    assert "82.10" in row
+
+
+def test_the_command_prints_the_table_and_names_what_is_missing(model_path: Path, tmp_path: Path, capsys) -> None:
+    write_road_anomaly(tmp_path / "data" / "road_anomaly")
+    options = ("--scores", "hybrid,max_logit", "--csv", tmp_path / "t.csv", "--json", tmp_path / "t.json")
+    assert table(2, tmp_path / "data", model_path, *options, "--report", tmp_path / "report") == 0
+    captured = capsys.readouterr()
+    assert f"skipped: {tmp_path / 'data' / 'fishyscapes_static'}: no such folder" in captured.err
+    assert "table 2: RoadAnomaly and Fishyscapes val" in captured.out
+    rows = {row["method"]: row for row in csv.DictReader((tmp_path / "t.csv").open())}
+    content = json.loads((tmp_path / "t.json").read_text())
+    assert (content["table"], len(content["skipped"]), len(content["results"])) == (2, 2, 1)
+    pixel = content["results"][0]["pixel"]["hybrid"]
+    assert float(rows["hybrid"]["RoadAnomaly AP"]) == pytest.approx(100 * pixel["average_precision"], abs=1e-5)
+    assert rows["hybrid"]["FS L&F AP"] == ""
+    assert float(rows["DenseHybrid"]["FS L&F AP"]) == 60.5
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_a_set_without_a_usable_frame_is_skipped(model_path: Path, tmp_path: Path, capsys) -> None:
+    write_road_anomaly(tmp_path / "road_anomaly")
+    (tmp_path / "fishyscapes_static").mkdir()
+    assert table(2, tmp_path, model_path, "--scores", "hybrid") == 0
+    assert "skipped: fishyscapes_static:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "named"), [(2, "road_anomaly"), (6, "lost_and_found")])
+def test_no_set_at_all_is_an_error_of_one_line(
+    number: int, named: str, model_path: Path, tmp_path: Path, capsys
+) -> None:
+    assert table(number, tmp_path, model_path) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert f"holds no data set of table {number}" in error
+    assert str(tmp_path / named) in error

@@ -1,0 +1,155 @@
+"""The report: self-contained, with every figure of the result in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
+from densehybrid_ros.evaluation.dense_scores import ScoredFrame
+from densehybrid_ros.evaluation.distances import DEFAULT_EDGES, DistanceBins
+from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, Gallery, paint_errors
+from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
+from densehybrid_ros.evaluation.report import report_page, write_report
+from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
+from densehybrid_ros.evaluation.svg_chart import Axis, Series, line_chart
+
+
+def _scored(index: int, false_alarms: int, misses: int) -> ScoredFrame:
+    """A 20x40 frame whose left part is anomalous, with so many wrong pixels."""
+    labels = np.zeros((20, 40), dtype=np.uint8)
+    labels[:, :10] = 1
+    labels[0] = 255
+    score = (labels == 1).astype(np.float32)
+    inlier, anomalous = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
+    score.ravel()[inlier[:false_alarms]] = 1
+    score.ravel()[anomalous[:misses]] = 0
+    frame = EvaluationFrame(f"some/label/{index}.png", np.full((20, 40, 3), 128, np.uint8), anomaly=labels)
+    tensor = torch.from_numpy(score)
+    return ScoredFrame(index, frame, {"hybrid": tensor}, tensor.to(torch.uint8))
+
+
+def _gallery(*errors: tuple[int, int], count: int = 2) -> Gallery:
+    gallery = Gallery("hybrid", 0.5, count=count)
+    for index, (false_alarms, misses) in enumerate(errors):
+        gallery.add(_scored(index, false_alarms, misses))
+    return gallery
+
+
+@pytest.fixture
+def result() -> EvaluationResult:
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy((rng.random(4000) < 0.1).astype(np.uint8))
+    scores = torch.from_numpy(rng.standard_normal(4000).astype(np.float32)) + labels
+    accumulator, bins = PixelAccumulator(), DistanceBins(["hybrid"], DEFAULT_EDGES)
+    accumulator.update(scores, labels)
+    bins.update({"hybrid": scores}, labels, torch.from_numpy(rng.uniform(0, 44, 4000).astype(np.float32)))
+    return EvaluationResult(
+        "lost_and_found",
+        "a <model> & more",
+        frames=3,
+        left_out=["frame7.png: truncated"],
+        pixel={"hybrid": accumulator.compute()},
+        curves={"hybrid": accumulator.curve()},
+        edges=DEFAULT_EDGES,
+        distances=bins.compute(),
+        distance_source="measured disparity",
+        gallery=_gallery((5, 0), (0, 7), (9, 1)),
+    )
+
+
+def test_page_needs_no_network_and_escapes_names(result: EvaluationResult) -> None:
+    page = report_page([result])
+    assert "a &lt;model&gt; &amp; more" in page
+    assert "<model>" not in page
+    references = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert references
+    assert all(reference.startswith("data:image/jpeg;base64,") for reference in references)
+    assert "url(" not in page
+    assert set(re.findall(r"https?://[^\"' <]+", page)) <= {"http://www.w3.org/2000/svg"}
+
+
+def test_page_holds_figures_charts_pictures_and_what_was_left_out(result: EvaluationResult) -> None:
+    page = report_page([result])
+    assert f"{100 * result.pixel['hybrid'].average_precision:.2f}" in page
+    assert page.count("<svg") == page.count("</svg>") == 4
+    assert page.count("<figure>") == 4  # two with false alarms, two with misses
+    assert "frame7.png: truncated" in page
+    assert "DenseHybrid (paper, table 6)" in page
+
+
+def test_undefined_figures_are_missing_everywhere(result: EvaluationResult, tmp_path: Path) -> None:
+    assert math.isnan(result.distances["hybrid"][-1].average_precision)  # nothing lies beyond 44 m
+    write_report(tmp_path, [result])
+    stored = json.loads((tmp_path / "report.json").read_text())[0]
+    assert stored["distances"]["hybrid"][-1]["average_precision"] is None
+    rows = list(csv.DictReader((tmp_path / "report.csv").open()))
+    assert rows[-1]["distance"] == "45-50"
+    assert rows[-1]["AP"] == ""
+    assert "nan" not in (tmp_path / "report.html").read_text()
+    assert "nan" not in format_result(result)
+
+
+def test_csv_and_terminal_show_the_same_figures(result: EvaluationResult) -> None:
+    row = next(csv.DictReader(io.StringIO(to_csv(result))))
+    shown = format_result(result).splitlines()
+    line = next(text for text in shown if text.startswith("hybrid"))
+    assert line.split()[1:4] == [f"{float(row[name]):.2f}" for name in ("AP", "FPR95", "AUROC")]
+
+
+def test_chart_is_well_formed_and_breaks_at_nan() -> None:
+    axis = Axis("x & y", 0, 1)
+    chart = line_chart("t", axis, axis, [Series("s<1>", [0, 0.2, 0.4, 0.6], [0, 1, math.nan, 1])], markers=True)
+    root = ElementTree.fromstring(chart)
+    path = next(node for node in root.iter() if node.tag.endswith("path"))
+    assert path.attrib["d"].count("M") == 2
+    assert sum(node.tag.endswith("circle") for node in root.iter()) == 3
+
+
+def test_log_axis_clamps_to_its_ends() -> None:
+    axis = Axis("fpr", 1e-4, 1.0, log=True)
+    assert axis.position(0.0) == 0.0
+    assert axis.position(1e-2) == pytest.approx(0.5)
+    assert axis.tick_values() == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+
+
+def test_gallery_keeps_the_worst_of_each_kind() -> None:
+    gallery = _gallery((5, 0), (50, 2), (0, 9), (20, 1))
+    assert [(item.index, item.pixels) for item in gallery.pictures[FALSE_ALARM]] == [(1, 50), (3, 20)]
+    assert [(item.index, item.pixels) for item in gallery.pictures[MISS]] == [(2, 9), (1, 2)]
+    picture = gallery.pictures[MISS][0]
+    assert picture.name == "label/2.png"
+    assert picture.share == 9 / 190
+    assert cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (20, 40, 3)
+
+
+def test_merged_galleries_equal_one() -> None:
+    errors = [(5, 0), (50, 2), (0, 9), (20, 1)]
+    whole, first, second = _gallery(*errors), Gallery("hybrid", 0.5, 2), Gallery("hybrid", 0.5, 2)
+    for index, error in enumerate(errors):
+        (first if index % 2 else second).add(_scored(index, *error))
+    first.merge(second)
+    assert first.pictures == whole.pictures
+
+
+def test_errors_are_painted_in_their_colours() -> None:
+    labels = np.array([[1, 1, 0, 0, 255]], dtype=np.uint8)
+    found = np.array([[True, False, True, False, True]])
+    painted = paint_errors(np.full((1, 5, 3), 100, np.uint8), labels, found, 5)[0]
+    hit, missed, false, right, outside = (tuple(map(int, color)) for color in painted)
+    assert hit[1] > hit[0]
+    assert missed[0] > 150
+    assert missed[1] > 150
+    assert false[0] > 2 * false[1]
+    assert right == (100, 100, 100)
+    assert outside == (45, 45, 45)

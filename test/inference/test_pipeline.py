@@ -1,0 +1,118 @@
+"""The pipeline: its three masks, strided inputs, thresholds, and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference import Pipeline, dense_output
+from densehybrid_ros.networks import DenseHybrid, HybridOutput, LoadedModel, ModelCard, build_network, upsample
+from densehybrid_ros.scores import hybrid
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    torch.manual_seed(4)
+    model = DenseHybrid(build_network("light", 19)).eval()
+    return Pipeline(LoadedModel(model, ModelCard("toy", "light"), Path("toy.safetensors")), "eager", "cpu")
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (70, 110, 3), dtype=np.uint8)
+
+
+def test_masks_follow_from_the_networks_outputs(pipeline: Pipeline, image: np.ndarray) -> None:
+    torch.manual_seed(4)
+    reference = DenseHybrid(build_network("light", 19)).eval()
+    with torch.inference_mode():
+        output = reference(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+    logits = upsample(output.logits, (70, 110))
+    score = hybrid(logits, upsample(output.posterior, (70, 110)))[0].numpy()
+    threshold = float(np.median(score))
+    result = pipeline(image, threshold)
+    np.testing.assert_allclose(result.anomaly_score, score, atol=1e-4)
+    top_two = logits[0].topk(2, dim=0).values
+    clear = (top_two[0] - top_two[1]).numpy() > 1e-4
+    assert (result.semantic == logits.argmax(1)[0].numpy())[clear].all()
+    unknown = result.anomaly_score > threshold
+    assert 0.4 < unknown.mean() < 0.6
+    assert (result.open_set[unknown] == 19).all()
+    assert (result.open_set[~unknown] == result.semantic[~unknown]).all()
+
+
+def test_results_are_contiguous_arrays_of_the_cameras_size(pipeline: Pipeline, image: np.ndarray) -> None:
+    result = pipeline(image, 0.0)
+    for array, dtype in ((result.semantic, np.uint8), (result.anomaly_score, np.float32), (result.open_set, np.uint8)):
+        assert array.dtype == dtype
+        assert array.shape == (70, 110)
+        assert array.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(lambda image: np.ascontiguousarray(image[:, :, ::-1])[:, :, ::-1], id="bgr view"),
+        pytest.param(lambda image: np.ascontiguousarray(image[::-1])[::-1], id="upside-down view"),
+        pytest.param(lambda image: np.concatenate([image, image], axis=1)[:, :110], id="padded rows"),
+        pytest.param(lambda image: np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape), id="read-only"),
+    ],
+)
+def test_views_give_the_same_result(pipeline: Pipeline, image: np.ndarray, view, recwarn) -> None:
+    strided = view(image)
+    assert (strided == image).all()
+    assert (pipeline(strided, 0.0).anomaly_score == pipeline(image, 0.0).anomaly_score).all()
+    assert not recwarn.list
+
+
+def test_a_later_frame_does_not_overwrite_an_earlier_result(pipeline: Pipeline, image: np.ndarray) -> None:
+    first = pipeline(image, 0.0)
+    kept = first.anomaly_score.copy()
+    pipeline(255 - image, 0.0)
+    assert (first.anomaly_score == kept).all()
+
+
+def test_the_threshold_itself_is_not_exceeded() -> None:
+    output = HybridOutput(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, 2))
+    score = float(dense_output(output, (2, 2), 0.0).anomaly_score[0, 0])
+    assert (dense_output(output, (2, 2), score).open_set == 0).all()
+    assert (dense_output(output, (2, 2), np.nextafter(np.float32(score), np.float32(-9))).open_set == 3).all()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+    ids=["grey", "rgba", "float", "empty"],
+)
+def test_what_is_no_image_is_refused(pipeline: Pipeline, image: np.ndarray) -> None:
+    with pytest.raises(InputError, match="uint8"):
+        pipeline(image, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "message"),
+    [("onnx", "cpu", "backend 'onnx'"), ("eager", "tpu!", "device 'tpu!'"), ("eager", "cuda:99", "cuda:99")],
+)
+def test_what_is_not_here_is_named(backend: str, device: str, message: str) -> None:
+    model = LoadedModel(DenseHybrid(build_network("light", 19)).eval(), ModelCard("toy", "light"), Path("x"))
+    with pytest.raises(InputError, match=message):
+        Pipeline(model, backend, device)
+
+
+@pytest.mark.gpu
+def test_half_precision_on_the_gpu_agrees_with_the_cpu(image: np.ndarray) -> None:
+    results = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(4)
+        model = LoadedModel(DenseHybrid(build_network("light", 19)).eval(), ModelCard("toy", "light"), Path("x"))
+        results.append(Pipeline(model, "eager", device)(image, 0.0))
+    np.testing.assert_allclose(results[0].anomaly_score, results[1].anomaly_score, atol=0.05)

@@ -1,0 +1,135 @@
+"""Saving and loading models, and the refusal of files that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, read_card, save_model
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    card = ModelCard(
+        "toy",
+        "light",
+        thresholds={"inlier_q95": -4.5},
+        default_threshold="inlier_q95",
+        details={"terms": "none"},
+    )
+    path = tmp_path / "toy.safetensors"
+    save_model(path, DenseHybrid(build_network("light", 19)), card)
+    return path
+
+
+def edit_card(path: Path, **entries) -> None:
+    card = path.with_suffix(".yaml")
+    content = yaml.safe_load(card.read_text())
+    content.update(entries)
+    card.write_text(yaml.safe_dump(content))
+
+
+def test_weights_and_card_come_back(saved: Path) -> None:
+    torch.manual_seed(3)
+    original = DenseHybrid(build_network("light", 19)).eval()
+    loaded = load_model(saved)
+    assert not loaded.network.training
+    assert loaded.card.threshold() == -4.5
+    assert loaded.card.details == {"terms": "none"}
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        difference = (loaded.network(images).logits - original(images).logits).abs().max()
+    assert difference < 0.02  # convolutions are stored as float16
+
+
+def test_full_precision_is_exact(tmp_path: Path) -> None:
+    network = DenseHybrid(build_network("light", 19))
+    save_model(tmp_path / "exact.safetensors", network, ModelCard("exact", "light"), half=False)
+    loaded = load_model(tmp_path / "exact.safetensors").network.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in network.state_dict().items())
+
+
+def test_half_precision_spares_what_float16_might_overflow(saved: Path) -> None:
+    with safe_open(saved, framework="pt") as file:
+        dtypes = {key: file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118
+    assert dtypes["network.stem.0.weight"] == torch.float16
+    assert dtypes["network.stem.1.running_var"] == torch.float32
+
+
+def test_a_truncated_file_is_refused(saved: Path) -> None:
+    saved.write_bytes(saved.read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"toy\.safetensors: truncated"):
+        load_model(saved)
+
+
+def test_garbage_is_refused(saved: Path) -> None:
+    saved.write_bytes(b"not safetensors at all" * 10)
+    with pytest.raises(InputError, match=r"toy\.safetensors: truncated or not a safetensors file"):
+        load_model(saved)
+
+
+def test_another_architecture_is_refused(saved: Path) -> None:
+    edit_card(saved, architecture="ldn121")
+    with pytest.raises(InputError, match=r"toy\.safetensors: architecture is light but its card says ldn121"):
+        load_model(saved)
+
+
+def test_another_class_count_is_refused(saved: Path) -> None:
+    edit_card(saved, classes=[{"name": "road", "color": [1, 2, 3]}])
+    with pytest.raises(InputError, match=r"toy\.safetensors: num_classes is 19 but its card says 1"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"classes": None}, "malformed"),
+        ({"classes": [{"name": "road", "color": [1, 2, 300]}]}, "colour"),
+        ({"input": {}}, "'size'"),
+        ({"thresholds": {"inlier_q95": "high"}}, "malformed"),
+    ],
+)
+def test_a_garbled_card_is_refused(saved: Path, entries: dict, message: str) -> None:
+    edit_card(saved, **entries)
+    with pytest.raises(InputError, match=message) as caught:
+        load_model(saved)
+    assert "toy.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_card_is_named(saved: Path) -> None:
+    saved.with_suffix(".yaml").unlink()
+    with pytest.raises(InputError, match=r"toy\.yaml"):
+        load_model(saved)
+
+
+def test_unknown_names_list_what_there_is() -> None:
+    with pytest.raises(InputError, match="not among the shipped ones"):
+        load_model("nonesuch")
+    with pytest.raises(InputError, match="no such file"):
+        load_model("/nowhere/x.safetensors")
+
+
+def test_an_unknown_threshold_lists_the_known_ones(saved: Path) -> None:
+    card = read_card(saved.with_suffix(".yaml"))
+    with pytest.raises(InputError, match=r"outlier_tpr95.*inlier_q95"):
+        card.threshold("outlier_tpr95")
+
+
+def test_a_failed_save_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+
+    def fail(*_, **__) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("densehybrid_ros.networks.weights.save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(saved, DenseHybrid(build_network("light", 19)), ModelCard("toy", "light"))
+    assert saved.read_bytes() == before
+    assert sorted(path.name for path in saved.parent.iterdir()) == ["toy.safetensors", "toy.yaml"]

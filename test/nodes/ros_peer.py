@@ -1,0 +1,174 @@
+"""The other side of the graph in tests: sends frames to the node process, keeps what it publishes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from densehybrid_ros.nodes.messages import fill_data
+
+IMAGE_OUTPUTS = ("semantic", "anomaly_score", "open_set", "overlay")
+DTYPES = {"mono8": np.uint8, "32FC1": np.float32, "rgb8": np.uint8}
+PATIENCE = 60.0  # seconds after which a test gives up; nothing is expected to take so long
+
+
+def image_message(pixels: np.ndarray, encoding: str, padding: int = 0, number: int = 1) -> Image:
+    """Makes a frame whose header no two numbers share."""
+    rows = pixels.reshape(pixels.shape[0], -1).view(np.uint8)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=padded.shape[1])
+    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000 + number, 123_456_789 + number
+    message.header.frame_id = f"camera/optical_frame é {number}"
+    fill_data(message, np.ascontiguousarray(padded))
+    return message
+
+
+def pixels_of(message: Image) -> np.ndarray:
+    """Reads an output image."""
+    values = np.frombuffer(message.data, dtype=DTYPES[message.encoding])
+    channels = 3 if message.encoding == "rgb8" else 1
+    assert message.step == message.width * channels * values.itemsize
+    return values.reshape(
+        (message.height, message.width, channels) if channels > 1 else (message.height, message.width)
+    )
+
+
+class RosPeer:
+    """A node that spins in a thread of its own."""
+
+    def __init__(self, topic: str, kind: type = Image, reliable: bool = True, prefix: str = "") -> None:
+        self._name = f"{prefix}/perception"
+        self.node = Node("test_peer")
+        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        self.publisher = self.node.create_publisher(kind, topic, QoSProfile(depth=20, reliability=policy))
+        self.received: dict[str, dict[int, Any]] = {name: {} for name in (*IMAGE_OUTPUTS, "hazard_alert")}
+        self.subscriptions: dict[str, Any] = {}
+        self.diagnostics: dict[str, str] = {}
+        self.diagnostic_levels: list[bytes] = []
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._keep_diagnostics, 10)
+        for name in self.received:
+            self.subscribe(name)
+        self._ending = False
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin)
+        self._thread.start()
+
+    def subscribe(self, name: str) -> None:
+        kind = DiagnosticArray if name == "hazard_alert" else Image
+        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+        self.subscriptions[name] = self.node.create_subscription(
+            kind, f"{self._name}/output/{name}", lambda message: self._keep(name, message), qos
+        )
+
+    def unsubscribe(self, name: str) -> None:
+        self.node.destroy_subscription(self.subscriptions.pop(name))
+
+    def close(self) -> None:
+        self._ending = True
+        self._executor.create_task(lambda: None)
+        self._thread.join()
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+    def send(self, message: Image | CompressedImage) -> None:
+        self.publisher.publish(message)
+
+    def result(self, name: str, number: int) -> Any:
+        """Waits for an output of the frame of this number."""
+        self.wait_for(lambda: number in self.received[name], f"{name} of frame {number}")
+        return self.received[name][number]
+
+    def connect(self, outputs: tuple[str, ...] = (*IMAGE_OUTPUTS, "hazard_alert")) -> None:
+        """Sends small frames until every output has arrived, so that all sides have found each other."""
+        number = 10_000
+        while not all(any(key >= 10_000 for key in self.received[name]) for name in outputs):
+            number += 1
+            assert number < 10_000 + PATIENCE * 5, "the node does not answer"
+            self.send(image_message(np.zeros((32, 64, 3), np.uint8), "rgb8", number=number))
+            time.sleep(0.2)
+        self.settle()
+
+    def settle(self) -> dict[str, int]:
+        """Waits until the node has no frame in work, and returns its counters."""
+
+        def is_settled() -> bool:
+            numbers = self.counters()
+            ended = sum(numbers[key] for key in ("processed", "dropped", "rejected", "failed"))
+            return numbers["received"] + numbers["dropped_before_arrival"] == ended and self._is_current()
+
+        self._marked = len(self.diagnostic_levels)
+        self.wait_for(is_settled, "the node to finish its frames")
+        return self.counters()
+
+    def counters(self) -> dict[str, int]:
+        names = ("received", "processed", "dropped", "dropped_before_arrival", "rejected", "failed")
+        return {name: int(self.diagnostics.get(name, 0)) for name in names}
+
+    def set_parameter(self, name: str, value: Any) -> tuple[bool, str]:
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        result = self._call(SetParameters, "set_parameters", request).results[0]
+        return result.successful, result.reason
+
+    def get_parameter(self, name: str) -> Any:
+        response = self._call(GetParameters, "get_parameters", GetParameters.Request(names=[name]))
+        return Parameter.from_parameter_msg(_named(name, response.values[0])).value
+
+    def state(self) -> str:
+        return self._call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def change_state(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self._call(ChangeState, "change_state", request).success)
+
+    def wait_for(self, condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+        end = time.monotonic() + patience
+        while not condition():
+            assert time.monotonic() < end, f"waited in vain for {what}; diagnostics: {self.diagnostics}"
+            time.sleep(0.02)
+
+    def _is_current(self) -> bool:
+        return len(self.diagnostic_levels) >= self._marked + 2
+
+    def _call(self, kind: type, name: str, request: Any) -> Any:
+        client = self.node.create_client(kind, f"{self._name}/{name}")
+        try:
+            assert client.wait_for_service(PATIENCE)
+            future = client.call_async(request)
+            self.wait_for(future.done, f"an answer of {name}")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def _keep(self, name: str, message: Any) -> None:
+        self.received[name][message.header.stamp.sec - 1_700_000_000] = message
+
+    def _keep_diagnostics(self, message: DiagnosticArray) -> None:
+        status = message.status[0]
+        if status.hardware_id != self.publisher.topic_name:
+            return  # another node's
+        self.diagnostics = {item.key: item.value for item in status.values} | {"message": status.message}
+        self.diagnostic_levels.append(status.level)
+
+    def _spin(self) -> None:
+        while not self._ending:
+            self._executor.spin_once()
+
+
+def _named(name: str, value: Any) -> Any:
+    message = Parameter(name).to_parameter_msg()
+    message.value = value
+    return message

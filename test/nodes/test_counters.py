@@ -1,0 +1,56 @@
+"""Counters, percentiles and gaps in sequence numbers."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from densehybrid_ros.nodes.counters import FrameStatistics, SequenceGaps
+
+
+def test_counts_from_many_threads_are_exact() -> None:
+    statistics = FrameStatistics()
+    threads = [threading.Thread(target=lambda: [statistics.count("received") for _ in range(1000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statistics.counts().received == 4000
+
+
+def test_dropped_are_the_missed_and_the_overtaken() -> None:
+    statistics = FrameStatistics()
+    statistics.count("missed", 3)
+    statistics.count("overtaken")
+    assert statistics.counts().dropped == 4
+
+
+def test_percentiles_of_the_newest_times() -> None:
+    statistics = FrameStatistics()
+    assert statistics.percentiles("latency", (50.0,)) is None
+    for value in [1000.0] * 10 + [float(number) for number in range(500)]:
+        statistics.add_time("latency", value)
+    assert statistics.percentiles("latency", (0.0, 50.0, 100.0)) == (0.0, 249.5, 499.0)
+
+
+def test_latest_reason_is_kept() -> None:
+    statistics = FrameStatistics()
+    statistics.set_reason("rejected", "first")
+    statistics.set_reason("rejected", "second")
+    assert statistics.reasons() == {"rejected": "second"}
+
+
+@pytest.mark.parametrize(
+    ("sequence", "missing"),
+    [
+        ([5, 6, 7], [0, 0, 0]),
+        ([5, 8, 9, 11], [0, 2, 0, 1]),
+        ([5, 1, 3], [0, 0, 1]),  # the publisher was started anew
+        ([5, 5000, 5001], [0, 0, 0]),  # another publisher
+        ([5, None, 9, 11], [0, 0, 0, 1]),  # a middleware without sequence numbers
+    ],
+)
+def test_gaps_in_sequence_numbers(sequence: list[int | None], missing: list[int]) -> None:
+    gaps = SequenceGaps()
+    assert [gaps.missing_before(number) for number in sequence] == missing

@@ -1,0 +1,234 @@
+"""Every encoding of the table, against pictures whose colours are known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.image_conversion import ENCODINGS, cv_bridge, rgb_from_compressed, rgb_from_image
+
+HEIGHT, WIDTH = 12, 16
+QUADRANTS = np.array([[[200, 40, 60], [30, 180, 50]], [[20, 60, 210], [150, 150, 20]]], dtype=np.uint8)
+# The first two rows of a mosaic, as ROS names them: which channel (0 red, 1 green, 2 blue) a pixel has.
+MOSAICS = {
+    "rggb": [[0, 1], [1, 2]],
+    "bggr": [[2, 1], [1, 0]],
+    "gbrg": [[1, 2], [0, 1]],
+    "grbg": [[1, 0], [2, 1]],
+}
+
+
+def picture() -> np.ndarray:
+    """RGB with another colour in each quadrant, so that swapped channels and transposed axes show."""
+    return QUADRANTS.repeat(HEIGHT // 2, axis=0).repeat(WIDTH // 2, axis=1)
+
+
+def mosaic(image: np.ndarray, pattern: str) -> np.ndarray:
+    channel = np.tile(MOSAICS[pattern], (image.shape[0] // 2, image.shape[1] // 2))
+    return np.take_along_axis(image, channel[:, :, None], axis=2)
+
+
+def yuv422(image: np.ndarray, luma_first: bool) -> np.ndarray:
+    """Full BT.601 studio swing from its definition; neighbouring pixels share the mean of their colours."""
+    red, green, blue = np.moveaxis(image.astype(float), 2, 0)
+    luma = 16 + 0.257 * red + 0.504 * green + 0.098 * blue
+    u = (128 - 0.148 * red - 0.291 * green + 0.439 * blue).reshape(HEIGHT, WIDTH // 2, 2).mean(axis=2)
+    v = (128 + 0.439 * red - 0.368 * green - 0.071 * blue).reshape(HEIGHT, WIDTH // 2, 2).mean(axis=2)
+    chroma = np.stack([u, v], axis=2).reshape(HEIGHT, WIDTH)
+    pair = (luma, chroma) if luma_first else (chroma, luma)
+    return np.rint(np.stack(pair, axis=2)).astype(np.uint8)
+
+
+def pixels_in(encoding: str) -> np.ndarray:
+    """The picture as a camera of this encoding gives it; 16-bit ones in this machine's byte order."""
+    image = picture()
+    name = encoding.removesuffix("16").removesuffix("8")
+    alpha = np.full((HEIGHT, WIDTH, 1), 99, dtype=np.uint8)
+    if encoding in ("uyvy", "yuv422"):
+        return yuv422(image, luma_first=False)
+    if encoding in ("yuyv", "yuv422_yuy2"):
+        return yuv422(image, luma_first=True)
+    if name.startswith("bayer_"):
+        pixels = mosaic(image, name.removeprefix("bayer_"))
+    elif encoding in ("mono8", "8UC1", "mono16", "16UC1"):
+        pixels = image[:, :, :1]
+    elif name in ("rgb", "rgba"):
+        pixels = image
+    else:
+        pixels = image[:, :, ::-1]
+    if name in ("rgba", "bgra") or encoding == "8UC4":
+        pixels = np.concatenate([pixels, alpha], axis=2)
+    if encoding.startswith("16U") or encoding.endswith("16"):
+        return pixels.astype(np.uint16) * 257
+    return pixels
+
+
+def message_of(
+    pixels: np.ndarray, encoding: str, padding: int = 0, big_endian: bool = False, cut_last: bool = False
+) -> SimpleNamespace:
+    swapped = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
+    rows = np.ascontiguousarray(swapped).view(np.uint8).reshape(pixels.shape[0], -1)
+    data = np.pad(rows, ((0, 0), (0, padding)), constant_values=123).reshape(-1)
+    if cut_last and padding:
+        data = data[:-padding]
+    return SimpleNamespace(
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=int(big_endian),
+        step=rows.shape[1] + padding,
+        data=data,
+    )
+
+
+def assert_shows_the_picture(image: np.ndarray, encoding: str) -> None:
+    expected = picture()
+    if "mono" in encoding or encoding.endswith("UC1"):
+        expected = expected[:, :, :1].repeat(3, axis=2)
+    assert image.dtype == np.uint8
+    assert image.shape == expected.shape
+    if encoding.startswith("bayer_"):
+        # Interpolation blurs across the borders of the quadrants and of the image.
+        inner = np.zeros((HEIGHT, WIDTH), dtype=bool)
+        inner[2 : HEIGHT // 2 - 2, 2 : WIDTH // 2 - 2] = inner[HEIGHT // 2 + 2 : -2, WIDTH // 2 + 2 : -2] = True
+        np.testing.assert_allclose(image[inner].astype(int), expected[inner], atol=2)
+    else:
+        tolerance = 3 if encoding[:2] in ("uy", "yu") else 0
+        np.testing.assert_allclose(image.astype(int), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("padding", [0, 10])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding(encoding: str, padding: int) -> None:
+    message = message_of(pixels_in(encoding), encoding, padding)
+    assert_shows_the_picture(rgb_from_image(message, bridge=False), encoding)
+
+
+@pytest.mark.parametrize("encoding", [name for name, row in ENCODINGS.items() if row.rare])
+def test_cv_bridge_agrees(encoding: str) -> None:
+    if cv_bridge() is None:
+        pytest.skip("cv_bridge is not installed, or does not fit the installed NumPy")
+    message = message_of(pixels_in(encoding), encoding, padding=6)
+    assert_shows_the_picture(rgb_from_image(message, bridge=True), encoding)
+    np.testing.assert_array_equal(rgb_from_image(message, bridge=True), rgb_from_image(message, bridge=False))
+
+
+@pytest.mark.parametrize("encoding", [name for name, row in ENCODINGS.items() if row.bytes_per_value == 2])
+def test_both_byte_orders(encoding: str) -> None:
+    message = message_of(pixels_in(encoding), encoding, padding=3, big_endian=True)
+    assert_shows_the_picture(rgb_from_image(message), encoding)
+    wrong = message_of(pixels_in(encoding) + 1, encoding, big_endian=True)
+    wrong.is_bigendian = 0
+    assert not np.array_equal(rgb_from_image(wrong), rgb_from_image(message))
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "8UC3"])
+def test_colours_are_not_copied(encoding: str) -> None:
+    message = message_of(pixels_in(encoding), encoding, padding=8)
+    assert np.shares_memory(rgb_from_image(message), message.data)
+
+
+def test_padding_of_the_last_row_may_be_missing() -> None:
+    message = message_of(pixels_in("bgr8"), "bgr8", padding=8, cut_last=True)
+    assert_shows_the_picture(rgb_from_image(message), "bgr8")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"encoding": "32FC1"}, "encoding '32FC1' is not supported; supported are rgb8"),
+        ({"encoding": ""}, "is not supported"),
+        ({"height": HEIGHT + 1}, "size disagrees with the data"),
+        ({"height": HEIGHT - 1}, "size disagrees with the data"),
+        ({"width": WIDTH + 1}, "size disagrees with the data"),
+        ({"step": WIDTH * 3 - 1}, "size disagrees with the data"),
+        ({"data": np.zeros(0, np.uint8)}, "there are 0 bytes"),
+        ({"height": 0}, "is empty"),
+        ({"width": 0}, "is empty"),
+    ],
+)
+def test_bad_images_are_named(change: dict[str, object], reason: str) -> None:
+    message = message_of(pixels_in("rgb8"), "rgb8")
+    vars(message).update(change)
+    with pytest.raises(InputError, match=reason):
+        rgb_from_image(message)
+
+
+def test_odd_width_of_shared_colours_is_named() -> None:
+    message = message_of(np.zeros((4, 5, 2), np.uint8), "uyvy")
+    with pytest.raises(InputError, match="width 5 is odd"):
+        rgb_from_image(message)
+
+
+def compressed(suffix: str, image: np.ndarray | None = None) -> SimpleNamespace:
+    image = picture() if image is None else image
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, 100] if suffix == ".jpg" else []
+    _, data = cv2.imencode(suffix, image[:, :, ::-1], parameters)
+    return SimpleNamespace(format=f"rgb8; {suffix[1:]} compressed bgr8", data=data.tobytes())
+
+
+def test_png_is_exact() -> None:
+    np.testing.assert_array_equal(rgb_from_compressed(compressed(".png")), picture())
+
+
+def test_jpeg_keeps_colours() -> None:
+    flat = np.broadcast_to(np.array([200, 40, 60], np.uint8), (32, 32, 3))
+    np.testing.assert_allclose(rgb_from_compressed(compressed(".jpg", flat)).astype(int), flat, atol=3)
+
+
+def test_grey_jpeg() -> None:
+    _, data = cv2.imencode(".jpg", np.full((16, 16), 90, np.uint8))
+    image = rgb_from_compressed(SimpleNamespace(format="jpeg", data=data.tobytes()))
+    np.testing.assert_allclose(image, 90, atol=1)
+    assert image.shape == (16, 16, 3)
+
+
+def test_orientation_in_the_metadata_does_not_turn_the_picture() -> None:
+    wide = compressed(".jpg", np.zeros((16, 32, 3), np.uint8))
+    # An EXIF segment with one entry: orientation 6, "turn right".
+    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    exif = b"\xff\xe1" + (8 + len(tiff)).to_bytes(2, "big") + b"Exif\0\0" + tiff
+    wide.data = wide.data[:2] + exif + wide.data[2:]
+    assert cv2.imdecode(np.frombuffer(wide.data, np.uint8), cv2.IMREAD_COLOR).shape == (32, 16, 3)
+    assert rgb_from_compressed(wide).shape == (16, 32, 3)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.95])
+def test_cut_pictures_are_named(suffix: str, kept: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    message = compressed(suffix, noise)
+    message.data = message.data[: int(len(message.data) * kept)]
+    with pytest.raises(InputError, match="is cut short"):
+        rgb_from_compressed(message)
+
+
+def test_padding_behind_a_jpeg_is_allowed() -> None:
+    message = compressed(".jpg")
+    message.data += bytes(37)
+    assert rgb_from_compressed(message).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_corrupt_pictures_are_named() -> None:
+    message = compressed(".jpg")
+    start = message.data.index(b"\xff\xc0")  # the frame header
+    message.data = message.data[:start] + bytes(16) + message.data[start + 16 :]
+    with pytest.raises(InputError, match="can't be decoded"):
+        rgb_from_compressed(message)
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a" + bytes(50), bytes(100)])
+def test_other_formats_are_named(data: bytes) -> None:
+    with pytest.raises(InputError, match=r"of format 'h264' are neither JPEG nor PNG"):
+        rgb_from_compressed(SimpleNamespace(format="h264", data=data))
+
+
+def test_compressed_mosaics_are_refused() -> None:
+    message = compressed(".jpg")
+    message.format = "bayer_rggb8; jpeg compressed "
+    with pytest.raises(InputError, match="mosaic"):
+        rgb_from_compressed(message)

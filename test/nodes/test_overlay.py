@@ -1,0 +1,46 @@
+"""The picture for people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, UNKNOWN_CLASS
+from densehybrid_ros.nodes.overlay import compose_overlay
+
+
+def scene() -> tuple[np.ndarray, np.ndarray]:
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    open_set = np.zeros((40, 60), dtype=np.uint8)
+    open_set[:, 30:] = 13  # car
+    return image, open_set
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.5, 1.0])
+def test_colours_are_blended_by_opacity(opacity: float) -> None:
+    image, open_set = scene()
+    overlay = compose_overlay(image, open_set, CITYSCAPES_CLASSES, opacity)
+    colors = np.array([item.color for item in CITYSCAPES_CLASSES])[open_set]
+    np.testing.assert_allclose(overlay, (1 - opacity) * image + opacity * colors, atol=0.51)
+    assert overlay.flags.c_contiguous
+    assert overlay.dtype == np.uint8
+
+
+def test_unknown_regions_stand_out_even_without_class_colours() -> None:
+    image, open_set = scene()
+    open_set[10:20, 20:40] = len(CITYSCAPES_CLASSES)
+    overlay = compose_overlay(image, open_set, CITYSCAPES_CLASSES, 0.0)
+    inner = np.s_[13:17, 23:37]
+    np.testing.assert_allclose(overlay[inner], 0.4 * image[inner] + 0.6 * np.array(UNKNOWN_CLASS.color), atol=0.51)
+    np.testing.assert_array_equal(overlay[10, 20:40], np.broadcast_to(UNKNOWN_CLASS.color, (20, 3)))
+    np.testing.assert_array_equal(overlay[25:], image[25:])
+
+
+def test_strides_of_the_image_do_not_matter() -> None:
+    image, open_set = scene()
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
+    wide = np.zeros((40, 80, 4), np.uint8)
+    wide[:, :60, :3] = image
+    expected = compose_overlay(image, open_set, CITYSCAPES_CLASSES, 0.5)
+    for view in (bgr[:, :, ::-1], wide[:, :60, :3]):
+        np.testing.assert_array_equal(compose_overlay(view, open_set, CITYSCAPES_CLASSES, 0.5), expected)

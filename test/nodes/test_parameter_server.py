@@ -1,0 +1,105 @@
+"""The parameter table on a node in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.parameter_server import ParameterServer
+from densehybrid_ros.nodes.parameters import PARAMETERS, Settings
+from densehybrid_ros.resources import resource_path
+
+pytestmark = pytest.mark.ros
+
+
+class HumbleNode(Node):
+    """A node that, like Humble's, offers to validate parameters but does not tell when they are set."""
+
+    @property
+    def add_pre_set_parameters_callback(self) -> None:
+        raise AttributeError
+
+    @property
+    def add_post_set_parameters_callback(self) -> None:
+        raise AttributeError
+
+
+@pytest.fixture(params=[Node, HumbleNode])
+def node(ros: None, request: pytest.FixtureRequest) -> Iterator[Node]:
+    overrides = [Parameter("min_hazard_area", value=7), Parameter("anomaly_threshold", value=2)]
+    node = request.param("parameter_test", parameter_overrides=overrides, use_global_arguments=False)
+    yield node
+    node.destroy_node()
+
+
+def test_given_values_and_defaults(node: Node) -> None:
+    server = ParameterServer(node)
+    assert server.settings == Settings(min_hazard_area=7, anomaly_threshold=2.0)
+    assert node.get_parameter("anomaly_threshold").value == 2.0
+
+
+def test_changes_make_a_new_snapshot(node: Node) -> None:
+    seen = []
+    server = ParameterServer(node, seen.append)
+    before = server.settings
+    changes = [Parameter("overlay_opacity", value=0.25), Parameter("publish_overlay", value=False)]
+    assert node.set_parameters_atomically(changes).successful
+    assert (server.settings.overlay_opacity, server.settings.publish_overlay) == (0.25, False)
+    assert before.overlay_opacity == 0.5
+    assert seen == [server.settings]
+
+
+def test_refused_changes_leave_the_snapshot(node: Node) -> None:
+    server = ParameterServer(node)
+    before = server.settings
+    result = node.set_parameters_atomically(
+        [Parameter("roi", value=[0.0, 1.0]), Parameter("overlay_opacity", value=0.1)]
+    )
+    assert not result.successful
+    assert result.reason.startswith("parameter roi: ")
+    assert server.settings is before
+
+
+def test_threshold_of_the_card_fills_the_gap_only(node: Node) -> None:
+    server = ParameterServer(node)
+    server.set_threshold_if_unset(-3.0)
+    assert server.settings.anomaly_threshold == 2.0
+
+
+def test_descriptors_tell_range_and_meaning(node: Node) -> None:
+    ParameterServer(node)
+    for name, row in PARAMETERS.items():
+        descriptor = node.describe_parameter(name)
+        assert descriptor.description == row.description
+        assert descriptor.read_only == (not row.live)
+    (span,) = node.describe_parameter("min_hazard_area").integer_range
+    assert (span.from_value, span.to_value) == (1, 2**31 - 1)
+    (reach,) = node.describe_parameter("anomaly_threshold").floating_point_range
+    assert (reach.from_value, reach.to_value) == (-1000.0, 1000.0)
+    assert node.describe_parameter("backend").additional_constraints == "one of auto, eager, inductor, tensorrt"
+
+
+def test_shipped_file_gives_the_defaults(ros: None) -> None:
+    file = resource_path("config/perception.param.yaml")
+    node = Node("parameter_test", cli_args=["--ros-args", "--params-file", str(file)], use_global_arguments=False)
+    try:
+        assert ParameterServer(node).settings == Settings()
+    finally:
+        node.destroy_node()
+
+
+def test_wrong_type_is_named(ros: None) -> None:
+    overrides = [Parameter("min_hazard_area", value="many")]
+    node = Node("parameter_test", parameter_overrides=overrides, use_global_arguments=False)
+    try:
+        with pytest.raises(InputError, match="parameter min_hazard_area: 'many' is no int"):
+            ParameterServer(node)
+    finally:
+        node.destroy_node()

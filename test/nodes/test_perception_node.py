@@ -1,0 +1,194 @@
+"""The real node process over DDS: what it publishes, counts, refuses and survives."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from ros_peer import IMAGE_OUTPUTS, RosPeer, image_message, pixels_of
+
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
+from densehybrid_ros.hazards.regions import find_regions
+from densehybrid_ros.inference import FrameResult, Pipeline
+from densehybrid_ros.networks import load_model
+from densehybrid_ros.nodes.node_process import NodeProcess
+from densehybrid_ros.nodes.overlay import compose_overlay
+
+pytestmark = pytest.mark.ros
+
+UNKNOWN = 19
+
+
+def picture(height: int, width: int, seed: int) -> np.ndarray:
+    """Coarse colour noise: structure at the scale of the network's grid."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture(scope="module")
+def pipeline(seeded_model: Path) -> Pipeline:
+    return Pipeline(load_model(seeded_model), "eager", "cpu")
+
+
+@pytest.fixture(scope="module")
+def threshold(pipeline: Pipeline) -> float:
+    """A threshold that cuts through the scores of the seeded network."""
+    return float(np.median(pipeline(picture(256, 512, 1), 0.0).anomaly_score))
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., NodeProcess], threshold: float) -> Iterator[NodeProcess]:
+    # Reliable, so that a busy machine loses no frame on the way and the numbers can be exact.
+    with start_node(input_reliability="reliable", anomaly_threshold=threshold) as process:
+        process.wait_until_active()
+        yield process
+        assert process.stop(signal.SIGTERM) == 0, process.log()
+
+
+@pytest.fixture(scope="module")
+def peer(node: NodeProcess) -> Iterator[RosPeer]:
+    peer = RosPeer("/camera")
+    peer.connect()
+    yield peer
+    peer.close()
+
+
+def assert_equal_to_pipeline(peer: RosPeer, number: int, image: np.ndarray, expected: FrameResult, threshold: float):
+    np.testing.assert_array_equal(pixels_of(peer.result("semantic", number)), expected.semantic)
+    np.testing.assert_array_equal(pixels_of(peer.result("anomaly_score", number)), expected.anomaly_score)
+    np.testing.assert_array_equal(pixels_of(peer.result("open_set", number)), expected.open_set)
+    overlay = compose_overlay(image, expected.open_set, CITYSCAPES_CLASSES, 0.5)
+    np.testing.assert_array_equal(pixels_of(peer.result("overlay", number)), overlay)
+    status = peer.result("hazard_alert", number).status[0]
+    values = {item.key: item.value for item in status.values}
+    regions = find_regions(expected.open_set == UNKNOWN, expected.anomaly_score, min_area=50)
+    assert int(values["hazard_count"]) == len(regions)
+    assert int(values["largest_area_px"]) == regions[0].area
+    assert float(values["anomaly_threshold"]) == pytest.approx(threshold, abs=1e-3)
+
+
+def test_every_pixel_equals_the_model_called_directly(peer: RosPeer, pipeline: Pipeline, threshold: float) -> None:
+    """Large frames through DDS: all outputs pixel for pixel, and the header bit for bit."""
+    for number, encoding, padding in ((1, "rgb8", 0), (2, "bgr8", 64)):
+        image = picture(1024, 2048, number)
+        sent = image_message(image if encoding == "rgb8" else image[:, :, ::-1].copy(), encoding, padding, number)
+        peer.send(sent)
+        expected = pipeline(image, threshold)
+        assert 0.1 < np.mean(expected.open_set == UNKNOWN) < 0.9
+        assert_equal_to_pipeline(peer, number, image, expected, threshold)
+        for name in (*IMAGE_OUTPUTS, "hazard_alert"):
+            assert peer.received[name][number].header == sent.header
+
+
+def test_every_frame_sent_is_accounted_for(peer: RosPeer) -> None:
+    before = peer.settle()
+    image = picture(512, 1024, 3)
+    for number in range(20, 32):
+        encoding = "no_such_encoding" if number == 25 else "rgb8"
+        peer.send(image_message(image, encoding, number=number))
+    peer.result("semantic", 31)
+    after = peer.settle()
+    change = {key: after[key] - before[key] for key in after}
+    assert change["processed"] + change["dropped"] + change["rejected"] == 12
+    assert change["failed"] == 0
+    assert change["dropped"] > 0  # twelve frames at once, and one inference takes longer than sending them
+    answered = [number for number in peer.received["semantic"] if 20 <= number < 32]
+    assert len(answered) == change["processed"]
+
+
+def test_threshold_counts_from_the_next_frame_on(peer: RosPeer, pipeline: Pipeline, threshold: float) -> None:
+    image = picture(64, 128, 4)
+    semantic = pipeline(image, 0.0).semantic
+    for number, value, expected in ((40, 1000.0, semantic), (41, -1000.0, np.full_like(semantic, UNKNOWN))):
+        assert peer.set_parameter("anomaly_threshold", value) == (True, "")
+        peer.send(image_message(image, "rgb8", number=number))
+        np.testing.assert_array_equal(pixels_of(peer.result("open_set", number)), expected)
+    # An integer is taken for the floating-point number that is meant.
+    assert peer.set_parameter("anomaly_threshold", -5) == (True, "")
+    assert peer.get_parameter("anomaly_threshold") == -5.0
+    assert peer.set_parameter("anomaly_threshold", threshold)[0]
+
+
+def test_region_of_interest_and_area_are_live(peer: RosPeer, pipeline: Pipeline, threshold: float) -> None:
+    image = picture(64, 128, 5)
+    result = pipeline(image, threshold)
+    left_half = np.zeros((64, 128), dtype=bool)
+    left_half[:, :64] = True
+    regions = find_regions(result.open_set == UNKNOWN, result.anomaly_score, 9, left_half)
+    assert peer.set_parameter("roi", [0.0, 0.0, 0.5, 0.0, 0.5, 1.0, 0.0, 1.0])[0]
+    assert peer.set_parameter("min_hazard_area", 9)[0]
+    peer.send(image_message(image, "rgb8", number=50))
+    values = {item.key: item.value for item in peer.result("hazard_alert", 50).status[0].values}
+    assert int(values["hazard_count"]) == len(regions)
+    assert int(values["hazard_area_px"]) == sum(region.area for region in regions)
+    assert peer.set_parameter("roi", [0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0])[0]
+    assert peer.set_parameter("min_hazard_area", 50)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("anomaly_threshold", 2000.0, "anomaly_threshold"),
+        ("anomaly_threshold", float("nan"), "anomaly_threshold"),
+        ("anomaly_threshold", "high", "anomaly_threshold"),
+        ("min_hazard_area", 0, "min_hazard_area"),
+        ("roi", [0.0, 0.0, 1.0, 1.0], "corners"),
+        ("roi", [0.0, 0.0, 0.5, 0.5, 2.0, 0.5], "0..1"),
+        ("roi", [0.1, 0.1, 0.5, 0.5, 0.9, 0.9], "no area"),
+        ("overlay_opacity", 1.5, "overlay_opacity"),
+        ("model", "other", "read-only"),
+    ],
+)
+def test_bad_values_are_refused_with_a_reason(peer: RosPeer, name: str, value: object, reason: str) -> None:
+    before = peer.get_parameter(name)
+    successful, text = peer.set_parameter(name, value)
+    assert not successful
+    assert reason in text
+    assert peer.get_parameter(name) == before
+
+
+def test_outputs_can_be_switched_off(peer: RosPeer) -> None:
+    image = picture(32, 64, 6)
+    assert peer.set_parameter("publish_overlay", False)[0]
+    peer.send(image_message(image, "rgb8", number=60))
+    peer.result("anomaly_score", 60)
+    assert peer.set_parameter("publish_overlay", True)[0]
+    peer.send(image_message(image, "rgb8", number=61))
+    peer.result("overlay", 61)
+    assert 60 not in peer.received["overlay"]
+
+
+def test_unreadable_frames_are_rejected_and_the_node_lives_on(peer: RosPeer, node: NodeProcess) -> None:
+    before = peer.settle()
+    short = image_message(picture(32, 64, 7), "rgb8", number=70)
+    short.height = 33
+    peer.send(short)
+    after = peer.settle()
+    assert after["rejected"] == before["rejected"] + 1
+    assert "size disagrees with the data" in peer.diagnostics["last_rejected"]
+    # The warning is throttled: at least the first rejected frame of this module is in the log.
+    warnings = [line for line in node.log().splitlines() if "[WARN]" in line and "rejected" in line]
+    assert warnings
+    assert "/camera: frame 17000000" in warnings[0]
+    assert "no_such_encoding" in warnings[0] or "size disagrees" in warnings[0]
+    peer.send(image_message(picture(32, 64, 8), "rgb8", number=71))
+    peer.result("semantic", 71)
+
+
+def test_diagnostics_say_how_it_goes(peer: RosPeer) -> None:
+    peer.settle()
+    report = peer.diagnostics
+    assert report["lifecycle_state"] == "active"
+    assert report["model"] == "seeded (light), eager on CPU"
+    for what in ("latency", "queue_age", "inference", "publish", "stamp_age"):
+        ranks = [float(report[f"{what}_p{rank}_ms"]) for rank in (50, 95, 99)]
+        assert ranks == sorted(ranks)
+        assert ranks[0] >= 0.0
+    assert float(report["latency_p50_ms"]) >= float(report["inference_p50_ms"])

@@ -1,0 +1,120 @@
+"""The layers of the package hold, and no file names a place that others do not have."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = "densehybrid_ros"
+LAYERS = (
+    {"errors", "files", "progress", "resources"},
+    {"datasets", "networks", "scores"},
+    {"bags", "evaluation", "hazards", "inference", "training"},
+    {"cli", "demo", "nodes"},
+)
+"""Parts of the package from the ground up; a part may import its own layer and those below."""
+
+ROS_MODULE = re.compile(
+    r"(rclpy|rcl_interfaces|lifecycle_msgs|builtin_interfaces|ament_index_python|cv_bridge|launch(_\w+)?|\w+_msgs|\w+_srvs)"
+)
+FORBIDDEN_TEXT = {
+    "host of a package registry": re.compile(
+        r"pypi\.org|pythonhosted\.org|npmjs\.org|download\.pytorch\.org|deb\.debian\.org|archive\.ubuntu\.com"
+    ),
+    "path of one machine": re.compile(r"(?<![\w./-])/(?:work|root|home/\w+|Users/\w+|opt/(?:pypi|wheels))\b"),
+}
+
+
+def modules() -> list[Path]:
+    """All modules of the package's parts."""
+    package = REPOSITORY / PACKAGE
+    return sorted(set(package.rglob("*.py")) - {package / "__init__.py", package / "__main__.py"})
+
+
+def part_of(path: Path) -> str:
+    """``densehybrid_ros/bags/reader.py`` -> ``bags``."""
+    return path.relative_to(REPOSITORY / PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_parts(path: Path) -> set[str]:
+    """The parts of the package that the file imports: ``densehybrid_ros.bags.reader`` -> ``bags``."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith(f"{PACKAGE}.")}
+
+
+def imports(path: Path) -> set[str]:
+    """All modules that the file imports, inside functions and type-checking blocks too."""
+    here = path.relative_to(REPOSITORY).with_suffix("").parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: -node.level] if node.level else ()
+            base += (node.module,) if node.module else ()
+            found |= {".".join((*base, alias.name)) for alias in node.names}
+    return found
+
+
+def test_imports_are_found_at_any_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("test_architecture.REPOSITORY", tmp_path)
+    file = tmp_path / PACKAGE / "bags" / "module.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "import os.path\ndef f():\n  from rclpy.node import Node\n  from ..nodes import a\n  from .. import b\n"
+    )
+    assert imports(file) == {"os.path", "rclpy.node.Node", f"{PACKAGE}.nodes.a", f"{PACKAGE}.b"}
+
+
+def test_every_part_belongs_to_a_layer() -> None:
+    assert {part_of(path) for path in modules()} == set().union(*LAYERS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_ros_stays_in_nodes(path: Path) -> None:
+    ros = {name for name in imports(path) if ROS_MODULE.fullmatch(name.split(".")[0])}
+    assert not ros or part_of(path) == "nodes", f"only nodes/ may import {sorted(ros)}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_arrows_go_one_way(path: Path) -> None:
+    height = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
+    upward = {part for part in imported_parts(path) & height.keys() if height[part] > height[part_of(path)]}
+    assert not upward, f"{part_of(path)} lies below {sorted(upward)}"
+
+
+def test_parts_do_not_import_each_other_in_a_circle() -> None:
+    arrows: dict[str, set[str]] = {part: set() for parts in LAYERS for part in parts}
+    for path in modules():
+        arrows[part_of(path)] |= (imported_parts(path) & arrows.keys()) - {part_of(path)}
+    while leaves := {part for part, targets in arrows.items() if not targets}:
+        arrows = {part: targets - leaves for part, targets in arrows.items() if part not in leaves}
+    assert not arrows, f"these import each other: {arrows}"
+
+
+@pytest.mark.skipif(
+    shutil.which("git") is None or not (REPOSITORY / ".git").exists(), reason="not a git checkout: no list of files"
+)
+def test_no_file_names_a_registry_host_or_a_path_of_one_machine() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    ).stdout
+    names = [name for name in listed.decode().split("\0") if name]
+    assert "setup.py" in names
+    found = []
+    for name in names:
+        path = REPOSITORY / name
+        content = path.read_bytes() if path.is_file() and path != Path(__file__).resolve() else b""
+        if b"\0" in content[:8192]:
+            continue
+        for number, line in enumerate(content.decode("utf-8", errors="replace").splitlines(), 1):
+            found += [f"{name}:{number}: {what}" for what, pattern in FORBIDDEN_TEXT.items() if pattern.search(line)]
+    assert not found, "\n".join(found)

@@ -1,0 +1,68 @@
+"""Reading a run's YAML and its overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.training.config import read_config
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MINIMAL = "name: a\narchitecture: light\n"
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "train").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_configuration_is_valid(path: Path) -> None:
+    config = read_config(path)
+    assert path.stem == f"{config.name}_{config.stage}"
+    assert config.terms
+
+
+def test_overrides_reach_sections_and_keep_their_types(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL + "crops: {height: 64}\n")
+    overrides = [
+        "steps=7",
+        "crops.scale=[1, 2]",
+        "learning_rate=1e-4",
+        "negatives.root=/data/x",
+        "loss.likelihood_floor=-5",
+    ]
+    config = read_config(path, overrides)
+    assert (config.steps, config.crops.height, config.crops.width) == (7, 64, 512)
+    assert config.crops.scale == (1.0, 2.0)
+    assert config.learning_rate == 1e-4
+    assert config.negatives.root == "/data/x"
+    assert config.loss.likelihood_floor == -5.0
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("- a\n", [], "must be a mapping"),
+        ("a: [", [], "not valid YAML"),
+        ("name: a\n", [], "the key architecture is missing"),
+        (MINIMAL, ["stepz=3"], "unknown key stepz"),
+        (MINIMAL, ["crops.hight=3"], r"crops\.unknown key hight"),
+        (MINIMAL, ["steps=many"], "steps=many: must be of type int"),
+        (MINIMAL, ["steps=2.5"], "steps=2.5: must be of type int"),
+        (MINIMAL, ["crops.scale=1"], "scale=1: must be a list of 2"),
+        (MINIMAL, ["compile=1"], "must be of type bool"),
+        (MINIMAL, ["steps"], "has the form key=value"),
+        (MINIMAL, ["name.x=3"], "name is not a section"),
+        (MINIMAL, ["crops=3"], "crops must be a section"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_config(path, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yaml: can't be read"):
+        read_config(tmp_path / "none.yaml")
