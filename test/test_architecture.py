@@ -13,7 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "densehybrid_ros"
 LAYERS = (
-    {"errors", "files", "progress", "resources"},
+    {"confidence", "errors", "files", "progress", "resources"},
     {"datasets", "networks", "scores"},
     {"bags", "evaluation", "hazards", "inference", "training"},
     {"cli", "demo", "nodes"},

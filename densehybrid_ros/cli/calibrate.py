@@ -1,4 +1,4 @@
-"""``densehybrid calibrate``: writes named thresholds into a model card, from held-out data."""
+"""``densehybrid calibrate``: writes named thresholds, or the calibrated probability, into a model card."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, score_frames
 from densehybrid_ros.evaluation.evaluate import spread
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
+from densehybrid_ros.evaluation.probability import fit_confidence
 from densehybrid_ros.evaluation.thresholds import (
     INLIER_Q95,
     OUTLIER_TPR95,
@@ -28,14 +29,16 @@ from densehybrid_ros.evaluation.thresholds import (
     outlier_threshold,
 )
 from densehybrid_ros.inference.backends import choose_device
-from densehybrid_ros.networks import load_model, write_card
+from densehybrid_ros.networks import LoadedModel, load_model, write_card
 from densehybrid_ros.progress import progress
 
 _EXAMPLE = """examples:
   densehybrid calibrate --model runs/light.safetensors --dataset cityscapes_640 --root /data/cityscapes_640
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by outlier_tpr95
-  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --false-alarms 0.1 --default"""
+  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --false-alarms 0.1 --default
+  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by probability"""
 _SCORE = "hybrid"
+_PROBABILITY = "probability"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--by",
-        choices=(INLIER_Q95, OUTLIER_TPR95),
+        choices=(INLIER_Q95, OUTLIER_TPR95, _PROBABILITY),
         help=f"{INLIER_Q95}: 5 %% of inlier pixels exceed it (the default; needs no anomalies); "
-        f"{OUTLIER_TPR95}: 95 %% of anomalous pixels exceed it",
+        f"{OUTLIER_TPR95}: 95 %% of anomalous pixels exceed it; "
+        f"{_PROBABILITY}: no threshold, but how a score becomes P(anomaly) (needs anomalies)",
     )
     how.add_argument("--false-alarms", type=float, metavar="N", help="at most N false regions a frame")
     how.add_argument("--false-alarms-per-km", type=float, metavar="N", help="the same a kilometre")
@@ -80,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         pixels.update(item.scores[_SCORE], labels, item.frame.name)
         frames += 1
     entry: dict[str, Any] = {"dataset": args.dataset, "frames": frames}
+    if args.by == _PROBABILITY:
+        return _write_confidence(args, model, pixels, entry)
     if per_frame is not None:
         name = false_alarm_name(per_frame)
         counter = FalseAlarmCounter(candidate_thresholds(pixels), args.min_area)
@@ -91,25 +97,52 @@ def run(args: argparse.Namespace) -> int:
         name, value = OUTLIER_TPR95, outlier_threshold(pixels)
     else:
         name, value = INLIER_Q95, inlier_threshold(pixels)
-    entry |= {
-        "inlier_pixels": pixels.negatives.total,
-        "anomalous_pixels": pixels.positives.total,
-        "size": "{}x{}".format(*args.size) if args.size else "as the images",
-        "date": datetime.now(timezone.utc).date().isoformat(),
-    }
+    entry |= _circumstances(args, pixels)
     card = model.card
     card.thresholds[name] = value
     card.details.setdefault("calibration", {})[name] = entry
     if args.default or card.default_threshold is None:
         card.default_threshold = name
-    path = args.output or model.path.with_suffix(".yaml")
-    try:
-        write_card(path, card)
-    except OSError as error:
-        raise InputError(f"{path}: can't be written ({error.strerror}); name another card with --output") from error
+    path = _write(args, model)
     default = ", the node's default" if card.default_threshold == name else ""
     print(f"{path}: {name} = {value:.4f} nats{default}, from {frames} frames of {args.dataset}")
     return 0
+
+
+def _write_confidence(
+    args: argparse.Namespace, model: LoadedModel, pixels: PixelAccumulator, entry: dict[str, Any]
+) -> int:
+    if args.default:
+        raise InputError("--default: chooses a threshold, and --by probability finds none; leave one of them out")
+    fitted = fit_confidence(pixels)
+    entry |= {"prior": round(fitted.prior, 6), "expected_calibration_error": round(fitted.error, 6)}
+    model.card.fitted_confidence = fitted.confidence
+    model.card.details.setdefault("calibration", {})[_PROBABILITY] = entry | _circumstances(args, pixels)
+    path, confidence = _write(args, model), fitted.confidence
+    print(
+        f"{path}: P(anomaly) is 1/2 at {confidence.midpoint:.4f} nats, scale {confidence.scale:.4f} nats; "
+        f"expected calibration error {fitted.error:.4f} at {fitted.prior:.2%} anomalous pixels "
+        f"({entry['frames']} frames of {args.dataset})"
+    )
+    return 0
+
+
+def _circumstances(args: argparse.Namespace, pixels: PixelAccumulator) -> dict[str, Any]:
+    return {
+        "inlier_pixels": pixels.negatives.total,
+        "anomalous_pixels": pixels.positives.total,
+        "size": "{}x{}".format(*args.size) if args.size else "as the images",
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+
+
+def _write(args: argparse.Namespace, model: LoadedModel) -> Path:
+    path: Path = args.output or model.path.with_suffix(".yaml")
+    try:
+        write_card(path, model.card)
+    except OSError as error:
+        raise InputError(f"{path}: can't be written ({error.strerror}); name another card with --output") from error
+    return path
 
 
 def _false_alarms_per_frame(args: argparse.Namespace) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
@@ -23,6 +24,7 @@ class ModelCard:
         classes: Names and colours in the order of train ids; their count is K.
         thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.
         default_threshold: The name of the one that the node takes.
+        fitted_confidence: Calibration of the score (``densehybrid calibrate --by probability``), None if there is none.
         input_size: (height, width) in pixels at which the figures were measured; other sizes work as well.
         details: Everything for people: data, terms, training, figures with their commands. Kept as written.
     """
@@ -32,6 +34,7 @@ class ModelCard:
     classes: tuple[SemanticClass, ...] = CITYSCAPES_CLASSES
     thresholds: dict[str, float] = field(default_factory=dict)
     default_threshold: str | None = None
+    fitted_confidence: Confidence | None = None
     input_size: tuple[int, int] = (1024, 2048)
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -52,14 +55,24 @@ class ModelCard:
             raise InputError(f"model {self.name}: no threshold {name!r} in its card; it has: {known}")
         return self.thresholds[name]
 
+    @property
+    def confidence(self) -> Confidence:
+        """The fitted calibration; without one, odds that change by one a nat, even at the default threshold."""
+        if self.fitted_confidence is not None:
+            return self.fitted_confidence
+        return Confidence(self.thresholds.get(self.default_threshold or "", 0.0), 1.0)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types in the order in which the file shows them."""
+        fitted = self.fitted_confidence
+        confidence = {"confidence": {"midpoint": fitted.midpoint, "scale": fitted.scale}} if fitted else {}
         return {
             "name": self.name,
             "architecture": self.architecture,
             "input": {"size": list(self.input_size), "colors": "RGB", "scaling": "value / 255"},
             "thresholds": dict(self.thresholds),
             "default_threshold": self.default_threshold,
+            **confidence,
             **self.details,
             "classes": [{"name": item.name, "color": list(item.color)} for item in self.classes],
         }
@@ -98,16 +111,18 @@ def read_card(path: Path) -> ModelCard:
         raise InputError(f"{path}: model card is not valid YAML ({line})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: model card must be a YAML mapping")
-    known = {"name", "architecture", "input", "thresholds", "default_threshold", "classes"}
+    known = {"name", "architecture", "input", "thresholds", "default_threshold", "confidence", "classes"}
     try:
         classes = tuple(SemanticClass(str(item["name"]), _color(item["color"])) for item in content["classes"])
         height, width = content["input"]["size"]
+        fitted = content.get("confidence")
         card = ModelCard(
             name=str(content["name"]),
             architecture=str(content["architecture"]),
             classes=classes,
             thresholds={str(key): float(value) for key, value in (content.get("thresholds") or {}).items()},
             default_threshold=content.get("default_threshold"),
+            fitted_confidence=Confidence(float(fitted["midpoint"]), float(fitted["scale"])) if fitted else None,
             input_size=(int(height), int(width)),
             details={key: value for key, value in content.items() if key not in known},
         )

@@ -75,6 +75,24 @@ def test_outlier_tpr_is_added_beside_it(model_path: Path, folder: Path) -> None:
     assert set(card.thresholds) == {"inlier_q95", "outlier_tpr95"}
 
 
+def test_probability_stands_in_the_card_and_leaves_the_thresholds(model_path: Path, folder: Path, capsys) -> None:
+    _calibrate(model_path, folder)
+    before = read_card(model_path.with_suffix(".yaml"))
+    scores, _ = _scores(model_path, folder)
+    for index, score in enumerate(np.split(scores, 3)):  # anomalies are where the score is highest, with some noise
+        noise = np.random.default_rng(index).normal(0.0, scores.std(), score.shape)
+        label = (score + noise > np.quantile(scores, 0.9)).astype(np.uint8).reshape(64, 64)
+        assert cv2.imwrite(str(folder / "label" / f"{index}.png"), label)
+    assert _calibrate(model_path, folder, "--by", "probability") == 0
+    card = read_card(model_path.with_suffix(".yaml"))
+    assert card.thresholds == before.thresholds
+    labels = _scores(model_path, folder)[1]
+    expected = card.confidence.probability(scores.astype(np.float64))
+    assert expected.mean() == pytest.approx(labels.mean(), rel=0.02)  # maximum likelihood keeps the share
+    assert card.details["calibration"]["probability"]["prior"] == pytest.approx(labels.mean(), abs=1e-6)
+    assert "P(anomaly) is 1/2 at" in capsys.readouterr().out
+
+
 def test_false_alarms_a_frame_and_a_kilometre_agree(model_path: Path, folder: Path) -> None:
     _calibrate(model_path, folder, "--false-alarms", "1", "--min-area", "4", "--default")
     card = read_card(model_path.with_suffix(".yaml"))
