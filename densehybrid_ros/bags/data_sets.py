@@ -120,15 +120,13 @@ def lost_and_found_sequences(
     for folder in ("leftImg8bit", "gtCoarse", "disparity", "camera"):
         hint = "give the folder that holds leftImg8bit/, gtCoarse/, disparity/ and camera/"
         require_folder(root / folder / split, hint)
-    files = open_lost_and_found(root, split).files
-    scenes = sorted({frame.group for frame in files})
+    scenes = sorted(folder.name for folder in (root / "leftImg8bit" / split).iterdir() if folder.is_dir())
     if scene is not None and scene not in scenes:
         raise InputError(f"{root}: no scene {scene} in its {split} split; it has: {', '.join(scenes)}")
     sequences: dict[str, list[FrameFiles]] = {}
-    for frame in files:
-        if scene in (None, frame.group):
-            _check_complete(root, split, frame)
-            sequences.setdefault(_split_name(frame.image)[0], []).append(frame)
+    for frame in open_lost_and_found(root, split, scene=scene or "*").files:
+        _check_complete(root, split, frame)
+        sequences.setdefault(_split_name(frame.image)[0], []).append(frame)
     for frames in sequences.values():
         frames.sort(key=lambda frame: _split_name(frame.image)[1])
     return [LostAndFoundSequence(name, frames[:limit], fps, size) for name, frames in sorted(sequences.items())]

@@ -46,7 +46,8 @@ def open_bag(path: Path, files: Sequence[Path] = ()) -> Iterator[AnyReader]:
     Raises:
         InputError: There is no bag, or it is truncated or damaged.
     """
-    if path.is_dir() and not (path / "metadata.yaml").is_file() and any(path.glob("*.mcap")) and not files:
+    recorded = path.is_dir() and any(file.suffix in {".mcap", ".db3"} for file in path.iterdir())
+    if recorded and not (path / "metadata.yaml").is_file() and not files:
         raise _damaged(path, FileNotFoundError("metadata.yaml is missing"))
     if not path.exists() or (path.is_dir() and not (path / "metadata.yaml").is_file() and not files):
         raise InputError(f"{path}: no bag here (a folder with metadata.yaml, or a .mcap, .db3 or .bag file)")
@@ -110,7 +111,7 @@ class BagFrames:
             topics: Names of the topics. The picture's must be there. Of the others those that are there are
                 read, but one that is named otherwise than usual must be there as well.
             leave_out: Is told of frames that can't be used, which are then left out, and so is what lies behind the
-                damage of a truncated MCAP file. None raises an InputError at the first of them.
+                damage of a truncated file. None raises an InputError at the first of them.
 
         Raises:
             InputError: There is no such bag or topic, the topic holds no pictures, or the bag is damaged.

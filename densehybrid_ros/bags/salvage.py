@@ -1,8 +1,10 @@
-"""What can still be read of a bag whose recording broke off: the whole records of its MCAP files."""
+"""What can still be read of a bag whose recording broke off: whole records of MCAP files, rows of SQLite files."""
 
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +22,25 @@ _CLOSING = (
 
 
 def salvage(bag: Path, folder: Path) -> list[Path]:
-    """Copies what is whole of a bag's MCAP files.
+    """Copies what is whole of a bag's files.
 
     Args:
-        bag: Directory of a rosbag2, or one .mcap file.
+        bag: Directory of a rosbag2, or one .mcap or .db3 file.
         folder: Where copies of damaged files go.
 
     Returns:
         Files that can be read, in order: whole ones where they lie, of the others copies that end with their last
         whole record. Empty where nothing is left, or the bag is stored in another way.
     """
-    files = sorted(bag.glob("*.mcap")) if bag.is_dir() else [bag] * (bag.suffix == ".mcap")
     readable = []
-    for number, file in enumerate(files):
-        target = folder / f"{number}.mcap"
-        if _ends_well(file):
-            readable.append(file)
-        elif _copy_whole_records(file, target):
-            readable.append(target)
+    for kind, is_whole, copy in ((".mcap", _ends_well, _copy_whole_records), (".db3", _is_sound, _copy_rows)):
+        files = sorted(bag.glob(f"*{kind}")) if bag.is_dir() else [bag] * (bag.suffix == kind)
+        for number, file in enumerate(files):
+            target = folder / f"{number}{kind}"
+            if is_whole(file):
+                readable.append(file)
+            elif copy(file, target):
+                readable.append(target)
     return readable
 
 
@@ -81,3 +84,39 @@ def _copy_whole_records(file: Path, target: Path) -> bool:
         stream.seek(end)
         stream.write(_CLOSING)
     return True
+
+
+def _is_sound(file: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as database:
+            return bool(database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    except sqlite3.Error:
+        return False
+
+
+def _copy_rows(file: Path, target: Path) -> bool:
+    """Copies the rows of a SQLite file up to the first that can't be read; False where no message is left."""
+    with (
+        closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as source,
+        closing(sqlite3.connect(target)) as copy,
+    ):
+        try:
+            # Without this SQLite does not open a file that is shorter than its header says.
+            source.execute("PRAGMA writable_schema=ON")
+            tables = source.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+        except sqlite3.Error:
+            return False
+        for name, definition in tables:
+            copy.execute(definition)
+            _copy_table(source, copy, name)
+        copy.commit()
+        names = {name for name, _ in tables}
+        return "messages" in names and copy.execute("SELECT count(*) FROM messages").fetchone()[0] > 0
+
+
+def _copy_table(source: sqlite3.Connection, copy: sqlite3.Connection, name: str) -> None:
+    try:
+        for row in source.execute(f'SELECT * FROM "{name}" ORDER BY rowid'):  # in the order of writing
+            copy.execute(f'INSERT INTO "{name}" VALUES ({",".join("?" * len(row))})', row)
+    except sqlite3.Error:
+        return  # what comes behind the damage is lost

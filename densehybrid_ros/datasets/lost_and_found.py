@@ -65,13 +65,14 @@ class LostAndFound(EvaluationSet):
         )
 
 
-def open_lost_and_found(root: Path, split: str = "test", without_known: bool = False) -> LostAndFound:
+def open_lost_and_found(root: Path, split: str = "test", without_known: bool = False, scene: str = "*") -> LostAndFound:
     """Opens ``{leftImg8bit,gtCoarse,disparity,camera}/SPLIT/NN_Scene/NN_Scene_SEQ_FRAME_*``.
 
     Args:
         root: The folder that holds these.
         split: ``train`` or ``test``.
         without_known: Leave out the frames with children and bicycles, as LostAndFound-NoKnown does.
+        scene: The folder ``NN_Scene`` of one scene; all of them by default.
 
     Raises:
         InputError: Images or labels are missing.
@@ -79,13 +80,15 @@ def open_lost_and_found(root: Path, split: str = "test", without_known: bool = F
     hint = "give the folder that holds leftImg8bit/ and gtCoarse/"
     image_folder = require_folder(root / "leftImg8bit" / split, hint)
     label_folder = require_folder(root / "gtCoarse" / split, hint)
-    images = index_by_stem(image_folder, "*/*", remove="_leftImg8bit")
+    images = index_by_stem(image_folder, f"{scene}/*", remove="_leftImg8bit")
     if without_known:
         images = {key: path for key, path in images.items() if not key.startswith(_KNOWN_OBJECTS)}
-    labels = index_by_stem(label_folder, "*/*", remove="_gtCoarse_labelIds")
-    instances = index_by_stem(label_folder, "*/*", remove="_gtCoarse_instanceIds")
-    disparities = index_by_stem(root / "disparity" / split, "*/*", remove="_disparity")
-    cameras = {path.name.removesuffix("_camera.json"): path for path in root.glob(f"camera/{split}/*/*_camera.json")}
+    labels = index_by_stem(label_folder, f"{scene}/*", remove="_gtCoarse_labelIds")
+    instances = index_by_stem(label_folder, f"{scene}/*", remove="_gtCoarse_instanceIds")
+    disparities = index_by_stem(root / "disparity" / split, f"{scene}/*", remove="_disparity")
+    cameras = {
+        path.name.removesuffix("_camera.json"): path for path in root.glob(f"camera/{split}/{scene}/*_camera.json")
+    }
     return LostAndFound(
         [
             FrameFiles(

@@ -86,6 +86,7 @@ def running_node(
     log: Path,
     warm_up_size: tuple[int, int] = (0, 0),
     pictures: PictureTopic = PictureTopic(),
+    device: str = "auto",
 ) -> Iterator[NodeProcess]:
     """Runs the node, alone in a ROS domain that this process joins as well.
 
@@ -97,6 +98,7 @@ def running_node(
         warm_up_size: (height, width) of the frames, so that a compilation belongs to the start and not to the first
             frame; zeros for no warm-up.
         pictures: What the node listens to.
+        device: Where the network runs: auto, cpu, cuda or cuda:N.
 
     Yields:
         The process, once the node takes frames; it ends with the block.
@@ -107,6 +109,7 @@ def running_node(
     parameters: dict[str, object] = {
         "model": model,
         "backend": backend,
+        "device": device,
         "warm_up_size": list(warm_up_size),
         # The player waits for an answer to every frame, so none may be lost on the way.
         "input_reliability": "reliable",
@@ -146,13 +149,14 @@ def drive(
     Raises:
         InputError: The node died or did not answer.
     """
+    topics = (ALERT_TOPIC, *PICTURE_TOPICS, DIAGNOSTICS_TOPIC)
     with (
         RawBagWriter(recording) as writer,
         spinning_node("demo") as ros_node,
-        BagPlayer(ros_node, bag, image_topic) as player,
+        # A bag recorded beside a running node holds answers already; they must not mix with this node's.
+        BagPlayer(ros_node, bag, image_topic, leave_out=topics) as player,
     ):
         recorder = BagRecorder(ros_node, writer)
-        topics = (ALERT_TOPIC, *PICTURE_TOPICS, DIAGNOSTICS_TOPIC)
         recorder.subscribe(topics, _DISCOVERY_SECONDS, lambda: check_alive(node))
         if not player.wait_for_subscriber(_DISCOVERY_SECONDS):
             raise InputError(f"perception_node does not listen to {image_topic}; its log: {last_lines(node)}")

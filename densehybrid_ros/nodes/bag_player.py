@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -45,13 +45,14 @@ class BagPlayer:
     Topics whose message type is not installed are left out; ``skipped`` names them.
     """
 
-    def __init__(self, node: Node, bag: Path, image_topic: str) -> None:
+    def __init__(self, node: Node, bag: Path, image_topic: str, leave_out: Collection[str] = ()) -> None:
         """Opens the bag and offers its topics.
 
         Args:
             node: The node that publishes.
             bag: The bag (rosbag1 messages are converted).
             image_topic: The topic whose messages are the frames, as the bag names it.
+            leave_out: Topics that are not played, such as those that the node under test publishes itself.
 
         Raises:
             InputError: There is no such bag or topic, or the bag is damaged.
@@ -67,7 +68,7 @@ class BagPlayer:
         self._publishers: dict[str, Publisher] = {
             topic: node.create_publisher(message_class(kind), topic, _qos(self._connection(topic)))
             for topic, kind in types.items()
-            if topic not in self.skipped
+            if topic not in self.skipped and topic not in leave_out
         }
 
     def __enter__(self) -> BagPlayer:

@@ -221,19 +221,25 @@ class Notes(list[tuple[str, int]]):
         self.append((reason, frames))
 
 
-def write_large_bag(path: Path, frames: int = 8) -> Path:
+def write_large_bag(path: Path, frames: int = 8, storage: str = "mcap") -> Path:
     """A bag of several chunks: its pictures are noise, which does not compress."""
     rng = np.random.default_rng(0)
-    with BagWriter(path) as writer:
+    with BagWriter(path, storage=storage) as writer:
         for index in range(frames):
             writer.write(BagFrame(1_000 + index, rng.integers(0, 256, (400, 600, 3), dtype=np.uint8)))
     return path
 
 
-def test_a_truncated_mcap_is_read_up_to_its_damage(tmp_path: Path) -> None:
-    bag = write_large_bag(tmp_path / "drive")
+def recorded_file(bag: Path) -> Path:
+    (file,) = (path for path in bag.iterdir() if path.suffix in {".mcap", ".db3"})
+    return file
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_truncated_file_is_read_up_to_its_damage(tmp_path: Path, storage: str) -> None:
+    bag = write_large_bag(tmp_path / "drive", storage=storage)
     whole = [frame.image for frame in read_frames(bag, decode_large)]
-    (data,) = bag.glob("*.mcap")
+    data = recorded_file(bag)
     data.write_bytes(data.read_bytes()[: data.stat().st_size * 6 // 10])
     notes = Notes()
 
@@ -247,10 +253,11 @@ def test_a_truncated_mcap_is_read_up_to_its_damage(tmp_path: Path) -> None:
     assert lost == 8 - len(frames)
 
 
-def test_a_recording_that_broke_off_has_no_metadata(tmp_path: Path) -> None:
-    bag = write_large_bag(tmp_path / "drive")
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_recording_that_broke_off_has_no_metadata(tmp_path: Path, storage: str) -> None:
+    bag = write_large_bag(tmp_path / "drive", storage=storage)
     (bag / "metadata.yaml").unlink()
-    (data,) = bag.glob("*.mcap")
+    data = recorded_file(bag)
     data.write_bytes(data.read_bytes()[: data.stat().st_size * 6 // 10])
     with pytest.raises(InputError) as error:
         BagFrames(bag, decode_large)
@@ -260,10 +267,11 @@ def test_a_recording_that_broke_off_has_no_metadata(tmp_path: Path) -> None:
     assert notes[0][1] == 1  # at least one; how many is not known without metadata
 
 
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 @pytest.mark.parametrize("kept", [0, 5, 200])
-def test_nothing_whole_is_left(tmp_path: Path, kept: int) -> None:
-    bag = write_large_bag(tmp_path / "drive", 1)
-    (data,) = bag.glob("*.mcap")
+def test_nothing_whole_is_left(tmp_path: Path, kept: int, storage: str) -> None:
+    bag = write_large_bag(tmp_path / "drive", 1, storage)
+    data = recorded_file(bag)
     data.write_bytes(data.read_bytes()[:kept])
     with pytest.raises(InputError) as error:
         list(BagFrames(bag, decode_large, leave_out=Notes()))

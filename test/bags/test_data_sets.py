@@ -144,6 +144,12 @@ def test_missing_file(root: Path, folder: str, ending: str) -> None:
     assert "missing" in message
 
 
+def test_a_scene_does_without_what_another_lacks(root: Path) -> None:
+    (root / "gtCoarse" / "test" / OTHER / f"{OTHER}_000000_000000_gtCoarse_labelIds.png").unlink()
+    assert lost_and_found_sequences(root, scene=SCENE)
+    assert OTHER in complaint(root)
+
+
 def test_unknown_scene_and_split(written: Path) -> None:
     assert complaint(written, scene="03_Nowhere").endswith(
         f"no scene 03_Nowhere in its test split; it has: {SCENE}, {OTHER}"

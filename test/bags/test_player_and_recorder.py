@@ -94,6 +94,16 @@ def assert_same_messages(actual: list[bytes], expected: list[bytes]) -> None:
         assert len(one) - len(other) < 4
 
 
+def test_answers_that_the_bag_holds_already_are_not_played(bag: Path, domain_id: int) -> None:
+    with (
+        spinning_node("player", domain_id) as node,
+        BagPlayer(node, bag, "/camera/image", leave_out=["/camera/camera_info"]) as player,
+    ):
+        assert node.count_publishers("/camera/image") == 1
+        assert node.count_publishers("/camera/camera_info") == 0
+        assert len(list(player.play())) == 5
+
+
 def test_lock_step_sends_and_records_every_message_byte_by_byte(
     tmp_path: Path, bag: Path, echo: subprocess.Popen[bytes], domain_id: int
 ) -> None:
