@@ -23,6 +23,7 @@ class BagFrame:
         labels: Anomaly labels, uint8 [H, W]: 0 inlier, 1 anomaly, 255 ignore.
         semantic: Semantic labels, uint8 [H, W]: train ids, 255 where there is none.
         instances: Unknown objects, uint16 [H, W]: 0 none, else the object's id.
+        speed: Of the vehicle along its own axis, in m/s, where it is known.
     """
 
     stamp: int
@@ -32,6 +33,7 @@ class BagFrame:
     labels: np.ndarray | None = None
     semantic: np.ndarray | None = None
     instances: np.ndarray | None = None
+    speed: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -20,7 +20,9 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 DISPARITY_IMAGE = "stereo_msgs/msg/DisparityImage"
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+ODOMETRY = "nav_msgs/msg/Odometry"
 
+_UNKNOWN_VARIANCE = 1e6  # m^2 and rad^2 of a pose that the bag does not tell
 _SMALLEST_STEP = 1.0 / 256.0  # of a disparity stored in 16 bits, in pixels
 
 
@@ -173,6 +175,41 @@ def camera_pose_message(camera: Camera, header: Any, base_frame: str) -> Any:
         transform=transform,
     )
     return make(TF_MESSAGE, transforms=[stamped])
+
+
+def odometry_message(speed: float, header: Any, base_frame: str) -> Any:
+    """Makes a nav_msgs/Odometry that tells the vehicle's speed alone.
+
+    Args:
+        speed: Along the vehicle's axis in m/s.
+        header: Its stamp is used.
+        base_frame: The vehicle's frame.
+    """
+    zero, unit = {"x": 0.0, "y": 0.0, "z": 0.0}, {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
+    pose = make(
+        "geometry_msgs/msg/Pose",
+        position=make("geometry_msgs/msg/Point", **zero),
+        orientation=make("geometry_msgs/msg/Quaternion", **unit),
+    )
+    twist = make(
+        "geometry_msgs/msg/Twist",
+        linear=make("geometry_msgs/msg/Vector3", **(zero | {"x": float(speed)})),
+        angular=make("geometry_msgs/msg/Vector3", **zero),
+    )
+    unknown = np.diag(np.full(6, _UNKNOWN_VARIANCE)).reshape(-1)
+    return make(
+        ODOMETRY,
+        header=make("std_msgs/msg/Header", stamp=header.stamp, frame_id="odom"),
+        child_frame_id=base_frame,
+        pose=make("geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=unknown),
+        twist=make("geometry_msgs/msg/TwistWithCovariance", twist=twist, covariance=np.zeros(36)),
+    )
+
+
+def odometry_speed(message: Any) -> float | None:
+    """Reads the speed along the vehicle's axis in m/s from a nav_msgs/Odometry; None where it is not finite."""
+    speed = float(message.twist.twist.linear.x)
+    return speed if math.isfinite(speed) else None
 
 
 def camera_pose(transform: Any) -> tuple[float, float]:

@@ -28,6 +28,7 @@ LeaveOut = Callable[[str, int], None]
 """Is told in one line why frames can't be evaluated, and how many they are."""
 
 T = TypeVar("T")
+_OLDEST_ODOMETRY = 10**9  # nanoseconds before a picture
 _PICTURE_TYPES = (messages.IMAGE, messages.COMPRESSED_IMAGE)
 
 
@@ -205,6 +206,7 @@ class BagFrames:
         # All streams go forward first, so that a frame that is left out takes nothing from those after it.
         info, disparity = streams.cameras.latest(stamp), streams.disparities.at(stamp)
         labels, semantic, instances = (stream.at(stamp) for stream in streams.planes)
+        odometry = streams.odometry.latest(stamp)
         frame = BagFrame(
             stamp=stamp,
             image=self._decoded(message, stamp),
@@ -213,6 +215,7 @@ class BagFrames:
             labels=self._converted(names.labels, labels, messages.plane),
             semantic=self._converted(names.semantic, semantic, messages.plane),
             instances=self._converted(names.instances, instances, messages.plane),
+            speed=_speed(odometry, stamp),
         )
         self._check_sizes(frame)
         return frame
@@ -281,7 +284,15 @@ class _Streams:
         self.cameras = StampedMessages(reader, names.camera_info)
         self.disparities = StampedMessages(reader, names.disparity)
         self.planes = [StampedMessages(reader, topic) for topic in (names.labels, names.semantic, names.instances)]
+        self.odometry = StampedMessages(reader, names.odometry)
         self.mountings = _Mountings(reader)
+
+
+def _speed(odometry: Any, stamp: int) -> float | None:
+    """Speed of the last odometry before a picture, None where that is too long ago."""
+    if odometry is None or stamp - messages.stamp_ns(odometry.header) > _OLDEST_ODOMETRY:
+        return None
+    return messages.odometry_speed(odometry)
 
 
 def _resolve_topics(path: Path, topics: BagTopics, types: dict[str, str]) -> BagTopics:

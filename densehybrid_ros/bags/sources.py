@@ -209,6 +209,7 @@ class RenderedFrames:
                 labels=frame.anomaly,
                 semantic=frame.semantic,
                 instances=frame.instances,
+                speed=frame.speed,
             )
 
 

@@ -21,6 +21,7 @@ class BagTopics:
         labels: Anomaly labels, mono8.
         semantic: Semantic labels, mono8.
         instances: Ids of unknown objects, mono16.
+        odometry: nav_msgs/Odometry of the vehicle, whose speed along its axis is used.
     """
 
     image: str = "/camera/image"
@@ -29,6 +30,7 @@ class BagTopics:
     labels: str = "/camera/labels"
     semantic: str = "/camera/semantic_labels"
     instances: str = "/camera/instances"
+    odometry: str = "/odometry"
 
 
 def parse_topics(text: str) -> BagTopics:

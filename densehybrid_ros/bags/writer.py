@@ -200,6 +200,8 @@ class BagWriter:
         if frame.camera:
             self._put("/tf", frame, messages.camera_pose_message(frame.camera, header, self._base_frame))
             self._put(names.camera_info, frame, messages.camera_info_message(frame.camera, header))
+        if frame.speed is not None:
+            self._put(names.odometry, frame, messages.odometry_message(frame.speed, header, self._base_frame))
         if frame.disparity is not None:
             self._check("disparity", frame.disparity.shape, frame)
             self._put(names.disparity, frame, messages.disparity_message(frame.disparity, frame.camera, header))

@@ -45,6 +45,7 @@ def make_frames(count: int = 3) -> list[BagFrame]:
                 labels=rng.choice(np.array([0, 1, 255], np.uint8), (HEIGHT, WIDTH)),
                 semantic=rng.integers(0, 19, (HEIGHT, WIDTH), dtype=np.uint8),
                 instances=rng.integers(0, 60_000, (HEIGHT, WIDTH), dtype=np.uint16),
+                speed=8.25 + index,
             )
         )
     return frames
@@ -58,7 +59,7 @@ def write_bag(path: Path, frames: list[BagFrame], **options: Any) -> Path:
 
 
 def assert_same(actual: BagFrame, expected: BagFrame) -> None:
-    assert actual.stamp == expected.stamp
+    assert (actual.stamp, actual.speed) == (expected.stamp, expected.speed)
     for name in ("image", "disparity", "labels", "semantic", "instances"):
         np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), err_msg=name)
         assert getattr(actual, name).dtype == getattr(expected, name).dtype, name
@@ -78,6 +79,14 @@ def test_every_array_stamp_and_camera_comes_back(tmp_path: Path, storage: str) -
     assert len(read) == len(frames)
     for actual, expected in zip(read, frames, strict=True):
         assert_same(actual, expected)
+
+
+def test_an_old_speed_is_none(tmp_path: Path) -> None:
+    frames = [replace(frame, speed=None) for frame in make_frames(3)]
+    stamps = [frames[0].stamp + seconds * 10**9 for seconds in (0, 1, 3)]
+    frames = [replace(frame, stamp=stamp) for frame, stamp in zip(frames, stamps, strict=True)]
+    bag = write_bag(tmp_path / "drive", [replace(frames[0], speed=7.5), *frames[1:]])
+    assert [frame.speed for frame in read_frames(bag, decode)] == [7.5, 7.5, None]
 
 
 def test_png_comes_back_bit_by_bit_and_jpeg_nearly(tmp_path: Path) -> None:
@@ -112,7 +121,7 @@ def test_same_frames_make_messages_with_the_same_header_and_the_picture_last(tmp
 
     assert sent[-1][0] == "/camera/image"
     assert {time for _, time, _ in sent} == {1_700_000_000_123_456_789}
-    headers = [message.header for topic, _, message in sent if topic != "/tf"]
+    headers = [message.header for topic, _, message in sent if topic not in ("/tf", "/odometry")]
     assert {(messages.stamp_ns(header), header.frame_id) for header in headers} == {
         (1_700_000_000_123_456_789, "left_optical")
     }

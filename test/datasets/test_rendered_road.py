@@ -45,6 +45,18 @@ def test_road_depth_is_that_of_the_plane(scenes: list[RenderedFrame]) -> None:
         np.testing.assert_allclose(frame.depth[rows, columns], plane[rows], rtol=1e-4)
 
 
+def test_speed_is_that_at_which_standing_objects_come_nearer(drive: list[RenderedFrame]) -> None:
+    travelled = []
+    for before, after in pairwise(drive):
+        later = {item.id: item for item in after.objects}
+        nearer = [item.distance - later[item.id].distance for item in before.objects if item.id in later]
+        seconds = after.stamp - before.stamp
+        travelled += [(value / seconds, 0.5 * (before.speed + after.speed)) for value in nearer]
+    assert len(travelled) >= 5
+    found, told = np.median(travelled, axis=0)  # the camera nods and turns a little, so single distances waver
+    assert found == pytest.approx(told, rel=0.03)
+
+
 def test_nothing_lies_behind_the_road_plane(scenes: list[RenderedFrame]) -> None:
     for frame in scenes:
         plane = np.array([frame.camera.ground_depth(row) for row in range(HEIGHT)], np.float32)

@@ -20,6 +20,7 @@ from densehybrid_ros.errors import InputError
 
 _SMALLEST, _LARGEST = 32, 8192
 _SAMPLES = 2  # samples a pixel along each axis; one of them lies at the pixel's centre
+_SURGE = 0.04  # seconds by which the vehicle runs ahead of, or behind, an even speed
 _WIDTH, _FOCAL, _BASELINE, _PITCH, _HEIGHT = 2048, 2262.0, 0.21, 0.04, 1.22
 
 
@@ -73,7 +74,8 @@ def render_drive(
     for index in range(frames):
         stamp = index / fps
         pose = _pose_at(stamp, speed, world, phases)
-        yield renderer.render(pose, stamp, np.random.default_rng([seed, 3, index]))
+        frame = renderer.render(pose, stamp, np.random.default_rng([seed, 3, index]))
+        yield replace(frame, speed=_speed_at(stamp, speed, phases))
 
 
 def render_scene(seed: int, width: int = 1024, height: int = 512, unknown_objects: bool = True) -> RenderedFrame:
@@ -118,8 +120,15 @@ def _pose_at(stamp: float, speed: float, world: World, phases: np.ndarray) -> _P
     yaw = -math.atan2(0.22 * 0.55 * math.cos(slow), speed) + 0.003 * math.sin(1.7 * stamp + phases[1])
     nod = world.shake * (math.sin(7.1 * stamp + phases[2]) + 0.7 * math.sin(11.3 * stamp + phases[3]))
     bounce = 0.008 * math.sin(7.1 * stamp + phases[4])
-    along = speed * (stamp + 0.04 * math.sin(0.8 * stamp + phases[0]) - 0.04 * math.sin(phases[0]))
+    along = speed * (stamp + _SURGE * math.sin(0.8 * stamp + phases[0]) - _SURGE * math.sin(phases[0]))
     return _Pose(world.lane + drift, along, yaw, _PITCH + nod, _HEIGHT + bounce)
+
+
+def _speed_at(stamp: float, speed: float, phases: np.ndarray) -> float:
+    """Speed along the path, the derivative of ``_pose_at``'s y and x."""
+    along = speed * (1.0 + _SURGE * 0.8 * math.cos(0.8 * stamp + phases[0]))
+    sideways = 0.22 * 0.55 * math.cos(0.55 * stamp + phases[0])
+    return math.hypot(along, sideways)
 
 
 class _Renderer:

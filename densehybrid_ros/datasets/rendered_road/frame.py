@@ -44,6 +44,7 @@ class RenderedFrame:
         camera: The camera at this moment, with its momentary pitch and height.
         stamp: Seconds since the drive began.
         objects: The unknown objects that show at least one pixel, nearest first.
+        speed: Of the vehicle along its own axis, in m/s; 0 in a single scene.
     """
 
     image: np.ndarray
@@ -55,3 +56,4 @@ class RenderedFrame:
     camera: Camera
     stamp: float
     objects: tuple[RoadObject, ...]
+    speed: float = 0.0
