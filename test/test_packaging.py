@@ -30,7 +30,7 @@ else:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NAME = "densehybrid_ros"
-MODULE_OF = {"opencv-python-headless": "cv2", "pyyaml": "yaml"}
+MODULE_OF = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 """Distribution -> module, where it is more than a change of hyphens."""
 ROS_WHEELS = "ros-jazzy-"
 GUARD = r"except \(?ImportError"

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from densehybrid_ros import __version__
 from densehybrid_ros.errors import InputError
@@ -14,15 +15,19 @@ from densehybrid_ros.errors import InputError
 COMMANDS: dict[str, str] = {
     "demo": "make a drive, run the node on it over DDS, leave pictures and a page",
     "train": "train a closed-set network, or fine-tune it into an open-set one",
+    "import": "published weights (the authors', NVIDIA's, torchvision's) into a model with its card",
     "average": "the weighted mean of models that share an origin",
     "evaluate": "AP, FPR95, AUROC and mIoU on a data set",
     "calibrate": "write a named anomaly threshold into a model card, from held-out data",
     "bag": "frames, a video or a data set into a rosbag2",
     "replay": "evaluate a bag by distance bin and by obstacle",
-    "benchmark": "measure this machine: messages, memory",
+    "compile": "build an engine for this machine ahead of time",
+    "benchmark": "measure this machine: engines, messages, memory",
     "info": "what this machine offers: GPU, versions, models",
 }
 """Subcommand -> one line of help. Its module ``densehybrid_ros.cli.NAME`` has ``configure`` and ``run``."""
+
+_MODULES = {"import": "import_weights"}  # where NAME is a word of Python
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -43,8 +48,12 @@ def build_parser(selected: str | None = None) -> argparse.ArgumentParser:
             name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == selected:
-            importlib.import_module(f"densehybrid_ros.cli.{name}").configure(subparser)
+            _module(name).configure(subparser)
     return parser
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"densehybrid_ros.cli.{_MODULES.get(command, command)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,8 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     selected = next((word for word in argv if word in COMMANDS), None)
     parsed = build_parser(selected).parse_args(argv)
     try:
-        module = importlib.import_module(f"densehybrid_ros.cli.{parsed.command}")
-        return int(module.run(parsed))
+        return int(_module(parsed.command).run(parsed))
     except InputError as error:
         print(f"densehybrid {parsed.command}: {error}", file=sys.stderr)
         return 2

@@ -36,8 +36,9 @@ STREET_HAZARDS_CLASSES = (
 )  # fmt: skip
 """The 12 evaluated classes of StreetHazards in the order of their train ids; sky is among the unlabeled."""
 _STREET_HAZARDS_OTHER, _STREET_HAZARDS_ANOMALY = 4, 14
-_STREET_HAZARDS_SEMANTIC = {value: value - 1 if value < 4 else value - 2 for value in range(1, 14)}
-_STREET_HAZARDS_SEMANTIC |= {_STREET_HAZARDS_OTHER: VOID, _STREET_HAZARDS_ANOMALY: VOID}
+STREET_HAZARDS_TRAIN_IDS = {value: value - 1 if value < 4 else value - 2 for value in range(1, 14)}
+STREET_HAZARDS_TRAIN_IDS |= {_STREET_HAZARDS_OTHER: VOID, _STREET_HAZARDS_ANOMALY: VOID}
+"""Value in an annotation (1..14) -> train id; "other" and the anomalies of the test set are void."""
 
 
 def open_smiyc_track(root: Path) -> AnomalyPairs:
@@ -147,7 +148,7 @@ class StreetHazards(EvaluationSet):
         files = self.files[index]
         image, labels = read_color(files.image), read_labels(files.label)
         check_sizes(image, files.image, labels, files.label)
-        semantic = translate_labels(labels, _STREET_HAZARDS_SEMANTIC, files.label)
+        semantic = translate_labels(labels, STREET_HAZARDS_TRAIN_IDS, files.label)
         anomaly = (labels == _STREET_HAZARDS_ANOMALY).astype(np.uint8)
         return EvaluationFrame(str(files.label), image, anomaly=anomaly, semantic=semantic, group=files.group)
 

@@ -26,7 +26,8 @@ _TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9
 _TRAIN_IDS |= {24: 11, 25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
 _LICENSE_PLATE = 255  # label id -1, stored in 8 bits
 _LABEL_IDS = range(34)
-_SEMANTIC_OF_LABEL_ID = {value: _TRAIN_IDS.get(value, VOID) for value in (*_LABEL_IDS, _LICENSE_PLATE)}
+TRAIN_ID_OF_LABEL_ID = {value: _TRAIN_IDS.get(value, VOID) for value in (*_LABEL_IDS, _LICENSE_PLATE)}
+"""Value in ``*_labelIds.png`` -> train id, 255 = void (cityscapesScripts, labels.py)."""
 _NEVER_UNKNOWN = {0, 1, 2, 3, _LICENSE_PLATE}  # unlabeled, ego vehicle, rectification border, out of roi
 
 
@@ -59,7 +60,7 @@ class Cityscapes(EvaluationSet):
         files = self.files[index]
         image, labels = read_color(files.image), read_labels(files.label)
         check_sizes(image, files.image, labels, files.label)
-        semantic = translate_labels(labels, _SEMANTIC_OF_LABEL_ID, files.label)
+        semantic = translate_labels(labels, TRAIN_ID_OF_LABEL_ID, files.label)
         anomaly = translate_labels(labels, _ANOMALY_OF_LABEL_ID, files.label) if self._void_is_unknown else None
         return EvaluationFrame(str(files.label), image, anomaly=anomaly, semantic=semantic, group=files.group)
 

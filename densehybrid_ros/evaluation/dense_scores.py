@@ -90,13 +90,14 @@ class FrameScorer:
         if not (bool(seen.logits.isfinite().all()) and bool(seen.posterior.isfinite().all())):
             raise InputError(f"{frame.name}: the network's output is not finite there; check the model's weights")
         size = (frame.image.shape[0], frame.image.shape[1])
-        logits, posterior = upsample(seen.logits.float(), size), upsample(seen.posterior.float(), size)
+        align = self._model.align_corners
+        logits, posterior = (upsample(maps.float(), size, align) for maps in (seen.logits, seen.posterior))
         scores: dict[str, Tensor] = {}
         for name in self._scores:
             if name in SCORES:
                 scores[name] = SCORES[name](logits, posterior)[0]
             else:
-                scores[name] = upsample(self._model_scores[name](seen).float()[:, None], size)[0, 0]
+                scores[name] = upsample(self._model_scores[name](seen).float()[:, None], size, align)[0, 0]
         return ScoredFrame(index, frame, scores, logits.argmax(dim=1)[0].to(torch.uint8))
 
     def _images(self, image: np.ndarray) -> Tensor:

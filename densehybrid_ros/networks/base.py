@@ -16,11 +16,15 @@ class SegmentationNetwork(nn.Module):
     A subclass sets ``num_classes`` (K), ``prelogit_channels`` (C) and ``output_stride``, and its ``forward`` maps
     images, float [B, 3, H, W], RGB in 0..1, to pre-logits [B, C, h, w] and logits [B, K, h, w] where
     h = ceil(H / output_stride). Any normalisation of the input belongs into the network.
+
+    ``align_corners`` says how its maps are to be enlarged to the image, as its weights were trained: False puts pixel
+    centres at half-integer positions, True makes the corner pixels of map and image coincide.
     """
 
     num_classes: int
     prelogit_channels: int
     output_stride: int = 4
+    align_corners: bool = False
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns (pre-logits, logits)."""
@@ -56,6 +60,11 @@ class DenseHybrid(nn.Module):
         """Number of closed-set classes K."""
         return self.network.num_classes
 
+    @property
+    def align_corners(self) -> bool:
+        """How its outputs are to be enlarged: what to pass to ``upsample``."""
+        return self.network.align_corners
+
     def forward(self, images: Tensor) -> HybridOutput:
         """Maps images, float [B, 3, H, W] RGB in 0..1, to low-resolution logits of both heads."""
         prelogits, logits = self.network(images)
@@ -67,6 +76,12 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resizes [B, C, h, w] bilinearly to ``size`` (rows, columns), half-pixel centres (align_corners=False)."""
-    return torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+def upsample(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """Resizes [B, C, h, w] bilinearly to ``size`` (rows, columns).
+
+    Args:
+        maps: Outputs of a network.
+        size: (rows, columns) of the result.
+        align_corners: The ``align_corners`` of the model that they come from.
+    """
+    return torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)

@@ -13,16 +13,19 @@ from densehybrid_ros.networks import (
     build_network,
     count_parameters,
 )
+from densehybrid_ros.networks.deeplab_v3_plus import DeepLabV3Plus
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))
 def network(request: pytest.FixtureRequest) -> SegmentationNetwork:
     torch.manual_seed(0)
+    if request.param == "deeplab_wrn38":  # 137 M parameters at full width
+        return DeepLabV3Plus(7, width_divisor=16).eval()
     return build_network(request.param, num_classes=7).eval()
 
 
 @pytest.mark.parametrize("size", [(64, 128), (72, 100), (97, 131)])
-def test_both_heads_share_the_grid_at_stride_four(network: SegmentationNetwork, size: tuple[int, int]) -> None:
+def test_both_heads_share_the_grid_at_the_output_stride(network: SegmentationNetwork, size: tuple[int, int]) -> None:
     model = DenseHybrid(network).eval()
     with torch.inference_mode():
         output = model(torch.rand(2, 3, *size))
@@ -52,7 +55,7 @@ def test_encoder_parameters_are_a_proper_part(network: SegmentationNetwork) -> N
     encoder = {id(parameter) for parameter in network.encoder_parameters()}
     everything = {id(parameter) for parameter in network.parameters()}
     assert encoder < everything
-    assert not encoder & {id(parameter) for parameter in network.ladder.parameters()}
+    assert not encoder & {id(parameter) for parameter in network.classifier.parameters()}
 
 
 def test_any_network_with_prelogits_takes_the_hybrid_head() -> None:

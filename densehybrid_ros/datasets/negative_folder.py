@@ -1,0 +1,49 @@
+"""A folder of pictures as negatives: cut-outs with an alpha channel, or plain pictures without regions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, Region
+from densehybrid_ros.datasets.pictures import list_pictures, read_with_alpha
+
+_OPAQUE = 128
+
+
+class FolderNegatives(NegativeSet):
+    """Every picture is one negative: its opaque part where it has an alpha channel, else any part of it."""
+
+    name = "folder"
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> NegativePicture:
+        """Reads a picture; its category is its file's name up to the first digit."""
+        path = self.files[index]
+        picture = read_with_alpha(path)
+        if picture.shape[2] == 3:
+            return NegativePicture(str(path), picture)
+        image, alpha = np.ascontiguousarray(picture[:, :, :3]), picture[:, :, 3]
+        left, top, width, height = cv2.boundingRect((alpha >= _OPAQUE).astype(np.uint8))
+        if not width:
+            return NegativePicture(str(path), image)
+        mask = alpha[top : top + height, left : left + width].copy()
+        category = path.stem.rstrip("0123456789_- ")
+        return NegativePicture(str(path), image, objects=(Region(top, left, mask, category),))
+
+
+def open_negative_folder(root: Path) -> FolderNegatives:
+    """Opens a folder of pictures.
+
+    Raises:
+        InputError: The folder is missing or holds no picture.
+    """
+    return FolderNegatives(list_pictures(root))

@@ -1,0 +1,190 @@
+"""Published weights files into models of this project: the authors', NVIDIA's and torchvision's."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.networks.base import DenseHybrid
+from densehybrid_ros.networks.import_tables import (
+    deeplab_wrn38_names,
+    densenet121_names,
+    ladder_densenet_names,
+    posterior_names,
+)
+from densehybrid_ros.networks.registry import build_network
+
+_BOOKKEEPING = "num_batches_tracked"  # a counter of training, which old files lack
+_DATA_PARALLEL = "module."
+
+
+@dataclass(frozen=True)
+class WeightsFormat:
+    """How a kind of published file is read.
+
+    Attributes:
+        architecture: What it becomes, a key of ``ARCHITECTURES``.
+        description: Whose file it is.
+        names: Our module names within the network -> theirs.
+        classifier: Their name of the weight whose first dimension is the number of classes; None for an encoder.
+        unused: Keys of theirs that have no place here.
+        renamed: Pattern and replacement that turn older spellings of their keys into the ones in ``names``.
+    """
+
+    architecture: str
+    description: str
+    names: Callable[[], dict[str, str]]
+    classifier: str | None
+    unused: re.Pattern[str] = re.compile(r"(?!)")
+    renamed: tuple[re.Pattern[str], str] | None = None
+
+
+FORMATS: dict[str, WeightsFormat] = {
+    "authors_ldn121": WeightsFormat(
+        "ldn121",
+        "the authors' LDN-121, closed-set or with their dataset-posterior head",
+        ladder_densenet_names,
+        "logits.conv.weight",
+        unused=re.compile(r"upsample\.upsample_layers\.upsample_\d\.logits_aux\."),
+    ),
+    "nvidia_deeplab": WeightsFormat(
+        "deeplab_wrn38",
+        "NVIDIA's DeepLabV3+ on WideResNet-38, or the authors' fine-tuned one with the dataset-posterior head",
+        deeplab_wrn38_names,
+        "final.6.weight",
+    ),
+    "torchvision_densenet121": WeightsFormat(
+        "ldn121",
+        "torchvision's densenet121 (ImageNet): the encoder alone",
+        lambda: densenet121_names("features."),
+        None,
+        unused=re.compile(r"(features\.norm5|classifier)\."),
+        renamed=(re.compile(r"(denselayer\d+\.)(norm|conv)\.([12])\."), r"\1\2\3."),
+    ),
+}
+"""Name -> format."""
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model with published weights.
+
+    Attributes:
+        network: In evaluation mode, float32.
+        architecture: Key of ``ARCHITECTURES``.
+        num_classes: Number of classes K.
+        stage: What has been trained: ``open_set`` (all), ``closed_set`` (all but the posterior head) or ``encoder``;
+            the rest is random.
+    """
+
+    network: DenseHybrid
+    architecture: str
+    num_classes: int
+    stage: str
+
+
+def count_classes(format_name: str, state: Mapping[str, Tensor]) -> int | None:
+    """Returns the number of classes K of a file's classifier; None where the format is an encoder alone."""
+    key = FORMATS[format_name].classifier
+    return int(state[key].shape[0]) if key is not None and key in state and state[key].ndim > 0 else None
+
+
+def import_weights(format_name: str, path: Path, num_classes: int, seed: int = 0) -> ImportedModel:
+    """Reads a published file into a model.
+
+    Args:
+        format_name: Key of ``FORMATS``.
+        path: The file, as ``torch.save`` wrote it; read with ``weights_only=True``.
+        num_classes: Number of classes K; for an encoder the K of the random classifier.
+        seed: Of what the file does not hold.
+
+    Raises:
+        InputError: The file can't be read, or a key is missing, left over or of another shape; the message names it.
+    """
+    kind = FORMATS[format_name]
+    state = read_state(path, format_name)
+    found = count_classes(format_name, state)
+    if found is not None and found != num_classes:
+        raise InputError(f"{path}: its classifier has {found} classes, not {num_classes}; choose other --classes")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = DenseHybrid(build_network(kind.architecture, num_classes))
+    names = {f"network.{ours}": theirs for ours, theirs in kind.names().items()}
+    heads = posterior_names() if kind.classifier is not None else {}
+    if any(key.rpartition(".")[0] in heads.values() for key in state):
+        names |= heads
+    stage = "encoder" if kind.classifier is None else "open_set" if heads.keys() <= names.keys() else "closed_set"
+    _fill(network, state, names, kind.unused, path)
+    return ImportedModel(network.eval(), kind.architecture, num_classes, stage)
+
+
+def read_state(path: Path, format_name: str) -> dict[str, Tensor]:
+    """Reads the tensors of a file under the names that the format's table expects.
+
+    A file may be the state dict itself or hold it as ``state_dict`` beside other things; ``module.`` before all names
+    (torch's DataParallel) is taken away, and so are the counters of batch norms.
+
+    Raises:
+        InputError: The file is missing, no file of torch.save, holds more than weights, or has no state dict.
+    """
+    try:
+        with _numbers_of_numpy():
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: not a weights file of torch.save ({line[:160]})") from error
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: holds no state dict (names to tensors); is it a {format_name} file?")
+    if all(key.startswith(_DATA_PARALLEL) for key in state):
+        state = {key.removeprefix(_DATA_PARALLEL): value for key, value in state.items()}
+    renamed = FORMATS[format_name].renamed
+    if renamed is not None:
+        state = {renamed[0].sub(renamed[1], key): value for key, value in state.items()}
+    return {key: value for key, value in state.items() if not key.endswith(_BOOKKEEPING)}
+
+
+def _numbers_of_numpy() -> AbstractContextManager[Any]:
+    """Lets checkpoints through that keep a figure, such as the best IoU, as a NumPy number."""
+    scalar: Any = np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(name)) for name in ("f8", "f4", "i8")]
+    named = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]  # of NumPy 1 and 2
+    return torch.serialization.safe_globals([*named, np.dtype, *dtypes])
+
+
+def _fill(
+    network: DenseHybrid, state: Mapping[str, Tensor], names: Mapping[str, str], unused: re.Pattern[str], path: Path
+) -> None:
+    """Copies the tensors of every module that ``names`` lists.
+
+    Raises:
+        InputError: A key is missing, left over or of another shape.
+    """
+    wanted: dict[str, Tensor] = {}
+    for ours, tensor in network.state_dict().items():
+        module, _, leaf = ours.rpartition(".")
+        if module in names and leaf != _BOOKKEEPING:
+            wanted[f"{names[module]}.{leaf}"] = tensor
+    missing = sorted(wanted.keys() - state.keys())
+    surplus = sorted(key for key in state.keys() - wanted.keys() if not unused.match(key))
+    for keys, fault in ((missing, "lacks"), (surplus, "has the unexpected")):
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise InputError(f"{path}: {fault} key {keys[0]}{more}; check --format")
+    for key, tensor in wanted.items():
+        if state[key].shape != tensor.shape:
+            shapes = f"{tuple(state[key].shape)} instead of {tuple(tensor.shape)}"
+            raise InputError(f"{path}: {key} has shape {shapes}; check --format")
+        tensor.copy_(state[key])

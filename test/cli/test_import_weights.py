@@ -1,0 +1,82 @@
+"""``densehybrid import``: from a published file to a model that loads."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from densehybrid_ros.cli.main import main
+from densehybrid_ros.networks import build_network, load_model
+from densehybrid_ros.networks.import_tables import densenet121_names
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A file with the keys of torchvision's densenet121, made from our random encoder by the table."""
+    torch.manual_seed(5)
+    encoder = build_network("ldn121", 19).state_dict()
+    names = densenet121_names("features.")
+    state = {}
+    for key, tensor in encoder.items():
+        module, _, leaf = key.rpartition(".")
+        if module in names:
+            state[f"{names[module]}.{leaf}"] = tensor
+    state |= {"features.norm5.weight": torch.ones(1024), "classifier.bias": torch.zeros(1000)}
+    torch.save(state, tmp_path / "densenet121.pth")
+    return tmp_path / "densenet121.pth"
+
+
+def run(file: Path, output: Path, *more: str) -> int:
+    command = ["import", "--format", "torchvision_densenet121", str(file), "--output", str(output)]
+    return main([*command, "--terms", "trained on ImageNet: research only", *more])
+
+
+def test_the_model_loads_and_its_card_says_where_it_is_from(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "models" / "densenet121.safetensors"
+    assert run(published, output, "--classes", "street_hazards") == 0
+    assert "random: all but the encoder" in capsys.readouterr().out
+    model = load_model(output)
+    state = torch.load(published, weights_only=True)
+    ours = model.network.network.state_dict()["blocks.2.5.grow.conv.weight"]
+    torch.testing.assert_close(ours, state["features.denseblock3.denselayer6.conv2.weight"], rtol=0, atol=0)
+    assert model.card.architecture == "ldn121"
+    assert [item.name for item in model.card.classes][:2] == ["unlabeled", "building"]
+    assert model.card.num_classes == 12
+    assert model.card.details["terms"] == "trained on ImageNet: research only"
+    (stage,) = model.card.details["training"]
+    assert stage["stage"] == "encoder"
+    assert stage["imported"] == {
+        "format": "torchvision_densenet121",
+        "file": "densenet121.pth",
+        "sha256": hashlib.sha256(published.read_bytes()).hexdigest(),
+    }
+
+
+def test_half_stores_convolutions_in_sixteen_bits(published: Path, tmp_path: Path) -> None:
+    full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
+    assert run(published, full) == 0
+    assert run(published, half, "--half") == 0
+    assert half.stat().st_size < 0.6 * full.stat().st_size
+    assert load_model(full).card.num_classes == 19
+
+
+def test_bad_input_is_one_line_and_status_2(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(published, tmp_path / "model.pth") == 2
+    assert run(tmp_path / "none.pth", tmp_path / "model.safetensors") == 2
+    torch.save({"final.6.weight": torch.zeros(5, 256, 1, 1)}, published)
+    arguments = ["import", "--format", "nvidia_deeplab", str(published), "--output", str(tmp_path / "x.safetensors")]
+    assert main([*arguments, "--terms", "none"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines == [
+        f"densehybrid import: --output {tmp_path}/model.pth: the name must end in .safetensors",
+        f"densehybrid import: {tmp_path}/none.pth: can't be read (No such file or directory)",
+        f"densehybrid import: {published}: 5 classes, for which there is no table (cityscapes 19, street_hazards 12)",
+    ]
+    assert not list(tmp_path.glob("*.safetensors"))

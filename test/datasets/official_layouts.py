@@ -1,0 +1,166 @@
+"""Writes tiny copies of data sets in their official layouts, for the tests of their readers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+
+HEIGHT, WIDTH = 6, 8
+
+
+def save_picture(path: Path, picture: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, ::-1])
+    assert cv2.imwrite(str(path), stored)
+    return path
+
+
+def save_image(path: Path, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """Saves a random picture and returns it as RGB (exactly what a PNG gives back)."""
+    rgb = np.random.default_rng(len(path.name)).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    save_picture(path, rgb)
+    return rgb
+
+
+def label_map(*values: int) -> np.ndarray:
+    """A map that repeats ``values`` along its rows."""
+    return np.resize(np.array(values, dtype=np.uint8), (HEIGHT, WIDTH))
+
+
+def save_palette(path: Path, indices: np.ndarray) -> None:
+    """Saves a PNG with a palette in which all indices above 1 share a colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = PIL.Image.fromarray(indices, mode="L")
+    picture.putpalette([0, 0, 0, 250, 170, 30] + [9, 9, 9] * 254)
+    picture.save(path)
+    assert PIL.Image.open(path).mode == "P"
+
+
+def cityscapes(root: Path, split: str = "train") -> Path:
+    for frame in ("aachen_000000_000019", "aachen_000001_000019"):
+        save_image(root / "leftImg8bit" / split / "aachen" / f"{frame}_leftImg8bit.png")
+        save_picture(root / "gtFine" / split / "aachen" / f"{frame}_gtFine_labelIds.png", label_map(7, 0, 33, 255))
+    return root
+
+
+def cityscapes_640(root: Path, split: str = "train") -> Path:
+    for frame in ("aachen_0", "ulm_0"):
+        save_image(root / split / "image" / f"{frame}.jpg", HEIGHT, HEIGHT)
+        save_picture(root / split / "label" / f"{frame}.png", np.full((HEIGHT, HEIGHT), 10, np.uint8))
+    return root
+
+
+MAPILLARY_NAMES = {
+    "v1.2": ["construction--flat--road", "marking--general", "object--vehicle--car", "void--unlabeled"],
+    "v2.0": [
+        "construction--flat--road-shoulder",
+        "marking--discrete--arrow--left",
+        "object--traffic-light--general-upright",
+        "construction--barrier--temporary",
+    ],
+}
+
+
+def mapillary(root: Path, version: str = "v1.2", split: str = "training") -> Path:
+    names = MAPILLARY_NAMES["v1.2" if version == "v1.1" else version]
+    labels = [{"name": name, "readable": name, "color": [0, 0, 0]} for name in names]
+    config = "config.json" if version == "v1.1" else f"config_{version}.json"
+    root.mkdir(parents=True, exist_ok=True)
+    (root / config).write_text(json.dumps({"labels": labels, "version": version}))
+    folder = root / split / ("" if version == "v1.1" else version) / "labels"
+    for key in ("a-b_1", "zZ9"):
+        save_image(root / split / "images" / f"{key}.jpg")
+        save_palette(folder / f"{key}.png", label_map(0, 1, 2, 3))
+    return root
+
+
+def street_hazards(root: Path, split: str = "training") -> Path:
+    for town in ("t1", "t2"):
+        save_image(root / "train" / "images" / split / town / "7.png")
+        save_picture(root / "train" / "annotations" / split / town / "7.png", label_map(1, 4, 5, 13))
+    return root
+
+
+def wilddash_panoptic(root: Path, count: int = 6) -> Path:
+    categories = [
+        {"id": 7, "name": "road", "isthing": 0},
+        {"id": 1, "name": "ego vehicle", "isthing": 1},
+        {"id": 35, "name": "van", "isthing": 1},
+    ]
+    annotations = []
+    for number in range(count):
+        save_image(root / "images" / f"at{number:04}_100000.jpg")
+        colors = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        colors[:, 2:4] = (7, 0, 0)  # segment 7
+        colors[:, 4:6] = (1, 2, 3)  # segment 1 + 2 * 256 + 3 * 65536
+        colors[:, 6:] = (0, 1, 0)  # segment 256
+        save_picture(root / "panoptic" / f"at{number:04}_100000.png", colors)
+        segments = [
+            {"id": 7, "category_id": 7},
+            {"id": 1 + 2 * 256 + 3 * 65536, "category_id": 35},
+            {"id": 256, "category_id": 1},
+        ]
+        annotations.append({"file_name": f"at{number:04}_100000.png", "image_id": number, "segments_info": segments})
+    (root / "panoptic.json").write_text(json.dumps({"categories": categories, "annotations": annotations}))
+    return root
+
+
+def wilddash_semantic(root: Path, suffix: str = "") -> Path:
+    for number in range(2):
+        save_image(root / "images" / f"at{number}.jpg")
+        save_picture(root / "labels" / f"at{number}{suffix}.png", label_map(7, 34, 38, 0))
+    return root
+
+
+def ade20k(root: Path, instances: bool = True, names: bool = True) -> Path:
+    save_image(root / "images" / "training" / "ADE_train_00000001.jpg")
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[1:3, 1:5] = 21  # two cars side by side
+    labels[4:, :] = 67  # books
+    save_picture(root / "annotations" / "training" / "ADE_train_00000001.png", labels)
+    if instances:
+        stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        stored[1:3, 1:3] = (13, 1, 0)
+        stored[1:3, 3:5] = (13, 2, 0)
+        save_picture(root / "annotations_instance" / "training" / "ADE_train_00000001.png", stored)
+    if names:
+        lines = ["Idx\tRatio\tTrain\tVal\tStuff\tName", "21\t0.01\t3\t1\t0\tcar, auto", "67\t0.01\t1\t1\t0\tbook"]
+        (root / "objectInfo150.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def ade20k_full(root: Path) -> Path:
+    folder = root / "images" / "ADE" / "training" / "urban" / "street"
+    save_image(folder / "ADE_train_00000001.jpg")
+    stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    stored[0:2, 0:3] = (10, 4, 1)  # class 260, instance 1
+    stored[3:, 5:] = (0, 9, 2)  # class 9, instance 2
+    save_picture(folder / "ADE_train_00000001_seg.png", stored)
+    save_picture(folder / "ADE_train_00000001_parts_1.png", stored)
+    return root
+
+
+def coco(root: Path, split: str = "val2017") -> Path:
+    for name in ("000000000001.jpg", "000000000002.jpg"):
+        save_image(root / split / name, 10, 12)
+    content = {
+        "categories": [{"id": 22, "name": "elephant"}, {"id": 3, "name": "car"}],
+        "images": [
+            {"id": 1, "file_name": "000000000001.jpg", "height": 10, "width": 12},
+            {"id": 2, "file_name": "000000000002.jpg", "height": 10, "width": 12},
+        ],
+        "annotations": [
+            {"id": 5, "image_id": 1, "category_id": 22, "iscrowd": 0, "segmentation": [[2, 3, 7, 3, 7, 8, 2, 8]]},
+            {"id": 6, "image_id": 1, "category_id": 3, "iscrowd": 0,
+             "segmentation": {"size": [10, 12], "counts": [41, 4, 75]}},
+            {"id": 7, "image_id": 2, "category_id": 3, "iscrowd": 1,
+             "segmentation": {"size": [10, 12], "counts": [0, 120]}},
+        ],
+    }  # fmt: skip
+    (root / "annotations").mkdir(parents=True)
+    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    return root

@@ -1,0 +1,193 @@
+"""Sources of negatives in their official layouts."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import official_layouts as layouts
+import pytest
+
+from densehybrid_ros.datasets.check import check_negatives
+from densehybrid_ros.datasets.negative_set import NegativePicture, Region, regions_of_ids
+from densehybrid_ros.datasets.training_registry import NEGATIVE_SETS, open_negatives
+from densehybrid_ros.errors import InputError
+
+
+def folder(root: Path) -> Path:
+    picture = np.zeros((6, 9, 4), np.uint8)
+    picture[2:5, 3:8] = (10, 20, 30, 255)
+    picture[2, 3, 3] = 40
+    root.mkdir(parents=True, exist_ok=True)
+    layouts.save_image(root / "plain.png")
+    cv2.imwrite(str(root / "zebra_07.png"), picture[:, :, [2, 1, 0, 3]])
+    return root
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {"folder": folder, "ade20k": layouts.ade20k, "coco": layouts.coco}
+
+
+def placed(picture: NegativePicture, region: Region) -> np.ndarray:
+    """The region's mask in the whole picture."""
+    whole = np.zeros(picture.image.shape[:2], np.uint8)
+    height, width = region.mask.shape
+    whole[region.top : region.top + height, region.left : region.left + width] = region.mask
+    return whole
+
+
+def test_every_source_is_tested_here() -> None:
+    assert set(WRITERS) == set(NEGATIVE_SETS)
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_pictures_can_be_read_in_other_processes(name: str, tmp_path: Path) -> None:
+    source = open_negatives(name, WRITERS[name](tmp_path))
+    there = pickle.loads(pickle.dumps(source))
+    assert len(there) == len(source) >= 1
+    for index in range(len(source)):
+        picture = there[index]
+        for region in (*picture.objects, *picture.classes):
+            assert region.mask.dtype == np.uint8
+            assert region.mask.any(axis=0)[[0, -1]].all(), "the box fits tightly"
+            assert region.mask.any(axis=1)[[0, -1]].all()
+            assert placed(picture, region).max() == 255
+    assert check_negatives(source) == []
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_a_missing_folder_is_one_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none") as caught:
+        open_negatives(name, tmp_path / "none")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"negatives\.dataset=lvis: unknown; choose one of folder, "):
+        open_negatives("lvis", tmp_path)
+
+
+def test_regions_of_ids_are_tight_boxes_with_masks() -> None:
+    ids = np.array([[0, 5, 5, 0], [0, 5, 300, 300], [0, 0, 0, 300]])
+    five, many = regions_of_ids(ids, {5: "five", 300: "many", 7: "absent"})
+    assert (five.top, five.left, five.category) == (0, 1, "five")
+    assert five.mask.tolist() == [[255, 255], [255, 0]]
+    assert (many.top, many.left, many.mask.tolist()) == (1, 2, [[255, 255], [0, 255]])
+
+
+def test_a_folder_gives_cutouts_and_plain_pictures(tmp_path: Path) -> None:
+    plain, cutout = (open_negatives("folder", folder(tmp_path))[index] for index in (0, 1))
+    assert plain.objects == ()
+    assert plain.image.shape == (6, 8, 3)
+    (region,) = cutout.objects
+    assert (region.top, region.left, region.mask.shape, region.category) == (2, 3, (3, 5), "zebra")
+    assert cutout.image[3, 4].tolist() == [10, 20, 30]
+    assert region.mask[0, 0] == 40
+
+
+def test_ade20k_objects_have_the_class_of_most_of_their_pixels(tmp_path: Path) -> None:
+    picture = open_negatives("ade20k", layouts.ade20k(tmp_path))[0]
+    assert [region.category for region in picture.classes] == ["car", "book"]
+    assert [(region.top, region.left, region.mask.shape) for region in picture.objects] == [
+        (1, 1, (2, 2)),
+        (1, 3, (2, 2)),
+    ]
+    assert {region.category for region in picture.objects} == {"car"}
+
+
+def test_ade20k_without_instances_or_names_has_numbered_classes(tmp_path: Path) -> None:
+    root = layouts.ade20k(tmp_path, instances=False, names=False)
+    picture = open_negatives("ade20k", root)[0]
+    assert picture.objects == ()
+    assert [region.category for region in picture.classes] == ["21", "67"]
+    with pytest.raises(InputError, match="negatives ade20k: its categories have no names"):
+        open_negatives("ade20k", root, exclude_known=True)
+
+
+def test_ade20k_names_values_and_files_at_fault(tmp_path: Path) -> None:
+    source = open_negatives("ade20k", layouts.ade20k(tmp_path))
+    label = tmp_path / "annotations" / "training" / "ADE_train_00000001.png"
+    layouts.save_picture(label, layouts.label_map(151))
+    (fault,) = check_negatives(source)
+    assert fault == f"{label}: label value 151 is not one of this data set (0..150)"
+    label.unlink()
+    with pytest.raises(InputError, match=r"ADE_train_00000001\.jpg: its label is missing"):
+        open_negatives("ade20k", tmp_path)
+
+
+def test_the_full_release_of_ade20k_decodes_classes_and_instances(tmp_path: Path) -> None:
+    source = open_negatives("ade20k", layouts.ade20k_full(tmp_path))
+    assert len(source) == 1
+    picture = source[0]
+    assert [(region.category, region.top, region.left) for region in picture.classes] == [("9", 3, 5), ("260", 0, 0)]
+    assert [region.category for region in picture.objects] == ["9", "260"]
+
+
+def test_coco_leaves_crowds_out_and_draws_polygons_and_runs(tmp_path: Path) -> None:
+    source = open_negatives("coco", layouts.coco(tmp_path))
+    assert len(source) == 1, "the second picture has but a crowd"
+    elephant, car = source[0].objects
+    whole = np.zeros((10, 12), np.uint8)
+    whole[3:8, 2:7] = 255
+    drawn = placed(source[0], elephant)
+    assert elephant.category == "elephant"
+    assert (drawn[3:8, 2:7] == 255).all()
+    assert abs(int((drawn > 0).sum()) - 25) <= 11, "at most the border may differ"
+    # 41 background pixels down the columns of 10 rows: four whole columns and one pixel.
+    assert (car.category, car.top, car.left, car.mask.shape) == ("car", 1, 4, (4, 1))
+
+
+def test_known_categories_can_be_left_out(tmp_path: Path) -> None:
+    source = open_negatives("coco", layouts.coco(tmp_path), exclude_known=True)
+    assert [region.category for region in source[0].objects] == ["elephant"]
+    assert len(source) == 1
+
+
+def _edit(root: Path, change: Callable[[dict], object]) -> None:
+    table = root / "annotations" / "instances_val2017.json"
+    content = json.loads(table.read_text())
+    change(content)
+    table.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("images"), r"instances_val2017\.json: not in the format of COCO's instances"),
+        (lambda c: c["annotations"].clear(), r"instances_val2017\.json: names no picture with an object"),
+        (lambda c: c["images"][0].update(file_name="9.jpg"), r"9\.jpg: is missing, but .*instances_val2017\.json"),
+        (lambda c: c["annotations"][1].update(category_id=77), "not in the format of COCO's instances .*77"),
+    ],
+)
+def test_cocos_table_is_checked_when_it_is_opened(
+    change: Callable[[dict], object], message: str, tmp_path: Path
+) -> None:
+    _edit(layouts.coco(tmp_path), change)
+    with pytest.raises(InputError, match=message):
+        open_negatives("coco", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["images"][0].update(height=11), r"0001\.jpg: is 12x10, but its annotation says 12x11"),
+        (lambda c: c["annotations"][1]["segmentation"].update(counts=[41, 4]), "the mask of its car is malformed"),
+    ],
+)
+def test_cocos_masks_are_checked_when_they_are_read(
+    change: Callable[[dict], object], message: str, tmp_path: Path
+) -> None:
+    _edit(layouts.coco(tmp_path), change)
+    with pytest.raises(InputError, match=message):
+        open_negatives("coco", tmp_path)[0]
+
+
+@pytest.mark.data
+def test_the_real_cutouts_open(shared_data: Path) -> None:
+    source = open_negatives("folder", shared_data / "negatives")
+    assert len(source) == 1177
+    (region,) = source[500].objects
+    assert region.mask.max() == 255

@@ -1,0 +1,91 @@
+"""DeepLabV3+ on WideResNet-38: structure at full size without its memory, behaviour at a sixteenth of the width."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from densehybrid_ros.networks import DenseHybrid, build_network, count_parameters, upsample
+from densehybrid_ros.networks.deeplab_v3_plus import AtrousPyramid, DeepLabV3Plus
+from densehybrid_ros.scores.model_score import classifier_features, logits_of_features, observe
+
+
+@pytest.fixture
+def small() -> DenseHybrid:
+    torch.manual_seed(0)
+    return DenseHybrid(DeepLabV3Plus(5, width_divisor=16)).eval()
+
+
+def test_the_full_network_has_the_published_size_and_takes_g_from_304_channels() -> None:
+    with torch.device("meta"):
+        model = DenseHybrid(build_network("deeplab_wrn38", 19)).eval()
+        output = model(torch.empty(1, 3, 64, 128))
+    assert count_parameters(model) == 137_105_154  # 137.1 M with the head's 1218
+    assert model.posterior_head.conv.in_channels == 304
+    assert output.logits.shape == (1, 19, 32, 64)
+    assert model.align_corners
+    assert not DenseHybrid(build_network("light", 19)).align_corners
+
+
+def test_the_encoder_keeps_stride_eight_by_dilation(small: DenseHybrid) -> None:
+    encoder = small.network.encoder
+    skip, deep = encoder(torch.rand(1, 3, 64, 96))
+    assert skip.shape == (1, encoder.skip_channels, 32, 48)
+    assert deep.shape == (1, encoder.channels, 8, 12)
+    dilations = [stage[0].layers[3].dilation for stage in encoder.stages]
+    assert dilations == [(1, 1), (1, 1), (1, 1), (2, 2), (4, 4), (4, 4)]
+    dropped = [[m.p for m in stage.modules() if isinstance(m, torch.nn.Dropout2d)] for stage in encoder.stages]
+    assert dropped == [[], [], [], [], [0.3], [0.5]]
+
+
+def test_a_block_is_the_identity_plus_its_convolutions(small: DenseHybrid) -> None:
+    block = small.network.encoder.stages[1][1]
+    features = torch.rand(1, 16, 6, 6)
+    with torch.no_grad():
+        before = features.clone()
+        convolved = block.layers(torch.relu(block.norm(features)))
+        torch.testing.assert_close(block(features), features + convolved)
+    torch.testing.assert_close(features, before, rtol=0, atol=0)
+
+
+def test_the_pyramid_puts_the_images_mean_first() -> None:
+    torch.manual_seed(0)
+    pyramid = AtrousPyramid(8, 4).eval()
+    features = torch.rand(2, 8, 5, 7)
+    with torch.no_grad():
+        maps = pyramid(features)
+        mean = pyramid.mean(features.mean((2, 3), keepdim=True))
+    assert maps.shape == (2, 20, 5, 7)
+    torch.testing.assert_close(maps[:, :4], mean.expand(-1, -1, 5, 7))
+
+
+def test_the_input_is_normalised_within(small: DenseHybrid) -> None:
+    network = small.network
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(images)[1]
+        network.mean.zero_()
+        network.std.fill_(1)
+        mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
+        torch.testing.assert_close(network((images - mean) / std)[1], expected)
+
+
+def test_every_parameter_of_the_network_learns(small: DenseHybrid) -> None:
+    small.train()
+    output = small(torch.rand(2, 3, 64, 64))
+    (output.logits.square().mean() + output.posterior.square().mean()).backward()
+    idle = [name for name, parameter in small.named_parameters() if parameter.grad is None]
+    assert not idle
+
+
+def test_scores_reach_the_classifiers_features(small: DenseHybrid) -> None:
+    with torch.inference_mode():
+        seen = observe(small, torch.rand(1, 3, 32, 48))
+        features = classifier_features(small, seen.prelogits)
+        torch.testing.assert_close(logits_of_features(small, features), seen.logits)
+
+
+def test_corners_stay_where_they_are_when_align_corners_is_asked_for() -> None:
+    maps = torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])
+    torch.testing.assert_close(upsample(maps, (3, 3), align_corners=True)[0, 0, 1], torch.tensor([1.0, 1.5, 2.0]))
+    torch.testing.assert_close(upsample(maps, (4, 4))[0, 0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
