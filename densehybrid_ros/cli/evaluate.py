@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit-dataset", metavar="NAME", help=f"training frames, which {fitted} need")
     parser.add_argument("--fit-root", type=Path, metavar="DIR", help="folder of the training frames")
     parser.add_argument("--fit-frames", type=count, default=100, metavar="N", help="how many of them (default: 100)")
+    parser.add_argument(
+        "--threshold",
+        metavar="NAME|NATS",
+        help="of the hybrid score, for its components and pictures: a name in the model card, such as default, or a "
+        "number (default: that of its best pixel F1, as the benchmark has it)",
+    )
     parser.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
     parser.add_argument("--bins", help="edges of distance bins in metres, as 5,10,15 (default: LostAndFound's)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -100,6 +107,7 @@ def _measure(
     """Measures the data sets one after another; of several, one without a usable frame joins the missing."""
     device = process_device(args.device, shards)
     model = load_model(args.model, device)
+    threshold = _threshold(args.threshold, model)
     model_scores = _model_scores(args, scores, model, device)
     results = []
     for name, dataset in sets.items():
@@ -116,6 +124,7 @@ def _measure(
                 shards=shards,
                 pictures=args.report is not None,
                 model_scores=model_scores,
+                threshold=threshold,
             )
         except InputError as error:
             if len(sets) == 1:
@@ -126,6 +135,19 @@ def _measure(
     if not results:
         raise InputError(f"{args.root}: none of the data sets could be evaluated; {missing[-1]}")
     return results
+
+
+def _threshold(text: str | None, model: LoadedModel) -> float | None:
+    """Reads a number, or looks up a name in the model's card; "default" is the one that the node takes."""
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return model.card.threshold(None if text == "default" else text)
+    if not math.isfinite(value):
+        raise InputError(f"--threshold {text}: give a finite number of nats, or a name in the model card")
+    return value
 
 
 def _model_scores(

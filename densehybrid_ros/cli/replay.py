@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -17,11 +18,12 @@ from densehybrid_ros.bags.folder import find_bags
 from densehybrid_ros.bags.reader import BagFrames
 from densehybrid_ros.bags.salvage import promised_messages
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
-from densehybrid_ros.cli.measuring import distance_edges, process_device
+from densehybrid_ros.cli.measuring import distance_edges, hazard_settings, process_device
 from densehybrid_ros.cli.options import count
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import FrameScorer
+from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, HazardAccumulator
 from densehybrid_ros.evaluation.replay import SCORE, Answer, Replay
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result
@@ -56,6 +58,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bins", help="edges of distance bins in metres (default: 5,10,...,50)")
     parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    alerts = parser.add_argument_group("alerts")
+    alerts.add_argument(
+        "--hazards",
+        default="",
+        metavar="KEY=VALUE,...",
+        help="settings of the hazard stage, such as trigger_count=1,trigger_window=1 (default: the node's)",
+    )
+    alerts.add_argument("--ego-speed", type=float, metavar="M/S", help="where the bag holds no odometry")
+    alerts.add_argument(
+        "--speeds", metavar="KM/H,...", help="speeds at which to compare the first alert with the stopping distance"
+    )
+    alerts.add_argument("--reaction-time", type=float, default=1.0, metavar="S", help="until the brakes hold (1.0)")
+    alerts.add_argument("--deceleration", type=float, default=6.0, metavar="M/S2", help="of the brakes (6.0)")
     parser.add_argument("--limit", type=count, metavar="N", help="the first N frames of each bag (through the model)")
     parser.add_argument("--report", type=Path, metavar="DIR", help="folder for report.html, report.json, report.csv")
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="folder for a picture of every frame")
@@ -66,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Replays the bags and prints the figures."""
     edges = distance_edges(args.bins)
     parse_topics(args.topics)  # as the bins: wrong ones end the command before any work
+    settings, braking = hazard_settings(args.hazards), _braking(args)
     bags = find_bags(args.bag)
     shards = Shards()
     try:
@@ -74,7 +90,9 @@ def run(args: argparse.Namespace) -> int:
         device = process_device(args.device, shards)
         model = load_model(args.model, device)
         threshold = model.card.threshold() if args.threshold is None else args.threshold
-        replay = Replay(threshold, edges, bags, args.overlays)
+        card = model.card
+        hazards = HazardAccumulator(card.classes, card.confidence, settings, edges, braking, args.ego_speed)
+        replay = Replay(threshold, edges, bags, hazards, args.overlays)
         started = time.monotonic()
         for number in shards.indices(len(bags)):
             replay.begin(number)
@@ -91,6 +109,18 @@ def run(args: argparse.Namespace) -> int:
     if shards.is_first:
         _publish(args, replay, result)
     return 0
+
+
+def _braking(args: argparse.Namespace) -> Braking:
+    if args.ego_speed is not None and not (math.isfinite(args.ego_speed) and args.ego_speed >= 0):
+        raise InputError(f"--ego-speed {args.ego_speed:g}: give metres a second, at least 0")
+    speeds: tuple[float, ...] = DEFAULT_SPEEDS
+    if args.speeds is not None:
+        try:
+            speeds = tuple(sorted(float(part) for part in args.speeds.split(",")))
+        except ValueError as error:
+            raise InputError(f"--speeds {args.speeds}: write speeds in km/h, such as 30,50,80") from error
+    return Braking(speeds, args.reaction_time, args.deceleration)
 
 
 def _replay_bag(
@@ -147,7 +177,8 @@ def _through_model(
         except InputError as error:
             replay.leave_out(str(error), 1)
             continue
-        yield Answer(frame, scored.scores[SCORE].cpu().numpy(), 1e3 * (time.monotonic() - began))
+        semantic, score = scored.prediction.cpu().numpy(), scored.scores[SCORE].cpu().numpy()
+        yield Answer(frame, semantic, score, 1e3 * (time.monotonic() - began))
 
 
 def _through_node(
@@ -166,5 +197,6 @@ def _through_node(
             driven = drive(node, bag, recording, len(frames), image_topic=pictures.name)
         latencies = driven.latencies_ms()
         for answered in answered_frames(bag, recording, parse_topics(args.topics), replay.leave_out):
-            if answered.score is not None:
-                yield Answer(answered.frame, answered.score, latencies.get(answered.frame.stamp, float("nan")))
+            if answered.score is not None and answered.semantic is not None:
+                latency = latencies.get(answered.frame.stamp, float("nan"))
+                yield Answer(answered.frame, answered.semantic, answered.score, latency)

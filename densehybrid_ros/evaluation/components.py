@@ -92,6 +92,8 @@ class ComponentMetrics:
         mean_siou: Mean sIoU of the ground-truth components, 0..1.
         mean_ppv: Mean PPV of the predicted components, 0..1; nan where nothing was predicted.
         mean_f1: F1*, the mean over ``TAUS`` of F1, 0..1.
+        recall: Share of the ground-truth components whose sIoU is at least the lowest tau, 0..1.
+        precision: Share of the predicted components whose PPV is at least the lowest tau, 0..1.
         truth: Number of ground-truth components.
         predicted: Number of predicted components.
     """
@@ -99,6 +101,8 @@ class ComponentMetrics:
     mean_siou: float
     mean_ppv: float
     mean_f1: float
+    recall: float
+    precision: float
     truth: int
     predicted: int
 
@@ -137,6 +141,8 @@ class ComponentAccumulator:
             mean_siou=float(siou.mean()) if len(siou) else math.nan,
             mean_ppv=float(ppv.mean()) if len(ppv) else math.nan,
             mean_f1=f1_star(siou, ppv),
+            recall=float(np.mean(siou >= TAUS[0])) if len(siou) else math.nan,
+            precision=float(np.mean(ppv >= TAUS[0])) if len(ppv) else math.nan,
             truth=len(siou),
             predicted=len(ppv),
         )

@@ -32,6 +32,7 @@ def evaluate(
     shards: Shards | None = None,
     pictures: bool = False,
     model_scores: Mapping[str, ModelScore] | None = None,
+    threshold: float | None = None,
 ) -> EvaluationResult:
     """Measures what the data set's protocol asks for.
 
@@ -47,6 +48,7 @@ def evaluate(
         shards: The processes that share the work; None for this one alone.
         pictures: Gather the frames with the worst errors of the first score.
         model_scores: Scores that need the model itself, fitted where they must be.
+        threshold: At which components and errors of the hybrid score are found; None: at its best pixel F1.
 
     Returns:
         The figures, the same in every process.
@@ -71,13 +73,14 @@ def evaluate(
     first = shards.merged(first)
     first.check_not_empty(len(chosen))
     result = _result_of_pixels(first, name, model, dataset)
-    second = ThresholdPass(plan, *_thresholds(first), device, pictures=pictures)
+    second = ThresholdPass(plan, *_thresholds(first, threshold), device, pictures=pictures)
     if second.is_needed and result.pixel:
         for item in run(f"errors of {name}"):
             second.add(item)
         second = shards.merged(second)
         result.gallery = second.gallery
         result.components = {score: parts.compute() for score, parts in second.components.items()}
+        result.threshold = threshold if "hybrid" in scores else None
         result.open_set = {
             score: mean_over_folds([fold.compute() for fold in folds.values()])
             for score, folds in second.open_set.items()
@@ -104,9 +107,11 @@ def _common_classes(dataset: EvaluationSet, model: LoadedModel) -> int | None:
     return len(names) if dataset.class_names == names else None
 
 
-def _thresholds(first: PixelPass) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Thresholds of best pixel F1, and for each fold those of 95 % TPR on the other one."""
+def _thresholds(first: PixelPass, given: float | None) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Thresholds of best pixel F1, the given one for the hybrid score; for each fold those of 95 % TPR on the other."""
     best = {name: curve.compute().threshold_best_f1 for name, curve in first.curves.items()}
+    if given is not None and "hybrid" in best:
+        best["hybrid"] = given
     folds = first.plan.protocol.folds
     if folds is None:
         return best, {}

@@ -14,7 +14,8 @@ from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, EvaluationF
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
-from densehybrid_ros.evaluation.gallery import Gallery
+from densehybrid_ros.evaluation.gallery import Gallery, paint_unknown
+from densehybrid_ros.evaluation.hazard_figures import HazardAccumulator
 from densehybrid_ros.evaluation.obstacles import ObstacleAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.results import EvaluationResult
@@ -28,9 +29,17 @@ _FRAMES_A_BAG = 1_000_000  # numbers of frames are spread so that they do not de
 
 
 class Answer(NamedTuple):
-    """A frame of the bag with its score (float32 [H, W]) and how long the model took, in milliseconds."""
+    """A frame of the bag with what the model says of it.
+
+    Attributes:
+        frame: The frame.
+        semantic: uint8 [H, W], train ids.
+        score: float32 [H, W] in nats.
+        latency: How long it took in milliseconds.
+    """
 
     frame: BagFrame
+    semantic: np.ndarray
     score: np.ndarray
     latency: float
 
@@ -51,6 +60,7 @@ class Replay:
         threshold: Of the hybrid score, for detections and overlays.
         edges: Distance bins in metres.
         bags: The bags that all processes together replay.
+        hazards: Judges the alerts.
         overlays: Folder for a picture of every frame, or None; of several bags each gets a folder in it.
 
     Attributes:
@@ -61,11 +71,17 @@ class Replay:
     """
 
     def __init__(
-        self, threshold: float, edges: tuple[float, ...], bags: list[Path], overlays: Path | None = None
+        self,
+        threshold: float,
+        edges: tuple[float, ...],
+        bags: list[Path],
+        hazards: HazardAccumulator,
+        overlays: Path | None = None,
     ) -> None:
         self._pixels = PixelAccumulator()
         self._bins = DistanceBins([SCORE], edges)
         self._obstacles = ObstacleAccumulator(threshold, edges)
+        self._hazards = hazards
         self._gallery = Gallery(SCORE, threshold)
         self._bags, self._bag = bags, 0
         self._overlays = overlays
@@ -77,6 +93,11 @@ class Replay:
     def begin(self, bag: int) -> None:
         """Turns to the next bag: its number in ``bags``."""
         self._bag = bag
+        self._hazards.begin(self._drive_name())
+
+    def _drive_name(self) -> str:
+        """Name of the drive in the figures of several; empty where there is one."""
+        return self._bags[self._bag].name if len(self._bags) > 1 else ""
 
     def leave_out(self, reason: str, frames: int) -> None:
         """Counts frames of the bag that can't be evaluated, ``reason`` naming file, topic and value."""
@@ -103,22 +124,43 @@ class Replay:
         self.frames += 1
         self._latencies.append(answer.latency)
         self.alerts += bool((score > self._obstacles.threshold).any())
-        if frame.labels is not None and bool(np.any(frame.labels <= ANOMALY)):
-            self._add_labelled(number, frame, frame.labels, score)
+        labels = frame.labels
+        if labels is not None and not np.any(labels <= ANOMALY):
+            labels = None
+        distance = None if labels is None else self._distance(frame, labels)
+        self._hazards.update(
+            frame.stamp * 1e-9,
+            answer.semantic,
+            score,
+            self._obstacles.threshold,
+            frame.camera,
+            frame.disparity,
+            frame.speed,
+            labels,
+            frame.instances,
+            distance,
+        )
+        if labels is not None:
+            self._add_labelled(number, frame, labels, score, distance)
+        else:
+            found, index = score > self._obstacles.threshold, self._bag * _FRAMES_A_BAG + number
+            self._gallery.add_unlabelled(self._frame_name(frame), index, frame.image, found)
 
-    def _add_labelled(self, number: int, frame: BagFrame, labels: np.ndarray, score: np.ndarray) -> None:
+    def _add_labelled(
+        self, number: int, frame: BagFrame, labels: np.ndarray, score: np.ndarray, distance: np.ndarray | None
+    ) -> None:
         self.labelled += 1
-        bag = self._bags[self._bag].name
-        name = f"{bag}/frame {frame.stamp}"
-        distance = self._distance(frame, labels)
+        name = self._frame_name(frame)
         truth, scores = torch.from_numpy(np.array(labels)), torch.from_numpy(np.array(score))
         self._pixels.update(scores, truth, name)
         if distance is not None:
             self._bins.update({SCORE: scores}, truth, torch.from_numpy(distance), name)
-        drive = bag if len(self._bags) > 1 else ""
-        self._obstacles.update(number, score, labels, frame.instances, distance, drive)
+        self._obstacles.update(number, score, labels, frame.instances, distance, self._drive_name())
         shown = EvaluationFrame(name, np.ascontiguousarray(frame.image), anomaly=labels)
         self._gallery.add(ScoredFrame(self._bag * _FRAMES_A_BAG + number, shown, {SCORE: scores}, truth))
+
+    def _frame_name(self, frame: BagFrame) -> str:
+        return f"{self._bags[self._bag].name}/frame {frame.stamp}"
 
     def _distance(self, frame: BagFrame, labels: np.ndarray) -> np.ndarray | None:
         """Distances from disparity, else from the ground plane, else None."""
@@ -133,9 +175,7 @@ class Replay:
         if len(self._bags) > 1:
             folder = folder / self._bags[self._bag].name
         folder.mkdir(parents=True, exist_ok=True)
-        painted = image.copy()
-        painted[score > self._obstacles.threshold] = (0, 255, 255)
-        blended = cv2.addWeighted(np.ascontiguousarray(image), 0.45, painted, 0.55, 0)
+        blended = paint_unknown(image, score > self._obstacles.threshold)
         path = folder / f"{number:06d}.jpg"
         if not cv2.imwrite(str(path), np.ascontiguousarray(blended[:, :, ::-1])):
             raise InputError(f"{path}: can't be written; name another folder with --overlays")
@@ -145,6 +185,7 @@ class Replay:
         self._pixels.merge(other._pixels)
         self._bins.merge(other._bins)
         self._obstacles.merge(other._obstacles)
+        self._hazards.merge(other._hazards)
         self._gallery.merge(other._gallery)
         self._latencies += other._latencies
         self._sources |= other._sources
@@ -162,8 +203,10 @@ class Replay:
             result.pixel = {SCORE: self._pixels.compute()}
             result.curves = {SCORE: self._pixels.curve()}
             result.inlier_q95 = {SCORE: self._pixels.inlier_quantile(0.95)}
-            result.gallery = self._gallery
             result.obstacles = self._obstacles.compute()
+        result.gallery = self._gallery
+        result.hazards = self._hazards.compute()
+        result.remarks = self.summary().splitlines()
         if self._sources:
             result.edges = self._bins.edges
             result.distances = self._bins.compute()
@@ -181,7 +224,7 @@ class Replay:
     def summary(self) -> str:
         """Says in a few lines what is not in the tables."""
         lines = [
-            f"alerts: {self.alerts} of {self.frames} frames have a pixel above {self._obstacles.threshold:.3f}",
+            f"unknown: {self.alerts} of {self.frames} frames have a pixel above {self._obstacles.threshold:.3f}",
             f"latency: {self._median_latency():.1f} ms a frame (median)",
         ]
         if not self.labelled:

@@ -14,7 +14,9 @@ import numpy as np
 
 from densehybrid_ros import __version__
 from densehybrid_ros.evaluation.curves import CurvePoints
-from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, Gallery, Picture
+from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, Gallery, Picture
+from densehybrid_ros.evaluation.hazard_figures import HazardFigures, Moment
+from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
 from densehybrid_ros.evaluation.protocols import AP, FPR95
 from densehybrid_ros.evaluation.results import (
     EvaluationResult,
@@ -28,10 +30,11 @@ from densehybrid_ros.evaluation.results import (
     to_csv,
     used_columns,
 )
-from densehybrid_ros.evaluation.svg_chart import Axis, Series, legend, line_chart
+from densehybrid_ros.evaluation.svg_chart import Axis, Series, legend, line_chart, round_up
 from densehybrid_ros.files import write_text_atomically
 
 _LOWEST_FPR = 1e-5
+_DRIVES_SHOWN = 8
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -41,11 +44,11 @@ h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 36px 0 8p
 .lead { color: #4a5565; margin: 0 0 8px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 8px 0 16px; }
 th, td { padding: 5px 12px; border-bottom: 1px solid #e2e6ec; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; }
+th:first-child, td:first-child, .origin th:last-child, .origin td:last-child { text-align: left; }
 th { cursor: pointer; user-select: none; background: #f4f6f9; position: relative; }
 th[aria-sort=ascending]::after { content: " \\25B2"; } th[aria-sort=descending]::after { content: " \\25BC"; }
 tr.measured td { font-weight: 600; background: #eef6ff; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 16px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 16px; }
 svg { width: 100%; height: auto; border: 1px solid #e2e6ec; border-radius: 6px; }
 svg .grid { stroke: #e9edf2; } svg text { font: 12px system-ui, sans-serif; fill: #4a5565; }
 svg .title { font-weight: 600; font-size: 14px; fill: #1c2430; }
@@ -128,6 +131,8 @@ def _section(result: EvaluationResult) -> str:
     if result.obstacles is not None:
         lines = "".join(f"<p>{escape(line)}</p>" for line in obstacle_lines(result.obstacles))
         parts.append("<h3>Obstacles</h3>" + lines + _table(*obstacle_rows(result.obstacles)))
+    if result.hazards is not None:
+        parts.append(_alerts(result.hazards))
     if result.class_iou:
         rows = [[name, percent(100 * value), ""] for name, value in result.class_iou.items()]
         parts.append("<h3>Closed set</h3>" + _table(["class", "IoU", ""], rows))
@@ -144,14 +149,17 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequen
         for row, kind in zip(rows, kinds, strict=True)
     ]
     body = "\n".join(lines)
+    kind = "sortable origin" if header[-1] in ("from", "") else "sortable"
     return (
-        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
 
 def _main_table(result: EvaluationResult) -> str:
     rows = main_rows(result)
+    if not rows:
+        return ""
     columns = used_columns(rows)
     cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]
     kinds = ["measured" if origin == "measured" else "" for _, _, origin in rows]
@@ -159,7 +167,7 @@ def _main_table(result: EvaluationResult) -> str:
 
 
 def _notes(result: EvaluationResult) -> str:
-    lines = [*notes(result), *(f"left out: {reason}" for reason in result.left_out[1:])]
+    lines = [*result.remarks, *notes(result), *(f"left out: {reason}" for reason in result.left_out[1:])]
     if not lines:
         return ""
     return '<ul class="notes">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
@@ -220,12 +228,49 @@ def _distances(result: EvaluationResult) -> str:
     return f'<h3>By distance</h3>{legend(names)}<div class="charts">{"".join(charts)}</div>{_table(header, rows)}'
 
 
+def _alerts(figures: HazardFigures) -> str:
+    parts = ["<h3>Alerts</h3>", *(f"<p>{escape(line)}</p>" for line in hazard_lines(figures))]
+    drives: dict[str, list[Moment]] = {}
+    for moment in figures.timeline:
+        drives.setdefault(moment.drive, []).append(moment)
+    shown = dict([*drives.items()][:_DRIVES_SHOWN])
+    if any(len(moments) > 1 for moments in shown.values()):
+        parts.append(_timeline(shown))
+    if figures.first_alert:
+        parts += [_table(*hazard_bin_rows(figures)), _table(*speed_rows(figures))]
+    return "\n".join(parts)
+
+
+def _timeline(drives: dict[str, list[Moment]]) -> str:
+    """Charts of the number of hazards and the nearest one's distance over time, a line a drive."""
+    moments = [moment for line in drives.values() for moment in line]
+    x_axis = Axis("time [s]", 0, round_up(max(max(moment.seconds for moment in moments), 0.1)))
+    most = round_up(max(5, max(moment.hazards for moment in moments)))
+    counts, distances = [], []
+    for name, line in drives.items():
+        seconds = [moment.seconds for moment in line]
+        counts.append(Series(name, seconds, [float(moment.hazards) for moment in line]))
+        near = [math.nan if moment.nearest is None else moment.nearest for moment in line]
+        distances.append(Series(name, seconds, near))
+    charts = [line_chart("Active hazards", x_axis, Axis("hazards", 0, most), counts)]
+    known = [value for line in distances for value in line.y if not math.isnan(value)]
+    if known:
+        y_axis = Axis("distance [m]", 0, round_up(max(*known, 10.0)))
+        charts.append(line_chart("Distance of the nearest hazard", x_axis, y_axis, distances))
+    names = legend([*drives]) if len(drives) > 1 else ""
+    return f'{names}<div class="charts">{"".join(charts)}</div>'
+
+
 def _gallery(gallery: Gallery) -> str:
+    if not any(gallery.pictures.values()):
+        return ""
     parts = [
-        f"<h3>Worst frames of {escape(gallery.score)} at its best pixel threshold, {gallery.threshold:.3f}</h3>",
-        '<p class="lead">Green: found. Red: false alarm. Yellow: missed. Dark: not evaluated.</p>',
+        f"<h3>Frames of {escape(gallery.score)} at the threshold {gallery.threshold:.3f}</h3>",
+        '<p class="lead">Green: found. Red: false alarm. Yellow: missed. Dark: not evaluated. '
+        "Cyan: unknown, of a frame without labels.</p>",
     ]
-    for kind, title in ((FALSE_ALARM, "Most false alarms"), (MISS, "Most missed")):
+    titles = ((FALSE_ALARM, "Most false alarms"), (MISS, "Most missed"), (UNKNOWN, "Most unknown pixels"))
+    for kind, title in titles:
         pictures = gallery.pictures[kind]
         if pictures:
             parts.append(f'<h4>{title}</h4><div class="pictures">{"".join(map(_figure, pictures))}</div>')
@@ -234,8 +279,8 @@ def _gallery(gallery: Gallery) -> str:
 
 def _figure(picture: Picture) -> str:
     data = base64.b64encode(picture.jpeg).decode("ascii")
-    of = "inlier" if picture.kind == FALSE_ALARM else "anomalous"
-    caption = f"{picture.name}: {picture.pixels} pixels, {100 * picture.share:.1f} % of its {of} ones"
+    of = {FALSE_ALARM: "its inlier ones", MISS: "its anomalous ones", UNKNOWN: "the frame"}[picture.kind]
+    caption = f"{picture.name}: {picture.pixels} pixels, {100 * picture.share:.1f} % of {of}"
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/jpeg;base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"

@@ -15,6 +15,8 @@ from densehybrid_ros.evaluation.components import ComponentMetrics
 from densehybrid_ros.evaluation.curves import CurveMetrics, CurvePoints
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES
 from densehybrid_ros.evaluation.gallery import Gallery
+from densehybrid_ros.evaluation.hazard_figures import HazardFigures
+from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
 from densehybrid_ros.evaluation.obstacles import ObstacleFigures
 from densehybrid_ros.evaluation.open_set import OpenSetMetrics
 from densehybrid_ros.evaluation.protocols import (
@@ -30,10 +32,11 @@ from densehybrid_ros.evaluation.protocols import (
     Published,
 )
 
-F1_STAR, SIOU, PPV = "F1*", "sIoU", "PPV"
+F1_STAR, SIOU, PPV, RECALL, PRECISION = "F1*", "sIoU", "PPV", "found", "true"
+"""Figures of components; "found" is their recall and "true" their precision at an overlap of 0.25."""
 BINNED = ", SMIYC bins"
 """What the name of a score gets where its curve is binned as SegmentMeIfYouCan does it; without it curves are exact."""
-COLUMNS = (AP, FPR95, AUROC, SIOU, PPV, F1_STAR, MEAN_IOU, MEAN_F1, OPEN_MEAN_IOU, GAP)
+COLUMNS = (AP, FPR95, AUROC, SIOU, PPV, F1_STAR, RECALL, PRECISION, MEAN_IOU, MEAN_F1, OPEN_MEAN_IOU, GAP)
 """Every figure of a table in its order; columns without a value are left out."""
 
 
@@ -56,6 +59,7 @@ class EvaluationResult:
         curves: Score -> sampled curve.
         inlier_q95: Score -> threshold that 95 % of the inlier pixels do not exceed.
         components: Score -> component figures.
+        threshold: At which the components of the hybrid score were found; None: at its best pixel F1, as the others.
         open_set: Score -> open-set figures.
         edges: Distance bins in metres.
         distances: Score -> figures of each bin.
@@ -65,6 +69,8 @@ class EvaluationResult:
         mean_iou: mIoU of the closed set.
         gallery: The frames with the worst errors, where they were asked for.
         obstacles: Detection by obstacle along a drive.
+        hazards: What the alerts of a drive were worth.
+        remarks: What else is worth telling in the report, one sentence each; not in the JSON.
     """
 
     dataset: str
@@ -81,6 +87,7 @@ class EvaluationResult:
     curves: dict[str, CurvePoints] = field(default_factory=dict)
     inlier_q95: dict[str, float] = field(default_factory=dict)
     components: dict[str, ComponentMetrics] = field(default_factory=dict)
+    threshold: float | None = None
     open_set: dict[str, OpenSetMetrics] = field(default_factory=dict)
     edges: tuple[float, ...] = ()
     distances: dict[str, list[CurveMetrics]] = field(default_factory=dict)
@@ -90,6 +97,8 @@ class EvaluationResult:
     mean_iou: float = math.nan
     gallery: Gallery | None = None
     obstacles: ObstacleFigures | None = None
+    hazards: HazardFigures | None = None
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> list[str]:
@@ -108,6 +117,7 @@ class EvaluationResult:
         if score in self.components:
             parts = self.components[score]
             found |= {SIOU: parts.mean_siou, PPV: parts.mean_ppv, F1_STAR: parts.mean_f1}
+            found |= {RECALL: parts.recall, PRECISION: parts.precision}
         if score in self.open_set:
             opened = self.open_set[score]
             found |= {
@@ -121,11 +131,16 @@ class EvaluationResult:
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON; undefined figures are None."""
         result = asdict(replace(self, curves={}, gallery=None))
-        del result["curves"], result["gallery"]
+        del result["curves"], result["gallery"], result["remarks"]
         if self.obstacles is not None:
             result["obstacles"] |= {
                 "recall": self.obstacles.recall,
                 "false_alarms_per_frame": self.obstacles.false_alarms_per_frame,
+            }
+        if self.hazards is not None:
+            result["hazards"] |= {
+                "false_alarms_per_minute": self.hazards.false_alarms_per_minute,
+                "false_alarms_per_kilometre": self.hazards.false_alarms_per_kilometre,
             }
         return _without_nan(result)
 
@@ -183,11 +198,10 @@ def format_result(result: EvaluationResult) -> str:
     columns = used_columns(rows)
     parts = [
         f"{result.dataset}: {result.model}, {result.frames} frames in {result.seconds:.1f} s on {result.device}",
-        format_table(
-            ["score", *columns, "from"],
-            [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows],
-        ),
     ]
+    if rows:
+        cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]
+        parts.append(format_table(["score", *columns, "from"], cells))
     if result.class_iou:
         classes = [[name, percent(100 * value)] for name, value in result.class_iou.items()]
         parts.append(format_table(["class", "IoU"], classes))
@@ -195,6 +209,10 @@ def format_result(result: EvaluationResult) -> str:
         parts.append(format_table(*distance_rows(result)))
     if result.obstacles is not None:
         parts += [format_table(*obstacle_rows(result.obstacles)), *obstacle_lines(result.obstacles)]
+    if result.hazards is not None:
+        if result.hazards.first_alert:
+            parts += [format_table(*rows(result.hazards)) for rows in (hazard_bin_rows, speed_rows)]
+        parts.append("\n".join(hazard_lines(result.hazards)))
     parts += notes(result)
     return "\n\n".join(parts)
 
@@ -246,10 +264,10 @@ def obstacle_lines(figures: ObstacleFigures) -> list[str]:
     ]
     if figures.lasting:
         known = [
-            f"{number} " + ("never" if distance is None else f"{distance:.1f} m")
+            f"#{number} " + ("never" if distance is None else f"from {distance:.1f} m")
             for number, distance in figures.lasting.items()
         ]
-        lines.append(f"detected for good from: {', '.join(known)}")
+        lines.append(f"detected for good: {', '.join(known)}")
     return lines
 
 
@@ -258,6 +276,14 @@ def notes(result: EvaluationResult) -> list[str]:
     found = []
     if result.dataset in PROTOCOLS and PROTOCOLS[result.dataset].note:
         found.append(f"note: {PROTOCOLS[result.dataset].note}")
+    if result.components:
+        where = "at the threshold of its best pixel F1"
+        if result.threshold is not None:
+            where = f"of hybrid at the threshold {result.threshold:.4f}, of other scores {where}"
+        found.append(
+            f"components: {where}; {RECALL}: ground-truth components with sIoU of at least 0.25, "
+            f"{PRECISION}: predicted ones with PPV of at least 0.25"
+        )
     if result.unlabelled:
         found.append(f"skipped: {result.unlabelled} frames without a labelled pixel")
     if result.left_out:

@@ -83,6 +83,12 @@ def legend(names: Sequence[str]) -> str:
     return f'<div class="legend">{"".join(items)}</div>'
 
 
+def round_up(value: float) -> float:
+    """Returns the end of an axis from 0 that takes ``value`` (above 0) and whose fifths are round numbers."""
+    unit = 10.0 ** math.floor(math.log10(value / 5))
+    return next(5 * unit * step for step in (1, 2, 4, 5, 10) if 5 * unit * step >= value * (1 - 1e-9))
+
+
 def _x(axis: Axis, value: float) -> float:
     return _LEFT + axis.position(value) * (_WIDTH - _LEFT - _RIGHT)
 

@@ -1,7 +1,8 @@
-"""Connected regions of unknown pixels inside a region of interest."""
+"""Connected regions of unknown pixels, and the polygon inside which they count."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ class Region:
         height: Rows of the bounding box.
         centroid: Mean (column, row) of its pixels.
         peak_score: Largest anomaly score in it, in nats.
+        mean_score: Mean anomaly score of its pixels, in nats.
     """
 
     area: int
@@ -34,6 +36,7 @@ class Region:
     height: int
     centroid: tuple[float, float]
     peak_score: float
+    mean_score: float = math.nan
 
 
 def find_regions(
@@ -58,10 +61,11 @@ def find_regions(
         return ()
     left, top, width, height = cv2.boundingRect(mask)
     box = slice(top, top + height), slice(left, left + width)
-    # OpenCV labels three times as fast with 16 bits, which suffice as there are at most as many regions as pixels.
+    # OpenCV labels three times as fast with 16 bits, which suffice as there are at most as many regions as pixels; and
+    # three times as fast again with this algorithm as with its default.
     kind = cv2.CV_16U if pixels < _SIXTEEN_BITS else cv2.CV_32S
-    _, labels, statistics, centroids = cv2.connectedComponentsWithStats(
-        np.ascontiguousarray(mask[box]), connectivity=_EIGHT_NEIGHBOURS, ltype=kind
+    _, labels, statistics, centroids = cv2.connectedComponentsWithStatsWithAlgorithm(
+        np.ascontiguousarray(mask[box]), _EIGHT_NEIGHBOURS, kind, cv2.CCL_BOLELLI
     )
     areas = statistics[:, cv2.CC_STAT_AREA]
     kept = [int(label) for label in np.argsort(-areas, kind="stable") if label and areas[label] >= min_area]
@@ -79,9 +83,10 @@ def _region(
 ) -> Region:
     left, top, width, height, area = (int(value) for value in statistics)
     box = slice(top, top + height), slice(left, left + width)
-    peak = float(score[box][labels[box] == label].max())
+    values = score[box][labels[box] == label]
+    peak, mean = float(values.max()), float(values.mean())
     x, y = origin
-    return Region(area, left + x, top + y, width, height, (float(centroid[0]) + x, float(centroid[1]) + y), peak)
+    return Region(area, left + x, top + y, width, height, (float(centroid[0]) + x, float(centroid[1]) + y), peak, mean)
 
 
 def polygon_problem(polygon: Sequence[float]) -> str | None:

@@ -130,6 +130,25 @@ def test_table_has_the_published_rows_and_csv_agrees(model_path: Path, tmp_path:
     assert {"sIoU", "PPV", "F1*"} <= rows[0].keys()
 
 
+def test_components_at_a_given_threshold(model_path: Path, tmp_path: Path, capsys) -> None:
+    root = _write_folder(tmp_path)
+    (root / "image").rename(root / "images")
+    (root / "label").rename(root / "labels_masks")
+    for path in (root / "labels_masks").iterdir():
+        path.rename(path.with_name(f"{path.stem}_labels_semantic.png"))
+    found = {}
+    for threshold in ("-1000", "1000"):
+        options = ("--scores", "hybrid", "--threshold", threshold, "--json", tmp_path / "r.json")
+        assert _evaluate("smiyc_obstacle", root, model_path, *options) == 0
+        assert f"of hybrid at the threshold {float(threshold):.4f}" in capsys.readouterr().out
+        found[threshold] = json.loads((tmp_path / "r.json").read_text())["components"]["hybrid"]["predicted"]
+    assert found["-1000"] == FRAMES  # every pixel of a frame is one component
+    assert found["1000"] == 0
+    assert _evaluate("smiyc_obstacle", root, model_path, "--threshold", "best") == 2
+    assert "no threshold 'best' in its card" in capsys.readouterr().err
+    assert _evaluate("smiyc_obstacle", root, model_path, "--threshold", "nan") == 2
+
+
 def test_closed_set(model_path: Path, tmp_path: Path, capsys) -> None:
     rng = np.random.default_rng(0)
     for index in range(2):

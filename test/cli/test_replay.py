@@ -85,7 +85,7 @@ def test_figures_are_those_of_the_frames(bag: Path, model_path: Path, tmp_path: 
 def test_report_and_overlays(bag: Path, model_path: Path, tmp_path: Path) -> None:
     options = ("--threshold", -3, "--report", tmp_path / "report", "--overlays", tmp_path / "overlays", "--limit", 2)
     assert _replay(bag, model_path, *options) == 0
-    assert "detected for good from" in (tmp_path / "report" / "report.html").read_text()
+    assert "detected for good: #" in (tmp_path / "report" / "report.html").read_text()
     assert [path.name for path in sorted((tmp_path / "overlays").iterdir())] == ["000000.jpg", "000001.jpg"]
 
 
@@ -107,17 +107,40 @@ def test_without_disparity_the_ground_plane_is_used_and_said(
 
 def test_without_labels_there_are_alerts_and_latencies(bag: Path, model_path: Path, tmp_path: Path, capsys) -> None:
     bare = _rewrite(bag, tmp_path / "bare", labels=None, instances=None, semantic=None)
-    assert _replay(bare, model_path, "--threshold", -100, "--json", tmp_path / "r.json") == 0
+    options = ("--threshold", -100, "--json", tmp_path / "r.json", "--report", tmp_path / "report")
+    assert _replay(bare, model_path, *options, "--hazards", "trigger_count=1,trigger_window=1") == 0
     printed = capsys.readouterr().out
     assert "the bag holds no labels" in printed
-    assert f"alerts: {FRAMES} of {FRAMES} frames" in printed
-    assert json.loads((tmp_path / "r.json").read_text())["pixel"] == {}
+    assert f"unknown: {FRAMES} of {FRAMES} frames" in printed
+    figures = json.loads((tmp_path / "r.json").read_text())
+    assert figures["pixel"] == {}
+    assert figures["hazards"]["false_alarms"] is None
+    assert len(figures["hazards"]["timeline"]) == FRAMES
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Active hazards" in page
+    assert "Most unknown pixels" in page
+
+
+def test_alerts_are_judged_by_obstacle_and_speed(bag: Path, model_path: Path, tmp_path: Path, capsys) -> None:
+    options = ("--threshold", -100, "--hazards", "trigger_count=1,trigger_window=1", "--speeds", "50,30")
+    assert _replay(bag, model_path, *options, "--json", tmp_path / "r.json") == 0
+    figures = json.loads((tmp_path / "r.json").read_text())["hazards"]
+    assert figures["kilometres"] == pytest.approx(figures["minutes"] * 60 * 0.011, rel=0.3)  # the bag tells the speed
+    assert [row["speed"] for row in figures["speeds"]] == [30.0, 50.0]
+    assert figures["speeds"][0]["stopping_distance"] == pytest.approx(30 / 3.6 + (30 / 3.6) ** 2 / 12)
+    assert "alerted in time" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--threshold", -3, "--bins", "9,3"), "--bins 9,3"),
+        (("--hazards", "trigger_cuont=1"), "--hazards 'trigger_cuont=1': write KEY=VALUE with KEY one of"),
+        (("--hazards", "trigger_count=x"), "--hazards 'trigger_count=x': 'x' is no int"),
+        (("--hazards", "trigger_window=1"), "--hazards: trigger_window 1 is below trigger_count 3"),
+        (("--speeds", "fast"), "--speeds fast: write speeds in km/h"),
+        (("--deceleration", "0"), "--deceleration above 0"),
+        (("--ego-speed", "-1"), "--ego-speed -1: give metres a second"),
         (("--threshold", -3, "--topics", "image=/nowhere"), "no topic /nowhere"),
         ((), "no threshold None in its card; it has: t"),
     ],

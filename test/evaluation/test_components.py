@@ -71,6 +71,19 @@ def test_pixels_on_another_component_do_not_count_against_one() -> None:
     assert component_overlaps(predicted, labels, 1, 1).siou.tolist() == [0.5, 0.5]
 
 
+def test_found_and_true_components_are_those_that_overlap_by_a_quarter() -> None:
+    labels = np.zeros((4, 40), dtype=np.uint8)
+    labels[:, 0:8] = labels[:, 20:28] = 1
+    predicted = np.zeros_like(labels, dtype=bool)
+    predicted[:, 0:2] = True  # sIoU 1/4 of the first
+    predicted[:, 20] = True  # 1/8 of the second
+    predicted[:, 34:38] = True  # on nothing
+    accumulator = ComponentAccumulator(1, 1)
+    accumulator.update(predicted, labels)
+    metrics = accumulator.compute()
+    assert (metrics.recall, metrics.precision) == (0.5, pytest.approx(2 / 3))
+
+
 def test_nothing_predicted_is_no_division_by_zero() -> None:
     accumulator = ComponentAccumulator(1, 1)
     accumulator.update(np.zeros((4, 4), bool), np.ones((4, 4), np.uint8))

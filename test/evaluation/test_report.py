@@ -22,7 +22,7 @@ from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, Gallery, paint
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.report import report_page, write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
-from densehybrid_ros.evaluation.svg_chart import Axis, Series, line_chart
+from densehybrid_ros.evaluation.svg_chart import Axis, Series, line_chart, round_up
 
 
 def _scored(index: int, false_alarms: int, misses: int) -> ScoredFrame:
@@ -153,3 +153,8 @@ def test_errors_are_painted_in_their_colours() -> None:
     assert false[0] > 2 * false[1]
     assert right == (100, 100, 100)
     assert outside == (45, 45, 45)
+
+
+@pytest.mark.parametrize(("value", "end"), [(9.9, 10.0), (10.0, 10.0), (0.1, 0.1), (2.3, 2.5), (61.0, 100.0), (5, 5)])
+def test_axes_end_at_round_numbers(value: float, end: float) -> None:
+    assert round_up(value) == pytest.approx(end)

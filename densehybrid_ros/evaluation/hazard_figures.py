@@ -1,0 +1,366 @@
+"""Alerts judged against labelled obstacles: found or missed by distance, false alarms, and in time to stop or not."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.datasets.taxonomy import SemanticClass
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.components import ANOMALY
+from densehybrid_ros.evaluation.distances import check_edges, obstacle_ids, obstacle_pixels
+from densehybrid_ros.hazards.alert import stopping_distance
+from densehybrid_ros.hazards.chain import HazardChain
+from densehybrid_ros.hazards.hazard import Hazard
+from densehybrid_ros.hazards.settings import HazardSettings
+
+MATCH = 0.1
+"""Intersection over union of boxes from which on an alerted region belongs to a labelled obstacle."""
+JUDGED = 0.5
+"""Share of the lowest quarter of a region's box, where it stands, that must be labelled for an alert beside all
+obstacles to count as false."""
+DEFAULT_SPEEDS = (20.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0)
+"""Speeds of the table in km/h."""
+KMH = 1 / 3.6
+"""Metres a second in a kilometre an hour."""
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Braking:
+    """How the vehicle brakes.
+
+    Attributes:
+        speeds: Speeds to judge in km/h, rising.
+        reaction_time: Seconds from the alert until the brakes hold.
+        deceleration: In m/s^2.
+    """
+
+    speeds: tuple[float, ...] = DEFAULT_SPEEDS
+    reaction_time: float = 1.0
+    deceleration: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not self.speeds or not all(math.isfinite(speed) and speed > 0 for speed in self.speeds):
+            raise InputError("--speeds: give speeds in km/h above 0, such as 30,50,80")
+        if not (0 <= self.reaction_time < math.inf and 0 < self.deceleration < math.inf):
+            raise InputError("--reaction-time must be at least 0 s, --deceleration above 0 m/s^2")
+
+    def distance(self, speed: float) -> float:
+        """Returns the metres until the vehicle stands, from ``speed`` km/h."""
+        return stopping_distance(speed * KMH, self.reaction_time, self.deceleration)
+
+
+@dataclass
+class _Obstacle:
+    """A labelled obstacle along its drive, frame after frame: its distance in metres and whether it was alerted."""
+
+    distances: list[float] = field(default_factory=list)
+    alerted: list[bool] = field(default_factory=list)
+
+    @property
+    def first_alert(self) -> float | None:
+        return next((distance for distance, seen in zip(self.distances, self.alerted, strict=True) if seen), None)
+
+    @property
+    def farthest(self) -> float:
+        return max((distance for distance in self.distances if math.isfinite(distance)), default=math.nan)
+
+    def found_within(self, low: float, high: float) -> bool | None:
+        """Whether it was alerted while in the bin; None where it was never there."""
+        inside = [seen for distance, seen in zip(self.distances, self.alerted, strict=True) if low <= distance < high]
+        return any(inside) if inside else None
+
+
+@dataclass(frozen=True)
+class HazardBin:
+    """Obstacles that came through a distance bin, and how many of them were alerted while in it."""
+
+    low: float
+    high: float
+    obstacles: int
+    found: int
+
+    @property
+    def missed(self) -> int:
+        """Those that were not."""
+        return self.obstacles - self.found
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """Whether the alerts came in time at one speed.
+
+    Attributes:
+        speed: In km/h.
+        stopping_distance: In metres, reaction included.
+        obstacles: Obstacles that were in sight from farther away than that; of the others it can't be said.
+        in_time: Those of them whose first alert came at that distance or farther away.
+        worst_margin: Metres left before the worst of those obstacles, negative where the vehicle hits it; of one that
+            was never alerted minus the stopping distance. None without obstacles.
+    """
+
+    speed: float
+    stopping_distance: float
+    obstacles: int
+    in_time: int
+    worst_margin: float | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was alerted in one frame.
+
+    Attributes:
+        drive: Name of the drive; empty where there is one.
+        seconds: Since the drive's first frame.
+        hazards: Active hazards.
+        nearest: Distance of the nearest in metres; None where none is known.
+    """
+
+    drive: str
+    seconds: float
+    hazards: int
+    nearest: float | None
+
+
+@dataclass(frozen=True)
+class HazardFigures:
+    """What the alerts of drives were worth.
+
+    Attributes:
+        raised: Hazards that were raised, all drives together.
+        false_alarms: Those that never lay on an obstacle. Without labels: None.
+        minutes: Length of the drives in minutes.
+        kilometres: The same in kilometres; None where no speed is known.
+        bins: Obstacles by distance.
+        first_alert: Obstacle (of several drives "DRIVE/ID") -> distance in metres at its first alert; None: never.
+        speeds: By speed.
+        distance_error: Median of |alerted distance - true distance| in metres; None where nothing could be compared.
+        within_two_sigma: Share of the alerted distances that are within twice their stated deviation of the truth.
+        problems: Problem that the stage named -> frames.
+        timeline: What was alerted, frame after frame.
+    """
+
+    raised: int
+    false_alarms: int | None
+    minutes: float
+    kilometres: float | None
+    bins: tuple[HazardBin, ...]
+    first_alert: dict[str, float | None]
+    speeds: tuple[SpeedRow, ...]
+    distance_error: float | None
+    within_two_sigma: float | None
+    problems: dict[str, int]
+    timeline: tuple[Moment, ...] = ()
+
+    @property
+    def false_alarms_per_minute(self) -> float | None:
+        """False alarms a minute of driving; None where they or the time are not known."""
+        return None if self.false_alarms is None or not self.minutes else self.false_alarms / self.minutes
+
+    @property
+    def false_alarms_per_kilometre(self) -> float | None:
+        """False alarms a kilometre; None where they or the way are not known."""
+        return None if self.false_alarms is None or not self.kilometres else self.false_alarms / self.kilometres
+
+
+class HazardAccumulator:
+    """Runs the hazard stage over the frames of drives and judges what it alerts.
+
+    Args:
+        classes: Class table of the model.
+        confidence: Calibration of the model's score.
+        settings: Of the hazard stage.
+        edges: Rising edges of distance bins in metres.
+        braking: For the table by speed.
+        ego_speed: Metres a second for frames that do not tell their own; None: unknown.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[SemanticClass],
+        confidence: Confidence,
+        settings: HazardSettings,
+        edges: Sequence[float],
+        braking: Braking,
+        ego_speed: float | None = None,
+    ) -> None:
+        self.settings = settings
+        self._classes, self._confidence = tuple(classes), confidence
+        self._edges = check_edges(edges)
+        self._braking, self._ego_speed = braking, ego_speed
+        self._chain = HazardChain(self._classes, confidence)
+        self._drive = ""
+        self._stamps: list[float] = []
+        self._true: dict[tuple[str, int], bool] = {}  # hazard -> whether it ever lay on an obstacle
+        self._unjudged: set[tuple[str, int]] = set()
+        self._obstacles: dict[tuple[str, int], _Obstacle] = {}
+        self._errors: list[tuple[float, float]] = []
+        self._seconds, self._metres = 0.0, 0.0
+        self._speed_known, self._labelled = True, False
+        self._problems: Counter[str] = Counter()
+        self._timeline: list[Moment] = []
+
+    def begin(self, drive: str) -> None:
+        """Turns to the next drive: all tracks begin anew."""
+        self._chain = HazardChain(self._classes, self._confidence)
+        self._drive, self._stamps = drive, []
+
+    def update(
+        self,
+        stamp: float,
+        semantic: np.ndarray,
+        score: np.ndarray,
+        threshold: float,
+        camera: Camera | None = None,
+        disparity: np.ndarray | None = None,
+        speed: float | None = None,
+        labels: np.ndarray | None = None,
+        instances: np.ndarray | None = None,
+        distance: np.ndarray | None = None,
+    ) -> None:
+        """Takes in a frame.
+
+        Args:
+            stamp: Seconds.
+            semantic: uint8 [H, W], predicted train ids.
+            score: float32 [H, W] in nats.
+            threshold: Pixels above it are unknown.
+            camera: Camera of the frame.
+            disparity: float32 [H, W] in pixels, 0 invalid.
+            speed: Of the vehicle in m/s, where the frame tells it.
+            labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged; None: nothing is judged.
+            instances: uint16 [H, W], ids of obstacles; None where there are none.
+            distance: float32 [H, W], true distances in metres as ``distances.distance_map`` gives them.
+        """
+        speed = self._ego_speed if speed is None else speed
+        self._advance(stamp, speed)
+        frame = self._chain.update(stamp, semantic, score, score > threshold, self.settings, camera, disparity, speed)
+        self._problems.update(frame.problems)
+        near = [hazard.distance for hazard in frame.hazards if hazard.distance is not None]
+        passed = stamp - self._stamps[0]
+        self._timeline.append(Moment(self._drive, passed, len(frame.hazards), min(near, default=None)))
+        seen = [hazard for hazard in frame.hazards if not hazard.missed]
+        for hazard in seen:
+            self._true.setdefault((self._drive, hazard.id), False)
+        if labels is not None:
+            self._labelled = True
+            self._judge(seen, labels, instances, distance)
+
+    def _advance(self, stamp: float, speed: float | None) -> None:
+        """Adds the time and the way since the frame before; a gap counts as the usual time between two frames."""
+        if self._stamps and stamp > self._stamps[-1]:
+            steps = [later - earlier for earlier, later in pairwise(self._stamps[-20:])]
+            usual = float(np.median(steps)) if steps else stamp - self._stamps[-1]
+            step = min(stamp - self._stamps[-1], 10 * usual)
+            self._seconds += step
+            self._metres += step * (speed or 0.0)
+        self._speed_known &= speed is not None
+        self._stamps.append(stamp)
+
+    def _judge(
+        self,
+        hazards: Sequence[Hazard],
+        labels: np.ndarray,
+        instances: np.ndarray | None,
+        distance: np.ndarray | None,
+    ) -> None:
+        ids = obstacle_ids(labels, instances)
+        boxes: list[tuple[Box, tuple[np.ndarray, np.ndarray]]] = []
+        for rows, columns in obstacle_pixels(ids):
+            left, top = int(columns.min()), int(rows.min())
+            boxes.append(((left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top), (rows, columns)))
+        matched: dict[int, Hazard] = {}
+        for hazard in hazards:
+            region = hazard.region
+            box = (region.left, region.top, region.width, region.height)
+            best = max(range(len(boxes)), key=lambda index: box_overlap(box, boxes[index][0]), default=-1)
+            if best >= 0 and box_overlap(box, boxes[best][0]) >= MATCH:
+                self._true[self._drive, hazard.id] = True
+                matched.setdefault(best, hazard)
+            elif not self._true[self._drive, hazard.id]:
+                bottom = region.top + region.height
+                foot = slice(bottom - max(1, region.height // 4), bottom)
+                inside = labels[foot, region.left : region.left + region.width]
+                if float(np.mean(inside <= ANOMALY)) < JUDGED:
+                    self._unjudged.add((self._drive, hazard.id))
+        for index, (_, (rows, columns)) in enumerate(boxes):
+            where = math.nan if distance is None else float(distance[rows[0], columns[0]])
+            if instances is not None:
+                obstacle = self._obstacles.setdefault((self._drive, int(ids[rows[0], columns[0]])), _Obstacle())
+                obstacle.distances.append(where)
+                obstacle.alerted.append(index in matched)
+            if index in matched:
+                told = matched[index]
+                if told.distance is not None and told.distance_std and math.isfinite(where):
+                    self._errors.append((abs(told.distance - where), told.distance_std))
+
+    def merge(self, other: HazardAccumulator) -> None:
+        """Adds the drives of another process."""
+        self._true |= other._true
+        self._unjudged |= other._unjudged
+        self._obstacles |= other._obstacles
+        self._errors += other._errors
+        self._seconds += other._seconds
+        self._metres += other._metres
+        self._speed_known &= other._speed_known
+        self._labelled |= other._labelled
+        self._problems += other._problems
+        self._timeline += other._timeline
+
+    def compute(self) -> HazardFigures:
+        """Returns the figures of all drives so far."""
+        false = [key for key, true in self._true.items() if not true and key not in self._unjudged]
+        bins = []
+        for low, high in pairwise(self._edges):
+            found = [item.found_within(low, high) for item in self._obstacles.values()]
+            there = [value for value in found if value is not None]
+            bins.append(HazardBin(low, high, len(there), sum(there)))
+        errors = np.array(sorted(self._errors)) if self._errors else None
+        return HazardFigures(
+            raised=len(self._true),
+            false_alarms=len(false) if self._labelled else None,
+            minutes=self._seconds / 60,
+            kilometres=self._metres / 1000 if self._speed_known and self._metres else None,
+            bins=tuple(bins),
+            first_alert={
+                f"{drive}/{number}" if drive else str(number): _known(item.first_alert)
+                for (drive, number), item in sorted(self._obstacles.items())
+            },
+            speeds=tuple(self._speed_row(speed) for speed in self._braking.speeds),
+            distance_error=None if errors is None else float(np.median(errors[:, 0])),
+            within_two_sigma=None if errors is None else float(np.mean(errors[:, 0] <= 2 * errors[:, 1])),
+            problems=dict(sorted(self._problems.items())),
+            timeline=tuple(sorted(self._timeline, key=lambda item: (item.drive, item.seconds))),
+        )
+
+    def _speed_row(self, speed: float) -> SpeedRow:
+        needed = self._braking.distance(speed)
+        margins = [
+            (_known(item.first_alert) or 0.0) - needed for item in self._obstacles.values() if item.farthest >= needed
+        ]
+        in_time = sum(margin >= 0 for margin in margins)
+        return SpeedRow(speed, needed, len(margins), in_time, min(margins) if margins else None)
+
+
+def box_overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes (left, top, width, height), 0..1."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+
+
+def _known(distance: float | None) -> float | None:
+    return None if distance is None or math.isnan(distance) else distance

@@ -1,0 +1,167 @@
+"""Where a region stands: by disparity, else on the ground plane, else nowhere."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.hazards.clusters import MaskedRegion
+from densehybrid_ros.hazards.hazard import NOWHERE, Location, Source
+from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.settings import HazardSettings
+
+_SAMPLES = 256  # pixels of a region's box that its median disparity is taken from, about
+_VALID_SHARE = 0.1  # of a region's pixels that must have a disparity
+_FEWEST_VALID = 5
+_NORMAL_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
+_WORST_SHARE = 0.5  # standard deviation over distance beyond which a ground-plane distance says nothing
+
+
+def horizon_row(camera: Camera) -> float:
+    """Returns the row at which the road plane vanishes, maybe outside the picture. An unusable pitch counts as 0."""
+    usable = math.isfinite(camera.pitch) and abs(camera.pitch) < math.pi / 2
+    return camera.cy - camera.fy * math.tan(camera.pitch if usable else 0.0)
+
+
+def camera_problem(camera: Camera, shape: tuple[int, ...]) -> str | None:
+    """Says in one line why a camera can't be used for an image of (height, width); None if it can."""
+    height, width = shape[:2]
+    if (camera.height, camera.width) != (height, width):
+        size = f"{camera.width}x{camera.height}"
+        return f"camera_info is for {size}, the image is {width}x{height}: distances unknown"
+    for name in ("fx", "fy"):
+        value = getattr(camera, name)
+        if not (math.isfinite(value) and value > 0):
+            return f"camera_info has the focal length {name} = {value}: distances unknown"
+    for name in ("cx", "cy"):
+        if not math.isfinite(getattr(camera, name)):
+            return f"camera_info has the principal point {name} = {getattr(camera, name)}: distances unknown"
+    return None
+
+
+def ground_problem(camera: Camera) -> str | None:
+    """Says in one line why the ground plane of a usable camera gives no distances; None if it does."""
+    if not (math.isfinite(camera.mount_height) and camera.mount_height > 0):
+        return f"the camera's mounting height is {camera.mount_height}: no ground plane"
+    if not (math.isfinite(camera.pitch) and abs(camera.pitch) < math.pi / 2):
+        return f"the camera's pitch is {camera.pitch}: no ground plane"
+    if horizon_row(camera) >= camera.height - 1:
+        return f"the camera's pitch of {camera.pitch:.3f} rad puts the horizon below the image: no ground plane"
+    return None
+
+
+def disparity_problem(disparity: np.ndarray, camera: Camera, shape: tuple[int, ...]) -> str | None:
+    """Says in one line why a disparity image can't be used; None if it can."""
+    if disparity.shape != tuple(shape):
+        size = "x".join(str(length) for length in disparity.shape[::-1])
+        return f"the disparity is {size}, the image {shape[1]}x{shape[0]}: disparity not used"
+    if not (math.isfinite(camera.baseline) and camera.baseline > 0):
+        return f"the stereo baseline is {camera.baseline}: disparity not used"
+    return None
+
+
+class Locator:
+    """Locates the regions of one frame.
+
+    Args:
+        shape: (height, width) of the image.
+        settings: Noise of the measurements.
+        camera: Camera of the image, rectified; a baseline or mounting height of zero or NaN says it is not known.
+        disparity: float32 [H, W] in pixels, NaN or not above zero where invalid.
+
+    Attributes:
+        problems: What could not be used, and why; grows while regions are located.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        settings: HazardSettings,
+        camera: Camera | None = None,
+        disparity: np.ndarray | None = None,
+    ) -> None:
+        self.problems: list[str] = []
+        self._settings = settings
+        self.camera = None if camera is None or self._note(camera_problem(camera, shape)) else camera
+        self._disparity: np.ndarray | None = None
+        if disparity is not None and self.camera is not None:
+            self._disparity = None if self._note(disparity_problem(disparity, self.camera, shape)) else disparity
+        self._ground = self.camera is not None and ground_problem(self.camera) is None
+        if self.camera is not None and not self._ground and self._disparity is None:
+            self._note(ground_problem(self.camera))
+        if self.camera is not None and self._ground and horizon_row(self.camera) < 0:
+            pitch = f"the camera's pitch of {self.camera.pitch:.3f} rad"
+            self._note(f"{pitch} puts the horizon above the image: all of it is taken for ground")
+
+    def _note(self, problem: str | None) -> bool:
+        if problem and problem not in self.problems:
+            self.problems.append(problem)
+        return problem is not None
+
+    def locate(self, region: MaskedRegion) -> Location:
+        """Locates a region: by disparity, else on the ground plane, else nowhere."""
+        if self.camera is None:
+            return NOWHERE
+        measured = self._by_disparity(region)
+        if measured is not None:
+            return self._at(region, *measured, Source.DISPARITY)
+        if not self._ground:
+            return NOWHERE
+        depth = self._by_ground(region)
+        return NOWHERE if depth is None else self._at(region, *depth, Source.GROUND_PLANE)
+
+    def _by_disparity(self, region: MaskedRegion) -> tuple[float, float] | None:
+        """Depth and its standard deviation: median disparity; its noise, and the spread over the region."""
+        if self._disparity is None or self.camera is None:
+            return None
+        step = max(1, math.isqrt(region.mask.size // _SAMPLES))
+        values = region.crop(self._disparity)[::step, ::step][region.mask[::step, ::step].view(bool)]
+        valid = values[(values > 0) & (values < np.inf)]  # NaN is neither
+        if len(valid) < max(_FEWEST_VALID, _VALID_SHARE * len(values)):
+            return None
+        median, spread = median_and_spread(valid)
+        depth = self.camera.fx * self.camera.baseline / median
+        return depth, depth * math.hypot(self._settings.disparity_noise, spread) / median
+
+    def _by_ground(self, region: MaskedRegion) -> tuple[float, float] | None:
+        """Depth and its standard deviation where the region's foot meets the road plane."""
+        assert self.camera is not None
+        camera, settings = self.camera, self._settings
+        foot = foot_row(region)
+        depth = camera.ground_depth(foot)
+        if not math.isfinite(depth):
+            self._note("a region's foot lies above the horizon: its distance is unknown")
+            return None
+        angle = math.hypot(settings.foot_row_noise / camera.fy, settings.pitch_noise)
+        deviation = depth**2 / camera.mount_height * angle
+        return None if deviation > _WORST_SHARE * depth else (depth, deviation)
+
+    def _at(self, region: MaskedRegion, depth: float, deviation: float, source: Source) -> Location:
+        assert self.camera is not None
+        camera = self.camera
+        column = region.left + 0.5 * (region.width - 1)
+        x = (column - camera.cx) * depth / camera.fx
+        y = (foot_row(region) - camera.cy) * depth / camera.fy
+        width = region.width * depth / camera.fx
+        return Location((x, y, depth), depth, x, width, deviation, source)
+
+
+def foot_row(region: Region | MaskedRegion) -> float:
+    """Returns the row of a region's lower edge: half a pixel below the centres of its lowest ones."""
+    return region.top + region.height - 0.5
+
+
+def median_and_spread(values: np.ndarray) -> tuple[float, float]:
+    """Returns the median, and the standard deviation that a normal distribution of the same MAD has.
+
+    Args:
+        values: float32 [N], N > 0; put into another order.
+    """
+    middle = len(values) // 2
+    values.partition(middle)
+    median = float(values[middle])
+    deviations = np.abs(values - median)
+    deviations.partition(middle)
+    return median, _NORMAL_MAD * float(deviations[middle])

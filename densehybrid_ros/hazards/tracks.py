@@ -1,0 +1,318 @@
+"""Tracks of hazards over the frames: association, ids, and the hysteresis that raises and clears them."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.hazards.hazard import Location, State
+from densehybrid_ros.hazards.location import horizon_row
+from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.settings import HazardSettings
+
+_PADDING, _PADDING_SHARE = 0.004, 0.25  # boxes are padded by this share of the image's width, and of their own size
+_SMALLEST_OVERLAP = 0.1
+_GATE, _WIDEST_GATE, _SIDE_GATE = 1.0, 4.0, 1.5  # metres: of distance at least and at most, and sideways
+_CONTRADICTED = 0.5  # cost of a match in the image that the ground contradicts
+_FORBIDDEN = 1e6
+_RATE_GAIN = 0.5  # weight of the newest change in the rates of a box
+_FASTEST_GROWTH = 3.0  # e-foldings of size a second
+_NEAREST = 0.25  # share of the distance that is left, below which a picture's expansion is not to be foretold
+_MISSING_GROWTH = 0.2  # of the way an unseen hazard is taken to have come nearer, added to its standard deviation
+
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""Column and row of a bounding box's centre, and the logarithms of its width and height, in pixels."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A region of one frame, described and located."""
+
+    region: Region
+    location: Location
+    probability: float
+
+
+@dataclass
+class Track:
+    """A hazard over the frames.
+
+    Attributes:
+        id: Its number, from 1.
+        detection: What was seen last; moved to where it is expected while ``missed`` is above zero.
+        first_stamp: Seconds; stamp of the first sighting.
+        state: Candidate, active or lost.
+        age: Frames since the first sighting, that one included.
+        missed: Frames in a row without a sighting, up to the latest.
+        history: Whether it was seen, frame by frame, as far back as the trigger looks.
+        expected: Where it is expected to be in this frame.
+        box: Its box as expected in this frame.
+        rate: Change of the box a second.
+        seen: Its box when it was seen last.
+        unseen: Seconds since then.
+        sightings: Frames in which it was seen.
+    """
+
+    id: int
+    detection: Detection
+    first_stamp: float
+    expected: Location
+    box: Box
+    seen: Box
+    state: State = State.CANDIDATE
+    age: int = 1
+    missed: int = 0
+    history: deque[bool] = field(default_factory=deque)
+    rate: Box = (0.0, 0.0, 0.0, 0.0)
+    unseen: float = 0.0
+    sightings: int = 1
+
+
+class Tracker:
+    """Follows hazards from frame to frame; a hazard keeps its id through gaps of a few frames."""
+
+    def __init__(self) -> None:
+        self.tracks: list[Track] = []
+        self._stamp: float | None = None
+        self._next = 1
+
+    def reset(self) -> None:
+        """Forgets all tracks; ids go on counting, so that no old one comes back."""
+        self.tracks = []
+        self._stamp = None
+
+    def update(
+        self,
+        stamp: float,
+        detections: Sequence[Detection],
+        settings: HazardSettings,
+        shape: tuple[int, int],
+        camera: Camera | None = None,
+        ego_speed: float | None = None,
+    ) -> str | None:
+        """Takes in a frame.
+
+        Args:
+            stamp: Seconds.
+            detections: What was found in it.
+            settings: Hysteresis and gaps.
+            shape: (height, width) of the image.
+            camera: A usable camera of the image, for the expansion of what comes nearer; None: unknown.
+            ego_speed: Metres a second; None: unknown.
+
+        Returns:
+            Why the tracks began anew, in one line; None if they did not.
+        """
+        problem = self._check_stamp(stamp, settings)
+        elapsed = 0.0 if self._stamp is None else stamp - self._stamp
+        self._stamp = stamp if math.isfinite(stamp) else None
+        for track in self.tracks:
+            _predict(track, elapsed, camera, ego_speed)
+        matches = _associate(self.tracks, detections, shape[1])
+        for index, track in enumerate(self.tracks):
+            found = matches.get(index)
+            _advance(track, None if found is None else detections[found], settings, shape)
+        for index in sorted(set(range(len(detections))) - set(matches.values())):
+            self.tracks.append(self._new(detections[index], stamp, settings))
+        self._forget(settings)
+        return problem
+
+    def _check_stamp(self, stamp: float, settings: HazardSettings) -> str | None:
+        if not math.isfinite(stamp):
+            self.reset()
+            return f"the stamp is {stamp}: tracks begin anew"
+        if self._stamp is None:
+            return None
+        elapsed = stamp - self._stamp
+        if 0.0 <= elapsed <= settings.max_pause:
+            return None
+        self.reset()
+        if elapsed > 0:
+            return f"no frame for {elapsed:.1f} s: tracks begin anew"
+        return f"the stamp jumps back by {-elapsed:.3f} s: tracks begin anew"
+
+    def _new(self, detection: Detection, stamp: float, settings: HazardSettings) -> Track:
+        box = _box(detection.region)
+        track = Track(self._next, detection, stamp, detection.location, box, box)
+        track.history = deque([True], maxlen=settings.trigger_window)
+        track.state = _next_state(track, settings)
+        self._next += 1
+        return track
+
+    def _forget(self, settings: HazardSettings) -> None:
+        """Drops what has been missing too long, and the weakest where there are too many."""
+        kept = [track for track in self.tracks if _is_kept(track, settings)]
+        if len(kept) > 2 * settings.max_hazards:
+            kept.sort(key=lambda track: (track.state is not State.ACTIVE, track.missed, -track.detection.region.area))
+            kept = sorted(kept[: 2 * settings.max_hazards], key=lambda track: track.id)
+        self.tracks = kept
+
+
+def _is_kept(track: Track, settings: HazardSettings) -> bool:
+    just_cleared = track.state is State.LOST and track.missed == settings.release_count
+    return track.state is State.ACTIVE or just_cleared or track.missed <= settings.max_gap
+
+
+def _box(region: Region) -> Box:
+    return (
+        region.left + 0.5 * (region.width - 1),
+        region.top + 0.5 * (region.height - 1),
+        math.log(region.width),
+        math.log(region.height),
+    )
+
+
+def _predict(track: Track, elapsed: float, camera: Camera | None, ego_speed: float | None) -> None:
+    """Moves a track to where it is expected ``elapsed`` seconds later, taken to stand still.
+
+    With a distance and the ego speed, its picture expands away from the vanishing point; else it goes on as before.
+    """
+    location = track.detection.location
+    depth = location.distance
+    nearer = None if depth is None or ego_speed is None else depth - ego_speed * elapsed
+    column, row, width, height = track.box
+    if depth is not None and nearer is not None and camera is not None and nearer > _NEAREST * depth:
+        growth = depth / nearer
+        middle, horizon = camera.cx, horizon_row(camera)
+        larger = math.log(growth)
+        column, row = middle + (column - middle) * growth, horizon + (row - horizon) * growth
+        track.box = (column, row, width + larger, height + larger)
+    else:
+        across, down, wider, higher = track.rate
+        growth = math.exp(0.5 * (wider + higher) * elapsed)
+        track.box = (
+            column + across * elapsed,
+            row + down * elapsed,
+            width + wider * elapsed,
+            height + higher * elapsed,
+        )
+    track.unseen += elapsed
+    if depth is not None:
+        ahead = depth / growth if nearer is None else max(nearer, 0.0)
+        track.expected = _nearer(location, ahead)
+
+
+def _nearer(location: Location, distance: float) -> Location:
+    """Returns the location of what is now at another distance."""
+    if location.position is None or location.distance is None or location.distance_std is None:
+        return location
+    x, y, _ = location.position
+    deviation = math.hypot(location.distance_std, _MISSING_GROWTH * (location.distance - distance))
+    return Location((x, y, distance), distance, location.lateral, location.width, deviation, location.source)
+
+
+def _associate(tracks: Sequence[Track], detections: Sequence[Detection], width: int) -> dict[int, int]:
+    """Matches tracks with detections: index of the track -> index of the detection."""
+    if not tracks or not detections:
+        return {}
+    cost = _costs(tracks, detections, width)
+    rows, columns = linear_sum_assignment(cost)
+    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if cost[row, column] < _FORBIDDEN}
+
+
+def _costs(tracks: Sequence[Track], detections: Sequence[Detection], width: int) -> np.ndarray:
+    """Cost of every pair, float64 [T, D]: 0..1 for overlapping boxes, more where only the ground agrees."""
+    overlap = _overlaps(
+        _edges([track.box for track in tracks], width),
+        _edges([_box(detection.region) for detection in detections], width),
+    )
+    aside_expected, ahead_expected, deviation_expected = _ground(track.expected for track in tracks)
+    aside_seen, ahead_seen, deviation_seen = _ground(detection.location for detection in detections)
+    ahead = np.abs(ahead_expected[:, None] - ahead_seen)
+    aside = np.abs(aside_expected[:, None] - aside_seen)
+    deviation = 3.0 * np.hypot(deviation_expected[:, None], deviation_seen)
+    gate = np.minimum(np.maximum(deviation, _GATE), _WIDEST_GATE)
+    # Comparisons with NaN, where a position is unknown, are False: then the image alone decides.
+    near = (ahead <= gate) & (aside <= _SIDE_GATE)
+    far = (ahead > _GATE + deviation) | (aside > _SIDE_GATE + deviation)
+    on_ground = np.where(near, 2.0 + 0.5 * (ahead / gate + aside / _SIDE_GATE), _FORBIDDEN)
+    return np.where(overlap >= _SMALLEST_OVERLAP, 1.0 - overlap + _CONTRADICTED * far, on_ground)
+
+
+def _edges(boxes: Sequence[Box], width: int) -> np.ndarray:
+    """Edges of padded boxes, float64 [4, N]: left, top, right, bottom."""
+    column, row, wide, high = np.array(boxes).T
+    wide, high = np.exp(wide), np.exp(high)
+    padding = np.maximum(_PADDING * width, _PADDING_SHARE * 0.5 * (wide + high))
+    across, down = 0.5 * wide + padding, 0.5 * high + padding
+    return np.stack([column - across, row - down, column + across, row + down])
+
+
+def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of all pairs of boxes, float64 [N, M], from their edges [4, N] and [4, M]."""
+    left, top, right, bottom = first[:, :, None]
+    across = np.minimum(right, second[2]) - np.maximum(left, second[0])
+    down = np.minimum(bottom, second[3]) - np.maximum(top, second[1])
+    common = np.maximum(across, 0.0) * np.maximum(down, 0.0)
+    area = (second[2] - second[0]) * (second[3] - second[1])
+    return common / ((right - left) * (bottom - top) + area - common)
+
+
+def _ground(locations: Iterable[Location]) -> np.ndarray:
+    """Lateral offset, distance and its standard deviation, float64 [3, N]; NaN where unknown."""
+    rows = [(location.lateral, location.distance, location.distance_std) for location in locations]
+    return np.array(rows, dtype=np.float64).T  # None becomes NaN
+
+
+def _advance(track: Track, found: Detection | None, settings: HazardSettings, shape: tuple[int, int]) -> None:
+    """Takes in that a track was seen, or was not."""
+    track.age += 1
+    if track.history.maxlen != settings.trigger_window:
+        track.history = deque(track.history, maxlen=settings.trigger_window)
+    track.history.append(found is not None)
+    if found is None:
+        track.missed += 1
+        region = _moved(track.detection.region, track.box, shape)
+        track.detection = replace(track.detection, region=region, location=track.expected)
+    else:
+        _correct(track, found)
+    track.state = _next_state(track, settings)
+
+
+def _correct(track: Track, found: Detection) -> None:
+    box = _box(found.region)
+    if track.unseen > 0:
+        gain = 1.0 if track.sightings == 1 else _RATE_GAIN
+        changes = ((now - before) / track.unseen for now, before in zip(box, track.seen, strict=True))
+        across, down, wider, higher = (
+            rate + gain * (change - rate) for rate, change in zip(track.rate, changes, strict=True)
+        )
+        track.rate = (across, down, _limited(wider), _limited(higher))
+    track.box, track.seen, track.unseen = box, box, 0.0
+    track.detection, track.expected, track.missed = found, found.location, 0
+    track.sightings += 1
+
+
+def _limited(rate: float) -> float:
+    return min(max(rate, -_FASTEST_GROWTH), _FASTEST_GROWTH)
+
+
+def _moved(region: Region, box: Box, shape: tuple[int, int]) -> Region:
+    """Returns the region where its box is expected, as far as the image shows that."""
+    left, width = _cut(box[0], box[2], shape[1])
+    top, height = _cut(box[1], box[3], shape[0])
+    centroid = (left + 0.5 * (width - 1), top + 0.5 * (height - 1))
+    return replace(region, left=left, top=top, width=width, height=height, centroid=centroid)
+
+
+def _cut(middle: float, log_size: float, length: int) -> tuple[int, int]:
+    """Returns start and size of a box along one axis of an image; at least one pixel of the image remains."""
+    half = 0.5 * math.exp(min(log_size, math.log(4 * length)))
+    first = min(max(round(middle + 0.5 - half), 0), length - 1)
+    return first, max(1, min(round(middle + 0.5 + half), length) - first)
+
+
+def _next_state(track: Track, settings: HazardSettings) -> State:
+    if track.state is State.ACTIVE:
+        return State.LOST if track.missed >= settings.release_count else State.ACTIVE
+    if sum(track.history) >= settings.trigger_count and not track.missed:
+        return State.ACTIVE
+    return track.state if track.state is State.LOST and track.missed else State.CANDIDATE

@@ -1,0 +1,107 @@
+"""Fast regions are those that labelling the whole frame finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from densehybrid_ros.hazards.clusters import MaskedRegion, find_clusters, largest_regions
+from densehybrid_ros.hazards.regions import Region, find_regions
+
+
+def regions_of(unknown: np.ndarray, min_area: int = 50, most: int = 50) -> tuple[list[MaskedRegion], int]:
+    clusters = find_clusters(unknown, min_area)
+    return largest_regions(clusters, np.arange(1, len(clusters.pixels)), unknown, min_area, most)
+
+
+def blobs(height: int, width: int, number: int, seed: int = 0) -> np.ndarray:
+    """Ellipses of 3 to 22 pixels across, some of which touch."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    unknown = np.zeros((height, width), dtype=bool)
+    for _ in range(number):
+        row, column, tall, wide = random.uniform(0, height), random.uniform(0, width), *random.uniform(3, 11, 2)
+        unknown |= ((rows - row) / tall) ** 2 + ((columns - column) / wide) ** 2 < 1
+    return unknown
+
+
+def key(region: Region | MaskedRegion) -> tuple[int, int, int, int, int]:
+    return region.area, region.left, region.top, region.width, region.height
+
+
+@pytest.mark.parametrize(("height", "width"), [(192, 384), (100, 515), (130, 1030), (257, 1024)])
+def test_same_regions_as_labelling_the_whole_frame(height: int, width: int) -> None:
+    unknown = blobs(height, width, 25)
+    score = np.random.default_rng(1).standard_normal(unknown.shape).astype(np.float32)
+    expected = find_regions(unknown, score, min_area=50)
+    found, left_out = regions_of(unknown)
+    assert left_out == 0
+    assert len(expected) > 5
+    described = sorted((region.describe(score) for region in found), key=key)
+    for own, other in zip(described, sorted(expected, key=key), strict=True):
+        assert key(own) == key(other)
+        assert own.centroid == pytest.approx(other.centroid)
+        assert own.peak_score == other.peak_score
+        assert own.mean_score == pytest.approx(other.mean_score, abs=1e-5)
+
+
+def test_counts_are_exact_at_any_size() -> None:
+    random = np.random.default_rng(0)
+    for shape in ((37, 61), (64, 513), (33, 1025)):
+        unknown = random.random(shape) < 0.4
+        clusters = find_clusters(unknown, 50)
+        assert int(clusters.counts.sum()) == int(unknown.sum())
+        assert int(clusters.counts[0, 0]) == int(unknown[: clusters.block, : clusters.block].sum())
+
+
+def test_the_largest_are_kept_and_the_others_counted() -> None:
+    unknown = np.zeros((200, 400), dtype=bool)
+    for index in range(6):
+        unknown[20 : 32 + index, 10 + 60 * index : 22 + 60 * index] = True
+    found, left_out = regions_of(unknown, most=2)
+    assert [region.height for region in found] == [17, 16]
+    assert left_out == 4
+
+
+def test_speckle_hides_no_region_and_is_none() -> None:
+    random = np.random.default_rng(0)
+    unknown = random.random((256, 1024)) < 0.02
+    assert regions_of(unknown) == ([], 0)
+    unknown[100:130, 500:540] = True
+    (region,), _ = regions_of(unknown)
+    assert (region.left, region.top) == (pytest.approx(500, abs=3), pytest.approx(100, abs=3))
+
+
+def test_neighbours_within_a_cluster_stay_apart() -> None:
+    unknown = np.zeros((64, 1024), dtype=bool)
+    unknown[8:24, 100:116] = True
+    unknown[8:24, 118:134] = True
+    found, _ = regions_of(unknown)
+    assert sorted(region.left for region in found) == [100, 118]
+
+
+def test_a_large_region_is_seen_in_steps() -> None:
+    unknown = np.zeros((512, 1024), dtype=bool)
+    unknown[101:400, 201:900] = True
+    unknown[450:470, 40:60] = True
+    found, _ = regions_of(unknown)
+    large, small = found
+    assert large.step > 1
+    assert large.area == pytest.approx(299 * 699, rel=0.03)
+    assert (large.left, large.top) == (pytest.approx(201, abs=8), pytest.approx(101, abs=8))
+    assert large.centroid == (pytest.approx(550, abs=4), pytest.approx(250, abs=4))
+    assert (small.area, small.step) == (400, 1)
+
+
+def test_all_anomalous_and_nothing_anomalous() -> None:
+    (region,), left_out = regions_of(np.ones((256, 512), dtype=bool))
+    assert (region.left, region.top, region.width, region.height) == (0, 0, 512, 256)
+    assert left_out == 0
+    assert regions_of(np.zeros((256, 512), dtype=bool)) == ([], 0)
+
+
+def test_dense_noise_is_bounded() -> None:
+    unknown = np.random.default_rng(0).random((512, 1024)) < 0.5
+    found, left_out = regions_of(unknown, min_area=1, most=10)
+    assert len(found) <= 10
+    assert left_out >= 0

@@ -1,0 +1,150 @@
+"""Where a region stands, and what happens when camera or disparity are no good."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.hazards.clusters import MaskedRegion
+from densehybrid_ros.hazards.hazard import Location, Source
+from densehybrid_ros.hazards.location import Locator, horizon_row, median_and_spread
+from densehybrid_ros.hazards.settings import HazardSettings
+
+SHAPE = (200, 400)
+CAMERA = Camera(400, 200, 450.0, 440.0, 199.5, 99.5, 0.2, 0.05, 1.3)
+SETTINGS = HazardSettings()
+
+
+def box_at(x: float, z: float, width: float = 0.6, height: float = 0.5) -> MaskedRegion:
+    """The picture of an upright box whose foot stands on the road at x, z (optical frame)."""
+    # The road plane in the optical frame: y cos(pitch) + z sin(pitch) = mount height.
+    y = (CAMERA.mount_height - z * math.sin(CAMERA.pitch)) / math.cos(CAMERA.pitch)
+    left, right = (CAMERA.cx + CAMERA.fx * (x + side * width / 2) / z for side in (-1, 1))
+    bottom, top = (CAMERA.cy + CAMERA.fy * value / z for value in (y, y - height))
+    columns, rows = round(right) - round(left), round(bottom + 0.5) - round(top + 0.5)
+    mask = np.ones((rows, columns), dtype=np.uint8)
+    return MaskedRegion(mask.size, round(left + 0.5), round(top + 0.5), columns, rows, (0.0, 0.0), mask, 1)
+
+
+def locate(region: MaskedRegion, camera: Camera | None = CAMERA, disparity: np.ndarray | None = None) -> Location:
+    return Locator(SHAPE, SETTINGS, camera, disparity).locate(region)
+
+
+@pytest.mark.parametrize(("x", "z"), [(0.0, 6.0), (1.5, 10.0), (-2.0, 12.0)])
+def test_ground_plane(x: float, z: float) -> None:
+    found = locate(box_at(x, z))
+    assert found.source is Source.GROUND_PLANE
+    assert found.position is not None
+    assert found.distance is not None
+    assert found.distance_std is not None
+    assert abs(found.distance - z) < found.distance_std
+    assert found.lateral == pytest.approx(x, abs=0.1)
+    assert found.width == pytest.approx(0.6, abs=0.1)
+    assert found.position == (found.lateral, pytest.approx(1.3 - 0.05 * z, abs=0.1), found.distance)
+
+
+def test_ground_plane_uncertainty_is_what_moving_foot_and_pitch_does() -> None:
+    region = box_at(0.0, 10.0)
+    found = locate(region)
+    assert found.distance is not None
+    lower = replace(region, top=region.top + 2)
+    by_row = abs((locate(lower).distance or 0) - found.distance)
+    by_pitch = abs((locate(region, replace(CAMERA, pitch=CAMERA.pitch + 0.005)).distance or 0) - found.distance)
+    assert found.distance_std == pytest.approx(math.hypot(by_row, by_pitch), rel=0.1)
+
+
+def test_disparity_comes_first() -> None:
+    region = box_at(1.0, 8.0)
+    disparity = np.zeros(SHAPE, dtype=np.float32)
+    inside = region.crop(disparity)
+    inside[:] = CAMERA.fx * CAMERA.baseline / 7.0  # nearer than the ground plane says
+    inside[::2] = np.nan
+    inside[0] = 1000.0  # outliers
+    found = locate(region, disparity=disparity)
+    assert found.source is Source.DISPARITY
+    assert found.distance == pytest.approx(7.0, abs=0.01)
+    # A quarter of a pixel of 12.86.
+    assert found.distance_std == pytest.approx(7.0 * 0.25 / (450 * 0.2 / 7.0), rel=0.01)
+
+
+def test_disparity_that_spreads_is_less_certain() -> None:
+    region = box_at(1.0, 8.0)
+    flat = np.full(SHAPE, 11.0, dtype=np.float32)
+    mixed = flat + np.random.default_rng(0).normal(0, 2, SHAPE).astype(np.float32)
+    certain, uncertain = locate(region, disparity=flat), locate(region, disparity=mixed)
+    assert (uncertain.distance_std or 0) > 3 * (certain.distance_std or 0) > 0
+
+
+@pytest.mark.parametrize("invalid", [0.0, -1.0, np.nan, np.inf])
+def test_without_valid_disparity_the_ground_plane_answers(invalid: float) -> None:
+    disparity = np.full(SHAPE, invalid, dtype=np.float32)
+    assert locate(box_at(0.0, 8.0), disparity=disparity).source is Source.GROUND_PLANE
+
+
+def test_without_a_camera_nothing_is_known() -> None:
+    assert locate(box_at(0.0, 8.0), None) == Location()
+    assert Location().source.value == "none"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"width": 800}, "800x200, the image is 400x200"),
+        ({"fx": 0.0}, "fx = 0.0"),
+        ({"fy": math.nan}, "fy = nan"),
+        ({"cx": math.nan}, "cx = nan"),
+        ({"mount_height": 0.0}, "mounting height is 0.0"),
+        ({"mount_height": math.nan}, "mounting height is nan"),
+        ({"pitch": math.nan}, "pitch is nan"),
+        ({"pitch": -0.5}, "horizon below the image"),
+    ],
+)
+def test_bad_camera_is_named_and_not_used(change: dict[str, float], problem: str) -> None:
+    locator = Locator(SHAPE, SETTINGS, replace(CAMERA, **change))
+    assert locator.locate(box_at(0.0, 8.0)) == Location()
+    assert len(locator.problems) == 1
+    assert problem in locator.problems[0]
+
+
+def test_horizon_above_the_image_is_named_and_used() -> None:
+    camera = replace(CAMERA, pitch=0.4)
+    assert horizon_row(camera) < 0
+    locator = Locator(SHAPE, SETTINGS, camera)
+    assert locator.locate(box_at(0.0, 8.0)).source is Source.GROUND_PLANE
+    assert "horizon above the image" in locator.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("disparity", "baseline", "problem"),
+    [
+        (np.ones((100, 200), np.float32), 0.2, "the disparity is 200x100, the image 400x200"),
+        (np.ones(SHAPE, np.float32), 0.0, "baseline is 0.0"),
+        (np.ones(SHAPE, np.float32), math.nan, "baseline is nan"),
+    ],
+)
+def test_bad_disparity_is_named_and_the_ground_plane_used(disparity: np.ndarray, baseline: float, problem: str) -> None:
+    locator = Locator(SHAPE, SETTINGS, replace(CAMERA, baseline=baseline), disparity)
+    assert locator.locate(box_at(0.0, 8.0)).source is Source.GROUND_PLANE
+    assert problem in locator.problems[0]
+
+
+def test_foot_above_the_horizon_is_named_once() -> None:
+    locator = Locator(SHAPE, SETTINGS, CAMERA)
+    floating = replace(box_at(0.0, 8.0), top=20)
+    assert locator.locate(floating) == locator.locate(floating) == Location()
+    assert locator.problems == ["a region's foot lies above the horizon: its distance is unknown"]
+
+
+def test_a_distance_as_uncertain_as_itself_is_none() -> None:
+    just_below = replace(box_at(0.0, 8.0), top=70, height=9, mask=np.ones((9, 20), np.uint8))
+    assert horizon_row(CAMERA) < 78.5
+    assert locate(just_below) == Location()
+
+
+def test_median_and_spread_of_a_normal_distribution() -> None:
+    values = np.random.default_rng(0).normal(5.0, 2.0, 20000).astype(np.float32)
+    assert median_and_spread(values) == (pytest.approx(5.0, abs=0.05), pytest.approx(2.0, abs=0.05))

@@ -1,0 +1,198 @@
+"""Ids that last, and the hysteresis that raises and clears hazards."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.hazards.hazard import Location, Source, State
+from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.settings import HazardSettings
+from densehybrid_ros.hazards.tracks import Detection, Tracker
+
+SHAPE = (512, 1024)
+CAMERA = Camera(1024, 512, 1131.0, 1131.0, 511.5, 255.5, 0.21, 0.0, 1.22)
+SETTINGS = HazardSettings(trigger_count=3, trigger_window=5, release_count=4, max_gap=6)
+HERTZ = 10.0
+
+
+def seen_at(x: float, z: float, width: float = 0.6, height: float = 0.5, known: bool = True) -> Detection:
+    """What the camera sees of a box on the road at x, z in metres; its place is told if ``known``."""
+    left, right = (CAMERA.cx + CAMERA.fx * (x + side * width / 2) / z for side in (-1, 1))
+    bottom, top = (CAMERA.cy + CAMERA.fy * (CAMERA.mount_height - up) / z for up in (0.0, height))
+    box = round(left), round(top), max(1, round(right - left)), max(1, round(bottom - top))
+    region = Region(box[2] * box[3], *box, (0.0, 0.0), 1.0, 1.0)
+    place = Location((x, CAMERA.mount_height, z), z, x, width, 0.1 * z, Source.GROUND_PLANE)
+    return Detection(region, place if known else Location(), 0.9)
+
+
+class Run:
+    """Feeds a tracker at 10 Hz."""
+
+    def __init__(self, settings: HazardSettings = SETTINGS, camera: Camera | None = None, speed: float | None = None):
+        self.tracker, self.settings = Tracker(), settings
+        self.camera, self.speed = camera, speed
+        self.stamp = 100.0
+
+    def __call__(self, *detections: Detection) -> list[tuple[int, State]]:
+        self.problem = self.tracker.update(self.stamp, detections, self.settings, SHAPE, self.camera, self.speed)
+        self.stamp += 1 / HERTZ
+        return [(track.id, track.state) for track in self.tracker.tracks]
+
+
+def test_raised_after_trigger_count_of_trigger_window() -> None:
+    run, box = Run(), seen_at(0, 20)
+    assert run(box) == [(1, State.CANDIDATE)]
+    assert run() == [(1, State.CANDIDATE)]
+    assert run(box) == [(1, State.CANDIDATE)]
+    assert run() == [(1, State.CANDIDATE)]
+    assert run(box) == [(1, State.ACTIVE)]
+
+
+def test_sightings_that_are_too_rare_raise_nothing() -> None:
+    run, box = Run(), seen_at(0, 20)
+    for _ in range(10):  # 2 of any 5 frames at most
+        assert run(box) == [(1, State.CANDIDATE)]
+        assert {state for _, state in [*run(), *run()]} == {State.CANDIDATE}
+
+
+def test_trigger_count_of_one_raises_at_once() -> None:
+    assert Run(HazardSettings(trigger_count=1, trigger_window=1))(seen_at(0, 20)) == [(1, State.ACTIVE)]
+
+
+def test_cleared_after_release_count_and_forgotten_after_max_gap() -> None:
+    run, box = Run(), seen_at(0, 20)
+    for _ in range(3):
+        run(box)
+    states = [run() for _ in range(7)]
+    assert states[:3] == [[(1, State.ACTIVE)]] * 3
+    assert states[3:6] == [[(1, State.LOST)]] * 3
+    assert states[6] == []
+
+
+def test_what_comes_back_within_max_gap_keeps_its_id_and_must_be_raised_anew() -> None:
+    run, box = Run(), seen_at(0, 20)
+    for _ in range(3):
+        run(box)
+    for _ in range(5):
+        run()
+    assert [run(box) for _ in range(3)] == [[(1, State.CANDIDATE)], [(1, State.CANDIDATE)], [(1, State.ACTIVE)]]
+
+
+def test_a_hazard_is_shown_once_as_lost_even_if_it_is_forgotten_earlier() -> None:
+    run, box = Run(HazardSettings(trigger_count=1, trigger_window=1, release_count=4, max_gap=0)), seen_at(0, 20)
+    run(box)
+    assert [run() for _ in range(5)] == [[(1, State.ACTIVE)]] * 3 + [[(1, State.LOST)], []]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["located", "image alone"])
+@pytest.mark.parametrize("speed", [None, 14.0])
+def test_two_obstacles_passed_at_14_metres_a_second_keep_their_ids(known: bool, speed: float | None) -> None:
+    """Both are missed in every fourth frame; the box of the near one grows from 14 to 140 pixels."""
+    run = Run(camera=CAMERA, speed=speed)
+    owners: dict[int, set[int]] = {0: set(), 1: set()}
+    for frame in range(30):
+        z = 48.0 - 1.4 * frame
+        boxes = [seen_at(-0.9, z, known=known), seen_at(0.9, z + 3.0, known=known)]
+        visible = [index for index in (0, 1) if (frame + index) % 4 != 3]
+        run(*[boxes[index] for index in visible])
+        for index in visible:
+            (track,) = [track for track in run.tracker.tracks if track.detection is boxes[index]]
+            owners[index].add(track.id)
+    assert owners == {0: {1}, 1: {2}}
+
+
+def test_unseen_hazard_is_expected_nearer_and_larger_and_less_certain() -> None:
+    run = Run(camera=CAMERA, speed=10.0)
+    for frame in range(3):
+        run(seen_at(1.0, 20.0 - frame))
+    certain = run.tracker.tracks[0].detection
+    for _ in range(3):
+        run()
+    missing = run.tracker.tracks[0].detection
+    truth = seen_at(1.0, 15.0)
+    assert missing.location.distance == pytest.approx(15.0)
+    assert missing.location.lateral == 1.0
+    assert (missing.location.distance_std or 0) > (certain.location.distance_std or 0)
+    for name in ("left", "top", "width", "height"):
+        assert getattr(missing.region, name) == pytest.approx(getattr(truth.region, name), abs=3)
+
+
+def test_without_speed_the_growth_of_the_box_tells_how_near_it_comes() -> None:
+    run = Run(camera=CAMERA)
+    for frame in range(6):
+        run(seen_at(1.0, 20.0 - frame))
+    run()
+    run()
+    assert run.tracker.tracks[0].detection.location.distance == pytest.approx(13.0, abs=0.5)
+
+
+def test_box_that_leaves_the_image_is_cut_at_its_border() -> None:
+    run = Run(camera=CAMERA, speed=14.0)
+    for frame in range(4):
+        run(seen_at(1.0, 8.0 - 1.4 * frame))
+    for _ in range(3):
+        run()
+        (track,) = run.tracker.tracks
+        region = track.detection.region
+        assert 0 <= region.left < region.left + region.width <= SHAPE[1]
+        assert 0 <= region.top < region.top + region.height <= SHAPE[0]
+
+
+def test_boxes_that_part_at_one_place_are_told_apart_on_the_ground() -> None:
+    """Far and near obstacle, one behind the other: their boxes overlap, their distances do not."""
+    run = Run(camera=CAMERA, speed=10.0)
+    for frame in range(6):
+        near, far = seen_at(0.0, 14.0 - frame), seen_at(0.1, 21.0 - frame, height=1.4)
+        run(*([near, far] if frame % 2 else [far, near]))
+    distances = {track.id: track.detection.location.distance for track in run.tracker.tracks}
+    assert sorted(distances.values(), key=float) == [9.0, 16.0]  # type: ignore[arg-type]
+    assert len(distances) == 2
+
+
+def test_a_stamp_that_jumps_back_begins_anew() -> None:
+    run, box = Run(), seen_at(0, 20)
+    for _ in range(3):
+        run(box)
+    assert run.problem is None
+    run.stamp -= 50.0
+    assert run(box) == [(2, State.CANDIDATE)]
+    assert run.problem is not None
+    assert "jumps back by 49.9" in run.problem
+
+
+def test_a_long_pause_begins_anew() -> None:
+    run, box = Run(), seen_at(0, 20)
+    run(box)
+    run.stamp += 7.0
+    assert run(box) == [(2, State.CANDIDATE)]
+    assert "no frame for 7.1 s" in str(run.problem)
+
+
+def test_the_same_stamp_twice_is_no_jump() -> None:
+    run, box = Run(), seen_at(0, 20)
+    run(box)
+    run.stamp -= 1 / HERTZ
+    assert run(box) == [(1, State.CANDIDATE)]
+    assert run.problem is None
+
+
+def test_a_stamp_that_is_no_number_begins_anew() -> None:
+    run, box = Run(), seen_at(0, 20)
+    run(box)
+    before, run.stamp = run.stamp, math.nan
+    run(box)
+    assert "stamp is nan" in str(run.problem)
+    run.stamp = before
+    run(box)
+    assert run.problem is None
+
+
+def test_the_number_of_tracks_is_bounded() -> None:
+    settings = HazardSettings(max_hazards=5)
+    run = Run(settings)
+    for frame in range(20):
+        run(*[seen_at(0.7 * index - 2 + 0.05 * frame, 12.0 + 3 * (frame % 5), 0.1, 0.1) for index in range(5)])
+        assert len(run.tracker.tracks) <= 10
