@@ -15,7 +15,17 @@ from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = "densehybrid_ros"
 BOOLEANS = ["", "true", "false"]
-PARAMETERS = {"input_transport": str, "model": str, "backend": str, "use_sim_time": bool, "autostart": bool}
+INPUTS = ("image", "camera_info", "disparity", "odometry")
+"""Arguments that are topics of the node."""
+PARAMETERS = {
+    "input_transport": str,
+    "model": str,
+    "backend": str,
+    "camera_height": float,
+    "base_frame": str,
+    "use_sim_time": bool,
+    "autostart": bool,
+}
 """Arguments that are parameters of the node, and their types."""
 
 
@@ -42,7 +52,25 @@ def arguments() -> list:
             default_value="~/input/image",
             description="Image topic; with input_transport:=compressed the one that ends in /compressed.",
         ),
-        DeclareLaunchArgument("camera_info", default_value="~/input/camera_info", description="Camera info topic."),
+        DeclareLaunchArgument(
+            "camera_info",
+            default_value="~/input/camera_info",
+            description="sensor_msgs/CameraInfo of the image: distances on the road.",
+        ),
+        DeclareLaunchArgument(
+            "disparity",
+            default_value="~/input/disparity",
+            description="stereo_msgs/DisparityImage of the same size: measured distances.",
+        ),
+        DeclareLaunchArgument(
+            "odometry", default_value="~/input/odometry", description="nav_msgs/Odometry: speed, for the time to reach."
+        ),
+        DeclareLaunchArgument(
+            "camera_height", default_value="", description="Metres of the camera above the road, if TF does not say."
+        ),
+        DeclareLaunchArgument(
+            "base_frame", default_value="", description="Frame on the road against which TF gives the camera's mount."
+        ),
         DeclareLaunchArgument(
             "input_transport",
             default_value="",
@@ -104,10 +132,7 @@ def perception_node(context: LaunchContext) -> list:
             namespace=LaunchConfiguration("namespace"),
             # An empty dictionary is no parameter source for launch_ros.
             parameters=[existing_file(context, "params_file"), *([overrides] if overrides else [])],
-            remappings=[
-                ("~/input/image", LaunchConfiguration("image")),
-                ("~/input/camera_info", LaunchConfiguration("camera_info")),
-            ],
+            remappings=[(f"~/input/{name}", LaunchConfiguration(name)) for name in INPUTS],
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
             output="screen",
             emulate_tty=True,

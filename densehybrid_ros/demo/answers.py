@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rosbags.highlevel import AnyReader
 
 from densehybrid_ros.bags.frames import BagFrame
-from densehybrid_ros.bags.messages import plane
+from densehybrid_ros.bags.messages import plane, stamp_ns
 from densehybrid_ros.bags.reader import BagFrames, LeaveOut, StampedMessages, open_bag, read_messages, topic_types
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, PICTURE_TOPICS, SCORE_TOPIC
 from densehybrid_ros.nodes.image_conversion import rgb_from_image, rgb_from_message
 
+_STALE = 3  # of diagnostic_msgs/DiagnosticStatus
 _SCORES_SAMPLED = 4096  # a frame, to find the range of the colour map
 
 
@@ -24,7 +26,7 @@ class Alert:
     """The summary status of one frame's hazard_alert.
 
     Attributes:
-        raised: Whether there is an unknown region.
+        raised: Whether there is a hazard near enough to be warned of.
         message: What the status says.
         values: Its key-value pairs.
     """
@@ -84,15 +86,14 @@ def answered_frames(
     """
     with open_bag(recording) as reader:
         recorded = topic_types(reader)
-        alerts, *pictures = (
-            StampedMessages(reader, topic if topic in recorded else "") for topic in (ALERT_TOPIC, *PICTURE_TOPICS)
-        )
+        pictures = [StampedMessages(reader, topic if topic in recorded else "") for topic in PICTURE_TOPICS]
+        alerts = _alerts_of_frames(reader) if ALERT_TOPIC in recorded else {}
         for frame in BagFrames(bag, rgb_from_message, topics, leave_out):
             semantic, score, open_set, overlay = (messages.at(frame.stamp) for messages in pictures)
-            alert = alerts.at(frame.stamp)
+            alert = alerts.get(frame.stamp)
             yield AnsweredFrame(
                 frame=frame,
-                alert=_alert(alert) if alert else None,
+                alert=alert,
                 semantic=plane(semantic, "semantic") if semantic else None,
                 score=plane(score, "anomaly_score") if score else None,
                 open_set=plane(open_set, "open_set") if open_set else None,
@@ -141,6 +142,12 @@ def color_range(scores: np.ndarray, threshold: float) -> tuple[float, float]:
     low = min(float(bottom), threshold - 0.2 * max(float(top - bottom), 1e-3))
     reach = threshold - low
     return low, min(max(float(top), threshold + 0.25 * reach), threshold + 1.25 * reach)
+
+
+def _alerts_of_frames(reader: AnyReader) -> dict[int, Alert]:
+    """Returns stamp -> alert. STALE ones are left out: they belong to no frame, and carry the time of day."""
+    messages = (message for _, message in read_messages(reader, ALERT_TOPIC))
+    return {stamp_ns(message.header): _alert(message) for message in messages if int(message.status[0].level) != _STALE}
 
 
 def _alert(message: Any) -> Alert:

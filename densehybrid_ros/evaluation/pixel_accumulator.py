@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ DEFAULT_BUFFER = 1 << 25
 DEFAULT_BUDGET = 1 << 30
 """Bytes of counters above which scores are rounded, with the bound on the error stated."""
 _FIRST_BUFFER = 1 << 22
+_PIECES_A_THREAD = 2  # while one piece is counted, others are sorted; more pieces cost more counting
+_SMALLEST_PIECE = 1 << 20
 _CHUNK = 1 << 22  # sorted scores whose run lengths are taken at a time: bounds the temporary arrays
 
 
@@ -114,11 +118,10 @@ class PixelAccumulator:
                 counts.add(host_keys[start : start + _CHUNK], host_counts[start : start + _CHUNK])
                 self._keep_within_budget()
             return
-        values = keys.numpy()
-        values.sort()  # in place; NumPy's vectorised sort is an order of magnitude faster than torch's here
-        for start in range(0, len(values), _CHUNK):
-            counts.add(*run_lengths(values[start : start + _CHUNK]))
-            self._keep_within_budget()
+        for values in _sorted_pieces(keys.numpy()):
+            for start in range(0, len(values), _CHUNK):
+                counts.add(*run_lengths(values[start : start + _CHUNK]))
+                self._keep_within_budget()
 
     def _keep_within_budget(self) -> None:
         while self.positives.nbytes + self.negatives.nbytes > self._budget:
@@ -162,6 +165,25 @@ class PixelAccumulator:
     def nbytes(self) -> int:
         """Bytes of counters and buffer."""
         return self.positives.nbytes + self.negatives.nbytes + 4 * len(self._buffer)
+
+
+def _sorted_pieces(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Sorts an array piece by piece, in place, and yields the pieces; with several threads others are sorted meanwhile.
+
+    Sorting takes more than half of the time that counting does. NumPy's vectorised sort is an order of magnitude faster
+    than torch's here, and lets other threads run.
+    """
+    threads = torch.get_num_threads()
+    number = min(_PIECES_A_THREAD * threads, len(values) // _SMALLEST_PIECE)
+    if threads == 1 or number <= 1:
+        values.sort()
+        yield values
+        return
+    pieces = np.array_split(values, number)  # views
+    with ThreadPoolExecutor(threads) as pool:
+        for piece, done in [(piece, pool.submit(piece.sort)) for piece in pieces]:
+            done.result()
+            yield piece
 
 
 def pixel_metrics(scores: np.ndarray | Tensor, labels: np.ndarray | Tensor, name: str = "scores") -> CurveMetrics:

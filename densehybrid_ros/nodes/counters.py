@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ import numpy as np
 
 _TIMES_KEPT = 500
 _LARGEST_GAP = 1000
+_MOST_PROBLEMS = 20
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class FrameStatistics:
         self._counts = Counts()
         self._times: dict[str, deque[float]] = {}
         self._reasons: dict[str, str] = {}
+        self._problems: dict[str, tuple[int, str]] = {}
 
     def count(self, what: str, number: int = 1) -> None:
         """Adds to one of the fields of ``Counts``."""
@@ -75,6 +79,24 @@ class FrameStatistics:
         """Returns the latest reason of each kind."""
         with self._lock:
             return dict(self._reasons)
+
+    def add_problem(self, text: str) -> None:
+        """Counts a problem of an input; texts that differ only in their numbers are one problem."""
+        kind = _NUMBER.sub("#", text)
+        with self._lock:
+            if kind in self._problems or len(self._problems) < _MOST_PROBLEMS:
+                self._problems[kind] = (self._problems.get(kind, (0, ""))[0] + 1, text)
+
+    def problems(self) -> tuple[tuple[int, str], ...]:
+        """Returns how many frames had each problem and its latest text, in the order of their first time."""
+        with self._lock:
+            return tuple(self._problems.values())
+
+    def mean_and_largest(self, what: str) -> tuple[float, float] | None:
+        """Returns mean and largest of the kept durations of a kind in seconds; None while there is none."""
+        with self._lock:
+            values = list(self._times.get(what, ()))
+        return (float(np.mean(values)), float(np.max(values))) if values else None
 
     def percentiles(self, what: str, ranks: tuple[float, ...]) -> tuple[float, ...] | None:
         """Returns percentiles (ranks 0..100) of a kind of duration in seconds; None while there is none."""

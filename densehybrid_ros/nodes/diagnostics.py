@@ -19,6 +19,7 @@ _TIMES = {
     "latency": "from arrival in the node to the end of publishing",
     "queue_age": "in the newest-frame slot",
     "inference": "in the model",
+    "hazards": "from the masks to tracked hazards",
     "publish": "filling and publishing the outputs",
     "stamp_age": "from the camera's stamp to the end of publishing, by the ROS clock",
 }
@@ -52,6 +53,7 @@ class DiagnosticsReport:
         self._statistics = statistics
         self._last_counts = Counts()
         self._last_time = time.monotonic()
+        self._last_problems: tuple[tuple[int, str], ...] = ()
 
     def make(self, state: NodeState, stamp: Any) -> DiagnosticArray:
         """Makes the report of this moment with ``stamp`` (builtin_interfaces/Time) in its header."""
@@ -75,16 +77,22 @@ class DiagnosticsReport:
         for what in _TIMES:
             for rank, value in zip(_RANKS, self._statistics.percentiles(what, _RANKS) or (), strict=False):
                 values[f"{what}_p{rank:.0f}_ms"] = value * 1e3
+        hazards = self._statistics.mean_and_largest("hazards")
+        if hazards:
+            values["hazards_mean_ms"], values["hazards_max_ms"] = (value * 1e3 for value in hazards)
+        problems = self._statistics.problems()
+        for number, (count, text) in enumerate(problems, 1):
+            values[f"problem_{number}"] = f"{count} frames: {text}"
         for what, reason in self._statistics.reasons().items():
             values[f"last_{what}"] = reason
         status.values = key_values(values)
-        self._last_counts, self._last_time = counts, now
+        self._last_counts, self._last_time, self._last_problems = counts, now, problems
         report = DiagnosticArray(status=[status])
         report.header.stamp = stamp
         return report
 
     def _judge(self, state: NodeState, counts: Counts) -> tuple[bytes, str]:
-        """Returns level and message; failures weigh most, then rejected frames, then silence of the camera."""
+        """Returns level and message; failures weigh most, then rejected frames, silence, problems of inputs."""
         failed = counts.failed - self._last_counts.failed
         rejected = counts.rejected - self._last_counts.rejected
         if failed:
@@ -93,4 +101,7 @@ class DiagnosticsReport:
             return DiagnosticStatus.WARN, f"{rejected} frames rejected since the last report"
         if state.silence is not None:
             return DiagnosticStatus.WARN, f"no frame on {state.input_topic} for {state.silence:.0f} s"
+        recent = [text for count, text in self._statistics.problems() if (count, text) not in self._last_problems]
+        if recent:
+            return DiagnosticStatus.WARN, "; ".join(recent)
         return DiagnosticStatus.OK, state.lifecycle

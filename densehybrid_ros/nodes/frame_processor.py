@@ -1,4 +1,4 @@
-"""What the worker does with one camera message: read it, run the model, publish."""
+"""What the worker does with one camera message: read it, run the model, find the hazards, publish."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.alert_watch import AlertTopic
 from densehybrid_ros.nodes.counters import FrameStatistics
+from densehybrid_ros.nodes.hazard_stage import HazardReport, HazardStage
 from densehybrid_ros.nodes.image_conversion import rgb_from_compressed, rgb_from_image
-from densehybrid_ros.nodes.outputs import Outputs, ProcessedFrame
-from densehybrid_ros.nodes.parameters import Settings
+from densehybrid_ros.nodes.outputs import Outputs, ProcessedFrame, needs_hazards
+from densehybrid_ros.nodes.settings import Settings
 
 if TYPE_CHECKING:
-    from densehybrid_ros.inference import Pipeline  # PyTorch is imported when the node configures, not before
+    from densehybrid_ros.inference import (
+        FrameResult,
+        Pipeline,
+    )  # PyTorch is imported when the node configures, not before
 
 _SECONDS_BETWEEN_WARNINGS = 5.0
 
@@ -41,7 +46,9 @@ class FrameProcessor:
         self,
         node: Node,
         pipeline: Pipeline,
+        hazards: HazardStage,
         outputs: Outputs,
+        alert: AlertTopic,
         statistics: FrameStatistics,
         settings: Callable[[], Settings],
     ) -> None:
@@ -50,7 +57,9 @@ class FrameProcessor:
         Args:
             node: For the log, the clock and the name of the input.
             pipeline: The model.
+            hazards: Finds the hazards.
             outputs: Where results go.
+            alert: Is told of every frame whose hazards are known.
             statistics: Where frames are counted.
             settings: Returns the parameters; asked once a frame, so that a change counts from the next one on.
         """
@@ -58,7 +67,9 @@ class FrameProcessor:
         self._clock = node.get_clock()
         self._topic = node.resolve_topic_name("~/input/image")
         self._pipeline = pipeline
+        self._hazards = hazards
         self._outputs = outputs
+        self._alert = alert
         self._statistics = statistics
         self._settings = settings
 
@@ -89,15 +100,27 @@ class FrameProcessor:
         read = time.monotonic()
         result = self._pipeline(image, threshold)
         inferred = time.monotonic()
-        self._outputs.publish(ProcessedFrame(header, image, result, self._pipeline.card.classes, threshold, settings))
+        report = self._find_hazards(header, result, settings)
+        found = time.monotonic()
+        classes = self._pipeline.card.classes
+        self._outputs.publish(ProcessedFrame(header, image, result, classes, threshold, settings, report))
         published = time.monotonic()
         self._statistics.add_time("queue_age", started - frame.arrival)
         self._statistics.add_time("inference", inferred - read)
-        self._statistics.add_time("publish", published - inferred)
+        self._statistics.add_time("publish", published - found)
         self._statistics.add_time("latency", published - frame.arrival)
         # Not through rclpy.time.Time, which refuses a negative stamp.
         stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
         self._statistics.add_time("stamp_age", (self._clock.now().nanoseconds - stamp) * 1e-9)
+
+    def _find_hazards(self, header: Header, result: FrameResult, settings: Settings) -> HazardReport | None:
+        if not needs_hazards(settings):
+            self._hazards.reset()  # tracks with a hole in them would mislead
+            return None
+        report = self._hazards(header, result, settings)
+        if report.frame is not None:
+            self._alert.frame_answered(header.frame_id)
+        return report
 
 
 def _stamp(header: Header) -> str:

@@ -34,6 +34,11 @@ class InputWatch:
         self._last_frame = time.monotonic()
         self._reported = None
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the last frame, or since watching began."""
+        return time.monotonic() - self._last_frame
+
     def check(self, timeout: float) -> float | None:
         """Logs once a silence, and again when its cause changes, what is known about it.
 
@@ -43,7 +48,7 @@ class InputWatch:
         Returns:
             Seconds without a frame if they exceed the timeout, else None.
         """
-        silence = time.monotonic() - self._last_frame
+        silence = self.silence
         if silence <= timeout:
             return None
         publishers = self._node.get_publishers_info_by_topic(self._topic)

@@ -20,12 +20,18 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
+from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference import FrameResult
+from densehybrid_ros.networks import ModelCard
+from densehybrid_ros.nodes.alert_watch import AlertTopic
 from densehybrid_ros.nodes.child import answer
+from densehybrid_ros.nodes.counters import FrameStatistics
+from densehybrid_ros.nodes.hazard_inputs import Surroundings
+from densehybrid_ros.nodes.hazard_stage import HazardStage
 from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs, ProcessedFrame
-from densehybrid_ros.nodes.parameters import Settings
+from densehybrid_ros.nodes.settings import Settings
 
 _PAUSE = 0.05  # seconds between two frames, in which the subscriber catches up
 _PATIENCE = 30.0  # seconds to wait for the subscriber
@@ -39,7 +45,7 @@ class OutputCost:
     Attributes:
         name: Output.
         bytes: Size of the message on the wire.
-        compute_ms: Making what it shows: the overlay's picture, the alert's regions.
+        compute_ms: Making what it shows, such as the overlay's picture. The hazards are there already.
         fill_ms: Making the message of it.
         publish_ms: The call of ``publish``.
         cpu_ms: Processor time of the thread for filling and publishing.
@@ -63,7 +69,7 @@ def measure(width: int, height: int, repeats: int) -> dict[str, Any]:
     """
     node = LifecycleNode("perception")
     try:
-        outputs = Outputs(node)
+        outputs = Outputs(node, AlertTopic(node))
         node.trigger_configure()
         node.trigger_activate()
         frame = _frame(width, height)
@@ -120,9 +126,18 @@ def _frame(width: int, height: int) -> ProcessedFrame:
         box = np.s_[int(row * height) : int((row + 0.08) * height), int(column * width) : int((column + 0.06) * width)]
         score[box] = 2.0
     open_set = np.where(score > _THRESHOLD, np.uint8(len(CITYSCAPES_CLASSES)), semantic)
-    result = FrameResult(np.ascontiguousarray(semantic), score, open_set)
-    header = Header(frame_id="camera")
-    return ProcessedFrame(header, image, result, CITYSCAPES_CLASSES, _THRESHOLD, Settings(anomaly_threshold=_THRESHOLD))
+    card = ModelCard("benchmark", "none", thresholds={"benchmark": _THRESHOLD}, default_threshold="benchmark")
+    confidence = np.rint(255 * card.confidence.probability(score)).astype(np.uint8)
+    result = FrameResult(np.ascontiguousarray(semantic), score, open_set, confidence)
+    settings = Settings(anomaly_threshold=_THRESHOLD, trigger_count=1)
+    header, known = Header(frame_id="camera"), Surroundings(_camera(width, height))
+    report = HazardStage(card, lambda *_: known, FrameStatistics())(header, result, settings)
+    return ProcessedFrame(header, image, result, CITYSCAPES_CLASSES, _THRESHOLD, settings, report)
+
+
+def _camera(width: int, height: int) -> Camera:
+    """A camera whose horizon lies above the objects, so that they have positions."""
+    return Camera(width, height, width, width, width / 2, height / 4, baseline=0.0, pitch=0.0, mount_height=1.2)
 
 
 @contextmanager

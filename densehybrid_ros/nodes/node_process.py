@@ -32,6 +32,7 @@ class NodeProcess:
         environment: Mapping[str, str] | None = None,
         extra_arguments: tuple[str, ...] = (),
         log: Path | None = None,
+        module: str = "densehybrid_ros.nodes.perception_node",
     ) -> None:
         """Starts the process.
 
@@ -41,8 +42,9 @@ class NodeProcess:
             environment: Of the process; see ``transport_environment``. None: that of this process.
             extra_arguments: More ROS arguments, such as ``("--params-file", "my.yaml")``.
             log: Where the process's output goes; None: a temporary file.
+            module: Python module that runs the node.
         """
-        command = [sys.executable, "-m", "densehybrid_ros.nodes.perception_node", "--ros-args", *extra_arguments]
+        command = [sys.executable, "-m", module, "--ros-args", *extra_arguments]
         for name, value in (parameters or {}).items():
             command += ["-p", f"{name}:={_parameter_text(name, value)}"]
         for name, target in (remappings or {}).items():

@@ -9,23 +9,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass
-from densehybrid_ros.hazards.regions import Region, find_regions, polygon_mask
+from densehybrid_ros.hazards.hazard import HazardFrame, Level
+from densehybrid_ros.nodes.alert_watch import AlertTopic
 from densehybrid_ros.nodes.hazard_alert import hazard_alert
+from densehybrid_ros.nodes.hazard_messages import (
+    DETECTIONS,
+    LABEL_INFO,
+    detections,
+    hazard_markers,
+    hazard_points,
+    label_info,
+)
+from densehybrid_ros.nodes.hazard_stage import HazardReport
+from densehybrid_ros.nodes.message_types import is_installed, message_class
 from densehybrid_ros.nodes.messages import image_message
 from densehybrid_ros.nodes.overlay import compose_overlay
-from densehybrid_ros.nodes.parameters import Settings
+from densehybrid_ros.nodes.settings import Settings
 
 if TYPE_CHECKING:
     from densehybrid_ros.inference import FrameResult  # PyTorch is imported when the node configures, not before
 
 # Reliable publishers match every subscriber. Two frames, so that one that is still on its way survives the next.
 IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
-ALERT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+HAZARD_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+ALERT = "hazard_alert"
+HAZARD_OUTPUTS = (ALERT, "hazard_points", "hazard_markers", "hazards")
+"""Those that need the hazard stage."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class ProcessedFrame:
         classes: Class table of the model.
         threshold: Anomaly threshold used, in nats.
         settings: Parameters used.
+        hazards: What the hazard stage says; it may be None while none of ``HAZARD_OUTPUTS`` is wanted.
     """
 
     header: Header
@@ -47,6 +65,7 @@ class ProcessedFrame:
     classes: tuple[SemanticClass, ...]
     threshold: float
     settings: Settings
+    hazards: HazardReport | None
 
 
 @dataclass(frozen=True)
@@ -70,14 +89,18 @@ def _image(encoding: str, compute: Callable[[ProcessedFrame], np.ndarray]) -> Ou
     return Output(Image, IMAGE_QOS, compute, lambda frame, _, pixels: image_message(frame.header, pixels, encoding))
 
 
-def _regions(frame: ProcessedFrame) -> tuple[Region, ...]:
-    score, settings = frame.result.anomaly_score, frame.settings
-    unknown = frame.result.open_set == len(frame.classes)
-    return find_regions(unknown, score, settings.min_hazard_area, polygon_mask(settings.roi, *score.shape))
+def _hazards(kind: type, fill: Callable[[ProcessedFrame, HazardFrame], Any]) -> Output:
+    """An output of the hazards; it stays empty where the stage failed, which the alert says."""
+    return Output(kind, HAZARD_QOS, _known_hazards, lambda frame, _, known: fill(frame, known))
 
 
-def _alert(frame: ProcessedFrame, node_name: str, regions: tuple[Region, ...]) -> DiagnosticArray:
-    return hazard_alert(frame.header, regions, node_name, frame.threshold, frame.result.anomaly_score.shape)
+def _known_hazards(frame: ProcessedFrame) -> HazardFrame:
+    known = frame.hazards.frame if frame.hazards else None
+    return known or HazardFrame(0.0, (), (), (), Level.OK, "", (), 0)
+
+
+def _alert(frame: ProcessedFrame, node_name: str, report: HazardReport) -> DiagnosticArray:
+    return hazard_alert(frame.header, report, node_name, frame.threshold, frame.result.anomaly_score.shape)
 
 
 def _overlay(frame: ProcessedFrame) -> np.ndarray:
@@ -86,24 +109,58 @@ def _overlay(frame: ProcessedFrame) -> np.ndarray:
 
 OUTPUTS: dict[str, Output] = {
     # The alert first: it is what somebody may have to act on.
-    "hazard_alert": Output(DiagnosticArray, ALERT_QOS, _regions, _alert),
+    ALERT: Output(DiagnosticArray, HAZARD_QOS, lambda frame: frame.hazards, _alert),
+    "hazard_points": _hazards(PointCloud2, lambda frame, known: hazard_points(frame.header, known.hazards)),
+    "hazard_markers": _hazards(
+        MarkerArray, lambda frame, known: hazard_markers(frame.header, known, frame.settings.source_timeout)
+    ),
     "semantic": _image("mono8", lambda frame: frame.result.semantic),
     "open_set": _image("mono8", lambda frame: frame.result.open_set),
     "anomaly_score": _image("32FC1", lambda frame: frame.result.anomaly_score),
+    "confidence": _image("mono8", lambda frame: frame.result.confidence),
     "overlay": _image("rgb8", _overlay),
 }
 """Name of the topic under ``~/output/`` -> how it is made, in the order of publishing."""
+
+if is_installed(DETECTIONS):
+    OUTPUTS["hazards"] = _hazards(
+        message_class(DETECTIONS), lambda frame, known: detections(frame.header, known.hazards)
+    )
+
+
+def needs_hazards(settings: Settings) -> bool:
+    """Whether the hazard stage has to run: where one of its outputs is switched on, heard or not.
+
+    Tracks need every frame, and whoever subscribes next is to find them.
+    """
+    return any(getattr(settings, f"publish_{name}") for name in HAZARD_OUTPUTS)
 
 
 class Outputs:
     """The publishers of all outputs. They publish while the node is active."""
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, alert: AlertTopic) -> None:
+        """Creates the publishers.
+
+        Args:
+            node: The node.
+            alert: The alert's publisher, which outlives the others.
+        """
         self._node = node
-        self._publishers = {
+        self._alert = alert
+        self._managed = {
             name: node.create_lifecycle_publisher(output.kind, f"~/output/{name}", output.qos)
             for name, output in OUTPUTS.items()
+            if name != ALERT
         }
+        self._labels: Any = None
+
+    def offer_labels(self, classes: tuple[SemanticClass, ...]) -> None:
+        """Publishes the names of the classes once, for all who subscribe later too; only where vision_msgs is."""
+        if self._labels is None and is_installed(LABEL_INFO):
+            self._labels = self._node.create_publisher(message_class(LABEL_INFO), "~/output/label_info", LATCHED_QOS)
+            header = Header(stamp=self._node.get_clock().now().to_msg())
+            self._labels.publish(label_info(classes, header))
 
     def publish(self, frame: ProcessedFrame) -> list[str]:
         """Makes and publishes what is wanted.
@@ -119,7 +176,7 @@ class Outputs:
     def is_wanted(self, name: str, settings: Settings) -> bool:
         """Whether an output is switched on and has a subscriber."""
         switched_on = bool(getattr(settings, f"publish_{name}"))
-        return switched_on and self._publishers[name].get_subscription_count() > 0
+        return switched_on and self._publisher(name).get_subscription_count() > 0
 
     def fill(self, name: str, frame: ProcessedFrame, content: Any) -> Any:
         """Makes the message of one output of what its ``compute`` returned."""
@@ -127,9 +184,14 @@ class Outputs:
 
     def send(self, name: str, message: Any) -> None:
         """Publishes a message on one output."""
-        self._publishers[name].publish(message)
+        self._publisher(name).publish(message)
 
     def destroy(self) -> None:
-        """Removes the publishers from the node."""
-        for publisher in self._publishers.values():
+        """Removes the publishers from the node, but for the alert's."""
+        for publisher in self._managed.values():
             self._node.destroy_lifecycle_publisher(publisher)
+        if self._labels is not None:
+            self._node.destroy_publisher(self._labels)
+
+    def _publisher(self, name: str) -> Any:
+        return self._alert if name == ALERT else self._managed[name]

@@ -12,7 +12,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.parameters import PARAMETERS, Parameter, Settings
+from densehybrid_ros.nodes.parameter import Parameter
+from densehybrid_ros.nodes.parameters import PARAMETERS
+from densehybrid_ros.nodes.settings import Settings
 
 _HANDLED_BY_ROS = ("qos_overrides.", "start_type_description_service", "use_sim_time")
 
@@ -28,7 +30,7 @@ class ParameterServer:
             on_change: Called with the new snapshot after a live change.
 
         Raises:
-            InputError: A given value is of the wrong type or not allowed.
+            InputError: A given value is of the wrong type or not allowed, or two contradict each other.
         """
         self._node = node
         self._on_change = on_change
@@ -36,6 +38,7 @@ class ParameterServer:
         given = _overrides(node)
         for parameter in PARAMETERS.values():
             self._declare(parameter, given.get(parameter.name))
+        self.settings.check()
         self._warn_of_unknown(given)
         if hasattr(node, "add_pre_set_parameters_callback"):
             node.add_pre_set_parameters_callback(_coerce)
@@ -77,6 +80,7 @@ class ParameterServer:
             for item in parameters:
                 if item.name in PARAMETERS:
                     PARAMETERS[item.name].check(item.value)
+            replace(self.settings, **_changes(parameters)).check()
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if not self._applies_after_validation:
@@ -84,9 +88,8 @@ class ParameterServer:
         return SetParametersResult(successful=True)
 
     def _apply(self, parameters: list[RosParameter]) -> None:
-        changes = {item.name: _frozen(item.value) for item in parameters if item.name in PARAMETERS}
         # One assignment: the worker sees the old snapshot or the new one, never a mixture.
-        self.settings = replace(self.settings, **changes)
+        self.settings = replace(self.settings, **_changes(parameters))
         if self._on_change:
             self._on_change(self.settings)
 
@@ -102,6 +105,10 @@ def _coerce(parameters: list[RosParameter]) -> list[RosParameter]:
         value = PARAMETERS[item.name].coerce(item.value) if item.name in PARAMETERS else item.value
         coerced.append(item if value is item.value else RosParameter(item.name, value=value))
     return coerced
+
+
+def _changes(parameters: list[RosParameter]) -> dict[str, Any]:
+    return {item.name: _frozen(item.value) for item in parameters if item.name in PARAMETERS}
 
 
 def _frozen(value: Any) -> Any:

@@ -1,36 +1,37 @@
-"""The lifecycle node ``perception``: camera messages in; masks, score, overlay and hazard alert out."""
+"""The lifecycle node ``perception``: camera messages in; masks, score, overlay and hazards out."""
 
 from __future__ import annotations
 
 import sys
-import time
 import traceback
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.counters import FrameStatistics, SequenceGaps
+from densehybrid_ros.nodes import alert_watch
+from densehybrid_ros.nodes.alert_watch import AlertTopic
+from densehybrid_ros.nodes.counters import FrameStatistics
 from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState
 from densehybrid_ros.nodes.frame_processor import FrameProcessor, IncomingFrame
 from densehybrid_ros.nodes.frame_slot import FrameSlot
-from densehybrid_ros.nodes.input_watch import InputWatch
+from densehybrid_ros.nodes.hazard_inputs import HazardInputs
+from densehybrid_ros.nodes.hazard_stage import HazardStage
+from densehybrid_ros.nodes.image_input import ImageInput
 from densehybrid_ros.nodes.outputs import Outputs
 from densehybrid_ros.nodes.parameter_server import ParameterServer
-from densehybrid_ros.nodes.parameters import Settings
+from densehybrid_ros.nodes.pausing import offer_pausing
 from densehybrid_ros.nodes.runner import run
+from densehybrid_ros.nodes.settings import Settings
 from densehybrid_ros.nodes.worker import Worker
 
 if TYPE_CHECKING:
     from densehybrid_ros.inference import Pipeline
 
-_MESSAGE_TYPES = {"raw": Image, "compressed": CompressedImage}
+_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+"""For timers: a paused simulation clock must silence neither diagnostics nor alert."""
 
 
 class PerceptionNode(LifecycleNode):
@@ -46,17 +47,21 @@ class PerceptionNode(LifecycleNode):
         self._statistics = FrameStatistics()
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
-        self._subscription: Subscription | None = None
+        self._hazards: HazardStage | None = None
+        self._hazard_inputs: HazardInputs | None = None
+        self._input: ImageInput | None = None
         self._slot: FrameSlot[IncomingFrame] = FrameSlot()
         self._worker: Worker[IncomingFrame] | None = None
-        self._watch: InputWatch | None = None
-        self._gaps = SequenceGaps()
+        self._silence: float | None = None
+        self._paused = False
         self._state = "unconfigured"
         self._topic = self.resolve_topic_name("~/input/image")
         self._report = DiagnosticsReport(self.get_name(), self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Steady: a paused simulation clock must not silence the diagnostics.
-        self.create_timer(PERIOD, self._report_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._alert = AlertTopic(self)
+        offer_pausing(self, self._pause, self._resume)
+        self.create_timer(PERIOD, self._report_diagnostics, clock=_STEADY)
+        self.create_timer(alert_watch.PERIOD, self._watch_alert, clock=_STEADY)
 
     def start(self) -> bool:
         """Configures and activates the node if the parameter ``autostart`` says so; returns whether that went well."""
@@ -70,7 +75,7 @@ class PerceptionNode(LifecycleNode):
         """Loads the model and creates the publishers."""
         try:
             self._pipeline = self._load(self._server.settings)
-            self._outputs = Outputs(self)
+            self._outputs = Outputs(self, self._alert)
         except Exception as error:  # rclpy would swallow it without a word
             self.get_logger().error(str(error) if isinstance(error, InputError) else traceback.format_exc())
             self._release()
@@ -79,15 +84,21 @@ class PerceptionNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribes to the camera and starts the worker."""
+        """Subscribes to the camera and all else, and starts the worker."""
         assert self._pipeline is not None
         assert self._outputs is not None
         result = super().on_activate(state)
-        process = FrameProcessor(self, self._pipeline, self._outputs, self._statistics, lambda: self._server.settings)
-        self._slot, self._gaps = FrameSlot(), SequenceGaps()
+        settings, card = self._server.settings, self._pipeline.card
+        self._hazard_inputs = HazardInputs(self, settings)
+        self._hazards = HazardStage(card, self._hazard_inputs.at, self._statistics)
+        process = FrameProcessor(
+            self, self._pipeline, self._hazards, self._outputs, self._alert, self._statistics, self._current_settings
+        )
+        self._slot = FrameSlot()
         self._worker = Worker(self._slot, process)
-        self._subscribe(self._server.settings)
+        self._outputs.offer_labels(card.classes)
         self._state = "active"
+        self._open_input()
         self.get_logger().info(f"active: {self._pipeline.describe()}, input {self._topic}")
         return result
 
@@ -127,17 +138,22 @@ class PerceptionNode(LifecycleNode):
         Returns:
             Whether the worker has ended.
         """
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-        self._subscription = self._watch = None
+        self._close_input()
+        self._paused = False
+        if self._hazard_inputs is not None:
+            self._hazard_inputs.close()
+        self._hazard_inputs = None
         if self._slot.close():
             self._statistics.count("overtaken")
-        return self._worker is None or self._worker.join(timeout)
+        ended = self._worker is None or self._worker.join(timeout)
+        if self._server.settings.publish_hazard_alert:
+            self._alert.say_stale("stopped", "the node takes no more frames")
+        return ended
 
     def _release(self) -> None:
         if self._outputs is not None:
             self._outputs.destroy()
-        self._pipeline = self._outputs = self._worker = None
+        self._pipeline = self._outputs = self._hazards = self._worker = None
 
     def _load(self, settings: Settings) -> Pipeline:
         # PyTorch takes seconds to import; the node is in the graph and answers signals before.
@@ -156,33 +172,54 @@ class PerceptionNode(LifecycleNode):
             pipeline.warm_up(height, width)
         return pipeline
 
-    def _subscribe(self, settings: Settings) -> None:
-        kind = _MESSAGE_TYPES[settings.input_transport]
-        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[settings.input_reliability.upper()])
-        self._watch = InputWatch(self, self._topic, f"sensor_msgs/msg/{kind.__name__}", qos)
-        # On Humble a callback gets no message information, so there are no sequence numbers.
-        callback: Callable[..., None] = self._store_numbered if hasattr(Subscription, "CallbackType") else self._store
-        self._subscription = self.create_subscription(kind, "~/input/image", callback, qos)
+    @property
+    def _label(self) -> str:
+        return "paused" if self._paused else self._state
 
-    def _store_numbered(self, message: Any, information: dict[str, Any]) -> None:
-        missing = self._gaps.missing_before(information.get("publication_sequence_number"))
-        if missing and self.count_publishers(self._topic) == 1:
-            self._statistics.count("missed", missing)
-        self._store(message)
+    def _current_settings(self) -> Settings:
+        return self._server.settings
 
-    def _store(self, message: Any) -> None:
-        self._statistics.count("received")
-        if self._watch is not None:
-            self._watch.frame_arrived()
-        if self._slot.put(IncomingFrame(message, time.monotonic())):
-            self._statistics.count("overtaken")
+    def _open_input(self) -> None:
+        self._input = ImageInput(self, self._server.settings, self._statistics, self._slot.put)
+        self._silence = None
+        self._alert.begin()
+
+    def _close_input(self) -> None:
+        if self._input is not None:
+            self._input.close()
+        self._input = self._silence = None
+
+    def _pause(self) -> str:
+        if self._state != "active":
+            return f"the node is {self._state}"
+        self._close_input()
+        self._paused = True
+        return ""
+
+    def _resume(self) -> str:
+        if self._paused and self._hazards is not None:
+            self._hazards.reset()
+            self._paused = False
+            self._open_input()
+        return "" if self._state == "active" else f"the node is {self._state}"
 
     def _report_diagnostics(self) -> None:
         settings = self._server.settings
-        silence = self._watch.check(settings.source_timeout) if self._watch is not None else None
+        self._silence = self._input.silence(settings.source_timeout) if self._input is not None else None
         model = self._pipeline.describe() if self._pipeline is not None else ""
-        state = NodeState(self._state, model, self._topic, settings.anomaly_threshold, silence)
-        self._diagnostics.publish(self._report.make(state, self.get_clock().now().to_msg()))
+        report = NodeState(self._label, model, self._topic, settings.anomaly_threshold, self._silence)
+        self._diagnostics.publish(self._report.make(report, self.get_clock().now().to_msg()))
+
+    def _watch_alert(self) -> None:
+        """Says on the alert's topic that nothing is known, where that is so; it must never read as all clear."""
+        settings = self._server.settings
+        if not settings.publish_hazard_alert:
+            return
+        if self._input is None:
+            self._alert.say_stale(self._label, f"the node is {self._label}")
+        else:
+            silence, reasons = self._input.seconds_since_frame, self._statistics.reasons()
+            self._alert.say_stale_after(settings.source_timeout, self._topic, silence, reasons)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ launch_testing = pytest.importorskip("launch_testing", reason="launch_testing is
 
 NAMESPACE = "front"
 CAMERA_TOPIC = "/camera/image_raw"
+SIDE_INPUTS = ("camera_info", "disparity", "odometry")
 HEIGHT, WIDTH = 96, 160
 OUTPUTS = {"semantic": "mono8", "anomaly_score": "32FC1", "open_set": "mono8", "overlay": "rgb8"}
 ENVIRONMENT = dict(os.environ)
@@ -77,6 +78,8 @@ def generate_test_description() -> Any:
         launch_arguments={
             "namespace": NAMESPACE,
             "image": CAMERA_TOPIC,
+            **{name: f"/camera/{name}" for name in SIDE_INPUTS},
+            "camera_height": "1",
             "model": str(model),
             "backend": "eager",
             "use_sim_time": "false",
@@ -98,7 +101,7 @@ class TestRunningNode(unittest.TestCase):
     domain_id: int
 
     def test_the_node_becomes_active_and_answers_a_frame(self) -> None:
-        from diagnostic_msgs.msg import DiagnosticArray
+        from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
         from lifecycle_msgs.msg import State
         from lifecycle_msgs.srv import GetState
         from sensor_msgs.msg import Image
@@ -111,12 +114,17 @@ class TestRunningNode(unittest.TestCase):
         frame.data.frombytes(np.random.default_rng(0).integers(0, 256, HEIGHT * WIDTH * 3, np.uint8).tobytes())
 
         received: dict[str, Any] = {}
+
+        def keep_alert(message: DiagnosticArray) -> None:
+            if message.status[0].level != DiagnosticStatus.STALE:  # as before the first frame
+                received["alert"] = message
+
         with spinning_node("launch_test", self.domain_id) as node:
             for name in OUTPUTS:
                 topic = f"/{NAMESPACE}/perception/output/{name}"
                 node.create_subscription(Image, topic, lambda message, name=name: received.update({name: message}), 1)
             topic = f"/{NAMESPACE}/perception/output/hazard_alert"
-            node.create_subscription(DiagnosticArray, topic, lambda message: received.update(alert=message), 1)
+            node.create_subscription(DiagnosticArray, topic, keep_alert, 1)
             camera = node.create_publisher(Image, CAMERA_TOPIC, 1)
             state = node.create_client(GetState, f"/{NAMESPACE}/perception/get_state")
             assert state.wait_for_service(30.0)
@@ -132,6 +140,8 @@ class TestRunningNode(unittest.TestCase):
                 assert time.monotonic() < deadline, f"received only {sorted(received)}"
                 camera.publish(frame)
                 time.sleep(0.2)
+
+            assert all(node.count_subscribers(f"/camera/{name}") == 1 for name in SIDE_INPUTS)
 
         for name, encoding in OUTPUTS.items():
             assert received[name].encoding == encoding

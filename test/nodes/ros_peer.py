@@ -16,10 +16,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
 
 from densehybrid_ros.nodes.messages import fill_data
 
+KINDS = {"hazard_alert": DiagnosticArray, "hazard_points": PointCloud2, "hazard_markers": MarkerArray}
+"""Message classes of the outputs that are no images."""
 IMAGE_OUTPUTS = ("semantic", "anomaly_score", "open_set", "overlay")
 DTYPES = {"mono8": np.uint8, "32FC1": np.float32, "rgb8": np.uint8}
 PATIENCE = 60.0  # seconds after which a test gives up; nothing is expected to take so long
@@ -68,7 +71,7 @@ class RosPeer:
         self._thread.start()
 
     def subscribe(self, name: str) -> None:
-        kind = DiagnosticArray if name == "hazard_alert" else Image
+        kind = KINDS.get(name, Image)
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self.subscriptions[name] = self.node.create_subscription(
             kind, f"{self._name}/output/{name}", lambda message: self._keep(name, message), qos
@@ -154,6 +157,8 @@ class RosPeer:
             self.node.destroy_client(client)
 
     def _keep(self, name: str, message: Any) -> None:
+        if name == "hazard_markers":
+            message.header = message.markers[0].header
         self.received[name][message.header.stamp.sec - 1_700_000_000] = message
 
     def _keep_diagnostics(self, message: DiagnosticArray) -> None:

@@ -67,6 +67,26 @@ def test_refused_changes_leave_the_snapshot(node: Node) -> None:
     assert server.settings is before
 
 
+def test_values_that_contradict_each_other_are_refused_unless_set_together(node: Node) -> None:
+    server = ParameterServer(node)
+    result = node.set_parameters_atomically([Parameter("error_distance", value=70.0)])
+    assert not result.successful
+    assert result.reason == "parameter error_distance: 70 exceeds warn_distance 50; raise that as well"
+    both = [Parameter("error_distance", value=70.0), Parameter("warn_distance", value=90.0)]
+    assert node.set_parameters_atomically(both).successful
+    assert (server.settings.error_distance, server.settings.warn_distance) == (70.0, 90.0)
+
+
+def test_contradiction_in_the_given_values_is_named(ros: None) -> None:
+    overrides = [Parameter("trigger_count", value=9)]
+    node = Node("parameter_test", parameter_overrides=overrides, use_global_arguments=False)
+    try:
+        with pytest.raises(InputError, match="trigger_window 5 is below trigger_count 9"):
+            ParameterServer(node)
+    finally:
+        node.destroy_node()
+
+
 def test_threshold_of_the_card_fills_the_gap_only(node: Node) -> None:
     server = ParameterServer(node)
     server.set_threshold_if_unset(-3.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards import HazardSettings
 from densehybrid_ros.inference import BACKENDS
 from densehybrid_ros.nodes.parameters import (
     PARAMETERS,
@@ -68,6 +70,28 @@ def test_backends_are_those_of_the_pipeline() -> None:
     assert PARAMETERS["backend"].choices == BACKENDS
 
 
+def test_every_setting_of_the_hazard_stage_is_a_live_parameter() -> None:
+    assert Settings().hazard_settings() == HazardSettings()
+    for item in fields(HazardSettings):
+        assert PARAMETERS[item.name].live
+    other = replace(Settings(), trigger_count=2, roi=(0.0, 0.0, 1.0, 0.0, 1.0, 1.0), drivable_classes=("sidewalk",))
+    expected = HazardSettings(trigger_count=2, roi=other.roi, drivable_classes=("sidewalk",))
+    assert other.hazard_settings() == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"error_distance": 51.0}, "parameter error_distance: 51 exceeds warn_distance 50; raise that as well"),
+        ({"warn_time": 1.0}, "parameter error_time: 2 exceeds warn_time 1"),
+        ({"trigger_count": 6}, "parameter trigger_window 5 is below trigger_count 6"),
+    ],
+)
+def test_values_that_contradict_each_other_are_named(changes: dict[str, float], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        replace(Settings(), **changes).check()
+
+
 def test_settings_are_the_defaults() -> None:
     assert Settings().min_hazard_area == PARAMETERS["min_hazard_area"].default
 
@@ -99,6 +123,8 @@ def test_integers_become_floats_where_these_are_meant(name: str, value: object, 
         ("publish_overlay", 1, "is no bool"),
         ("roi", "0, 0", "is no float"),
         ("roi", [], "at least 3 corners"),
+        ("drivable_classes", ["road", 1], "is no str"),
+        ("drivable_classes", [], "at least one name"),
         ("backend", "openvino", "one of auto, eager"),
         ("warm_up_size", [1024], "no height and width"),
         ("source_timeout", 0.0, "not in 0.1 to 3600"),

@@ -1,0 +1,139 @@
+"""One parameter of a node: its type, what values it may have, and what people must know about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from densehybrid_ros.errors import InputError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of the table.
+
+    Attributes:
+        name: Name.
+        kind: ``bool``, ``int``, ``float``, ``str``, ``int[]``, ``float[]`` or ``str[]``.
+        default: Default; None where the parameter stays unset until the model is loaded.
+        description: One or two sentences.
+        group: Heading under which it is listed.
+        live: Whether it may change while the node runs; it then counts from the next frame on.
+        minimum: Smallest value, or None.
+        maximum: Largest value, or None.
+        choices: The values that a string may have; empty: any.
+        problem: Says what else is wrong with a value, or None.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    description: str
+    group: str
+    live: bool
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    problem: Callable[[Any], str | None] | None = None
+
+    @property
+    def constraint(self) -> str:
+        """What values are allowed, in words; empty where all of the type are."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if self.minimum is not None and self.maximum is not None:
+            return f"{_plain(self.minimum)} to {_plain(self.maximum)}"
+        return ""
+
+    def check(self, value: Any) -> None:
+        """Checks type, range and, for some parameters, meaning.
+
+        Raises:
+            InputError: The value is not allowed.
+        """
+        if not _has_kind(value, self.kind):
+            raise InputError(f"parameter {self.name}: {value!r} is no {self.kind}")
+        if self.choices and value not in self.choices:
+            raise InputError(f"parameter {self.name}: {value!r} is not {self.constraint}")
+        if self.minimum is not None and self.maximum is not None and not self.minimum <= value <= self.maximum:
+            raise InputError(f"parameter {self.name}: {value} is not in {self.constraint}")
+        problem = self.problem(value) if self.problem else None
+        if problem:
+            raise InputError(f"parameter {self.name}: {problem}")
+
+    def coerce(self, value: Any) -> Any:
+        """Turns integers into floating-point numbers where the parameter needs those; other values pass unchanged.
+
+        ROS types are strict, so ``anomaly_threshold: 1`` would otherwise be refused where ``1.0`` is meant.
+        """
+        if self.kind == "float" and _is_integer(value):
+            return float(value)
+        is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+        if self.kind == "float[]" and is_list and any(_is_integer(item) for item in value):
+            return [float(item) if _is_integer(item) else item for item in value]
+        return value
+
+
+def parameter(
+    default: Any,
+    description: str,
+    *,
+    group: str,
+    live: bool = False,
+    span: tuple[float, float] | None = None,
+    choices: tuple[str, ...] = (),
+    problem: Callable[[Any], str | None] | None = None,
+) -> Any:
+    """Makes a field of a table whose rows become ``Parameter``; ``span`` is (minimum, maximum)."""
+    minimum, maximum = span or (None, None)
+    row = {
+        "description": description,
+        "group": group,
+        "live": live,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "problem": problem,
+    }
+    return field(default=default, metadata=row)
+
+
+_KINDS = {
+    "bool": "bool",
+    "int": "int",
+    "float": "float",
+    "float | None": "float",
+    "str": "str",
+    "tuple[int, ...]": "int[]",
+    "tuple[float, ...]": "float[]",
+    "tuple[str, ...]": "str[]",
+}
+
+
+def rows(table: type) -> dict[str, Parameter]:
+    """Returns name -> row of a dataclass whose fields were made by ``parameter``, in its order."""
+    found = {}
+    for item in fields(table):
+        assert item.default is not MISSING
+        assert isinstance(item.type, str)  # annotations are strings where they are postponed
+        found[item.name] = Parameter(item.name, _KINDS[item.type], item.default, **item.metadata)
+    return found
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _has_kind(value: Any, kind: str) -> bool:
+    if kind.endswith("[]"):
+        is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+        return is_list and all(_has_kind(item, kind[:-2]) for item in value)
+    if kind == "int":
+        return _is_integer(value)
+    return isinstance(value, {"bool": bool, "float": float, "str": str}[kind])
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if math.isfinite(number) and float(number).is_integer() else str(number)

@@ -1,0 +1,253 @@
+"""The table of the perception node's parameters: a field is a parameter, its default and its type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards.regions import polygon_problem
+from densehybrid_ros.hazards.settings import HazardSettings
+from densehybrid_ros.nodes.parameter import parameter
+
+_LARGEST_AREA = 2**31 - 1
+_FARTHEST = 10_000.0  # metres
+_LONGEST = 3600.0  # seconds
+_MOST_FRAMES = 1000
+
+_HAZARDS = HazardSettings()
+
+
+def _size_problem(size: Any) -> str | None:
+    return None if len(size) == 2 and min(size) >= 0 else f"{list(size)} is no height and width"
+
+
+def _names_problem(names: Any) -> str | None:
+    return None if names and all(names) else "give at least one name, such as ['road']"
+
+
+def _publish_switch(topic: str) -> Any:
+    description = f"Whether ~/output/{topic} is published while somebody subscribes to it."
+    return parameter(True, description, group="Outputs", live=True)
+
+
+def _hazard(name: str, description: str, **row: Any) -> Any:
+    """A live parameter that is the field of this name in ``HazardSettings``, with its default."""
+    return parameter(getattr(_HAZARDS, name), description, group="Hazards", live=True, **row)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Values of all parameters at one moment. A frame is processed with one such snapshot."""
+
+    autostart: bool = parameter(
+        True,
+        "Whether the node configures and activates itself. False: a lifecycle manager does.",
+        group="Life cycle",
+    )
+    model: str = parameter(
+        "light",
+        "Weights: a name in models/ (light, ldn121) or the path of a .safetensors file with its card beside it.",
+        group="Model",
+    )
+    backend: str = parameter(
+        "auto",
+        "How the network is run. auto takes the fastest that this machine offers.",
+        group="Model",
+        choices=("auto", "eager", "inductor", "tensorrt"),
+    )
+    device: str = parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N.", group="Model")
+    warm_up_size: tuple[int, ...] = parameter(
+        (0, 0),
+        "Height and width in pixels of a frame that is run while the node configures, so that compilation does not "
+        "fall on the first camera frame. 0, 0: none.",
+        group="Model",
+        problem=_size_problem,
+    )
+    input_transport: str = parameter(
+        "raw",
+        "What ~/input/image carries: raw is sensor_msgs/Image, compressed is sensor_msgs/CompressedImage (JPEG, PNG).",
+        group="Input",
+        choices=("raw", "compressed"),
+    )
+    input_reliability: str = parameter(
+        "best_effort",
+        "Reliability of the image and disparity subscriptions. best_effort matches every publisher; reliable loses no "
+        "frame on the way but matches reliable publishers only.",
+        group="Input",
+        choices=("best_effort", "reliable"),
+    )
+    source_timeout: float = parameter(
+        2.0,
+        "Seconds without a frame after which the node warns, naming the publishers and both sides' QoS, and the alert "
+        "turns STALE. Odometry that is older is not used.",
+        group="Input",
+        live=True,
+        span=(0.1, _LONGEST),
+    )
+    camera_height: float = parameter(
+        0.0,
+        "Metres of the camera above the road, while base_frame does not give it. 0: unknown; then only disparity "
+        "tells distances.",
+        group="Camera",
+        live=True,
+        span=(0.0, 100.0),
+    )
+    camera_pitch: float = parameter(
+        0.0,
+        "Radians by which the optical axis points below the horizon, while base_frame does not give it.",
+        group="Camera",
+        live=True,
+        span=(-0.5, 0.5),
+    )
+    base_frame: str = parameter(
+        "",
+        "Frame on the road (x ahead, y left, z up), such as base_footprint, against which /tf and /tf_static give the "
+        "camera's height and pitch. Empty: camera_height and camera_pitch do.",
+        group="Camera",
+    )
+    disparity_tolerance: float = parameter(
+        0.05,
+        "Seconds by which the stamps of a disparity image and of its frame may differ.",
+        group="Camera",
+        live=True,
+        span=(0.0, 10.0),
+    )
+    ego_speed: float = parameter(
+        0.0,
+        "Speed of the vehicle in m/s while ~/input/odometry does not give it. 0: unknown or standing; hazards are then "
+        "judged by distance alone.",
+        group="Camera",
+        live=True,
+        span=(0.0, 150.0),
+    )
+    threshold_name: str = parameter(
+        "",
+        "Which threshold of the model card is used while anomaly_threshold is not set. Empty: the card's default.",
+        group="Hazards",
+    )
+    anomaly_threshold: float | None = parameter(
+        None,
+        "A pixel is unknown where its score (nats) exceeds this. Unset: taken from the model card when the node "
+        "configures, and shown here from then on.",
+        group="Hazards",
+        live=True,
+        span=(-1000.0, 1000.0),
+    )
+    roi: tuple[float, ...] = _hazard(
+        "roi",
+        "Polygon x1, y1, x2, y2, ... inside which unknown regions count as hazards, in fractions of the image's "
+        "width and height. The masks are not cut.",
+        problem=polygon_problem,
+    )
+    on_road_only: bool = _hazard(
+        "on_road_only", "Whether an unknown region must lie on, or reach onto, the drivable surface to be a hazard."
+    )
+    drivable_classes: tuple[str, ...] = _hazard(
+        "drivable_classes", "Names of the model's classes that are drivable.", problem=_names_problem
+    )
+    corridor_half_width: float = _hazard(
+        "corridor_half_width",
+        "Metres to each side of the optical axis within which hazards count; 0: everywhere. Hazards whose position is "
+        "unknown count always.",
+        span=(0.0, _FARTHEST),
+    )
+    min_hazard_area: int = _hazard(
+        "min_hazard_area", "Unknown regions of fewer pixels are no hazards.", span=(1, _LARGEST_AREA)
+    )
+    max_hazards: int = _hazard(
+        "max_hazards",
+        "Unknown regions a frame that are judged, the largest first; the alert counts those left out.",
+        span=(1, 10_000),
+    )
+    trigger_count: int = _hazard(
+        "trigger_count",
+        "Frames with the hazard, of the last trigger_window, that raise the alert.",
+        span=(1, _MOST_FRAMES),
+    )
+    trigger_window: int = _hazard(
+        "trigger_window", "Frames that trigger_count looks at; at least as many.", span=(1, _MOST_FRAMES)
+    )
+    release_count: int = _hazard(
+        "release_count", "Frames in a row without the hazard that clear the alert.", span=(1, _MOST_FRAMES)
+    )
+    max_gap: int = _hazard(
+        "max_gap", "Frames in a row without a hazard after which its id is forgotten.", span=(0, _MOST_FRAMES)
+    )
+    max_pause: float = _hazard(
+        "max_pause", "Seconds between two frames after which all hazards begin anew.", span=(0.0, _LONGEST)
+    )
+    warn_distance: float = _hazard(
+        "warn_distance", "Metres within which a hazard is at least a WARN.", span=(0.0, _FARTHEST)
+    )
+    error_distance: float = _hazard(
+        "error_distance", "Metres within which a hazard is an ERROR; at most warn_distance.", span=(0.0, _FARTHEST)
+    )
+    warn_time: float = _hazard(
+        "warn_time",
+        "Seconds to reach a hazard at the ego speed within which it is at least a WARN.",
+        span=(0.0, _LONGEST),
+    )
+    error_time: float = _hazard(
+        "error_time",
+        "Seconds to reach a hazard at the ego speed within which it is an ERROR; at most warn_time.",
+        span=(0.0, _LONGEST),
+    )
+    disparity_noise: float = _hazard(
+        "disparity_noise", "Standard deviation of an object's disparity in pixels.", span=(0.0, 100.0)
+    )
+    foot_row_noise: float = _hazard(
+        "foot_row_noise",
+        "Standard deviation, in pixels, of the row at which an object meets the ground.",
+        span=(0.0, 1000.0),
+    )
+    pitch_noise: float = _hazard(
+        "pitch_noise",
+        "Standard deviation of the camera's pitch in radians, the nodding of the vehicle included.",
+        span=(0.0, 1.0),
+    )
+    publish_hazard_alert: bool = _publish_switch("hazard_alert")
+    publish_hazard_points: bool = _publish_switch("hazard_points")
+    publish_hazard_markers: bool = _publish_switch("hazard_markers")
+    publish_hazards: bool = parameter(
+        True,
+        "Whether ~/output/hazards is published while somebody subscribes to it; it needs vision_msgs.",
+        group="Outputs",
+        live=True,
+    )
+    publish_semantic: bool = _publish_switch("semantic")
+    publish_anomaly_score: bool = _publish_switch("anomaly_score")
+    publish_confidence: bool = _publish_switch("confidence")
+    publish_open_set: bool = _publish_switch("open_set")
+    publish_overlay: bool = _publish_switch("overlay")
+    overlay_opacity: float = parameter(
+        0.5,
+        "How strongly class colours cover the picture in the overlay: 0 not at all, 1 fully.",
+        group="Outputs",
+        live=True,
+        span=(0.0, 1.0),
+    )
+
+    def hazard_settings(self) -> HazardSettings:
+        """Returns the values that the hazard stage takes.
+
+        Raises:
+            InputError: They contradict each other.
+        """
+        names = {item.name for item in fields(HazardSettings)}
+        try:
+            return HazardSettings(**{name: getattr(self, name) for name in names})
+        except InputError as error:
+            raise InputError(f"parameter {error}") from error
+
+    def check(self) -> None:
+        """Checks what no parameter can be checked for on its own.
+
+        Raises:
+            InputError: Two values contradict each other.
+        """
+        for what in ("distance", "time"):
+            error, warn = getattr(self, f"error_{what}"), getattr(self, f"warn_{what}")
+            if error > warn:
+                raise InputError(f"parameter error_{what}: {error:g} exceeds warn_{what} {warn:g}; raise that as well")
+        self.hazard_settings()

@@ -1,0 +1,145 @@
+"""A peer that offers what the hazard stage hears beside images, and reads its alerts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from colour_node import draw
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from rclpy.qos import QoSProfile
+from ros_peer import PATIENCE, RosPeer, image_message
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+from stereo_msgs.msg import DisparityImage
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.nodes.messages import fill_data
+from densehybrid_ros.nodes.transforms import Transform
+
+CAMERA = Camera(320, 160, 353.0, 353.0, 159.5, 79.5, baseline=0.21, pitch=0.04, mount_height=1.22)
+HORIZON = 66
+STALE = 3
+_EPOCH, _TICK = 1_700_000_000 * 10**9, 10**8  # nanoseconds
+BOX = (150, 90, 30, 20)
+"""Left, top, width and height of the object in most frames; it stands on the road."""
+
+
+def foot_of(box: tuple[int, int, int, int], camera: Camera = CAMERA) -> np.ndarray:
+    """Where a ray through the middle of a box's lower edge meets the road: (x, y, z) in the optical frame."""
+    left, top, width, height = box
+    column, row = left + (width - 1) / 2, top + height - 0.5
+    ray = np.array([(column - camera.cx) / camera.fx, (row - camera.cy) / camera.fy, 1.0])
+    mount = Transform.of_mount(camera.mount_height, camera.pitch)
+    return ray * (-camera.mount_height / (mount.rotation @ ray)[2])
+
+
+def camera_info(camera: Camera = CAMERA, **changes: Any) -> CameraInfo:
+    message = CameraInfo(height=camera.height, width=camera.width)
+    message.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    message.p = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+def disparity_image(
+    pixels: np.ndarray, header: Any, focal: float = CAMERA.fx, baseline: float = 0.21
+) -> DisparityImage:
+    height, width = pixels.shape
+    message = DisparityImage(header=header, f=focal, t=baseline, min_disparity=0.5, max_disparity=200.0)
+    message.image.height, message.image.width, message.image.step = height, width, 4 * width
+    message.image.encoding = "32FC1"
+    fill_data(message.image, np.ascontiguousarray(pixels, np.float32))
+    return message
+
+
+class Alert:
+    """A hazard_alert, read as a subscriber would."""
+
+    def __init__(self, message: DiagnosticArray) -> None:
+        summary, *details = message.status
+        self.header = message.header
+        self.level = summary.level[0]
+        self.message = summary.message
+        self.values = {item.key: item.value for item in summary.values}
+        self.levels = [status.level[0] for status in details]
+        self.hazards = [{item.key: item.value for item in status.values} for status in details]
+
+
+class HazardPeer(RosPeer):
+    """Sends drawn frames, and what goes with them."""
+
+    def __init__(self, topic: str = "/camera") -> None:
+        self.alerts: list[Alert] = []
+        self.number = 0
+        super().__init__(topic)
+        self.camera_info = self.node.create_publisher(CameraInfo, "/camera_info", QoSProfile(depth=5))
+        self.disparity = self.node.create_publisher(DisparityImage, "/disparity", QoSProfile(depth=5))
+        self.odometry = self.node.create_publisher(Odometry, "/odometry", QoSProfile(depth=5))
+        self.node.create_subscription(
+            DiagnosticArray,
+            f"{self._name}/output/hazard_alert",
+            lambda message: self.alerts.append(Alert(message)),
+            QoSProfile(depth=50),
+        )
+        for name in ("hazard_points", "hazard_markers", "confidence"):
+            self.received[name] = {}
+            self.subscribe(name)
+
+    def frame(self, *boxes: tuple[int, int, int, int]) -> Alert:
+        """Sends a frame and waits for its alert."""
+        self.send_image(draw(160, 320, HORIZON, *boxes))
+        return Alert(self.result("hazard_alert", self.number))
+
+    def frames(self, count: int, *boxes: tuple[int, int, int, int]) -> Alert:
+        """Sends some frames, a tenth of a second apart by their stamps, and returns the last one's alert."""
+        return [self.frame(*boxes) for _ in range(count)][-1]
+
+    def frame_until(
+        self, condition: Callable[[Alert], bool], *boxes: tuple[int, int, int, int], before: Callable[[], None] = int
+    ) -> Alert:
+        """Sends frames until an alert fulfils a condition, as it will once what ``before`` sends has arrived."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            before()
+            alert = self.frame(*boxes)
+            if condition(alert):
+                return alert
+            assert time.monotonic() < end, f"the last alert: {alert.message}, {alert.values}, {alert.hazards}"
+
+    def send_image(self, pixels: np.ndarray) -> None:
+        self.number += 1
+        message = image_message(pixels, "rgb8")
+        message.header = self.header()
+        self.send(message)
+
+    def header(self, ahead: float = 0.0) -> Header:
+        """Of the newest frame, or of one that is ``ahead`` frames later."""
+        header = Header(frame_id="optical")
+        header.stamp.sec, header.stamp.nanosec = divmod(_EPOCH + round((self.number + ahead) * _TICK), 10**9)
+        return header
+
+    def speed(self, value: float) -> None:
+        message = Odometry()
+        message.twist.twist.linear.x = value
+        self.odometry.publish(message)
+
+    def call(self, name: str) -> tuple[bool, str]:
+        response = self._call(Trigger, name, Trigger.Request())
+        return response.success, response.message
+
+    def wait_for_alert(self, part: str) -> Alert:
+        """Waits for a new STALE alert whose message has this part."""
+        known = len(self.alerts)
+        self.wait_for(lambda: any(a.level == STALE and part in a.message for a in self.alerts[known:]), part)
+        return next(alert for alert in self.alerts[known:] if alert.level == STALE and part in alert.message)
+
+    def _keep(self, name: str, message: Any) -> None:
+        header = message.markers[0].header if name == "hazard_markers" else message.header
+        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
+        self.received[name][(stamp - _EPOCH) // _TICK] = message
