@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -13,7 +13,13 @@ T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "frame") -> Iterator[T]:
+def progress(
+    items: Iterable[T],
+    description: str,
+    total: int | None = None,
+    unit: str = "frame",
+    status: Callable[[], str] | None = None,
+) -> Iterator[T]:
     """Passes ``items`` through and shows on stderr how far it is.
 
     Args:
@@ -21,11 +27,16 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
         description: What is being done, in two or three words.
         total: Number of items; taken from ``len(items)`` when it has one.
         unit: Name of one item.
+        status: Says what else is to be shown, a few words.
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
     if sys.stderr.isatty():
-        yield from tqdm(items, desc=description, total=total, unit=unit, dynamic_ncols=True, leave=True)
+        bar = tqdm(items, desc=description, total=total, unit=unit, dynamic_ncols=True, leave=True)
+        for item in bar:
+            yield item
+            if status is not None:
+                bar.set_postfix_str(status(), refresh=False)
         return
     started = last = time.monotonic()
     done = 0
@@ -35,5 +46,6 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
         now = time.monotonic()
         if now - last >= _SECONDS_BETWEEN_LINES:
             last = now
-            print(f"{description}: {done}/{total or '?'} {unit}s", file=sys.stderr, flush=True)
+            more = f", {status()}" if status is not None else ""
+            print(f"{description}: {done}/{total or '?'} {unit}s{more}", file=sys.stderr, flush=True)
     print(f"{description}: {done} {unit}s in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)

@@ -1,20 +1,19 @@
-"""The configuration of a training run: one YAML file, each key of which can be overridden as ``key=value``."""
+"""The configuration of a training run; ``config_file`` reads it from YAML."""
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import yaml
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.mixed_content import PasteConfig
+
+STAGES = ("closed_set", "open_set", "flow")
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+OPTIMIZERS = ("adamw", "adam", "adamax")
+SCHEDULES = ("cosine", "constant")
+SOURCES = ("cutouts", "dataset", "flow", "void")
+LOSSES = ("hybrid", "ood_head", "outlier_exposure", "energy", "k_plus_1")
 
 
 @dataclass
@@ -22,17 +21,22 @@ class DataConfig:
     """What is trained and validated on.
 
     Attributes:
-        cityscapes_640: Folder with ``train`` and ``val``.
-        limit: At most this many training frames (evenly spread); all where null.
+        cityscapes_640: Folder with ``train`` and ``val``; held in memory whole, on the device.
+        sets: Name of a data set (``datasets.training_registry``) -> its folder; read from the files step by step.
+            Frames of all sets are drawn alike, so that large sets count for more.
+        limit: At most this many training frames of each set (evenly spread); all where null.
         validation_limit: The same for validation.
         rendered_frames: Number of rendered scenes held in memory; 0 = none.
         rendered_share: Share of the crops that come from rendered scenes.
         rendered_seed: Seed of the first rendered scene.
         rendered_size: (height, width) of a rendered scene.
         rendered_cache: Folder that keeps rendered scenes between runs.
+        workers: Threads that decode frames and prepare crops and negatives; 0 = none, all in the training loop.
+        prefetch: Number of batches that they prepare ahead.
     """
 
     cityscapes_640: str | None = None
+    sets: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     validation_limit: int | None = None
     rendered_frames: int = 0
@@ -40,6 +44,8 @@ class DataConfig:
     rendered_seed: int = 1_000_000
     rendered_size: tuple[int, int] = (640, 1280)
     rendered_cache: str | None = None
+    workers: int = 8
+    prefetch: int = 3
 
 
 @dataclass
@@ -47,12 +53,45 @@ class NegativesConfig(PasteConfig):
     """Which negatives are pasted, and how.
 
     Attributes:
-        root: Folder of cut-outs.
-        limit: At most this many of them.
+        source: ``cutouts`` (a folder of them), ``dataset`` (ADE20k, COCO, ... by a recipe), ``flow`` (samples of a
+            jointly trained flow, section 4.2) or ``void`` (nothing is pasted: void pixels of the frames are the
+            negatives, as in the void classifier).
+        root: Folder of the cut-outs or of the data set.
+        limit: At most this many cut-outs.
+        dataset: Name in ``datasets.training_registry.NEGATIVE_SETS``.
+        recipe: Name in ``datasets.negative_recipes.RECIPES``.
     """
 
+    source: str = "cutouts"
     root: str | None = None
     limit: int | None = None
+    dataset: str | None = None
+    recipe: str | None = None
+
+
+@dataclass
+class FlowPartnerConfig:
+    """The jointly trained flow, where ``negatives.source`` is ``flow``.
+
+    Attributes:
+        weights: ``.safetensors`` of a pre-trained flow.
+        learning_rate: Of Adamax.
+        jsd_weight: lambda of equation (20).
+        size: Smallest and largest side of a patch in pixels; height and width are drawn independently.
+        size_step: Sides are multiples of this above the smallest one.
+        sizes_per_batch: Patches of one batch take this many sizes; each costs its own passes of the flow.
+        temperature: Deviation of the latents that are sampled.
+        train: Whether the flow learns; false pastes samples of the flow as it is.
+    """
+
+    weights: str | None = None
+    learning_rate: float = 1e-5
+    jsd_weight: float = 0.03
+    size: tuple[int, int] = (16, 216)
+    size_step: int = 8
+    sizes_per_batch: int = 1
+    temperature: float = 1.0
+    train: bool = True
 
 
 @dataclass
@@ -60,14 +99,24 @@ class LossConfig:
     """The open-set loss.
 
     Attributes:
-        weighting: ``paper`` (equation 17) or ``authors`` (their public code).
+        kind: ``hybrid`` (equation 17), or a baseline: ``ood_head``, ``outlier_exposure``, ``energy``, ``k_plus_1``.
+        weighting: Of ``hybrid``: ``paper`` (equation 17) or ``authors`` (their public code).
         beta: Weight of the negatives.
-        likelihood_floor: ln p̂ of negatives is not pushed below this; null = unbounded, as in the paper.
+        likelihood_floor: ln p̂ of negatives is not pushed below this (the energy margin against divergence); null =
+            unbounded, as in the paper.
+        margin_inlier: Of ``energy``: the energy -ln p̂ of inliers is pushed below this.
+        margin_outlier: Of ``energy``: the energy of outliers is pushed above this.
+        distillation: Weight of the divergence from the frozen starting model on inlier pixels, which holds the
+            closed-set accuracy; 0 = off.
     """
 
+    kind: str = "hybrid"
     weighting: str = "paper"
     beta: float = 0.03
     likelihood_floor: float | None = None
+    margin_inlier: float = -15.0
+    margin_outlier: float = -5.0
+    distillation: float = 0.0
 
 
 @dataclass
@@ -76,24 +125,36 @@ class TrainConfig:
 
     Attributes:
         name: Name of the model; also of its files.
-        architecture: Key of ``networks.ARCHITECTURES``.
-        stage: ``closed_set`` (loss 9) or ``open_set`` (loss 17 on mixed-content images).
+        architecture: Key of ``networks.ARCHITECTURES``, or of ``dense_flow.FLOWS`` in the stage ``flow``.
+        stage: ``closed_set`` (loss 9), ``open_set`` (negatives, see ``loss``) or ``flow`` (likelihood of crops).
         init: ``random``, ``imagenet`` (light only) or the path of a ``.safetensors`` model to go on from.
         seed: Repeats a run on the CPU bit for bit.
         steps: Number of parameter updates.
-        batch_size: Crops an update.
-        learning_rate: Peak of the cosine schedule (AdamW).
+        batch_size: Crops an update, over all processes and accumulated parts.
+        accumulate: Number of parts that a process computes one after the other, to save memory.
+        optimizer: ``adamw``, ``adam`` or ``adamax``.
+        learning_rate: Peak of the schedule.
+        schedule: ``cosine`` or ``constant``, after the warm-up.
         encoder_rate_factor: The encoder learns at this share of the rate.
-        weight_decay: AdamW's decoupled weight decay.
+        weight_decay: Decoupled (AdamW) or added to the gradient (the others).
         warmup_steps: Linear warm-up.
+        clip_norm: Largest norm of the gradient.
         ema_decay: Decay of the exponential moving average, which is what gets saved; 0 = none.
-        precision: ``auto`` (bfloat16 autocast on a GPU, float32 on a CPU), ``bf16`` or ``fp32``.
+        precision: ``auto`` (bfloat16 autocast on a GPU, float32 on a CPU), ``bf16``, ``fp16`` or ``fp32``.
         compile: Whether to run the network through torch.compile.
+        compile_mode: Its mode; ``reduce-overhead`` adds CUDA graphs.
+        cuda_graph: Whether to replay the network's passes as a CUDA graph: no kernel launches, no compilation.
+        freeze_norm: Whether the network's batch-norm statistics stay as they are in ``init``.
+        sync_norm: Whether processes share batch-norm statistics of their crops (GPU only).
         validate_every: Steps between validations; 0 = at the end only.
-        checkpoint_every: Steps between checkpoints to resume from; 0 = none.
+        checkpoint_every: Steps between checkpoints to resume from; 0 = at the end only.
+        picture_every: Steps between pictures; 0 = at the end only.
+        log_every: Steps between logged losses.
+        select: What is saved in the end: ``last`` or ``best`` by validation.
         crops: How crops are drawn.
         data: What is trained on.
         negatives: What is pasted, in the open-set stage.
+        flow: The jointly trained flow.
         loss: The open-set loss.
         terms: Terms of use that the data impose on the weights; goes into the model card.
     """
@@ -105,105 +166,73 @@ class TrainConfig:
     seed: int = 1
     steps: int = 1000
     batch_size: int = 16
+    accumulate: int = 1
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    schedule: str = "cosine"
     encoder_rate_factor: float = 1.0
     weight_decay: float = 0.01
     warmup_steps: int = 100
+    clip_norm: float = 10.0
     ema_decay: float = 0.999
     precision: str = "auto"
     compile: bool = False
+    compile_mode: str = "default"
+    cuda_graph: bool = False
+    freeze_norm: bool = False
+    sync_norm: bool = False
     validate_every: int = 0
     checkpoint_every: int = 0
+    picture_every: int = 0
+    log_every: int = 20
+    select: str = "last"
     crops: CropConfig = field(default_factory=CropConfig)
     data: DataConfig = field(default_factory=DataConfig)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
+    flow: FlowPartnerConfig = field(default_factory=FlowPartnerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     terms: str = ""
 
     def __post_init__(self) -> None:
-        for key, choices in (("stage", ("closed_set", "open_set")), ("precision", ("auto", "bf16", "fp32"))):
-            if getattr(self, key) not in choices:
-                raise InputError(f"{key}={getattr(self, key)}: choose one of {', '.join(choices)}")
-        for key in ("steps", "batch_size"):
+        for key, value, choices in (
+            ("stage", self.stage, STAGES),
+            ("precision", self.precision, PRECISIONS),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+            ("select", self.select, ("last", "best")),
+            ("negatives.source", self.negatives.source, SOURCES),
+            ("loss.kind", self.loss.kind, LOSSES),
+            ("loss.weighting", self.loss.weighting, ("paper", "authors")),
+        ):
+            if value not in choices:
+                raise InputError(f"{key}={value}: choose one of {', '.join(choices)}")
+        for key in ("steps", "batch_size", "accumulate", "log_every"):
             if getattr(self, key) < 1:
                 raise InputError(f"{key}={getattr(self, key)}: must be at least 1")
+        if self.batch_size % self.accumulate:
+            raise InputError(f"batch_size={self.batch_size}: must be a multiple of accumulate={self.accumulate}")
         if not 0 <= self.data.rendered_share <= 1:
             raise InputError(f"data.rendered_share={self.data.rendered_share}: must be within 0..1")
+        if self.joint:
+            self._check_patches()
+        if self.cuda_graph and (self.accumulate > 1 or self.stage == "flow"):
+            raise InputError(
+                "cuda_graph=true: not with accumulate above 1 or stage=flow; compile=true is possible there"
+            )
 
+    @property
+    def joint(self) -> bool:
+        """Whether a flow makes the negatives."""
+        return self.stage == "open_set" and self.negatives.source == "flow"
 
-def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Reads a run's YAML and applies ``key=value`` overrides (``negatives.size=[16,320]``; values are YAML).
-
-    Raises:
-        InputError: The file can't be read, or a key is unknown, or a value has the wrong type.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must be a mapping of keys to values")
-    for override in overrides:
-        _apply(content, override)
-    return _build(TrainConfig, content, f"{path}: ")
-
-
-def _apply(content: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise InputError(f"{override!r}: an override has the form key=value")
-    *sections, last = key.split(".")
-    for section in sections:
-        content = content.setdefault(section, {})
-        if not isinstance(content, dict):
-            raise InputError(f"{override!r}: {section} is not a section")
-    try:
-        content[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{override!r}: the value is not valid YAML") from error
-
-
-def _build(kind: Any, content: dict[str, Any], where: str) -> Any:
-    """Builds the dataclass ``kind`` from a mapping, converting each value to its field's type."""
-    hints = typing.get_type_hints(kind)
-    names = {item.name for item in dataclasses.fields(kind)}
-    unknown = [key for key in content if key not in names]
-    if unknown:
-        raise InputError(f"{where}unknown key {unknown[0]}; known: {', '.join(sorted(names))}")
-    values = {key: _convert(hints[key], value, where, key) for key, value in content.items()}
-    missing = [
-        item.name
-        for item in dataclasses.fields(kind)
-        if item.name not in values
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise InputError(f"{where}the key {missing[0]} is missing")
-    return kind(**values)
-
-
-def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise InputError(f"{where}{key} must be a section of keys")
-        return _build(hint, value, f"{where}{key}.")
-    if isinstance(hint, types.UnionType):
-        if value is None and type(None) in typing.get_args(hint):
-            return None
-        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    if typing.get_origin(hint) is tuple:
-        kinds = typing.get_args(hint)
-        if not isinstance(value, list) or len(value) != len(kinds):
-            raise InputError(f"{where}{key}={value}: must be a list of {len(kinds)} numbers")
-        return tuple(_convert(kind, item, where, key) for kind, item in zip(kinds, value, strict=True))
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-4, without a point, as text
-        except ValueError:
-            pass
-    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise InputError(f"{where}{key}={value}: must be of type {hint.__name__}")
-    return value
+    def _check_patches(self) -> None:
+        smallest, largest = self.flow.size
+        if smallest % 8 or self.flow.size_step % 8 or not 8 <= smallest <= largest or self.flow.size_step < 8:
+            raise InputError(f"flow.size={[smallest, largest]}, size_step={self.flow.size_step}: use multiples of 8")
+        if largest > min(self.crops.height, self.crops.width):
+            raise InputError(
+                f"flow.size={[smallest, largest]}: larger than the crops; lower it or enlarge crops.height"
+            )
+        for key in ("compile", "cuda_graph"):
+            if getattr(self, key):
+                raise InputError(f"{key}=true: not with negatives.source=flow, whose step runs two backward passes")

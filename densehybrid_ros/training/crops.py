@@ -1,7 +1,13 @@
-"""Random crops for training: scale, position, flip and colour, computed on the device that holds the frames."""
+"""Random crops for training: scale, position, flip and colour.
+
+Everything random about a crop is drawn first (``draw_crop``), as numbers, so that threads can prepare crops and any
+number of processes draws the same ones. What is computed then runs on the device that holds the pixels, and for a whole
+batch at once where that saves kernel launches.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from densehybrid_ros.datasets.taxonomy import VOID
-from densehybrid_ros.datasets.training_frames import FrameStore
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 _PADDING = 0.4  # a plain grey where a shrunken frame does not fill the crop
@@ -37,6 +42,7 @@ class CropConfig:
         height: Rows of a crop.
         width: Columns of a crop.
         scale: Range of the log-uniform scale of the frame.
+        short_side: Rescale frames to this short side first, so that ``scale`` is relative to it; null = as they are.
         color_jitter: Strength of brightness, contrast, saturation and gamma changes; 0 = none.
         blur_probability: Share of the crops that are blurred a little, as a cheap lens or motion would.
         noise: Largest standard deviation of the pixel noise that is added, in 0..1.
@@ -45,81 +51,134 @@ class CropConfig:
     height: int = 512
     width: int = 512
     scale: tuple[float, float] = (0.5, 2.0)
+    short_side: int | None = None
     color_jitter: float = 0.3
     blur_probability: float = 0.15
     noise: float = 0.02
 
 
-def random_crops(store: FrameStore, indices: np.ndarray, config: CropConfig, rng: np.random.Generator) -> Batch:
-    """Draws one crop from each frame that ``indices`` names."""
-    pairs = [random_crop(store.images[i], store.labels[i], config, rng) for i in indices.tolist()]
-    return Batch(torch.stack([image for image, _ in pairs]), torch.stack([label for _, label in pairs]))
+@dataclass(frozen=True)
+class Photometry:
+    """Colour changes of an image.
+
+    Attributes:
+        factors: Brightness, contrast, saturation and gamma; ones change nothing.
+        blur: Deviation of a Gaussian blur in pixels; 0 = none.
+        noise: Deviation of pixel noise; 0 = none.
+        noise_seed: Seed of the noise.
+    """
+
+    factors: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    blur: float = 0.0
+    noise: float = 0.0
+    noise_seed: int = 0
 
 
-def random_crop(image: Tensor, label: Tensor, config: CropConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Draws one crop from a frame.
+@dataclass(frozen=True)
+class Crop:
+    """A crop in numbers.
+
+    Attributes:
+        rows: Rows of the frame that are taken.
+        columns: Columns of the frame that are taken.
+        size: (height, width) that they are resized to.
+        corner: Row and column in the crop where they are put.
+        flip: Whether left and right change places.
+        photometry: Colour changes.
+    """
+
+    rows: slice
+    columns: slice
+    size: tuple[int, int]
+    corner: tuple[int, int]
+    flip: bool
+    photometry: Photometry
+
+
+def draw_crop(frame_size: tuple[int, int], config: CropConfig, rng: np.random.Generator) -> Crop:
+    """Draws a crop from a frame of (height, width)."""
+    scale = float(np.exp(rng.uniform(*np.log(config.scale))))
+    if config.short_side is not None:
+        scale *= config.short_side / min(frame_size)
+    rows, height, top = _window(frame_size[0], config.height, scale, rng)
+    columns, width, left = _window(frame_size[1], config.width, scale, rng)
+    flip = bool(rng.random() < 0.5)
+    return Crop(rows, columns, (height, width), (top, left), flip, draw_photometry(config, rng))
+
+
+def draw_photometry(config: CropConfig, rng: np.random.Generator) -> Photometry:
+    """Draws the colour changes of one image."""
+    brightness, contrast, saturation, gamma = np.exp(config.color_jitter * rng.uniform(-1, 1, 4)).tolist()
+    blur = float(rng.uniform(0.4, 1.2)) if rng.random() < config.blur_probability else 0.0
+    noise = float(rng.uniform(0, config.noise)) if config.noise > 0 and rng.random() < 0.5 else 0.0
+    return Photometry((brightness, contrast, saturation, gamma), blur, noise, int(rng.integers(2**62)))
+
+
+def cut_batch(windows: Sequence[tuple[Tensor, Tensor]], crops: Sequence[Crop], config: CropConfig) -> Batch:
+    """Resizes, pads, flips and recolours windows of frames.
 
     Args:
-        image: uint8 [3, H, W].
-        label: uint8 [H, W].
-        config: How.
-        rng: Source of every random number, so that a seed repeats a run.
+        windows: What ``crops`` take from their frames: uint8 [3, r, c] and uint8 [r, c], on one device.
+        crops: One a window.
+        config: Size of the result.
 
     Returns:
-        float32 [3, h, w] in 0..1 and uint8 [h, w]; void where the shrunken frame does not fill the crop.
+        Crops, void where a shrunken frame does not fill them.
     """
-    scale = float(np.exp(rng.uniform(*np.log(config.scale))))
-    rows, top, height, top_out = _window(image.shape[1], config.height, scale, rng)
-    columns, left, width, left_out = _window(image.shape[2], config.width, scale, rng)
-    window = (slice(top, top + rows), slice(left, left + columns))
-    patch = image[:, window[0], window[1]].unsqueeze(0).float() / 255
-    patch = functional.interpolate(patch, (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
-    patch_label = label[window].unsqueeze(0).unsqueeze(0)
-    patch_label = functional.interpolate(patch_label, (height, width), mode="nearest-exact")[0, 0]
-    if (height, width) != (config.height, config.width):
-        canvas = patch.new_full((3, config.height, config.width), _PADDING)
-        canvas[:, top_out : top_out + height, left_out : left_out + width] = patch
-        canvas_label = patch_label.new_full((config.height, config.width), VOID)
-        canvas_label[top_out : top_out + height, left_out : left_out + width] = patch_label
-        patch, patch_label = canvas, canvas_label
-    if rng.random() < 0.5:
-        patch, patch_label = patch.flip(-1), patch_label.flip(-1)
-    return distort(patch, config, rng), patch_label
+    shape = (len(crops), config.height, config.width)
+    device = windows[0][0].device
+    images = torch.full((shape[0], 3, *shape[1:]), _PADDING, device=device)
+    labels = torch.full(shape, VOID, dtype=torch.uint8, device=device)
+    for index, ((image, label), crop) in enumerate(zip(windows, crops, strict=True)):
+        place = (
+            slice(crop.corner[0], crop.corner[0] + crop.size[0]),
+            slice(crop.corner[1], crop.corner[1] + crop.size[1]),
+        )
+        patch = image.unsqueeze(0).float()
+        patch_label = label.unsqueeze(0).unsqueeze(0)
+        if patch.shape[2:] != crop.size:
+            patch = functional.interpolate(patch, crop.size, mode="bilinear", antialias=True, align_corners=False)
+            patch_label = functional.interpolate(patch_label, crop.size, mode="nearest-exact")
+        images[index, :, place[0], place[1]] = (patch[0].flip(-1) if crop.flip else patch[0]) / 255
+        labels[index, place[0], place[1]] = patch_label[0, 0].flip(-1) if crop.flip else patch_label[0, 0]
+    return Batch(recolor(images, [crop.photometry for crop in crops]), labels)
 
 
-def _window(length: int, crop: int, scale: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Chooses, along one axis, the source length and start and the length and start in the crop."""
+def _window(length: int, crop: int, scale: float, rng: np.random.Generator) -> tuple[slice, int, int]:
+    """Chooses, along one axis, the source range, and length and start in the crop."""
     source = min(length, max(1, round(crop / scale)))
     target = crop if source < length else min(crop, max(1, round(length * scale)))
-    return source, int(rng.integers(length - source + 1)), target, int(rng.integers(crop - target + 1))
+    start, corner = int(rng.integers(length - source + 1)), int(rng.integers(crop - target + 1))
+    return slice(start, start + source), target, corner
 
 
-def distort(image: Tensor, config: CropConfig, rng: np.random.Generator) -> Tensor:
-    """Changes brightness, contrast, saturation and gamma, and now and then blurs and adds noise; stays in 0..1."""
-    strength = config.color_jitter
-    if strength > 0:
-        brightness, contrast, saturation, gamma = np.exp(rng.uniform(-strength, strength, 4))
-        weights = image.new_tensor(_LUMINANCE).view(3, 1, 1)
-        image = image.clamp(0, 1) ** float(gamma) * float(brightness)
-        mean = image.mean()
-        image = (image - mean) * float(contrast) + mean
-        grey = (image * weights).sum(0, keepdim=True)
-        image = grey + (image - grey) * float(saturation)
-    if rng.random() < config.blur_probability:
-        image = gaussian_blur(image, float(rng.uniform(0.4, 1.2)))
-    if config.noise > 0 and rng.random() < 0.5:
-        generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**62)))
-        noise = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
-        image = image + noise * float(rng.uniform(0, config.noise))
-    return image.clamp(0, 1)
+def recolor(images: Tensor, changes: Sequence[Photometry]) -> Tensor:
+    """Changes brightness, contrast, saturation and gamma, blurs and adds noise; float32 [B, 3, h, w] in 0..1."""
+    factors = np.array([change.factors for change in changes], np.float32)
+    if (factors != 1).any():
+        parts = torch.from_numpy(factors).to(images.device, non_blocking=True).view(-1, 4, 1, 1, 1).unbind(1)
+        brightness, contrast, saturation, gamma = parts
+        images = images.clamp(0, 1) ** gamma * brightness
+        mean = images.mean((1, 2, 3), keepdim=True)
+        images = (images - mean) * contrast + mean
+        grey = (images * images.new_tensor(_LUMINANCE).view(3, 1, 1)).sum(1, keepdim=True)
+        images = grey + (images - grey) * saturation
+    for index, change in enumerate(changes):
+        if change.blur > 0:
+            images[index] = gaussian_blur(images[index], change.blur)
+        if change.noise > 0:
+            generator = torch.Generator(images.device).manual_seed(change.noise_seed)
+            noise = torch.randn(images[index].shape, generator=generator, device=images.device)
+            images[index].add_(noise, alpha=change.noise)
+    return images.clamp_(0, 1)
 
 
 def gaussian_blur(maps: Tensor, sigma: float) -> Tensor:
     """Blurs [C, h, w] with a separable Gaussian of ``sigma`` pixels, repeating the border."""
     radius = max(1, round(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = torch.from_numpy((weights / weights.sum()).astype(np.float32)).to(maps.device, non_blocking=True)
     channels = maps.shape[0]
     padded = functional.pad(maps.unsqueeze(0), (radius,) * 4, mode="replicate")
     rows = functional.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)

@@ -18,6 +18,11 @@ from densehybrid_ros.datasets.taxonomy import VOID
 INLIER, OUTLIER, NEITHER = 0, 1, 255
 
 
+def exact(values: Tensor) -> Tensor:
+    """Returns ``values`` in float32, or in float64 where they are that: half precision is too coarse for losses."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:
     """Returns the mean of ``values`` where ``mask``; 0 (with a zero gradient) where nothing is selected."""
     return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)
@@ -32,7 +37,7 @@ def closed_set_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     labels = labels.long()
     return mean_where(
-        functional.cross_entropy(logits.float(), labels, ignore_index=VOID, reduction="none"), labels != VOID
+        functional.cross_entropy(exact(logits), labels, ignore_index=VOID, reduction="none"), labels != VOID
     )
 
 
@@ -44,7 +49,7 @@ def likelihood_loss(logits: Tensor, labels: Tensor, origin: Tensor) -> Tensor:
         labels: integer [B, H, W], train ids, 255 = void.
         origin: integer [B, H, W]: 0 inlier, 1 outlier, 255 neither.
     """
-    logits = logits.float()
+    logits = exact(logits)
     known = labels != VOID
     own_logit = logits.gather(1, torch.where(known, labels, 0).long().unsqueeze(1)).squeeze(1)
     return outlier_likelihood(logits, origin) - mean_where(own_logit, known)
@@ -56,9 +61,10 @@ def outlier_likelihood(logits: Tensor, origin: Tensor, floor: float | None = Non
     Args:
         logits: [B, K, H, W].
         origin: integer [B, H, W]; 1 = outlier.
-        floor: ln p̂ of an outlier is not pushed below this. Unbounded, the term can diverge on some data.
+        floor: The energy margin: a hinge, so that ln p̂ of an outlier is not pushed below this. Unbounded, the term
+            can diverge on some data.
     """
-    values = logits.float().logsumexp(dim=1)
+    values = exact(logits).logsumexp(dim=1)
     if floor is not None:
         values = values.clamp(min=floor)
     return mean_where(values, origin == OUTLIER)
@@ -78,7 +84,7 @@ def posterior_loss(posterior: Tensor, origin: Tensor) -> PosteriorTerms:
         posterior: [B, 2, H, W]; index 1 = outlier.
         origin: integer [B, H, W]: 0 inlier, 1 outlier, 255 neither.
     """
-    log_posterior = functional.log_softmax(posterior.float(), dim=1)
+    log_posterior = functional.log_softmax(exact(posterior), dim=1)
     return PosteriorTerms(
         mean_where(-log_posterior[:, 0], origin == INLIER),
         mean_where(-log_posterior[:, 1], origin == OUTLIER),
@@ -118,7 +124,7 @@ def compound_loss(
 def authors_loss(
     logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, beta: float, floor: float | None = None
 ) -> dict[str, Tensor]:
-    """The weighting of the authors' public code: NLL + beta E_out[ln p̂] + 10 beta NLL of the posterior over all pixels.
+    """The authors' public code: NLL + beta E_out[ln p̂] + 10 beta NLL of the posterior over all pixels.
 
     Arguments and result as ``compound_loss``. Unlike there, the posterior's mean runs over inliers and outliers
     together, so that few negatives weigh little. Void pixels stay out here; in the authors' code they are inliers.

@@ -1,134 +1,134 @@
-"""The training loop: crops, loss, AdamW with a cosine schedule, moving average, checkpoints."""
+"""The training loop: batches, updates, log, pictures, validation, checkpoints."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
-from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_path
-from densehybrid_ros.networks import DenseHybrid, upsample
 from densehybrid_ros.progress import progress
+from densehybrid_ros.training.batches import BatchMaker, Job, stream
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.crops import Batch, random_crops
-from densehybrid_ros.training.losses import OPEN_SET_LOSSES, closed_set_loss
-from densehybrid_ros.training.mixed_content import MixedBatch, paste_negatives, without_negatives
+from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.mixed_content import MixedBatch
+from densehybrid_ros.training.run_log import RunLog
 
-_RATE_FLOOR = 1e-3  # the cosine ends at this share of the peak rate
-_LOG_EVERY = 20
+Validate = Callable[[Any], dict[str, float]]
 
-Validate = Callable[[DenseHybrid], dict[str, float]]
+
+class Task(Protocol):
+    """What is trained: ``SegmentationTask`` or ``FlowTask``."""
+
+    better: tuple[str, bool]
+
+    def update(self, step: int, batches: Sequence[MixedBatch]) -> dict[str, Tensor]:
+        """Takes one step."""
+
+    def prepare(self, shape: tuple[int, int, int, int]) -> None:
+        """Gets ready for batches [B, 3, h, w] of ``shape``."""
+
+    def train_mode(self) -> None:
+        """Switches back to training."""
+
+    def trained(self) -> nn.Module:
+        """Returns the result so far."""
+
+    def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
+        """Returns pictures by name."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed run needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes it over."""
 
 
 class Trainer:
-    """Trains one model. The state after step n depends on the configuration and n alone."""
+    """Runs a task to its last step. The state after step n depends on the configuration and n alone."""
 
     def __init__(
         self,
         config: TrainConfig,
-        model: DenseHybrid,
-        stores: list[tuple[FrameStore, float]],
-        cutouts: list[Tensor],
-        device: torch.device,
+        task: Task,
+        maker: BatchMaker,
         validate: Validate | None = None,
         run_directory: Path | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        """Prepares optimiser and moving average.
+        """Prepares the loop.
 
         Args:
             config: The run.
-            model: Trained in place.
-            stores: Frames with their share of the crops, on ``device``.
-            cutouts: Negatives, uint8 [4, h, w] on ``device``; used in the open-set stage.
-            device: Where to train.
-            validate: Figures of the averaged model, by name.
-            run_directory: Where losses and checkpoints go; none are kept without it.
+            task: What is trained.
+            maker: Makes the batches.
+            validate: Figures of the averaged model, by name; called in all processes.
+            run_directory: Where losses, pictures and checkpoints go; none are kept without it.
+            processes: The processes of this run.
         """
         self.config = config
-        self.device = device
-        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward: Callable[[Tensor], Any] = torch.compile(self.model) if config.compile else self.model
-        self.average = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=config.weight_decay)
-        self.stores = stores
-        self.cutouts = cutouts
+        self.task = task
+        self.maker = maker
         self.validate = validate
+        self.processes = processes or Processes()
         self.run_directory = run_directory
+        self.log = RunLog(run_directory if self.processes.is_first else None)
         self.step = 0
         self.curves: list[dict[str, float]] = []
-        if config.loss.weighting not in OPEN_SET_LOSSES:
-            raise InputError(f"loss.weighting={config.loss.weighting}: choose one of {', '.join(OPEN_SET_LOSSES)}")
+        self.figures: dict[str, float] = {}
+        self.best: dict[str, float] = {}
+        self.losses: dict[str, Tensor] = {}
+        self._status = ""
+        self._count = self.processes.share(config.batch_size, config.accumulate)
 
-    def run(self) -> DenseHybrid:
-        """Trains to the last step and returns the averaged model."""
-        started = time.monotonic()
-        for _ in progress(self._steps(), f"train {self.config.name}", total=self.config.steps - self.step, unit="step"):
-            if self.step % _LOG_EVERY == 0 or self.step == self.config.steps:
-                self.curves[-1]["seconds"] = round(time.monotonic() - started, 1)
-                self._log(self.curves[-1])
-            if self._due(self.config.validate_every) or self.step == self.config.steps:
+    def run(self) -> Any:
+        """Trains to the last step and returns the averaged model, or the best one where ``select`` says so."""
+        total = self.config.steps - self.step
+        steps: Any = self.steps()
+        if self.processes.is_first:
+            steps = progress(steps, f"train {self.config.name}", total=total, unit="step", status=lambda: self._status)
+        for _ in steps:
+            if self._due(self.config.validate_every):
                 self._validate()
-            if self._due(self.config.checkpoint_every) or self.step == self.config.steps:
+            if self._due(self.config.checkpoint_every):
                 self.save_checkpoint()
-        return self.averaged_model()
+        self.log.close()
+        if self.config.select == "best" and self.best:
+            self._load_best()
+        return self.task.trained()
 
-    def averaged_model(self) -> DenseHybrid:
-        """Returns the moving average of the model, or the model itself where none is kept."""
-        model = self.average.module if self.config.ema_decay > 0 else self.model
-        assert isinstance(model, DenseHybrid)
-        return model
-
-    def batch(self, step: int) -> MixedBatch:
-        """Draws the batch of a step; the same seed and step give the same batch."""
-        rng = np.random.default_rng([self.config.seed, step])
-        parts = []
-        shares = np.array([share for _, share in self.stores])
-        counts = rng.multinomial(self.config.batch_size, shares / shares.sum())
-        for (store, _), count in zip(self.stores, counts, strict=True):
-            if count:
-                parts.append(random_crops(store, rng.integers(len(store), size=count), self.config.crops, rng))
-        batch = Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-        if self.config.stage == "closed_set":
-            return without_negatives(batch)
-        return paste_negatives(batch, self.cutouts, self.config.negatives, rng)
-
-    def losses(self, batch: MixedBatch) -> dict[str, Tensor]:
-        """Runs the model on a batch and returns ``loss`` and its parts."""
-        with self._autocast():
-            output = self.forward(batch.images.contiguous(memory_format=torch.channels_last))
-        size = (batch.images.shape[2], batch.images.shape[3])
-        logits = upsample(output.logits.float(), size)
-        if self.config.stage == "closed_set":
-            return {"loss": closed_set_loss(logits, batch.labels)}
-        posterior = upsample(output.posterior.float(), size)
-        loss = OPEN_SET_LOSSES[self.config.loss.weighting]
-        settings = self.config.loss
-        return loss(logits, posterior, batch.labels, batch.origin, settings.beta, settings.likelihood_floor)
+    def steps(self) -> Generator[int, None, None]:
+        """Yields the number of steps taken, after each one."""
+        data, crops = self.config.data, self.config.crops
+        self.task.prepare((self._count, 3, crops.height, crops.width))
+        batches = stream(self.maker, self._jobs(), data.workers, data.prefetch)
+        started, first = time.monotonic(), self.step
+        try:
+            while self.step < self.config.steps:
+                parts = [next(batches) for _ in range(self.config.accumulate)]
+                losses = self.losses = self.task.update(self.step, parts)
+                self.step += 1
+                if self._due(self.config.log_every):
+                    self._record(losses, time.monotonic() - started, self.step - first)
+                if self._due(self.config.picture_every):
+                    self._draw(parts[0])
+                yield self.step
+        finally:
+            batches.close()
 
     def save_checkpoint(self) -> None:
         """Writes what a resumed run needs, whole or not at all."""
-        if self.run_directory is None:
-            return
-        state = {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "curves": self.curves,
-        }
-        with atomic_path(self.run_directory / "checkpoint.pt") as temporary:
-            torch.save(state, temporary)
+        if self.run_directory is not None and self.processes.is_first:
+            state = {"step": self.step, "task": self.task.state_dict(), "curves": self.curves, "best": self.best}
+            with atomic_path(self.run_directory / "checkpoint.pt") as temporary:
+                torch.save(state, temporary)
+        self.processes.wait()
 
     def resume(self) -> bool:
         """Continues from this run's checkpoint if there is one.
@@ -139,85 +139,73 @@ class Trainer:
         path = self.run_directory / "checkpoint.pt" if self.run_directory else None
         if path is None or not path.is_file():
             return False
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except Exception as error:
-            raise InputError(
-                f"{path}: not a checkpoint of this run ({str(error).splitlines()[0]}); delete it"
-            ) from error
-        self.step, self.curves = state["step"], state["curves"]
+        state = self._read(path)
+        self.step, self.curves, self.best = state["step"], state["curves"], state["best"]
+        self.log.resume(self.step)
         return True
 
-    def _steps(self) -> Iterator[int]:
-        self.model.train()
-        while self.step < self.config.steps:
-            self._set_rate()
-            parts = self.losses(self.batch(self.step))
-            self.optimizer.zero_grad(set_to_none=True)
-            parts["loss"].backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=10.0)
-            self.optimizer.step()
-            if self.config.ema_decay > 0:
-                self.average.update_parameters(self.model)
-            self.step += 1
-            if self.step % _LOG_EVERY == 0 or self.step == self.config.steps:
-                self._record(parts)
-            yield self.step
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            state = torch.load(path, map_location=self.maker.device, weights_only=True)
+            self.task.load_state_dict(state["task"])
+        except Exception as error:
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{path}: not a checkpoint of this run ({line}); delete it") from error
+        return state
 
-    def _record(self, parts: dict[str, Tensor]) -> None:
-        values = {name: round(float(value.detach()), 5) for name, value in parts.items()}
+    def _jobs(self) -> Iterator[Job]:
+        parts = self.config.accumulate
+        for step in range(self.step, self.config.steps):
+            for part in range(parts):
+                yield Job(step, (self.processes.rank * parts + part) * self._count, self._count)
+
+    def _record(self, losses: dict[str, Tensor], seconds: float, steps: int) -> None:
+        values = {name: round(float(value.detach()), 5) for name, value in losses.items()}
         if not math.isfinite(values["loss"]):
             raise InputError(
                 f"step {self.step}: the loss is {values['loss']}; lower learning_rate or set loss.likelihood_floor"
             )
-        self.curves.append({"step": self.step, **values})
+        rate = round(steps * self.config.batch_size / seconds, 2)
+        record = {**values, "images_per_second": rate, "seconds": round(seconds, 1)}
+        memory = ""
+        if self.maker.device.type == "cuda":
+            record["gpu_gib"] = round(torch.cuda.max_memory_allocated(self.maker.device) / 2**30, 2)
+            memory = f", {record['gpu_gib']} GiB"
+        left = seconds / steps * (self.config.steps - self.step)
+        self._status = f"loss {values['loss']:.4g}, {rate:.4g} images/s{memory}, {left / 60:.1f} min left"
+        self.curves.append({"step": self.step, **record})
+        self.log.scalars(self.step, record)
 
     def _validate(self) -> None:
         if self.validate is None:
             return
-        model = self.averaged_model().eval()
-        self._log({"step": self.step, **self.validate(model)})
-        self.model.train()
+        model = self.task.trained()
+        self.processes.align_buffers(model)
+        model.eval()
+        self.figures = self.validate(model)
+        self.task.train_mode()
+        self.log.scalars(self.step, self.figures, "validation")
+        name, is_higher = self.task.better
+        sign = 1 if is_higher else -1
+        value = self.figures.get(name)
+        if value is None or (self.best and sign * value <= sign * self.best[name]):
+            return
+        self.best = {"step": self.step, **self.figures}
+        if self.run_directory is not None and self.processes.is_first and self.config.select == "best":
+            with atomic_path(self.run_directory / "best.pt") as temporary:
+                torch.save({"task": self.task.state_dict(), "best": self.best}, temporary)
 
-    def _log(self, record: dict[str, float]) -> None:
-        if self.run_directory is not None:
-            self.run_directory.mkdir(parents=True, exist_ok=True)
-            with (self.run_directory / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+    def _load_best(self) -> None:
+        path = self.run_directory / "best.pt" if self.run_directory else None
+        if path is not None and path.is_file():
+            self._read(path)
+            self.figures = {key: value for key, value in self.best.items() if key != "step"}
+
+    def _draw(self, batch: MixedBatch) -> None:
+        if self.processes.is_first and self.run_directory is not None:
+            for name, picture in self.task.pictures(batch, self.step).items():
+                self.log.picture(self.step, name, picture)
+        self.task.train_mode()
 
     def _due(self, every: int) -> bool:
-        return every > 0 and self.step % every == 0
-
-    def _set_rate(self) -> None:
-        config = self.config
-        warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
-        cosine = 0.5 * (1 + math.cos(math.pi * self.step / config.steps))
-        rate = config.learning_rate * warm * (_RATE_FLOOR + (1 - _RATE_FLOOR) * cosine)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        encoder = {id(parameter) for parameter in self.model.network.encoder_parameters()}
-        groups = []
-        for is_encoder, factor in ((True, self.config.encoder_rate_factor), (False, 1.0)):
-            chosen = [p for p in self.model.parameters() if (id(p) in encoder) == is_encoder]
-            if chosen:
-                groups.append({"params": chosen, "factor": factor})
-        return groups
-
-    def _average(self, averaged: Any, current: Any, updates: Tensor | int) -> None:
-        # Early on the average follows quickly, or the random start would linger in it.
-        decay = min(self.config.ema_decay, (1 + float(updates)) / (10 + float(updates)))
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - decay)
-        else:
-            torch._foreach_copy_(averaged, current)
-
-    def _autocast(self) -> AbstractContextManager:
-        precision = self.config.precision
-        if precision == "bf16" or (precision == "auto" and self.device.type == "cuda"):
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
+        return self.step == self.config.steps or (every > 0 and self.step % every == 0)

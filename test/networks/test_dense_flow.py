@@ -116,7 +116,7 @@ def test_training_lowers_the_bits_and_noise_stays_within_its_bound() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        history.append(float(loss))
+        history.append(loss.item())
     assert history[-1] < history[0] - 0.5
 
 

@@ -106,6 +106,21 @@ def test_gradients_agree_with_finite_differences(batch, weighting: str) -> None:
         assert float((tensor.grad * direction).sum()) == pytest.approx(numeric, rel=2e-2, abs=2e-3)
 
 
+@pytest.mark.parametrize("name", ["closed_set", "likelihood", "inlier", "outlier", *sorted(OPEN_SET_LOSSES)])
+def test_gradcheck_in_float64(batch, name: str) -> None:
+    labels, origin = batch["labels"], batch["origin"]
+    functions = {
+        "closed_set": lambda s, d: closed_set_loss(s, labels),
+        "likelihood": lambda s, d: likelihood_loss(s, labels, origin),
+        "inlier": lambda s, d: posterior_loss(d, origin).inlier,
+        "outlier": lambda s, d: posterior_loss(d, origin).outlier,
+        "paper": lambda s, d: compound_loss(s, d, labels, origin, 0.5, floor=-3.0)["loss"],
+        "authors": lambda s, d: authors_loss(s, d, labels, origin, 0.5)["loss"],
+    }
+    inputs = [batch[key].double().requires_grad_() for key in ("logits", "posterior")]
+    assert torch.autograd.gradcheck(functions[name], inputs)
+
+
 @pytest.mark.parametrize("weighting", sorted(OPEN_SET_LOSSES))
 @pytest.mark.parametrize("lacking", ["negatives", "labels", "everything"])
 def test_a_batch_that_lacks_something_trains_on(batch, weighting: str, lacking: str) -> None:

@@ -7,10 +7,22 @@ import pytest
 import torch
 
 from densehybrid_ros.datasets.training_frames import FrameStore
-from densehybrid_ros.training.crops import Batch, CropConfig, gaussian_blur, random_crops
+from densehybrid_ros.training.batches import BatchMaker, Job, stream
+from densehybrid_ros.training.crops import Batch, CropConfig, Photometry, gaussian_blur, recolor
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
-from densehybrid_ros.training.mixed_content import PasteConfig, paste_negatives, without_negatives
+from densehybrid_ros.training.mixed_content import (
+    DrawLayer,
+    Match,
+    PasteConfig,
+    _put,
+    cutout_layers,
+    lay_over,
+    recipe_layers,
+    void_as_negatives,
+    without_negatives,
+)
 
+CPU = torch.device("cpu")
 PLAIN = CropConfig(height=48, width=64, color_jitter=0.0, blur_probability=0.0, noise=0.0)
 
 
@@ -33,8 +45,17 @@ def square() -> torch.Tensor:
     return cutout
 
 
+def crops_of(store: FrameStore, config: CropConfig, count: int = 4, seed: int = 1) -> Batch:
+    mixed = BatchMaker(seed, config, [(store, 1.0)], CPU).batch(Job(0, 0, count))
+    return Batch(mixed.images, mixed.labels)
+
+
+def layers_of(cutout: torch.Tensor, config: PasteConfig) -> DrawLayer:
+    return cutout_layers(lambda size, rng: cutout, config)
+
+
 def test_labels_stay_on_their_pixels(store: FrameStore) -> None:
-    batch = random_crops(store, np.arange(4), PLAIN, np.random.default_rng(1))
+    batch = crops_of(store, PLAIN, 8)
     for label, channel in ((3, 1), (7, 2)):
         mask = batch.labels == label
         assert mask.any()
@@ -43,26 +64,50 @@ def test_labels_stay_on_their_pixels(store: FrameStore) -> None:
 
 def test_a_shrunken_frame_is_padded_with_void(store: FrameStore) -> None:
     config = CropConfig(height=80, width=120, scale=(0.5, 0.5), color_jitter=0.0, blur_probability=0.0, noise=0.0)
-    batch = random_crops(store, np.arange(4), config, np.random.default_rng(1))
+    batch = crops_of(store, config)
     assert batch.images.shape == (4, 3, 80, 120)
     assert ((batch.labels != 255).sum((1, 2)) == 40 * 60).all()
 
 
-def test_the_same_seed_gives_the_same_batch(store: FrameStore, square: torch.Tensor) -> None:
-    def draw(seed: int) -> tuple[torch.Tensor, ...]:
-        rng = np.random.default_rng(seed)
-        crops = random_crops(store, np.arange(4), CropConfig(height=48, width=64), rng)
-        return paste_negatives(crops, [square], PasteConfig(size=(16.0, 40.0)), rng)
+def test_the_scale_is_relative_to_the_short_side_where_one_is_given(store: FrameStore) -> None:
+    config = CropConfig(80, 120, scale=(1.0, 1.0), short_side=40, color_jitter=0.0, blur_probability=0.0, noise=0.0)
+    assert ((crops_of(store, config).labels != 255).sum((1, 2)) == 40 * 60).all()
 
-    assert all(torch.equal(a, b) for a, b in zip(draw(5), draw(5), strict=True))
-    assert not torch.equal(draw(5)[0], draw(6)[0])
+
+def test_a_crop_depends_on_its_place_and_not_on_who_makes_it(store: FrameStore, square: torch.Tensor) -> None:
+    """What several processes, accumulated parts and threads rely on."""
+    maker = BatchMaker(5, CropConfig(height=48, width=64), [(store, 1.0)], CPU, layers_of(square, PasteConfig()))
+    whole = maker.batch(Job(2, 0, 6))
+    parts = [maker.batch(Job(2, first, 3)) for first in (0, 3)]
+    for index in range(3):
+        assert torch.equal(whole[index], torch.cat([part[index] for part in parts]))
+    jobs = [Job(step, 0, 6) for step in range(4)]
+    inline, threads = (list(stream(maker, jobs, workers, 2)) for workers in (0, 3))
+    for first, second in zip(inline, threads, strict=True):
+        torch.testing.assert_close(first.images, second.images, atol=1e-5, rtol=0)
+        assert torch.equal(first.origin, second.origin)
+    assert not torch.equal(inline[0].images, inline[1].images)
+
+
+def test_an_error_in_a_thread_is_raised_at_its_batch(store: FrameStore) -> None:
+    def broken(size: tuple[int, int], rng: np.random.Generator) -> None:
+        raise ValueError("no negative")
+
+    maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, broken)
+    with pytest.raises(ValueError, match="no negative"):
+        next(stream(maker, [Job(0, 0, 2)], 2, 1))
+
+
+def test_sources_are_drawn_by_their_shares(store: FrameStore) -> None:
+    void = FrameStore(store.images, torch.full_like(store.labels, 255))
+    config = CropConfig(height=8, width=8, scale=(1.0, 2.0), color_jitter=0.0, noise=0.0)
+    mixed = BatchMaker(3, config, [(store, 0.75), (void, 0.25)], CPU).batch(Job(0, 0, 400))
+    assert 0.15 < (mixed.labels == 255).all(2).all(1).float().mean() < 0.35
 
 
 def test_pasted_pixels_are_void_and_outlier(store: FrameStore, square: torch.Tensor) -> None:
     config = PasteConfig(probability=1.0, count=(1, 1), size=(20.0, 20.0), match_probability=0.0, blur_probability=0.0)
-    rng = np.random.default_rng(3)
-    crops = random_crops(store, np.arange(4), PLAIN, rng)
-    mixed = paste_negatives(crops, [square], config, rng)
+    mixed = BatchMaker(3, PLAIN, [(store, 1.0)], CPU, layers_of(square, config)).batch(Job(0, 0, 4))
     outlier = mixed.origin == OUTLIER
     assert (outlier.sum((1, 2)) == 10 * 20).all()  # geometry preserved: 20 long, 10 high
     assert (mixed.labels[outlier] == 255).all()
@@ -77,35 +122,66 @@ def test_half_transparent_borders_teach_nothing() -> None:
     cutout[3, :, :10] = 64  # alpha of a quarter: neither object nor scene
     config = PasteConfig(probability=1.0, count=(1, 1), size=(20.0, 20.0), match_probability=0.0, blur_probability=0.0)
     rng = np.random.default_rng(3)
-    crops = Batch(torch.zeros((4, 3, 48, 64)), torch.full((4, 48, 64), 3, dtype=torch.uint8))
-    mixed = paste_negatives(crops, [cutout], config, rng)
+    layers = [layers_of(cutout, config)((48, 64), rng) for _ in range(4)]
+    mixed = lay_over(Batch(torch.zeros((4, 3, 48, 64)), torch.full((4, 48, 64), 3, dtype=torch.uint8)), layers)
     assert ((mixed.origin == OUTLIER).sum((1, 2)) == 200).all()
     assert ((mixed.origin == NEITHER).sum((1, 2)) == 200).all()
     assert (mixed.labels[mixed.origin == NEITHER] == 255).all()
 
 
-def test_sizes_cover_the_range_and_stay_inside(store: FrameStore, square: torch.Tensor) -> None:
+def test_sizes_cover_the_range_and_stay_inside(square: torch.Tensor) -> None:
     config = PasteConfig(probability=1.0, count=(1, 1), size=(16.0, 400.0), match_probability=0.0)
-    rng = np.random.default_rng(0)
-    counts = []
-    for _ in range(40):
-        mixed = paste_negatives(random_crops(store, np.arange(4), PLAIN, rng), [square], config, rng)
-        counts += (mixed.origin == OUTLIER).sum((1, 2)).tolist()
+    draw, rng = layers_of(square, config), np.random.default_rng(0)
+    counts = [int((draw((48, 64), rng).pixels[3] > 127).sum()) for _ in range(160)]
     assert min(counts) <= 16 * 10
     assert max(counts) == 48 * 64  # larger than the crop: cut off at its border
 
 
-def test_without_cutouts_or_luck_nothing_is_pasted(store: FrameStore, square: torch.Tensor) -> None:
-    crops = random_crops(store, np.arange(4), PLAIN, np.random.default_rng(1))
-    plain = without_negatives(crops)
-    for cutouts, probability in (([], 1.0), ([square], 0.0)):
-        mixed = paste_negatives(
-            Batch(crops.images.clone(), crops.labels.clone()),
-            cutouts,
-            PasteConfig(probability=probability),
-            np.random.default_rng(2),
-        )
-        assert all(torch.equal(a, b) for a, b in zip(mixed, plain, strict=True))
+def test_several_cutouts_lie_over_each_other_as_if_pasted_one_by_one() -> None:
+    generator = np.random.default_rng(0)
+    scene = generator.random((8, 8, 3)).astype(np.float32)
+    canvas, expected = np.zeros((8, 8, 4), np.float32), scene.copy()
+    for _ in range(3):
+        cutout = generator.random((8, 8, 4)).astype(np.float32)
+        _put(canvas, cutout, generator)
+        expected = (1 - cutout[..., 3:]) * expected + cutout[..., 3:] * cutout[..., :3]
+    np.testing.assert_allclose((1 - canvas[..., 3:]) * scene + canvas[..., 3:] * canvas[..., :3], expected, atol=1e-5)
+
+
+def test_without_luck_nothing_is_pasted(store: FrameStore, square: torch.Tensor) -> None:
+    crops = crops_of(store, PLAIN)
+    assert layers_of(square, PasteConfig(probability=0.0))((48, 64), np.random.default_rng(2)) is None
+    mixed = lay_over(Batch(crops.images.clone(), crops.labels.clone()), [None] * 4)
+    assert all(torch.equal(a, b) for a, b in zip(mixed, without_negatives(crops), strict=True))
+
+
+def test_a_recipe_is_pasted_as_it_is(square: torch.Tensor) -> None:
+    layer = recipe_layers(lambda size, rng: square[:, :10, :20])((48, 64), np.random.default_rng(2))
+    opaque = layer.pixels[3] == 255
+    assert int(opaque.sum()) == 10 * 20
+    assert (layer.pixels[0][opaque] == 255).all()
+    assert recipe_layers(lambda size, rng: None)((48, 64), np.random.default_rng(2)) is None
+
+
+def test_void_pixels_can_be_the_negatives() -> None:
+    labels = torch.full((1, 4, 4), 3, dtype=torch.uint8)
+    labels[:, :2] = 255
+    mixed = void_as_negatives(Batch(torch.zeros(1, 3, 4, 4), labels))
+    assert (mixed.origin[:, :2] == OUTLIER).all()
+    assert (mixed.origin[:, 2:] == INLIER).all()
+
+
+def test_matching_draws_colours_towards_the_scene(square: torch.Tensor) -> None:
+    config = PasteConfig(probability=1.0, count=(1, 1), size=(20.0, 20.0), match_probability=0.0, blur_probability=0.0)
+    layer = layers_of(square, config)((48, 64), np.random.default_rng(2))
+    rows, columns = (torch.nonzero(layer.pixels[3].amax(axis)).flatten() for axis in (1, 0))
+    window = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+    batch = Batch(torch.full((2, 3, 48, 64), 0.3), torch.full((2, 48, 64), 3, dtype=torch.uint8))
+    mixed = lay_over(batch, [layer, layer._replace(matches=(Match(*window, 1.0),))])
+    outlier = mixed.origin == OUTLIER
+    plain, matched = ((mixed.images[i] - 0.3).abs().amax(0)[outlier[i]].max() for i in (0, 1))
+    assert plain > 0.3
+    assert matched < 0.02
 
 
 def test_blur_keeps_a_constant_and_the_mean() -> None:
@@ -114,3 +190,12 @@ def test_blur_keeps_a_constant_and_the_mean() -> None:
     impulse = torch.zeros((1, 21, 21))
     impulse[0, 10, 10] = 1
     assert float(gaussian_blur(impulse, 1.5).sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_recolouring_a_batch_is_that_of_each_image() -> None:
+    images = torch.rand(3, 3, 12, 16, generator=torch.Generator().manual_seed(1))
+    changes = [Photometry(), Photometry((1.2, 0.8, 1.3, 0.9), 0.0, 0.05, 7), Photometry((0.9, 1.1, 0.7, 1.2), 0.8)]
+    together = recolor(images.clone(), changes)
+    for index, change in enumerate(changes):
+        torch.testing.assert_close(together[index : index + 1], recolor(images[index : index + 1].clone(), [change]))
+    torch.testing.assert_close(together[0], images[0])

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from densehybrid_ros.datasets.negative_recipes import RECIPES
+from densehybrid_ros.datasets.training_registry import NEGATIVE_SETS, TRAINING_SETS
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.training.config import read_config
+from densehybrid_ros.networks import ARCHITECTURES
+from densehybrid_ros.networks.dense_flow import FLOWS
+from densehybrid_ros.training.config_file import read_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MINIMAL = "name: a\narchitecture: light\n"
@@ -16,8 +20,13 @@ MINIMAL = "name: a\narchitecture: light\n"
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "train").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_is_valid(path: Path) -> None:
     config = read_config(path)
-    assert path.stem == f"{config.name}_{config.stage}"
+    assert path.stem.startswith(config.name)
     assert config.terms
+    assert config.architecture in (FLOWS if config.stage == "flow" else ARCHITECTURES)
+    assert not set(config.data.sets) - set(TRAINING_SETS)
+    if config.negatives.source == "dataset":
+        assert config.negatives.dataset in NEGATIVE_SETS
+        assert config.negatives.recipe in RECIPES
 
 
 def test_overrides_reach_sections_and_keep_their_types(tmp_path: Path) -> None:
@@ -29,6 +38,7 @@ def test_overrides_reach_sections_and_keep_their_types(tmp_path: Path) -> None:
         "learning_rate=1e-4",
         "negatives.root=/data/x",
         "loss.likelihood_floor=-5",
+        "data.sets.cityscapes=/data/city",
     ]
     config = read_config(path, overrides)
     assert (config.steps, config.crops.height, config.crops.width) == (7, 64, 512)
@@ -36,6 +46,7 @@ def test_overrides_reach_sections_and_keep_their_types(tmp_path: Path) -> None:
     assert config.learning_rate == 1e-4
     assert config.negatives.root == "/data/x"
     assert config.loss.likelihood_floor == -5.0
+    assert config.data.sets == {"cityscapes": "/data/city"}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +64,8 @@ def test_overrides_reach_sections_and_keep_their_types(tmp_path: Path) -> None:
         (MINIMAL, ["steps"], "has the form key=value"),
         (MINIMAL, ["name.x=3"], "name is not a section"),
         (MINIMAL, ["crops=3"], "crops must be a section"),
+        (MINIMAL, ["data.sets=3"], "sets=3: must be a mapping"),
+        (MINIMAL, ["data.sets.cityscapes=3"], r"sets\.cityscapes=3: must be of type str"),
     ],
 )
 def test_mistakes_are_named_in_one_line(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:

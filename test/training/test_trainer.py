@@ -3,148 +3,272 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tiny import colored_store, settings, trainer
 
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import DenseHybrid, SegmentationNetwork
-from densehybrid_ros.training.config import DataConfig, LossConfig, NegativesConfig, TrainConfig
+from densehybrid_ros.training.batches import Job
+from densehybrid_ros.training.config import DataConfig, FlowPartnerConfig, LossConfig, NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
-from densehybrid_ros.training.trainer import Trainer
+from densehybrid_ros.training.optimization import set_rate
 
-CPU = torch.device("cpu")
-
-
-class TinyNetwork(SegmentationNetwork):
-    """Two convolutions: enough to learn colours."""
-
-    num_classes, prelogit_channels, output_stride = 3, 8, 4
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = torch.nn.Sequential(
-            torch.nn.Conv2d(3, 8, 3, stride=4, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU()
-        )
-        self.classifier = torch.nn.Conv2d(8, 3, 1)
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        prelogits = self.encoder(images)
-        return prelogits, self.classifier(prelogits)
-
-    def encoder_parameters(self) -> list[torch.nn.Parameter]:
-        return list(self.encoder.parameters())
-
-
-@pytest.fixture
-def store() -> FrameStore:
-    """Three classes, told apart by their colour."""
-    labels = torch.zeros((6, 48, 64), dtype=torch.uint8)
-    labels[:, 16:32], labels[:, 32:] = 1, 2
-    return FrameStore((torch.nn.functional.one_hot(labels.long(), 3).permute(0, 3, 1, 2) * 255).to(torch.uint8), labels)
-
-
-def make(store: FrameStore, run: Path | None = None, **changes) -> Trainer:
-    settings = {
-        "name": "tiny",
-        "architecture": "light",
-        "steps": 40,
-        "batch_size": 4,
-        "learning_rate": 3e-2,
-        "warmup_steps": 2,
-        "ema_decay": 0.9,
-        "crops": CropConfig(height=32, width=32, noise=0.0),
-        "negatives": NegativesConfig(size=(8.0, 24.0)),
-        **changes,
-    }
-    torch.manual_seed(0)
-    cutout = torch.full((4, 20, 20), 255, dtype=torch.uint8)
-    return Trainer(TrainConfig(**settings), DenseHybrid(TinyNetwork()), [(store, 1.0)], [cutout], CPU, None, run)
+FLOW = FlowPartnerConfig(size=(16, 24), learning_rate=1e-3, sizes_per_batch=2)
+EVERYTHING = {
+    "closed set": {},
+    "cut-outs": {"stage": "open_set"},
+    "cut-outs, accumulated, Adam, distilled": {
+        "stage": "open_set",
+        "accumulate": 2,
+        "optimizer": "adam",
+        "loss": LossConfig(distillation=1.0),
+    },
+    "joint flow": {"stage": "open_set", "negatives": NegativesConfig(source="flow"), "flow": FLOW, "accumulate": 2},
+    "flow": {
+        "stage": "flow",
+        "crops": CropConfig(height=16, width=16, scale=(1.0, 1.0), color_jitter=0.0, blur_probability=0.0, noise=0.0),
+        "optimizer": "adamax",
+        "learning_rate": 1e-3,
+    },
+    "threads": {"stage": "open_set", "data": DataConfig(workers=2, prefetch=2)},
+}
 
 
 def losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def test_it_learns_and_the_average_is_what_comes_back(store: FrameStore) -> None:
-    trainer = make(store, steps=60)
-    model = trainer.run().eval()
+def states(task: Any) -> dict[str, torch.Tensor]:
+    """All tensors of a task by name, those of the optimisers and the flow too."""
+    found: dict[str, torch.Tensor] = {}
+
+    def collect(value: Any, name: str) -> None:
+        if isinstance(value, torch.Tensor):
+            found[name] = value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                collect(item, f"{name}.{key}")
+
+    collect(task.state_dict(), "")
+    return found
+
+
+def assert_same(first: Any, second: Any) -> None:
+    left, right = states(first.task), states(second.task)
+    assert left.keys() == right.keys()
+    assert [name for name, value in left.items() if not torch.equal(value, right[name])] == []
+
+
+def test_it_learns_and_the_average_is_what_comes_back() -> None:
+    run = trainer(settings(steps=60))
+    model = run.run().eval()
+    store = colored_store()
     with torch.inference_mode():
         prediction = model(store.images.float() / 255).logits.argmax(1)
     assert (prediction == store.labels[:, ::4, ::4]).float().mean() > 0.85
-    assert model is not trainer.model
-    assert trainer.curves[-1]["loss"] < trainer.curves[0]["loss"]
+    assert model is not run.task.model
+    assert run.curves[-1]["loss"] < 0.3  # ln 3 = 1.1 is chance
 
 
-def test_open_set_training_tells_negatives_from_inliers(store: FrameStore) -> None:
-    trainer = make(store, stage="open_set", steps=80, loss=LossConfig(beta=0.3))
-    trainer.run()
-    parts = trainer.curves[-1]
-    assert parts["outlier_posterior"] < trainer.curves[0]["outlier_posterior"]
-    assert parts["outlier_likelihood"] < trainer.curves[0]["outlier_likelihood"]
+@pytest.mark.parametrize("source", ["cutouts", "flow"])
+def test_open_set_training_tells_negatives_from_inliers(source: str) -> None:
+    negatives = NegativesConfig(source=source, size=(8.0, 24.0))
+    run = trainer(settings(stage="open_set", steps=50, loss=LossConfig(beta=0.3), negatives=negatives, flow=FLOW))
+    run.run()
+    first, last = run.curves[0], run.curves[-1]
+    assert last["outlier_posterior"] < first["outlier_posterior"]
+    assert last["outlier_likelihood"] < first["outlier_likelihood"]
 
 
-def test_a_seed_repeats_a_run_bit_for_bit(store: FrameStore) -> None:
-    first, second = (make(store, stage="open_set", steps=6).run().state_dict() for _ in range(2))
-    assert all(torch.equal(value, second[key]) for key, value in first.items())
+@pytest.mark.parametrize("kind", ["ood_head", "outlier_exposure", "energy", "k_plus_1"])
+def test_every_baseline_trains(kind: str) -> None:
+    source = "void" if kind == "k_plus_1" else "cutouts"
+    store = colored_store()
+    store.labels[:, :8] = 255
+    loss = LossConfig(kind=kind, beta=0.5)
+    run = trainer(
+        settings(stage="open_set", steps=40, loss=loss, negatives=NegativesConfig(source=source)), None, store
+    )
+    batch = run.maker.batch(Job(1000, 0, 16))
+    before = float(run.task.losses(batch)[1]["loss"].detach())
+    run.run()
+    assert float(run.task.losses(batch)[1]["loss"].detach()) < 0.8 * before
 
 
-def test_a_resumed_run_goes_on_as_if_nothing_had_happened(store: FrameStore, tmp_path: Path) -> None:
-    settings = {"stage": "open_set", "steps": 30, "checkpoint_every": 10}
-    whole = make(store, tmp_path / "whole", **settings).run().state_dict()
-    cut = make(store, tmp_path / "cut", **settings)
-    for _ in cut._steps():
-        if cut.step == 10:
+@pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING.keys())
+def test_a_seed_repeats_a_run_bit_for_bit(changes: dict) -> None:
+    first, second = (trainer(settings(steps=4, **changes)) for _ in range(2))
+    first.run()
+    second.run()
+    assert_same(first, second)
+
+
+@pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING.keys())
+def test_a_resumed_run_goes_on_as_if_nothing_had_happened(changes: dict, tmp_path: Path) -> None:
+    config = settings(steps=8, checkpoint_every=3, **changes)
+    whole = trainer(config, tmp_path / "whole")
+    whole.run()
+    cut = trainer(config, tmp_path / "cut")
+    steps = cut.steps()
+    for step in steps:
+        if step == 3:
             cut.save_checkpoint()
-        if cut.step == 13:
+        if step == 5:
             break  # killed here: what came after the checkpoint is lost
-    resumed = make(store, tmp_path / "cut", **settings)
+    steps.close()
+    resumed = trainer(config, tmp_path / "cut")
     assert resumed.resume()
-    assert resumed.step == 10
-    result = resumed.run().state_dict()
-    assert all(torch.equal(value, result[key]) for key, value in whole.items())
+    assert resumed.step == 3
+    resumed.run()
+    assert_same(whole, resumed)
 
 
-def test_without_a_checkpoint_there_is_nothing_to_resume(store: FrameStore, tmp_path: Path) -> None:
-    assert not make(store, tmp_path).resume()
+def test_the_loss_scale_of_float16_is_resumed(tmp_path: Path) -> None:
+    config = settings(steps=4, precision="fp16", checkpoint_every=2, crops=CropConfig(height=32, width=32, noise=0.0))
+    run = trainer(config, tmp_path)
+    assert run.task.scaler.is_enabled()
+    run.run()
+    run.task.scaler.update(64.0)
+    run.save_checkpoint()
+    resumed = trainer(config, tmp_path)
+    assert resumed.resume()
+    assert resumed.task.scaler.get_scale() == 64.0
 
 
-def test_a_broken_checkpoint_is_named(store: FrameStore, tmp_path: Path) -> None:
+def test_accumulated_parts_make_the_step_of_the_whole_batch() -> None:
+    """Frozen statistics and crops without void: then the mean over parts is the mean over the batch."""
+    store = colored_store()
+    store.labels.zero_()
+    crops = CropConfig(height=32, width=32, scale=(1.0, 2.0))
+    whole, parts = (
+        trainer(settings(steps=5, crops=crops, freeze_norm=True, accumulate=count), None, store) for count in (1, 2)
+    )
+    whole.run()
+    parts.run()
+    for first, second in zip(whole.task.model.parameters(), parts.task.model.parameters(), strict=True):
+        torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+
+
+def test_frozen_statistics_stay_while_weights_learn() -> None:
+    run = trainer(settings(steps=3, stage="open_set", freeze_norm=True))
+    before = {key: value.clone() for key, value in run.task.model.state_dict().items()}
+    run.run()
+    after = run.task.model.state_dict()
+    assert torch.equal(before["network.encoder.1.running_mean"], after["network.encoder.1.running_mean"])
+    assert not torch.equal(before["network.encoder.1.weight"], after["network.encoder.1.weight"])
+    assert not torch.equal(before["posterior_head.norm.running_mean"], after["posterior_head.norm.running_mean"])
+
+
+def test_distillation_holds_the_closed_set_posterior() -> None:
+    def drift(weight: float) -> float:
+        config = settings(steps=30, stage="open_set", loss=LossConfig(beta=1.0, distillation=weight), ema_decay=0.0)
+        run = trainer(config)
+        start = {key: value.clone() for key, value in run.task.model.state_dict().items()}
+        model = run.run()
+        images = colored_store().images.float() / 255
+        with torch.no_grad():
+            model.train()
+            end = model(images).logits.softmax(1)
+            model.load_state_dict(start)
+            return float((end - model(images).logits.softmax(1)).abs().mean())
+
+    assert drift(30.0) < 0.5 * drift(0.0)
+
+
+def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path: Path) -> None:
+    assert not trainer(settings(), tmp_path).resume()
+
+
+def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
     with pytest.raises(InputError, match=r"checkpoint\.pt: not a checkpoint of this run"):
-        make(store, tmp_path).resume()
+        trainer(settings(), tmp_path).resume()
 
 
-def test_a_diverged_loss_stops_with_a_mend(store: FrameStore) -> None:
-    trainer = make(store, steps=20)
+def test_a_diverged_loss_stops_with_a_mend() -> None:
+    run = trainer(settings(steps=20))
     with torch.no_grad():
-        trainer.model.network.classifier.weight.fill_(float("nan"))
+        run.task.model.network.classifier.weight.fill_(float("nan"))
     with pytest.raises(InputError, match=r"step 20: the loss is nan; lower learning_rate"):
-        trainer.run()
+        run.run()
 
 
-def test_the_encoder_learns_at_its_share_of_the_rate(store: FrameStore) -> None:
-    trainer = make(store, encoder_rate_factor=0.25)
-    trainer._set_rate()
-    encoder, rest = (group["lr"] for group in trainer.optimizer.param_groups)
+def test_the_encoder_learns_at_its_share_of_the_rate() -> None:
+    config = settings(encoder_rate_factor=0.25)
+    optimizer = trainer(config).task.optimizer
+    set_rate(optimizer, config, 10)
+    encoder, rest = (group["lr"] for group in optimizer.param_groups)
     assert encoder == pytest.approx(0.25 * rest)
 
 
-def test_stores_are_drawn_by_their_shares(store: FrameStore) -> None:
-    trainer = make(store, batch_size=64, crops=CropConfig(height=8, width=8, color_jitter=0.0, noise=0.0))
+def test_a_constant_schedule_stays_after_the_warm_up() -> None:
+    config = settings(schedule="constant", warmup_steps=4, steps=100)
+    optimizer = trainer(config).task.optimizer
+    rates = [set_rate(optimizer, config, step) for step in (0, 3, 50, 99)]
+    assert rates == pytest.approx([config.learning_rate / 4] + 3 * [config.learning_rate])
+
+
+def test_void_frames_alone_train_on(tmp_path: Path) -> None:
+    store = colored_store()
     void = FrameStore(store.images, torch.full_like(store.labels, 255))
-    trainer.stores = [(store, 0.75), (void, 0.25)]
-    is_void = torch.cat([(trainer.batch(step).labels == 255).all((1, 2)) for step in range(8)])
-    assert 0.15 < is_void.float().mean() < 0.35
-
-
-def test_void_frames_alone_train_on(store: FrameStore, tmp_path: Path) -> None:
-    trainer = make(store, tmp_path, stage="open_set", steps=3, negatives=NegativesConfig(probability=0.0))
-    trainer.stores = [(FrameStore(store.images, torch.full_like(store.labels, 255)), 1.0)]
-    trainer.run()
+    config = settings(stage="open_set", steps=3, negatives=NegativesConfig(probability=0.0))
+    trainer(config, tmp_path, void).run()
     assert losses(tmp_path) == [0.0]
+
+
+def test_the_best_model_is_kept_and_comes_back(tmp_path: Path) -> None:
+    figures = iter([10.0, 30.0, 20.0])
+    config = settings(steps=6, validate_every=2, select="best")
+    kept: list[torch.Tensor] = []
+
+    def validate(model: Any) -> dict[str, float]:
+        kept.append(model.network.classifier.weight.clone())
+        return {"mean_iou": next(figures)}
+
+    run = trainer(config, tmp_path, validate=validate)
+    model = run.run()
+    assert run.best == {"step": 4, "mean_iou": 30.0}
+    assert run.figures == {"mean_iou": 30.0}
+    assert torch.equal(model.network.classifier.weight, kept[1])
+    assert not torch.equal(model.network.classifier.weight, kept[2])
+
+
+@pytest.mark.parametrize("kind", ["joint flow", "flow"])
+def test_pictures_and_scalars_are_left_behind(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    config = settings(steps=2, picture_every=1, **EVERYTHING[kind])
+    run = trainer(config, tmp_path, validate=lambda model: {"mean_iou": 1.0})
+    run.run()
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    expected = {"joint flow": ("flow_samples", "mixed"), "flow": ("crops", "flow_samples")}[kind]
+    assert names == sorted(f"{name}_{step:06d}.png" for name in expected for step in (1, 2))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert {"train/loss", "validation/mean_iou"} <= set(events.Tags()["scalars"])
+    assert set(events.Tags()["images"]) == set(expected)
+
+
+def test_what_a_killed_run_wrote_after_its_checkpoint_is_dropped(tmp_path: Path) -> None:
+    config = settings(steps=40, checkpoint_every=20)
+    run = trainer(config, tmp_path)
+    steps = run.steps()
+    while next(steps) < 20:
+        pass
+    run.save_checkpoint()
+    steps.close()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 33, "loss": 5.0}\n{"step": 34, "lo')
+    resumed = trainer(config, tmp_path)
+    resumed.resume()
+    resumed.run()
+    steps_logged = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps_logged == [20, 40]
 
 
 @pytest.mark.parametrize(
@@ -154,8 +278,25 @@ def test_void_frames_alone_train_on(store: FrameStore, tmp_path: Path) -> None:
         ({"steps": 0}, "steps=0"),
         ({"data": DataConfig(rendered_share=2.0)}, "rendered_share"),
         ({"loss": LossConfig(weighting="mine")}, r"loss\.weighting=mine.*paper"),
+        ({"loss": LossConfig(kind="mine")}, r"loss\.kind=mine.*energy"),
+        ({"batch_size": 5, "accumulate": 2}, "batch_size=5: must be a multiple of accumulate=2"),
+        ({"cuda_graph": True, **EVERYTHING["joint flow"]}, "cuda_graph=true: not with negatives.source=flow"),
+        ({"cuda_graph": True, **EVERYTHING["flow"]}, "cuda_graph=true: not with accumulate above 1 or stage=flow"),
+        ({**EVERYTHING["joint flow"], "flow": FlowPartnerConfig(size=(16, 216))}, "larger than the crops"),
+        ({**EVERYTHING["joint flow"], "flow": FlowPartnerConfig(size=(12, 24))}, "multiples of 8"),
     ],
 )
-def test_wrong_settings_are_named(store: FrameStore, changes: dict, message: str) -> None:
+def test_wrong_settings_are_named(changes: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make(store, **changes)
+        trainer(settings(**changes))
+
+
+def test_a_cuda_graph_needs_a_gpu() -> None:
+    with pytest.raises(InputError, match="cuda_graph=true: needs a GPU"):
+        trainer(settings(cuda_graph=True)).run()
+
+
+def test_the_progress_says_loss_rate_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr("densehybrid_ros.progress._SECONDS_BETWEEN_LINES", 0.0)
+    trainer(settings(steps=4, log_every=2)).run()
+    assert re.search(r"train tiny: 2/4 steps, loss [\d.]+, [\d.e+]+ images/s, [\d.]+ min left", capsys.readouterr().err)

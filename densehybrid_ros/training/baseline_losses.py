@@ -1,0 +1,80 @@
+"""Losses of the baselines that need training (paper, tables 1 to 4); arguments as ``losses.compound_loss``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.training.losses import INLIER, OUTLIER, closed_set_loss, exact, mean_where, posterior_loss
+
+
+def ood_head_loss(logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, beta: float) -> dict[str, Tensor]:
+    """The OOD head alone (Bevandić et al. 2022): closed-set loss and the posterior's, no likelihood term."""
+    closed_set, terms = closed_set_loss(logits, labels), posterior_loss(posterior, origin)
+    return {
+        "loss": closed_set + terms.inlier + beta * terms.outlier,
+        "closed_set": closed_set,
+        "inlier_posterior": terms.inlier,
+        "outlier_posterior": terms.outlier,
+    }
+
+
+def outlier_exposure_loss(logits: Tensor, labels: Tensor, origin: Tensor, beta: float) -> dict[str, Tensor]:
+    """Outlier exposure (Hendrycks et al. 2019): the classifier shall be undecided on negatives.
+
+    L = E_in[-ln P(y|x)] + beta E_out[-(1/K) sum_k ln P(k|x)]; the published beta is 0.5.
+    """
+    closed_set = closed_set_loss(logits, labels)
+    undecided = mean_where(-functional.log_softmax(exact(logits), dim=1).mean(1), origin == OUTLIER)
+    return {"loss": closed_set + beta * undecided, "closed_set": closed_set, "outlier_uniform": undecided}
+
+
+def energy_loss(
+    logits: Tensor, labels: Tensor, origin: Tensor, beta: float, margin_inlier: float, margin_outlier: float
+) -> dict[str, Tensor]:
+    """Energy fine-tuning (Liu et al. 2020, equation 6) with the energy E(x) = -ln sum_k exp s_k.
+
+    L = E_in[-ln P(y|x)] + beta (E_in[max(0, E - m_in)^2] + E_out[max(0, m_out - E)^2]); the published beta is 0.1. With
+    the paper's m_in = -15 and m_out = -5 the log-sum-exp of inliers is pushed above 15, that of outliers below 5.
+    """
+    closed_set = closed_set_loss(logits, labels)
+    energy = -exact(logits).logsumexp(1)
+    inlier = mean_where((energy - margin_inlier).clamp(min=0).square(), origin == INLIER)
+    outlier = mean_where((margin_outlier - energy).clamp(min=0).square(), origin == OUTLIER)
+    return {
+        "loss": closed_set + beta * (inlier + outlier),
+        "closed_set": closed_set,
+        "inlier_energy": inlier,
+        "outlier_energy": outlier,
+    }
+
+
+def k_plus_1_loss(logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, beta: float) -> dict[str, Tensor]:
+    """A classifier with one class more: outliers are class K, whose logit is the outlier logit of the second head.
+
+    L = E_in[-ln P(y|x)] + beta E_out[-ln P(K|x)], both by the softmax over K+1 logits. With ``negatives.source: void``
+    it is the void classifier (Blum et al. 2021). Score ``k_plus_1`` belongs to it.
+    """
+    everything = functional.log_softmax(torch.cat([exact(logits), exact(posterior)[:, 1:]], dim=1), dim=1)
+    known = labels != VOID
+    own = everything.gather(1, torch.where(known, labels, 0).long().unsqueeze(1)).squeeze(1)
+    closed_set = mean_where(-own, known)
+    unknown = mean_where(-everything[:, -1], origin == OUTLIER)
+    return {"loss": closed_set + beta * unknown, "closed_set": closed_set, "outlier_class": unknown}
+
+
+def distillation_loss(logits: Tensor, teacher: Tensor, origin: Tensor) -> Tensor:
+    """KL(teacher || student) of the class posteriors, mean over pixels that are no outliers.
+
+    Args:
+        logits: [B, K, h, w], of the model that learns.
+        teacher: [B, K, h, w], of a frozen one.
+        origin: integer [B, H, W]; 1 = outlier. Taken at the nearest pixel where its size differs.
+    """
+    student_log, teacher_log = (functional.log_softmax(exact(values), dim=1) for values in (logits, teacher))
+    divergence = functional.kl_div(student_log, teacher_log, reduction="none", log_target=True).sum(1)
+    size = (logits.shape[2], logits.shape[3])
+    origin = functional.interpolate(origin.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
+    return mean_where(divergence, origin != OUTLIER)

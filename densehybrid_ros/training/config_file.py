@@ -1,0 +1,107 @@
+"""Reading a run's YAML: dataclasses from mappings, with ``key=value`` overrides and one line for what does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.training.config import TrainConfig
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Reads a run's YAML and applies ``key=value`` overrides (``negatives.size=[16,320]``; values are YAML).
+
+    Raises:
+        InputError: The file can't be read, or a key is unknown, or a value has the wrong type.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must be a mapping of keys to values")
+    return build_config(content, overrides, f"{path}: ")
+
+
+def build_config(content: dict[str, Any], overrides: Sequence[str] = (), where: str = "") -> TrainConfig:
+    """Builds a run's configuration from a mapping and ``key=value`` overrides.
+
+    Raises:
+        InputError: A key is unknown, or a value has the wrong type; ``where`` begins its message.
+    """
+    for override in overrides:
+        _apply(content, override)
+    return _build(TrainConfig, content, where)
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise InputError(f"{override!r}: an override has the form key=value")
+    *sections, last = key.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise InputError(f"{override!r}: {section} is not a section")
+    try:
+        content[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{override!r}: the value is not valid YAML") from error
+
+
+def _build(kind: Any, content: dict[str, Any], where: str) -> Any:
+    """Builds the dataclass ``kind`` from a mapping, converting each value to its field's type."""
+    hints = typing.get_type_hints(kind)
+    names = {item.name for item in dataclasses.fields(kind)}
+    unknown = [key for key in content if key not in names]
+    if unknown:
+        raise InputError(f"{where}unknown key {unknown[0]}; known: {', '.join(sorted(names))}")
+    values = {key: _convert(hints[key], value, where, key) for key, value in content.items()}
+    missing = [
+        item.name
+        for item in dataclasses.fields(kind)
+        if item.name not in values
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise InputError(f"{where}the key {missing[0]} is missing")
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise InputError(f"{where}{key} must be a section of keys")
+        return _build(hint, value, f"{where}{key}.")
+    if isinstance(hint, types.UnionType):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    if typing.get_origin(hint) is dict:
+        kind = typing.get_args(hint)[1]
+        if not isinstance(value, dict):
+            raise InputError(f"{where}{key}={value}: must be a mapping of names to values")
+        return {str(name): _convert(kind, item, where, f"{key}.{name}") for name, item in value.items()}
+    if typing.get_origin(hint) is tuple:
+        kinds = typing.get_args(hint)
+        if not isinstance(value, list) or len(value) != len(kinds):
+            raise InputError(f"{where}{key}={value}: must be a list of {len(kinds)} numbers")
+        return tuple(_convert(kind, item, where, key) for kind, item in zip(kinds, value, strict=True))
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-4, without a point, as text
+        except ValueError:
+            pass
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise InputError(f"{where}{key}={value}: must be of type {hint.__name__}")
+    return value

@@ -1,0 +1,115 @@
+"""Several processes on one run: torchrun starts them, DistributedDataParallel averages their gradients."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from densehybrid_ros.errors import InputError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of this run; one where torchrun did not start it.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        count: How many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process prints and writes."""
+        return self.rank == 0
+
+    def share(self, total: int, parts: int = 1) -> int:
+        """Returns how many of a batch's crops fall to one part of one process.
+
+        Raises:
+            InputError: They can't be shared out evenly.
+        """
+        if total % (self.count * parts):
+            processes = f"{self.count} processes x {parts} parts"
+            raise InputError(f"batch_size={total}: must be a multiple of {self.count * parts} ({processes})")
+        return total // (self.count * parts)
+
+    def wrap(self, module: nn.Module, device: torch.device, unused: bool = False, buffers: bool = True) -> nn.Module:
+        """Returns the module inside DistributedDataParallel, or as it is in a run of one process.
+
+        Args:
+            module: On ``device``. Its state of rank 0 becomes everyone's.
+            device: This process's.
+            unused: Whether some parameters may get no gradient.
+            buffers: Whether rank 0's buffers (batch-norm statistics) are sent out before each pass.
+        """
+        if self.count == 1:
+            return module
+        ids = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(
+            module,
+            device_ids=ids,
+            find_unused_parameters=unused,
+            broadcast_buffers=buffers,
+            gradient_as_bucket_view=True,
+        )
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Adds up a tensor over all processes, in place."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def align_buffers(self, module: nn.Module) -> None:
+        """Gives everyone rank 0's buffers: batch-norm statistics are of each process's own crops."""
+        if self.count > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
+
+    def wait(self) -> None:
+        """Waits for the others."""
+        if self.count > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        """Leaves the group."""
+        if self.count > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def join(device: torch.device) -> tuple[Processes, torch.device]:
+    """Joins the processes that torchrun started, if it did, and chooses this one's device.
+
+    Args:
+        device: What was asked for; ``cuda`` without a number becomes the GPU of this process's local rank.
+
+    Raises:
+        InputError: There are more processes than GPUs.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if device.type == "cuda" and device.index is None:
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= torch.cuda.device_count():
+            raise InputError(
+                f"--nproc-per-node: more processes than the {torch.cuda.device_count()} GPUs of this machine"
+            )
+        device = torch.device("cuda", local)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if count > 1:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return Processes(int(os.environ.get("RANK", "0")), count), device
+
+
+def without_sync(module: Any, last: bool) -> AbstractContextManager:
+    """Returns a context in which gradients are not averaged yet, for all but the last part of a step."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) and not last else nullcontext()

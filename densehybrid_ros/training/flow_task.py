@@ -1,0 +1,144 @@
+"""Training of a flow by maximum likelihood on crops, before it makes negatives (paper, section 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.networks.dense_flow import DenseFlow, dequantize
+from densehybrid_ros.training.config import TrainConfig
+from densehybrid_ros.training.distributed import Processes, without_sync
+from densehybrid_ros.training.flow_losses import flow_likelihood_loss, held_out_bits
+from densehybrid_ros.training.graphs import accelerate
+from densehybrid_ros.training.mixed_content import MixedBatch
+from densehybrid_ros.training.optimization import MovingAverage, build_optimizer, grad_scaler, set_rate
+from densehybrid_ros.training.run_log import sheet
+
+_SAMPLES = 64
+
+
+class FlowTask:
+    """What one parameter update of a flow is. The flow runs in float32, whatever ``precision`` says.
+
+    Attributes:
+        model: Is trained in place.
+        average: Its moving average; None where none is kept.
+        optimizer: Of the flow.
+        better: Figure of the validation by which the best flow is chosen, and whether higher is better.
+    """
+
+    better = ("bits_per_dimension", False)
+
+    def __init__(
+        self, config: TrainConfig, flow: DenseFlow, device: torch.device, processes: Processes | None = None
+    ) -> None:
+        """Prepares flow, average and optimiser."""
+        self.config = config
+        self.device = device
+        self.processes = processes or Processes()
+        self.model = flow.to(device)
+        self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
+        self.optimizer = build_optimizer(config, [{"params": list(flow.parameters()), "factor": 1.0}], device)
+        self.scaler = grad_scaler(config, device)
+        self._forward: Callable[..., Any] | None = None
+        self._is_new = config.init == "random"
+
+    def trained(self) -> DenseFlow:
+        """Returns the moving average of the flow, or the flow itself where none is kept."""
+        module = self.average.module if self.average else self.model
+        assert isinstance(module, DenseFlow)
+        return module
+
+    def prepare(self, shape: tuple[int, int, int, int]) -> None:
+        """Switches to training."""
+        del shape  # nothing is made for it: the first batch initialises the flow
+        self.train_mode()
+
+    def train_mode(self) -> None:
+        """Switches to training."""
+        self.model.train()
+
+    def update(self, step: int, batches: Sequence[MixedBatch]) -> dict[str, Tensor]:
+        """Takes one step on the parts of a batch; returns the loss in bits a subpixel."""
+        if step == 0 and self._is_new:
+            generator = torch.Generator(self.device).manual_seed(self.config.seed)
+            images = dequantize(batches[0].images, generator)
+            self.model.initialize(images, self.model.draw_noise(len(images), _size(images), generator))
+        set_rate(self.optimizer, self.config, step)
+        total = torch.zeros((), device=self.device)
+        for part, batch in enumerate(batches):
+            place = (step * len(batches) + part) * self.processes.count + self.processes.rank
+            generator = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + place)
+            noise = self.model.draw_noise(len(batch.images), _size(batch.images), generator)
+            passes = self._passes()
+            with without_sync(passes, last=part == len(batches) - 1):
+                loss = flow_likelihood_loss(passes, batch.images, generator, noise) / len(batches)
+                loss.backward()
+            total = total + loss.detach()
+        nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.model)
+        return {"loss": total}
+
+    def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
+        """Returns a sheet of samples, always of the same latents, and a sheet of the crops that it learns from."""
+        generator = torch.Generator(self.device).manual_seed(0)
+        with torch.no_grad():
+            samples = self.trained().sample(_SAMPLES, _size(batch.images), generator)
+        return {"flow_samples": sheet(samples.cpu(), 8), "crops": sheet(batch.images[:_SAMPLES].cpu(), 8)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed run needs."""
+        average = self.average.state_dict() if self.average else None
+        return {"model": self.model.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what ``state_dict`` returned."""
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _passes(self) -> Callable[..., Any]:
+        # Made at the first step, after the initialisation: DistributedDataParallel sends out what rank 0 then has.
+        if self._forward is None:
+            module = accelerate(self.model, self.config, self.device, None)
+            self._forward = self.processes.wrap(module, self.device, buffers=False)  # type: ignore[arg-type]
+        return self._forward
+
+
+@torch.no_grad()
+def flow_figures(flow: DenseFlow, crops: Tensor) -> dict[str, float]:
+    """Measures bits a subpixel of held-out crops, uint8 [N, 3, h, w] on the flow's device, and the inverse's error."""
+    images = crops[:16].float() / 255
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the error of float32, not that of TF32
+        error = (flow.decode(flow.encode(images).latents) - images).abs().max()
+    return {"bits_per_dimension": round(held_out_bits(flow, crops), 4), "inverse_error": float(error)}
+
+
+def held_out_crops(frames: Sequence[Tensor], count: int, size: tuple[int, int]) -> Tensor:
+    """Cuts ``count`` crops, uint8 [count, 3, h, w], from frames, uint8 [3, H, W], at places that are always the same.
+
+    Raises:
+        InputError: A frame is smaller than the crops.
+    """
+    rng = np.random.default_rng(0)
+    crops = []
+    for number in range(count):
+        image = frames[number % len(frames)]
+        if image.shape[1] < size[0] or image.shape[2] < size[1]:
+            raise InputError(f"crops of {size[1]}x{size[0]}: larger than a frame of {image.shape[2]}x{image.shape[1]}")
+        top, left = (int(rng.integers(image.shape[axis + 1] - size[axis] + 1)) for axis in (0, 1))
+        crops.append(image[:, top : top + size[0], left : left + size[1]])
+    return torch.stack(crops)
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[2], images.shape[3]

@@ -1,0 +1,39 @@
+"""From a configuration to the loss of a batch."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from densehybrid_ros.training.baseline_losses import (
+    energy_loss,
+    k_plus_1_loss,
+    ood_head_loss,
+    outlier_exposure_loss,
+)
+from densehybrid_ros.training.config import TrainConfig
+from densehybrid_ros.training.losses import OPEN_SET_LOSSES, closed_set_loss
+
+
+def objective(
+    config: TrainConfig, logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor
+) -> dict[str, Tensor]:
+    """Returns ``loss`` and its parts for logits [B, K, H, W] and [B, 2, H, W] of a batch; see ``losses``."""
+    settings = config.loss
+    if config.stage == "closed_set":
+        return {"loss": closed_set_loss(logits, labels)}
+    if settings.kind == "ood_head":
+        return ood_head_loss(logits, posterior, labels, origin, settings.beta)
+    if settings.kind == "outlier_exposure":
+        return outlier_exposure_loss(logits, labels, origin, settings.beta)
+    if settings.kind == "energy":
+        margins = (settings.margin_inlier, settings.margin_outlier)
+        return energy_loss(logits, labels, origin, settings.beta, *margins)
+    if settings.kind == "k_plus_1":
+        return k_plus_1_loss(logits, posterior, labels, origin, settings.beta)
+    weighting = OPEN_SET_LOSSES[settings.weighting]
+    return weighting(logits, posterior, labels, origin, settings.beta, settings.likelihood_floor)
+
+
+def uses_posterior(config: TrainConfig) -> bool:
+    """Whether the second head gets a gradient."""
+    return config.stage == "open_set" and config.loss.kind in ("hybrid", "ood_head", "k_plus_1")

@@ -1,0 +1,114 @@
+"""What surrounds a parameter update: groups, schedule, precision, moving average, frozen statistics."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from densehybrid_ros.networks import DenseHybrid
+from densehybrid_ros.training.config import TrainConfig
+
+_RATE_FLOOR = 1e-3  # the cosine ends at this share of the peak rate
+
+
+def build_optimizer(
+    config: TrainConfig, groups: Sequence[dict[str, Any]], device: torch.device
+) -> torch.optim.Optimizer:
+    """Builds the run's optimiser over parameter groups, each with its ``factor`` of the rate."""
+    if config.optimizer == "adamax":
+        return torch.optim.Adamax(list(groups), lr=config.learning_rate, weight_decay=config.weight_decay)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    fused = True if device.type == "cuda" else None  # one kernel for all parameters
+    return kind(list(groups), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+
+
+def parameter_groups(model: DenseHybrid, encoder_rate_factor: float) -> list[dict[str, Any]]:
+    """Splits parameters into the encoder's and the rest."""
+    encoder = {id(parameter) for parameter in model.network.encoder_parameters()}
+    groups = []
+    for is_encoder, factor in ((True, encoder_rate_factor), (False, 1.0)):
+        chosen = [p for p in model.parameters() if (id(p) in encoder) == is_encoder]
+        if chosen:
+            groups.append({"params": chosen, "factor": factor})
+    return groups
+
+
+def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> float:
+    """Sets the rate of a step, counted from 0, and returns it."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    decay = 1.0
+    if config.schedule == "cosine":
+        decay = _RATE_FLOOR + (1 - _RATE_FLOOR) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    rate = config.learning_rate * warm * decay
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("factor", 1.0)
+    return rate
+
+
+class MovingAverage:
+    """Exponential moving average of a model and its buffers.
+
+    ``torch.optim.swa_utils.AveragedModel`` does the same, but reads its counter from the GPU, which makes every
+    step wait.
+
+    Attributes:
+        module: The average.
+        updates: How many models went into it.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(model)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Takes in the model as it is now."""
+        # Early on the average follows quickly, or the random start would linger in it.
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
+        pairs = list(zip(_state(self.module), _state(model), strict=True))
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)
+        for averaged, current in pairs:
+            if not averaged.is_floating_point():
+                averaged.copy_(current)
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed run needs."""
+        return {"module": self.module.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what ``state_dict`` returned."""
+        self.module.load_state_dict(state["module"])
+        self.updates = int(state["updates"])
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager:
+    """Returns the precision that the network runs in."""
+    if config.precision == "fp16":
+        return torch.autocast(device.type, torch.float16, cache_enabled=not config.cuda_graph)
+    if config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda"):
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=not config.cuda_graph)
+    return nullcontext()
+
+
+def grad_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Returns the loss scaling that float16 needs; switched off for other precisions."""
+    return torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+
+
+def norms(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Returns the batch-norm layers among modules."""
+    return [module for module in modules if isinstance(module, _BatchNorm)]

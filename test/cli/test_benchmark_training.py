@@ -1,0 +1,34 @@
+"""``densehybrid benchmark training`` at a tiny size: shares and rates that fit together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from densehybrid_ros.cli.main import main
+
+TINY = ["--device", "cpu", "--crop", "64x64", "--batch", "2", "--frame", "128x96", "--steps", "2", "--warm-up", "1"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--architecture", "light", "stage=open_set", "data.workers=1"],
+        ["--architecture", "dense_flow_tiny", "--frames", "memory", "data.workers=0"],
+    ],
+    ids=["files", "flow in memory"],
+)
+def test_figures_fit_together(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "training", *TINY, *options, "--json", str(tmp_path / "r.json")]) == 0
+    figures = json.loads((tmp_path / "r.json").read_text())
+    assert 0 <= figures["share_waiting_for_data"] + figures["share_computing_crops"] <= 1
+    assert figures["images_per_second"] > 0
+    assert ("decoded_frames_per_second" in figures) == ("memory" not in options)
+    assert "the device waits for data" in capsys.readouterr().out
+
+
+def test_an_unknown_network_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "training", *TINY, "--architecture", "vgg"]) == 2
+    assert "--architecture vgg: choose one of" in capsys.readouterr().err

@@ -1,0 +1,249 @@
+"""``densehybrid train`` from files to files: check, kill and resume, a flow, the joint run, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from densehybrid_ros.cli.main import main
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
+from densehybrid_ros.networks.dense_flow import load_flow
+
+RUN = {
+    "name": "light",
+    "architecture": "light",
+    "steps": 3,
+    "batch_size": 2,
+    "warmup_steps": 1,
+    "log_every": 1,
+    "crops": {"height": 64, "width": 64},
+    "data": {"workers": 1},
+    "terms": "none",
+}
+CITY = "data.cityscapes_640=DATA"
+SMOOTH = {"height": 16, "width": 16, "scale": [1, 1], "color_jitter": 0, "blur_probability": 0, "noise": 0}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``cityscapes_640`` in small: stretched frames of 64x64."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for part in ("image", "label"):
+            (root / split / part).mkdir(parents=True)
+        for number in range(count):
+            image = cv2.resize(rng.integers(0, 255, (8, 8, 3), np.uint8), (64, 64))
+            label = cv2.resize(rng.integers(0, 19, (4, 4), np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST)
+            cv2.imwrite(str(root / split / "image" / f"{number}.jpg"), image)
+            cv2.imwrite(str(root / split / "label" / f"{number}.png"), label)
+    negatives = root / "negatives"
+    negatives.mkdir()
+    for number in range(2):
+        cv2.imwrite(str(negatives / f"{number}.png"), rng.integers(0, 255, (20, 30, 4), np.uint8) | 128)
+    return root
+
+
+@pytest.fixture(scope="module")
+def closed_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "light.safetensors"
+    torch.manual_seed(0)
+    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("light", "light", details={"training": [{}]}))
+    return path
+
+
+def write(folder: Path, **changes: object) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump({**RUN, **changes}))
+    return path
+
+
+def losses(run: Path) -> dict[int, float]:
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return {record["step"]: record["loss"] for record in records if "loss" in record}
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "densehybrid_ros", "train", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def test_a_killed_run_goes_on_with_the_same_losses(data: Path, closed_set: Path, tmp_path: Path) -> None:
+    config = write(
+        tmp_path,
+        stage="open_set",
+        init=str(closed_set),
+        steps=10,
+        batch_size=4,
+        accumulate=2,
+        checkpoint_every=3,
+        loss={"distillation": 0.5},
+    )
+    sources = [f"data.cityscapes_640={data}", f"negatives.root={data / 'negatives'}"]
+    common = ["--config", str(config), "--device", "cpu"]
+    killed = start(*common, "--output", str(tmp_path / "killed.safetensors"), *sources)
+    checkpoint = tmp_path / "killed_run" / "checkpoint.pt"
+    deadline = time.monotonic() + 240
+    while not checkpoint.exists():
+        assert killed.poll() is None, killed.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    killed.stderr.close()
+    assert not (tmp_path / "killed.safetensors").exists()
+    kept = int(torch.load(checkpoint)["step"])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert main(["train", *common, "--output", str(tmp_path / "killed.safetensors"), "--resume", *sources]) == 0
+        assert main(["train", *common, "--output", str(tmp_path / "whole.safetensors"), *sources]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert kept < 10
+    assert losses(tmp_path / "killed_run") == losses(tmp_path / "whole_run")
+    assert sorted(losses(tmp_path / "whole_run")) == list(range(1, 11))
+    first, second = (load_model(tmp_path / f"{name}.safetensors").network.state_dict() for name in ("killed", "whole"))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_a_flow_and_then_the_joint_run_that_uses_it(data: Path, closed_set: Path, tmp_path: Path) -> None:
+    flow = tmp_path / "flow.safetensors"
+    config = write(tmp_path, architecture="dense_flow_tiny", stage="flow", crops=SMOOTH, optimizer="adamax")
+    assert main(["train", "--config", str(config), "--output", str(flow), f"data.cityscapes_640={data}"]) == 0
+    stage = load_flow(flow).details["training"][0]
+    assert stage["validation"]["bits_per_dimension"] > 0
+    assert stage["validation"]["inverse_error"] < 1e-4
+    sheets = sorted(path.name for path in (tmp_path / "flow_run" / "pictures").iterdir())
+    assert sheets == ["crops_000003.png", "flow_samples_000003.png"]
+
+    joint = write(
+        tmp_path,
+        stage="open_set",
+        init=str(closed_set),
+        picture_every=2,
+        negatives={"source": "flow"},
+        flow={"size": [16, 32], "sizes_per_batch": 1},
+    )
+    output = tmp_path / "joint.safetensors"
+    overrides = [f"data.cityscapes_640={data}", f"flow.weights={flow}"]
+    assert main(["train", "--config", str(joint), "--output", str(output), *overrides]) == 0
+    card = load_model(output).card
+    assert [len(card.details["training"]), card.details["training"][-1]["stage"]] == [2, "open_set"]
+    assert {"flow_bits", "flow_jsd", "outlier_likelihood"} <= card.details["training"][-1]["curve"][0].keys()
+    first, second = (load_flow(path).flow.state_dict() for path in (flow, tmp_path / "joint_flow.safetensors"))
+    assert any(not torch.equal(value, second[key]) for key, value in first.items())
+    assert list((tmp_path / "joint_run" / "pictures").glob("mixed_*.png"))
+
+
+def test_check_says_ok_and_writes_nothing(data: Path, closed_set: Path, tmp_path: Path, capsys) -> None:
+    config = write(tmp_path, stage="open_set", init=str(closed_set))
+    before = sorted(tmp_path.rglob("*"))
+    sources = [f"data.cityscapes_640={data}", f"negatives.root={data / 'negatives'}"]
+    assert main(["train", "--config", str(config), "--check", *sources]) == 0
+    assert capsys.readouterr().out.startswith("ok: 4 frames of cityscapes_640; one step in ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("recipe", ["objects", "masks", "boxes"])
+def test_frames_and_negatives_are_read_from_files_step_by_step(
+    recipe: str, data: Path, closed_set: Path, tmp_path: Path
+) -> None:
+    config = write(
+        tmp_path,
+        stage="open_set",
+        init=str(closed_set),
+        data={"sets": {"cityscapes_640": str(data)}, "workers": 2, "prefetch": 1},
+        negatives={"source": "dataset", "dataset": "folder", "root": str(data / "negatives"), "recipe": recipe},
+    )
+    output = tmp_path / "light.safetensors"
+    assert main(["train", "--config", str(config), "--output", str(output)]) == 0
+    stage = load_model(output).card.details["training"][-1]
+    assert "mean_iou" in stage["validation"]
+    assert any(point["outlier_posterior"] > 0 for point in stage["curve"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "overrides", "message"),
+    [
+        ({}, [], "data: no frames to train on"),
+        ({}, ["data.sets.nowhere=DATA"], "data.dataset=nowhere: unknown"),
+        ({"stage": "open_set"}, [CITY], "negatives.root"),
+        (
+            {"stage": "open_set"},
+            [CITY, "negatives.source=flow", "flow.size=[16,64]"],
+            "flow.weights",
+        ),
+        (
+            {"stage": "open_set"},
+            [CITY, "negatives.source=dataset", "negatives.root=DATA"],
+            "negatives.dataset",
+        ),
+        ({"stage": "flow"}, [CITY], "architecture 'light': no flow"),
+        (
+            {"stage": "flow", "architecture": "dense_flow_tiny", "init": "none"},
+            [CITY],
+            "no such file",
+        ),
+        ({"architecture": "ldn121", "init": "imagenet"}, [CITY], "no ImageNet weights"),
+        ({"batch_size": 3, "accumulate": 2}, [CITY], "batch_size=3"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    data: Path, tmp_path: Path, changes: dict, overrides: list[str], message: str, capsys
+) -> None:
+    config = write(tmp_path, **changes)
+    overrides = [text.replace("DATA", str(data)) for text in overrides]
+    assert main(["train", "--config", str(config), "--output", str(tmp_path / "x.safetensors"), *overrides]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("densehybrid train:")]
+    assert len(error) == 1
+    assert message in error[0]
+
+
+def test_check_names_the_file_and_the_value(data: Path, tmp_path: Path, capsys) -> None:
+    root = tmp_path / "broken"
+    for part in ("image", "label"):
+        (root / "train" / part).mkdir(parents=True)
+        for file in (data / "train" / part).iterdir():
+            (root / "train" / part / file.name).write_bytes(file.read_bytes())
+    cv2.imwrite(str(root / "train" / "label" / "2.png"), np.full((64, 64), 40, np.uint8))
+    (root / "train" / "image" / "3.jpg").write_bytes(b"no picture")
+    config = write(tmp_path)
+    assert main(["train", "--config", str(config), "--check", f"data.cityscapes_640={root}"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "2.png" in error
+    assert "40" in error
+    assert "1 more fault" in error
+
+
+def test_torchrun_trains_and_one_process_writes(data: Path, tmp_path: Path) -> None:
+    config = write(tmp_path, checkpoint_every=2, batch_size=4)
+    output = tmp_path / "light.safetensors"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = ["train", "--config", str(config), "--device", "cpu", "--output", str(output)]
+    result = subprocess.run(
+        [*torchrun, "-m", "densehybrid_ros", *arguments, f"data.cityscapes_640={data}"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count(str(output)) == 1
+    stage = load_model(output).card.details["training"][-1]
+    assert stage["device"] == "2 x CPU"
+    assert 0 <= stage["validation"]["mean_iou"] <= 100
+    assert sorted(losses(tmp_path / "light_run")) == [1, 2, 3]

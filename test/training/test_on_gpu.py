@@ -1,0 +1,71 @@
+"""What only a GPU can show: half precision, CUDA graphs and pinned transfers do what the plain way does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import CUTOUT, TinyNetwork, colored_store, settings
+
+from densehybrid_ros.networks import DenseHybrid
+from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
+from densehybrid_ros.training.batches import BatchMaker
+from densehybrid_ros.training.config import DataConfig, FlowPartnerConfig, NegativesConfig
+from densehybrid_ros.training.crops import CropConfig
+from densehybrid_ros.training.flow_task import FlowTask
+from densehybrid_ros.training.mixed_content import cutout_layers
+from densehybrid_ros.training.segmentation_task import SegmentationTask
+from densehybrid_ros.training.synthetic_negatives import FlowPartner
+from densehybrid_ros.training.trainer import Trainer
+
+pytestmark = pytest.mark.gpu
+
+
+def train(**changes: Any) -> Trainer:
+    device = torch.device("cuda", 0)
+    config = settings(**{"steps": 10, "learning_rate": 1e-2, "log_every": 1, "data": DataConfig(workers=2), **changes})
+    torch.manual_seed(0)
+    sources = [(colored_store().to(device), 1.0)]
+    layers, partner = None, None
+    if config.stage == "flow":
+        task: Any = FlowTask(config, DenseFlow(FLOWS["dense_flow_tiny"]), device)
+    else:
+        if config.joint:
+            partner = FlowPartner(DenseFlow(FLOWS["dense_flow_tiny"]), config.flow, 1, device)
+        elif config.stage == "open_set":
+            layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
+        task = SegmentationTask(config, DenseHybrid(TinyNetwork()), device, None, partner)
+    run = Trainer(config, task, BatchMaker(config.seed, config.crops, sources, device, layers))
+    run.run()
+    return run
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("stage", ["closed_set", "open_set"])
+def test_a_cuda_graph_trains_like_eager(stage: str, precision: str) -> None:
+    eager, graph = (train(stage=stage, precision=precision, cuda_graph=flag) for flag in (False, True))
+    tolerance = 1e-3 if precision == "fp32" else 5e-2
+    for first, second in zip(eager.curves, graph.curves, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=tolerance, abs=tolerance)
+    states = [run.task.model.state_dict() for run in (eager, graph)]
+    torch.testing.assert_close(
+        states[0]["network.encoder.1.running_mean"],
+        states[1]["network.encoder.1.running_mean"],
+        atol=10 * tolerance,
+        rtol=10 * tolerance,
+    )
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_joint_step_runs_in_half_precision(precision: str) -> None:
+    flow = FlowPartnerConfig(size=(16, 24), learning_rate=1e-3, sizes_per_batch=2)
+    run = train(stage="open_set", precision=precision, negatives=NegativesConfig(source="flow"), flow=flow)
+    assert all(torch.isfinite(torch.tensor(list(point.values()))).all() for point in run.curves)
+    assert run.curves[-1]["flow_bits"] < run.curves[0]["flow_bits"]
+
+
+def test_a_flow_trains() -> None:
+    crops = CropConfig(height=16, width=16, scale=(1.0, 1.0), color_jitter=0.0, blur_probability=0.0, noise=0.0)
+    run = train(stage="flow", crops=crops, optimizer="adamax", learning_rate=3e-3, steps=20)
+    assert run.curves[-1]["loss"] < run.curves[0]["loss"]

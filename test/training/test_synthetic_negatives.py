@@ -1,0 +1,169 @@
+"""The joint step: which loss reaches what, and what is pasted where."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import CPU, TinyNetwork, colored_store
+
+from densehybrid_ros.networks import DenseHybrid, upsample
+from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
+from densehybrid_ros.training.config import FlowPartnerConfig
+from densehybrid_ros.training.flow_losses import flow_likelihood_loss, jensen_shannon_loss
+from densehybrid_ros.training.losses import OUTLIER, compound_loss
+from densehybrid_ros.training.mixed_content import Batch, MixedBatch, without_negatives
+from densehybrid_ros.training.synthetic_negatives import FlowPartner
+
+
+@pytest.fixture
+def partner() -> FlowPartner:
+    torch.manual_seed(0)
+    flow = DenseFlow(FLOWS["dense_flow_tiny"])
+    for name, parameter in flow.named_parameters():
+        if "network.head" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    flow.initialize(torch.rand(8, 3, 16, 16))
+    return FlowPartner(flow, FlowPartnerConfig(size=(16, 32), jsd_weight=0.5, sizes_per_batch=2), 1, CPU)
+
+
+@pytest.fixture
+def mixed() -> MixedBatch:
+    store = colored_store()
+    return without_negatives(Batch(store.images[:4].float() / 255, store.labels[:4]))
+
+
+def gradients(module: torch.nn.Module) -> list[torch.Tensor | None]:
+    return [None if p.grad is None else p.grad.clone() for p in module.parameters()]
+
+
+def forward(model: DenseHybrid, mixed: MixedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    output = model(mixed.images)
+    size = tuple(mixed.images.shape[2:])
+    return upsample(output.logits, size), upsample(output.posterior, size)
+
+
+def test_one_rectangle_an_image_of_the_drawn_sizes(partner: FlowPartner, mixed: MixedBatch) -> None:
+    sizes = set()
+    for step in range(12):
+        pasted = partner.paste(mixed, step)
+        assert [len(group.leaf) for group in pasted.groups] == [2, 2]
+        number = 0
+        for group in pasted.groups:
+            height, width = group.leaf.shape[2:]
+            sizes |= {height, width}
+            for index in range(len(group.leaf)):
+                rows, columns = torch.nonzero(pasted.mixed.origin[number] == OUTLIER, as_tuple=True)
+                top, left = int(rows.min()), int(columns.min())
+                assert len(rows) == height * width
+                window = (slice(top, top + height), slice(left, left + width))
+                inside = pasted.mixed.images[number][:, window[0], window[1]]
+                assert torch.equal(inside, group.leaf[index])
+                assert (pasted.mixed.labels[number][window] == 255).all()
+                assert torch.equal(group.replaced[index], mixed.images[number][:, window[0], window[1]])
+                outside = (pasted.mixed.origin[number] != OUTLIER).expand(3, -1, -1)
+                assert torch.equal(pasted.mixed.images[number][outside], mixed.images[number][outside])
+                number += 1
+    assert sizes == {16, 24, 32}
+
+
+def test_the_divergence_reaches_the_flow_and_not_the_model(partner: FlowPartner, mixed: MixedBatch) -> None:
+    model = DenseHybrid(TinyNetwork())
+    pasted = partner.paste(mixed, 0)
+    logits, _ = forward(model, pasted.mixed)
+    loss, leaf_gradients = partner.divergence(logits, pasted)
+    assert float(loss) > 0
+    assert all(gradient is None for gradient in gradients(model))
+    assert all(float(gradient.abs().max()) > 0 for gradient in leaf_gradients)
+    partner.config.jsd_weight, zero = 1.0, [torch.zeros_like(gradient) for gradient in leaf_gradients]
+    partner.backward(pasted, zero, 0)
+    likelihood_alone = gradients(partner.flow)
+    partner.optimizer.zero_grad()
+    pasted = partner.paste(mixed, 0)
+    partner.backward(pasted, leaf_gradients, 0)
+    changed = [
+        not torch.equal(a, b) for a, b in zip(likelihood_alone, gradients(partner.flow), strict=True) if a is not None
+    ]
+    assert sum(changed) > len(changed) / 2
+    assert all(gradient is None for gradient in gradients(model))
+
+
+def test_the_segmentation_loss_does_not_reach_the_flow(partner: FlowPartner, mixed: MixedBatch) -> None:
+    model = DenseHybrid(TinyNetwork())
+    pasted = partner.paste(mixed, 0)
+    logits, posterior = forward(model, pasted.mixed)
+    compound_loss(logits, posterior, pasted.mixed.labels, pasted.mixed.origin, beta=1.0)["loss"].backward()
+    assert all(gradient is None for gradient in gradients(partner.flow))
+    assert any(gradient is not None and gradient.any() for gradient in gradients(model))
+
+
+def test_the_flow_gets_the_gradient_of_equation_20(partner: FlowPartner, mixed: MixedBatch) -> None:
+    """The two halves of the step against one graph from the flow through the model to L_mle + lambda L_jsd."""
+    model = DenseHybrid(TinyNetwork())
+    pasted = partner.paste(mixed, 3)
+    logits, posterior = forward(model, pasted.mixed)
+    _, leaf_gradients = partner.divergence(logits, pasted)
+    compound_loss(logits, posterior, pasted.mixed.labels, pasted.mixed.origin, beta=1.0)["loss"].backward()
+    partner.backward(pasted, leaf_gradients, 3)
+    actual = gradients(partner.flow)
+
+    partner.optimizer.zero_grad()
+    pasted = partner.paste(mixed, 3)
+    images, number = pasted.mixed.images.detach().clone(), 0
+    total = torch.zeros(())
+    generator = torch.Generator().manual_seed(partner.seed + 1_000_003 * 3)
+    for group in pasted.groups:
+        noise = partner.flow.draw_noise(len(group.replaced), tuple(group.replaced.shape[2:]), generator)
+        total = total + flow_likelihood_loss(partner.flow, group.replaced, generator, noise) / len(pasted.groups)
+        for generated in group.generated:
+            where = (pasted.mixed.origin[number] == OUTLIER).expand(3, -1, -1)
+            images[number] = images[number].masked_scatter(where, generated)
+            number += 1
+    logits, _ = forward(model, pasted.mixed._replace(images=images))
+    total = total + partner.config.jsd_weight * jensen_shannon_loss(logits, pasted.mixed.origin == OUTLIER)
+    total.backward()
+    for first, second in zip(actual, gradients(partner.flow), strict=True):
+        assert (first is None) == (second is None)
+        if first is not None:
+            torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-3)
+
+
+def test_loss_scaling_is_taken_out_and_overflow_dropped(partner: FlowPartner, mixed: MixedBatch) -> None:
+    model = DenseHybrid(TinyNetwork())
+    pasted = partner.paste(mixed, 0)
+    logits, _ = forward(model, pasted.mixed)
+    plain = partner.divergence(logits, pasted)[1]
+    scaled = partner.divergence(logits, pasted, 1024.0)[1]
+    for first, second in zip(plain, scaled, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-9)
+    overflown = partner.divergence(logits, pasted, float("inf"))[1]
+    assert all(bool(gradient.isfinite().all()) for gradient in overflown)
+
+
+def test_a_flow_that_does_not_learn_stays(partner: FlowPartner, mixed: MixedBatch) -> None:
+    partner = FlowPartner(partner.flow, FlowPartnerConfig(size=(16, 32), train=False), 1, CPU)
+    before = {key: value.clone() for key, value in partner.flow.state_dict().items()}
+    pasted = partner.paste(mixed, 0)
+    logits, _ = forward(DenseHybrid(TinyNetwork()), pasted.mixed)
+    loss, leaf_gradients = partner.divergence(logits, pasted)
+    assert float(loss) > 0
+    assert float(partner.backward(pasted, leaf_gradients, 0)) > 0
+    partner.update()
+    assert all(torch.equal(value, before[key]) for key, value in partner.flow.state_dict().items())
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_flow_alone(partner: FlowPartner, mixed: MixedBatch) -> None:
+    before = {key: value.clone() for key, value in partner.flow.state_dict().items()}
+    pasted = partner.paste(mixed, 0)
+    partner.backward(pasted, [torch.full_like(group.leaf, float("nan")) for group in pasted.groups], 0)
+    partner.update()
+    assert all(torch.equal(value, before[key]) for key, value in partner.flow.state_dict().items())
+    pasted = partner.paste(mixed, 1)
+    partner.backward(pasted, [torch.zeros_like(group.leaf) for group in pasted.groups], 1)
+    partner.update()
+    assert any(not torch.equal(value, before[key]) for key, value in partner.flow.state_dict().items())
+
+
+def test_a_step_draws_the_same_patches_again(partner: FlowPartner, mixed: MixedBatch) -> None:
+    first, second, other = (partner.paste(mixed, step).mixed for step in (5, 5, 6))
+    assert torch.equal(first.images, second.images)
+    assert not torch.equal(first.images, other.images)
