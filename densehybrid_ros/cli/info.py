@@ -16,20 +16,26 @@ import torch
 from densehybrid_ros import __version__
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.inference.artifact_cache import default_cache
+from densehybrid_ros.inference.backends import tensorrt_problem
+from densehybrid_ros.inference.engine_cache import list_engines
+from densehybrid_ros.inference.host_kernels import compiler
+from densehybrid_ros.inference.machine import version_facts
 from densehybrid_ros.networks import read_card, shipped_models
 
-_PACKAGES = ("torch", "torch_tensorrt", "numpy", "opencv-python-headless", "rosbags", "safetensors")
+_PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = "example:\n  densehybrid info --json info.json"
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (the user's cache directory)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table."""
-    facts = collect()
+    facts = collect(args.cache)
     if args.json:
         write_text_atomically(args.json, json.dumps(facts, indent=2) + "\n")
     width = max(len(key) for key in facts)
@@ -40,16 +46,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def collect() -> dict[str, Any]:
-    """Returns what the table shows: name -> text, or a list of texts."""
+def collect(cache: Path | None = None) -> dict[str, Any]:
+    """Returns what the table shows: name -> text, or a list of texts.
+
+    Args:
+        cache: Directory of engines; None: the user's.
+    """
     return {
         "densehybrid_ros": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "processor": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads for PyTorch",
         "gpu": _gpus(),
         **{name: _version(name) for name in _PACKAGES},
+        "torch_tensorrt": _torch_tensorrt(),
+        "C++ compiler": compiler() or "none: inductor can't compile, and the CPU's pass after the network is slower",
         "ros": _ros(),
         "models": _models(),
+        "engine cache": str(cache or default_cache()),
+        "engines": list_engines(cache) or ["none: densehybrid compile makes one"],
     }
 
 
@@ -63,6 +77,15 @@ def _gpus() -> list[str]:
         capability = f"{properties.major}.{properties.minor}"
         descriptions.append(f"cuda:{index} {properties.name}, {memory:.0f} GiB, compute capability {capability}")
     return descriptions
+
+
+def _torch_tensorrt() -> str:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    problem = tensorrt_problem(device)
+    if problem:
+        return f"backend tensorrt can't run here: {problem}"
+    facts = version_facts("tensorrt")
+    return f"{facts['torch_tensorrt']}, {facts['tensorrt']}"
 
 
 def _version(package: str) -> str:

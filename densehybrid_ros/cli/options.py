@@ -13,6 +13,14 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def rows_by_columns(text: str) -> tuple[int, int]:
+    """Reads ``512x1024`` as (height, width), the order in which networks and cards give sizes."""
+    height, _, width = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HEIGHTxWIDTH, such as 512x1024")
+    return int(height), int(width)
+
+
 def count(text: str) -> int:
     """Reads a number of at least 1."""
     if not text.isdecimal() or int(text) < 1:

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.dense_output import DenseOutput, dense_output
-from densehybrid_ros.networks import DenseHybrid
+from densehybrid_ros.inference.engine_builder import BackgroundBuild
+from densehybrid_ros.inference.engine_cache import EngineCache
+from densehybrid_ros.inference.engines import (
+    Engine,
+    EngineSpec,
+    Report,
+    check_precision,
+    default_precision,
+    eager_engine,
+    jit_engine,
+)
+from densehybrid_ros.inference.host_kernels import compiler
+from densehybrid_ros.inference.machine import torch_tensorrt_problem
 
 BACKENDS = ("auto", "eager", "inductor", "tensorrt")
 """What ``backend`` may be; auto takes the best that this machine offers."""
-
-Runner = Callable[[Tensor, Tensor], DenseOutput]
-"""Takes an image, uint8 [H, W, 3] RGB on the device, and the threshold (0-d float32), to the dense output."""
-
-
-class FrameModule(nn.Module):
-    """From a uint8 frame on the device to its dense output: scaling, network and post-network pass."""
-
-    def __init__(self, network: DenseHybrid, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.network = network.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.dtype = dtype
-
-    def forward(self, image: Tensor, threshold: Tensor) -> DenseOutput:
-        """Maps uint8 [H, W, 3] RGB and a 0-d threshold to the dense output of the same size."""
-        images = image.permute(2, 0, 1).unsqueeze(0).to(self.dtype) / 255  # channels_last as it comes
-        return dense_output(self.network(images), (image.shape[0], image.shape[1]), threshold)
 
 
 def choose_device(device: str) -> torch.device:
@@ -51,26 +45,143 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def choose_backend(backend: str, device: torch.device) -> str:
-    """Turns ``auto`` into a backend that runs here; names what is missing for one that does not.
+def tensorrt_problem(device: torch.device) -> str | None:
+    """Says in a few words why backend tensorrt can't run here; None where it can."""
+    return torch_tensorrt_problem() if device.type == "cuda" else "it needs an NVIDIA GPU"
+
+
+def backend_to_build(backend: str, device: torch.device) -> str:
+    """Returns what ``auto`` would compile here: tensorrt where it can be had, else inductor.
 
     Raises:
-        InputError: The backend is unknown or can't run here.
+        InputError: The named backend can't be compiled or can't run here.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r}: unknown; choose one of {', '.join(BACKENDS)}")
-    if backend == "tensorrt":
-        raise InputError("backend 'tensorrt': not built into this version yet; use auto, eager or inductor")
+    problem = tensorrt_problem(device)
     if backend == "auto":
-        # Compiling takes a minute on a CPU, during which the node would look dead.
-        return "eager"
+        return "inductor" if problem else "tensorrt"
+    if backend == "eager":
+        raise InputError("backend 'eager': there is nothing to compile; use inductor or tensorrt")
+    if backend == "tensorrt" and problem:
+        raise InputError(f"backend 'tensorrt': {problem}; use auto, eager or inductor")
     return backend
 
 
-def build_runner(network: DenseHybrid, backend: str, device: torch.device) -> Runner:
-    """Builds the function that runs one frame; half precision on a GPU, float32 on a CPU."""
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
-    module = FrameModule(network, dtype).to(device).eval()
-    if backend == "inductor":
-        return torch.compile(module, dynamic=False)
-    return module
+@dataclass
+class EngineChoice:
+    """Chooses an engine for an input size.
+
+    Attributes:
+        cache: Compiled engines of the model.
+        backend: One of ``BACKENDS``.
+        precision: One of ``engines.PRECISIONS``, or None for the device's own.
+        build: Compile into the cache where it has none, and wait.
+        at_once: Never wait for a compilation within this process.
+        report: Is told what a build does.
+    """
+
+    cache: EngineCache
+    backend: str
+    precision: str | None = None
+    build: bool = False
+    at_once: bool = False
+    report: Report = field(default=lambda text: None)
+
+    def __post_init__(self) -> None:
+        if self.backend != "eager":
+            backend_to_build(self.backend, self.cache.device)  # refuses what can't run here
+        if self.precision is not None:
+            check_precision(self.precision, self.backend, self.cache.device)
+        self._eager: Engine | None = None
+        self._added: Engine | None = None
+
+    def add(self, engine: Engine) -> None:
+        """Makes this engine the choice for its size, whatever the cache has."""
+        self._added = engine
+
+    def choose(self, size: tuple[int, int]) -> Engine:
+        """Returns the engine for an input of (height, width) pixels.
+
+        Raises:
+            InputError: The backend that was asked for can't be had.
+        """
+        if self._added is not None and self._added.size in (None, size):
+            return self._added
+        if self.backend == "eager":
+            return self._eager_engine("as asked")
+        engine, reason = self._find(size)
+        if engine is not None:
+            return engine
+        if self.build:
+            return self._build(size, reason)
+        return self._without_engine(reason)
+
+    def choose_cached(self, size: tuple[int, int]) -> Engine | None:
+        """Returns the compiled engine for this input size, None where there is none."""
+        if self._added is not None and self._added.size == size:
+            return self._added
+        return self._find(size)[0]
+
+    def _find(self, size: tuple[int, int]) -> tuple[Engine | None, str]:
+        problems = []
+        for backend in self._candidates():
+            for precision in self._precisions():
+                for tuned in (True, False) if backend == "inductor" else (False,):
+                    engine, problem = self.cache.find(EngineSpec(backend, size, precision, tuned=tuned))
+                    if engine is not None:
+                        return engine, ""
+            problems.append(f"no {backend} engine for {size[1]}x{size[0]}: {problem}")
+        return None, "; ".join(problems)
+
+    def start_build(self, size: tuple[int, int], model: Path) -> BackgroundBuild | None:
+        """Starts to compile in another process what ``choose`` lacks; see ``Pipeline.start_build``."""
+        if self.backend == "eager" or self.choose_cached(size) is not None:
+            return None
+        backend = backend_to_build(self.backend, self.cache.device)
+        precision = self.precision or default_precision(self.cache.device)
+        return BackgroundBuild(self.cache, EngineSpec(backend, size, precision), model)
+
+    def _candidates(self) -> list[str]:
+        if self.backend != "auto":
+            return [self.backend]
+        return ["inductor"] if tensorrt_problem(self.cache.device) else ["tensorrt", "inductor"]
+
+    def _precisions(self) -> list[str]:
+        if self.precision is not None:
+            return [self.precision]
+        # Whoever has compiled for bf16 on this machine wants it: nothing else puts such an engine there.
+        on_cpu = self.cache.device.type == "cpu"
+        return ["bf16", "fp32"] if on_cpu else [default_precision(self.cache.device)]
+
+    def _build(self, size: tuple[int, int], reason: str) -> Engine:
+        backend = backend_to_build(self.backend, self.cache.device)
+        precision = self.precision or default_precision(self.cache.device)
+        try:
+            return self.cache.build(EngineSpec(backend, size, precision), self.report)
+        except InputError as error:
+            if self.backend != "auto":
+                raise
+            return self._without_engine(f"{reason}; {error}")
+
+    def _without_engine(self, reason: str) -> Engine:
+        if self.backend == "tensorrt":
+            if self.at_once:
+                return self._eager_engine(reason)
+            raise InputError(f"backend 'tensorrt': {reason}; make one with densehybrid compile, or use auto")
+        waits = self.backend == "inductor" or self.cache.device.type == "cuda"
+        if waits and not self.at_once and compiler() is not None:
+            precision = self.precision or default_precision(self.cache.device)
+            spec = EngineSpec("inductor", (0, 0), precision)
+            return jit_engine(self.cache.network, spec, self.cache.device, f"{reason}; compiled at the first frame")
+        if self.backend == "inductor" and not self.at_once:
+            raise InputError("backend 'inductor': no C++ compiler (c++, g++ or clang++) on this machine; use eager")
+        if self.cache.device.type == "cpu":
+            reason += "; compiling takes minutes on a CPU"
+        return self._eager_engine(f"{reason}; densehybrid compile makes one")
+
+    def _eager_engine(self, reason: str) -> Engine:
+        if self._eager is None:
+            precision = self.precision or default_precision(self.cache.device)
+            self._eager = eager_engine(self.cache.network, precision, self.cache.device)
+        return replace(self._eager, reason=reason)

@@ -1,4 +1,7 @@
-"""From the network's low-resolution outputs to full-size class ids, score and open-set ids."""
+"""From the network's low-resolution outputs to full-size class ids, score, open-set ids and confidence: the reference.
+
+``host_kernels`` and ``device_kernels`` compute the same in one pass and are tested against this.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.inference.sampling import Sampling, resample
 from densehybrid_ros.networks import HybridOutput, upsample
 from densehybrid_ros.scores import hybrid
+
+PLAIN_CONFIDENCE = Confidence(0.0, 1.0)
+"""Odds that change by one a nat and are even at score 0."""
 
 
 class DenseOutput(NamedTuple):
@@ -18,15 +26,24 @@ class DenseOutput(NamedTuple):
         semantic: uint8 [H, W], train ids 0..K-1.
         anomaly_score: float32 [H, W], the hybrid score s(x) in nats; higher = more anomalous.
         open_set: uint8 [H, W], as ``semantic`` but K where the score exceeds the threshold.
+        confidence: uint8 [H, W], round(255 * P(anomaly)), see ``confidence.Confidence``.
     """
 
     semantic: Tensor
     anomaly_score: Tensor
     open_set: Tensor
+    confidence: Tensor
 
 
-def dense_output(output: HybridOutput, size: tuple[int, int], threshold: Tensor | float) -> DenseOutput:
-    """Upsamples both heads to ``size``, then takes argmax, score (8) and the thresholded fusion (figure 3).
+def dense_output(
+    output: HybridOutput,
+    size: tuple[int, int],
+    threshold: Tensor | float,
+    confidence: Confidence = PLAIN_CONFIDENCE,
+    align_corners: bool = False,
+    sampling: Sampling | None = None,
+) -> DenseOutput:
+    """Upsamples both heads to ``size``, then takes argmax, score (8), the thresholded fusion (figure 3) and confidence.
 
     Both heads are upsampled *before* log-sum-exp and softmax, as the authors do.
 
@@ -34,9 +51,19 @@ def dense_output(output: HybridOutput, size: tuple[int, int], threshold: Tensor 
         output: Outputs of one image, [1, K, h, w] and [1, 2, h, w].
         size: (rows, columns) of the result.
         threshold: Anomaly threshold in nats; a 0-d tensor keeps compiled graphs valid when it changes.
+        confidence: How the score becomes a probability.
+        align_corners: The ``align_corners`` of the model.
+        sampling: Where result pixels lie in the output, if the frame does not fill the network's input (letterbox).
     """
-    logits = upsample(output.logits.float(), size)
-    score = hybrid(logits, upsample(output.posterior.float(), size))[0]
+
+    def enlarge(maps: Tensor) -> Tensor:
+        if sampling is None:
+            return upsample(maps.float(), size, align_corners)
+        return resample(maps.float(), size, sampling)
+
+    logits = enlarge(output.logits)
+    score = hybrid(logits, enlarge(output.posterior))[0]
     semantic = logits.argmax(dim=1)[0].to(torch.uint8)
     unknown = torch.full_like(semantic, logits.shape[1])
-    return DenseOutput(semantic, score, torch.where(score > threshold, unknown, semantic))
+    probability = (255 * confidence.probability(score)).round().to(torch.uint8)
+    return DenseOutput(semantic, score, torch.where(score > threshold, unknown, semantic), probability)

@@ -1,59 +1,112 @@
-"""The pipeline that the node and the offline commands share: a uint8 frame in, three masks out."""
+"""The pipeline that the node and the offline commands share: a uint8 frame in, masks and score out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.backends import build_runner, choose_backend, choose_device
+from densehybrid_ros.inference.backends import EngineChoice, choose_device
+from densehybrid_ros.inference.device_runner import DeviceRunner
+from densehybrid_ros.inference.engine_builder import BackgroundBuild
+from densehybrid_ros.inference.engine_cache import EngineCache
+from densehybrid_ros.inference.engines import Engine
+from densehybrid_ros.inference.host_kernels import HostKernels, host_kernels
 from densehybrid_ros.inference.host_memory import keep_freed_memory
+from densehybrid_ros.inference.host_runner import HostRunner
+from densehybrid_ros.inference.input_policy import Placement, place
+from densehybrid_ros.inference.results import FrameResult, Levels
 from densehybrid_ros.networks import LoadedModel
 
-
-@dataclass(frozen=True)
-class FrameResult:
-    """Results of one frame on the host; the arrays are contiguous and belong to the caller.
-
-    Attributes:
-        semantic: uint8 [H, W], train ids 0..K-1.
-        anomaly_score: float32 [H, W], s(x) in nats; higher = more anomalous.
-        open_set: uint8 [H, W], train ids, K where the score exceeds the threshold.
-    """
-
-    semantic: np.ndarray
-    anomaly_score: np.ndarray
-    open_set: np.ndarray
+_log = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """Runs one model on one device. Not thread-safe: one thread calls it."""
+    """Runs one model on one device. Not thread-safe: one thread calls it.
 
-    def __init__(self, model: LoadedModel, backend: str = "auto", device: str = "auto") -> None:
-        """Prepares the model.
+    Attributes:
+        card: The model's card.
+        device: Where it runs.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        backend: str = "auto",
+        device: str = "auto",
+        *,
+        size: tuple[int, int] | None = None,
+        input_policy: str = "exact",
+        precision: str | None = None,
+        cache: Path | None = None,
+        build: bool = False,
+        at_once: bool = False,
+        warn: Callable[[str], None] = _log.warning,
+    ) -> None:
+        """Prepares the model; its network is left as it is.
 
         Args:
-            model: Network and card; the network is moved and cast in place.
+            model: Network and card.
             backend: One of ``backends.BACKENDS``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            size: (height, width) of the network's input for the policies resize and roi, and the camera's expected size
+                for exact. None: the card's.
+            input_policy: One of ``input_policy.INPUT_POLICIES``.
+            precision: One of ``engines.PRECISIONS``; None: fp16 on a GPU; on a CPU fp32, or what an engine in the cache
+                has.
+            cache: Directory of compiled engines; None: the user's cache directory.
+            build: Compile where the cache has no engine, and wait for it.
+            at_once: Never wait for a compilation: start on the eager network where nothing is compiled.
+            warn: Is told once about each thing that a user should know, such as a camera of another size.
 
         Raises:
-            InputError: The backend or device is unknown or not available here.
+            InputError: The backend, device, policy or precision is unknown or not available here.
         """
         self.card = model.card
         self.device = choose_device(device)
-        self.backend = choose_backend(backend, self.device)
+        self._policy, self._warn = input_policy, warn
+        self._path = model.path
+        self._size = size or model.card.input_size
+        place(input_policy, self._size, self._size)  # refuses an unknown policy
+        self._align_corners = model.network.align_corners
+        engines = EngineCache(model.network, model.card.architecture, self.device, cache)
+        self._choice = EngineChoice(engines, backend, precision, build, at_once, _log.info)
+        self._kernels: HostKernels | None = None
         if self.device.type == "cpu":
             keep_freed_memory()
-        self._run = build_runner(model.network, self.backend, self.device)
+            self._kernels, problem = host_kernels(engines.files)
+            if problem:
+                warn(f"{problem}: the pass after the network runs slower")
+        self._engine = self._choice.choose(self._size)
+        self._chosen_for = self._size
+        self._runner: HostRunner | DeviceRunner | None = None
+        self._placement: Placement | None = None
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend in use."""
+        return self._engine.backend
+
+    @property
+    def precision(self) -> str:
+        """Name of the precision in use."""
+        return self._engine.precision
+
+    @property
+    def reason(self) -> str:
+        """Why this backend was taken."""
+        note = getattr(self._runner, "note", "")
+        return f"{self._engine.reason}; {note}" if note else self._engine.reason
 
     def describe(self) -> str:
-        """Returns one line: model, backend and device."""
+        """Returns one line: model, backend, device, and why this backend."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
-        return f"{self.card.name} ({self.card.architecture}), {self.backend} on {name}"
+        model = f"{self.card.name} ({self.card.architecture})"
+        return f"{model}, {self.backend} {self.precision} on {name} ({self.reason})"
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray, threshold: float) -> FrameResult:
@@ -63,29 +116,66 @@ class Pipeline:
             image: uint8 [H, W, 3] RGB; a strided view is fine.
             threshold: Anomaly threshold in nats; a pixel is unknown where its score exceeds it.
 
+        Returns:
+            Masks and score at the size of ``image``.
+
         Raises:
             InputError: The array is not such an image.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise InputError(f"image of shape {image.shape} and type {image.dtype}: needs uint8 [H, W, 3]")
-        output = self._run(self._to_device(image), torch.tensor(threshold, dtype=torch.float32, device=self.device))
-        semantic, score, open_set = (tensor.cpu().numpy() for tensor in output)
-        return FrameResult(semantic, score, open_set)
+        runner = self._runner_for((image.shape[0], image.shape[1]))
+        return runner(image, Levels(threshold, self.card.confidence))
 
     def warm_up(self, height: int, width: int) -> None:
         """Runs a frame of this size, so that compilation and allocation do not fall on the first real one."""
         self(np.zeros((height, width, 3), dtype=np.uint8), threshold=0.0)
 
-    def _to_device(self, image: np.ndarray) -> Tensor:
-        # PyTorch takes no negative strides: swap the channels of a BGR view back, and once more on the device.
-        if image.strides[2] < 0:
-            swapped = image[:, :, ::-1]
-            return torch.from_numpy(_readable(swapped)).to(self.device).flip(2)
-        return torch.from_numpy(_readable(image)).to(self.device)
+    def swap(self, engine: Engine) -> None:
+        """Goes over to another engine from the next frame on; to be called between two frames, by the same thread.
+
+        The former one is given up first, so that no two models are on the device for a frame.
+        """
+        self._runner = self._placement = None
+        self._choice.add(engine)
+        self._engine = engine
+        self._chosen_for = engine.size or self._chosen_for
+
+    def start_build(self, height: int, width: int) -> BackgroundBuild | None:
+        """Starts to compile, in another process, the engine that ``auto`` would take for a camera of this size.
+
+        Its ``swap_into`` is to be called between frames. Building again after a change of size is the caller's affair.
+
+        Returns:
+            The build, or None where such an engine is in the cache, or eager was asked for.
+
+        Raises:
+            InputError: The backend can't be had here.
+        """
+        return self._choice.start_build(place(self._policy, (height, width), self._size).network, self._path)
+
+    def _runner_for(self, camera: tuple[int, int]) -> HostRunner | DeviceRunner:
+        if self._runner is not None and self._placement is not None and self._placement.camera == camera:
+            return self._runner
+        placement = place(self._policy, camera, self._size)
+        if self._placement is not None:
+            self._warn(f"the camera's size changed from {_text(self._placement.camera)} to {_text(camera)}")
+        elif placement.network != camera:
+            self._warn(f"frames of {_text(camera)} go to the network as {_text(placement.network)} ({self._policy})")
+        self._runner = None  # frees the former buffers first
+        if placement.network != self._chosen_for:
+            was_compiled = self._engine.size is not None
+            self._engine = self._choice.choose(placement.network)
+            self._chosen_for = placement.network
+            if was_compiled and self._engine.size is None:
+                self._warn(f"no compiled engine for {_text(placement.network)}: {self._engine.backend} takes over")
+        if self.device.type == "cpu":
+            self._runner = HostRunner(self._engine, placement, self._align_corners, self._kernels)
+        else:
+            self._runner = DeviceRunner(self._engine, placement, self._align_corners, self.device, self.card.confidence)
+        self._placement = placement
+        return self._runner
 
 
-def _readable(image: np.ndarray) -> np.ndarray:
-    """Returns an array that PyTorch can wrap: writable (it warns otherwise) and without negative strides."""
-    if image.flags.writeable and min(image.strides) >= 0:
-        return image
-    return np.array(image, order="C")
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"

@@ -72,6 +72,7 @@ def test_the_rendered_road_becomes_a_bag_with_all_truth(tmp_path: Path) -> None:
             "/camera/instances": messages.IMAGE,
             "/camera/labels": messages.IMAGE,
             "/camera/semantic_labels": messages.IMAGE,
+            "/odometry": messages.ODOMETRY,
             "/tf": messages.TF_MESSAGE,
         }
 

@@ -153,5 +153,5 @@ def test_overlap_of_boxes() -> None:
     "options", [{"speeds": ()}, {"speeds": (0.0,)}, {"deceleration": 0.0}, {"reaction_time": math.nan}]
 )
 def test_braking_that_is_none(options: dict) -> None:
-    with pytest.raises(InputError, match="--speeds|--reaction-time"):
+    with pytest.raises(InputError, match=r"--speeds|--reaction-time"):
         Braking(**options)

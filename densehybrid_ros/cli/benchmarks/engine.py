@@ -1,0 +1,96 @@
+"""How fast the model runs on this machine: every backend, the cost of the open set, and host to host.
+
+On a GPU all models in fp16, batch 1: the device's time by events, with the ratio to the floor that the measured rates
+of this GPU give; then on the CPU as ratios to eager fp32. Compiles what the cache lacks, which takes minutes. A row
+that can't be measured says why, and the others go on. Times on a CPU that others use mean little: ratios alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from densehybrid_ros.cli.options import count, rows_by_columns
+from densehybrid_ros.inference.backends import choose_device
+from densehybrid_ros.inference.engine_rows import Row, Settings, cpu_rows, gpu_rows
+from densehybrid_ros.inference.machine import device_facts, version_facts
+from densehybrid_ros.networks import load_model
+
+SUMMARY = "every backend on this machine, the cost of the open set, host to host"
+_REPEATS, _CPU_REPEATS = 200, 30
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.epilog = "example:\n  densehybrid benchmark engine --json engine.json --profile profile.txt"
+    parser.add_argument("--models", nargs="+", default=["ldn121", "light"], metavar="MODEL", help="(ldn121 light)")
+    parser.add_argument("--size", type=rows_by_columns, default=(1024, 2048), metavar="HxW", help="GPU (1024x2048)")
+    parser.add_argument("--cpu-size", type=rows_by_columns, default=(512, 1024), metavar="HxW", help="CPU (512x1024)")
+    parser.add_argument("--repeats", type=count, default=_REPEATS, help=f"runs of a GPU row ({_REPEATS})")
+    parser.add_argument("--cpu-repeats", type=count, default=_CPU_REPEATS, help=f"runs of a CPU row ({_CPU_REPEATS})")
+    parser.add_argument("--threads", type=count, default=2, help="of the CPU rows (2)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--no-cpu", action="store_true", help="leave the CPU rows out")
+    parser.add_argument("--no-build", action="store_true", help="take compiled engines from the cache alone")
+    parser.add_argument("--tune", action="store_true", help="inductor's tuned engine as well; minutes to build")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (the user's cache directory)")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="write a profile of each model's best GPU row")
+
+
+def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Measures and returns the figures and the table.
+
+    Raises:
+        InputError: A model or the device is not there.
+    """
+    device = choose_device(args.device)
+    models = [load_model(name) for name in args.models]
+    rows: list[Row] = []
+    if device.type == "cuda":
+        for model in models:
+            profile = args.profile and args.profile.with_stem(f"{args.profile.stem}_{model.card.name}")
+            settings = Settings(args.size, args.repeats, args.cache, not args.no_build, args.tune, profile, _report)
+            rows += gpu_rows(model, device, settings)
+    if not args.no_cpu:
+        torch.set_num_threads(args.threads)
+        settings = Settings(args.cpu_size, args.cpu_repeats, args.cache, not args.no_build, report=_report)
+        for model in models:
+            rows += cpu_rows(model, settings)
+    facts = {**device_facts(device), **version_facts("tensorrt")}
+    figures = {
+        "machine": facts,
+        "size": list(args.size),
+        "repeats": args.repeats,
+        "cpu_size": list(args.cpu_size),
+        "cpu_repeats": args.cpu_repeats,
+        "cpu_threads": args.threads,
+        "rows": [row.to_dict() for row in rows],
+    }
+    return figures, _table(figures, rows, device)
+
+
+def _report(text: str) -> None:
+    print(f"engine: {text}", file=sys.stderr, flush=True)
+
+
+def _table(figures: dict[str, Any], rows: list[Row], device: torch.device) -> str:
+    machine = ", ".join(str(value) for value in figures["machine"].values() if value)
+    lines = [machine]
+    if device.type == "cuda":
+        height, width = figures["size"]
+        lines.append(f"GPU rows: height {height}, width {width}, batch 1, medians of {figures['repeats']} runs")
+    height, width = figures["cpu_size"]
+    lines.append(
+        f"CPU rows: height {height}, width {width}, {figures['cpu_threads']} threads, medians of "
+        f"{figures['cpu_repeats']} runs in turns"
+    )
+    width = max((len(row.name) for row in rows), default=0)
+    for row in rows:
+        values = "  ".join(f"{name} {value:.4g}" for name, value in row.values.items())
+        note = f"  ({row.note})" if row.note else ""
+        lines.append(f"{row.name:<{width}}  {row.problem or values}{note}")
+    return "\n".join(lines)

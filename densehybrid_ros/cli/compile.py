@@ -1,0 +1,96 @@
+"""``densehybrid compile``: builds an engine for one model and input size ahead of time, into the cache.
+
+auto and the node take it from there. It holds for this GPU or processor and these versions; on another machine,
+or after an update, run the command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from densehybrid_ros.cli.options import rows_by_columns
+from densehybrid_ros.inference.backends import BACKENDS, backend_to_build, choose_device
+from densehybrid_ros.inference.engine_cache import EngineCache
+from densehybrid_ros.inference.engines import PRECISIONS, EngineSpec, Report, check_precision, default_precision
+from densehybrid_ros.networks import load_model
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.description = __doc__
+    parser.epilog = "example:\n  densehybrid compile --model ldn121 --size 1024x2048 --precision fp16"
+    parser.add_argument("--model", default="light", help="a shipped model's name or a .safetensors file (light)")
+    parser.add_argument(
+        "--size", type=rows_by_columns, metavar="HxW", help="height x width of the network's input (the card's size)"
+    )
+    parser.add_argument(
+        "--precision", choices=[*PRECISIONS, "int8"], help="of weights and activations (fp16 on a GPU, fp32 on a CPU)"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=[name for name in BACKENDS if name != "eager"],
+        default="auto",
+        help="auto: tensorrt where torch_tensorrt imports, else inductor",
+    )
+    parser.add_argument("--tune", action="store_true", help="inductor on a GPU: search for faster kernels; minutes")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (the user's cache directory)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Builds the engine, or says that it is there.
+
+    Raises:
+        InputError: Model, backend or precision is not available here, or compiling failed.
+    """
+    device = choose_device(args.device)
+    backend = backend_to_build(args.backend, device)
+    precision = args.precision or default_precision(device)
+    check_precision(precision, backend, device)
+    model = load_model(args.model)
+    spec = EngineSpec(backend, args.size or model.card.input_size, precision, tuned=args.tune)
+    cache = EngineCache(model.network, model.card.architecture, device, args.cache)
+    what = f"{model.card.name}, {backend} {precision}, height {spec.size[0]}, width {spec.size[1]}"
+    began = time.monotonic()
+    with _steps() as report:
+        report(what)
+        engine, problem = cache.find(spec)
+        if engine is None:
+            report(problem)
+            engine = cache.build(spec, report)
+    mean, largest = engine.facts["score_error_mean"], engine.facts["score_error_max"]
+    error = f"; score off eager fp32 by {mean:.2g} nats on average, {largest:.2g} at most"
+    done = "already there" if not problem else f"built in {time.monotonic() - began:.0f} s"
+    print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}{error}")
+    return 0
+
+
+@contextmanager
+def _steps() -> Iterator[Report]:
+    """Yields a function that prints a step; a step that goes on for long is printed again with its time."""
+    step, since, stop = "", time.monotonic(), threading.Event()
+
+    def report(text: str) -> None:
+        nonlocal step, since
+        step, since = text, time.monotonic()
+        print(f"compile: {text}", file=sys.stderr, flush=True)
+
+    def repeat() -> None:
+        while not stop.wait(_SECONDS_BETWEEN_LINES):
+            print(f"compile: {step}, {time.monotonic() - since:.0f} s so far", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield report
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,208 @@
+"""The passes before and after the network on a GPU, as Triton kernels; both are one read and one write of each pixel.
+
+They are equal to ``dense_output.dense_output`` to 1e-3 in score. Import this only where ``triton`` is installed. With
+TRITON_INTERPRET=1 they run on a CPU, which the tests use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from densehybrid_ros.inference.dense_output import DenseOutput
+from densehybrid_ros.inference.sampling import Sampling
+from densehybrid_ros.networks import HybridOutput
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError as error:
+    raise ImportError("Triton is not installed: PyTorch's own operations are used instead") from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LARGEST_CLASS_COUNT = 64
+"""More classes than this are not tested."""
+
+_BLOCK = 256  # result pixels of one program
+
+
+@triton.jit
+def _positions(pixel, scale, offset, count):
+    at = tl.minimum(tl.maximum(pixel.to(tl.float32) * scale + offset, 0.0), count - 1.0)
+    lower = at.to(tl.int32)
+    return lower, tl.minimum(lower + 1, count - 1), at - lower.to(tl.float32)
+
+
+@triton.jit
+def _corner(maps, row, column, row_stride, column_stride):
+    return maps + row * row_stride + column * column_stride
+
+
+@triton.jit
+def _dense_output_kernel(
+    logits,
+    posterior,
+    controls,
+    semantic,
+    score,
+    open_set,
+    confidence,
+    columns,
+    in_rows,
+    in_columns,
+    scale_y,
+    offset_y,
+    scale_x,
+    offset_x,
+    logits_channel,
+    logits_row,
+    logits_column,
+    posterior_channel,
+    posterior_row,
+    posterior_column,
+    CLASSES: tl.constexpr,
+    OPEN: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    # One program makes BLOCK pixels of one row. Strides are in elements; `controls` is threshold, midpoint, scale.
+    y = tl.program_id(0)
+    x = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = x < columns
+    top, bottom, down = _positions(y, scale_y, offset_y, in_rows)
+    left, right, across = _positions(x, scale_x, offset_x, in_columns)
+    top_left = _corner(logits, top, left, logits_row, logits_column)
+    top_right = _corner(logits, top, right, logits_row, logits_column)
+    bottom_left = _corner(logits, bottom, left, logits_row, logits_column)
+    bottom_right = _corner(logits, bottom, right, logits_row, logits_column)
+    best = tl.full([BLOCK], -float("inf"), tl.float32)
+    best_class = tl.zeros([BLOCK], tl.int32)
+    total = tl.zeros([BLOCK], tl.float32)
+    for k in range(CLASSES):
+        step = k * logits_channel
+        a = tl.load(top_left + step).to(tl.float32)
+        b = tl.load(top_right + step).to(tl.float32)
+        c = tl.load(bottom_left + step).to(tl.float32)
+        d = tl.load(bottom_right + step).to(tl.float32)
+        upper = a + across * (b - a)
+        value = upper + down * (c + across * (d - c) - upper)
+        larger = value > best
+        if OPEN:
+            # Running log-sum-exp with one exponential a class: rescale the sum where the maximum moves.
+            factor = tl.exp(-tl.abs(value - best))
+            total = tl.where(larger, total * factor + 1.0, total + factor)
+        best_class = tl.where(larger, k, best_class)
+        best = tl.where(larger, value, best)
+    at = y.to(tl.int64) * columns + x
+    tl.store(semantic + at, best_class.to(tl.uint8), mask=inside)
+    if OPEN:
+        p_top_left = _corner(posterior, top, left, posterior_row, posterior_column)
+        p_top_right = _corner(posterior, top, right, posterior_row, posterior_column)
+        p_bottom_left = _corner(posterior, bottom, left, posterior_row, posterior_column)
+        p_bottom_right = _corner(posterior, bottom, right, posterior_row, posterior_column)
+        # Interpolation is linear: interpolate the difference of the two logits.
+        step = posterior_channel
+        a = tl.load(p_top_left).to(tl.float32) - tl.load(p_top_left + step).to(tl.float32)
+        b = tl.load(p_top_right).to(tl.float32) - tl.load(p_top_right + step).to(tl.float32)
+        c = tl.load(p_bottom_left).to(tl.float32) - tl.load(p_bottom_left + step).to(tl.float32)
+        d = tl.load(p_bottom_right).to(tl.float32) - tl.load(p_bottom_right + step).to(tl.float32)
+        upper = a + across * (b - a)
+        odds = upper + down * (c + across * (d - c) - upper)
+        # ln P(d_out|x) = -ln(1 + exp(odds)), in the form that does not overflow.
+        log_outlier = -(tl.maximum(odds, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(odds))))
+        result = log_outlier - (best + tl.log(total))
+        threshold = tl.load(controls)
+        midpoint = tl.load(controls + 1)
+        scale = tl.load(controls + 2)
+        tl.store(score + at, result, mask=inside)
+        tl.store(open_set + at, tl.where(result > threshold, CLASSES, best_class).to(tl.uint8), mask=inside)
+        probability = 1.0 / (1.0 + tl.exp((midpoint - result) / scale))
+        tl.store(confidence + at, (255.0 * probability + 0.5).to(tl.int32).to(tl.uint8), mask=inside)
+
+
+@triton.jit
+def _network_input_kernel(
+    image,
+    images,
+    controls,
+    columns,
+    to_channel,
+    to_row,
+    to_column,
+    BLOCK: tl.constexpr,
+):
+    # `controls[3]` above 0: the bytes are blue, green, red.
+    y = tl.program_id(0)
+    x = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = x < columns
+    swap = tl.load(controls + 3) > 0.5
+    source = image + (y.to(tl.int64) * columns + x) * 3
+    target = images + y.to(tl.int64) * to_row + x * to_column
+    for channel in range(3):
+        taken = tl.where(swap, 2 - channel, channel)
+        value = tl.load(source + taken, mask=inside, other=0).to(tl.float32) / 255.0
+        tl.store(target + channel * to_channel, value.to(images.dtype.element_ty), mask=inside)
+
+
+def write_dense_output(
+    output: HybridOutput, sampling: Sampling, controls: Tensor, result: DenseOutput, open_set: bool = True
+) -> None:
+    """Fills ``result`` in one pass; no tensor of full size with K channels exists.
+
+    Args:
+        output: Outputs of one image, [1, K, h, w] and [1, 2, h, w], K up to 64; any strides; float16, bfloat16 or
+            float32.
+        sampling: Where result pixels lie in the output.
+        controls: float32 [4] on the device: threshold, midpoint and scale of the confidence, and 1 where the bytes of
+            the frame are BGR. They are read when the kernel runs, so a captured graph follows them.
+        result: Contiguous tensors [H, W] on the device.
+        open_set: False writes ``semantic`` alone: what a closed-set model computes, to compare with.
+    """
+    logits, posterior = output
+    rows, columns = result.semantic.shape
+    grid = (rows, triton.cdiv(columns, _BLOCK))
+    _launch(
+        _dense_output_kernel[grid],
+        logits.device,
+        logits,
+        posterior,
+        controls,
+        result.semantic,
+        result.anomaly_score,
+        result.open_set,
+        result.confidence,
+        columns,
+        logits.shape[2],
+        logits.shape[3],
+        *(float(value) for value in sampling),
+        *logits.stride()[1:],
+        *posterior.stride()[1:],
+        CLASSES=logits.shape[1],
+        OPEN=open_set,
+        BLOCK=_BLOCK,
+    )
+
+
+def write_network_input(image: Tensor, controls: Tensor, images: Tensor) -> None:
+    """Scales a frame to 0..1 and orders its bytes as the network wants them, in one pass.
+
+    Args:
+        image: uint8 [H, W, 3], contiguous, on the device.
+        controls: See ``write_dense_output``.
+        images: [1, 3, H, W] in the network's dtype and memory format, filled here.
+    """
+    rows, columns = image.shape[:2]
+    grid = (rows, triton.cdiv(columns, _BLOCK))
+    strides = images.stride()[1:]
+    _launch(_network_input_kernel[grid], image.device, image, images, controls, columns, *strides, BLOCK=_BLOCK)
+
+
+def _launch(kernel: Callable[..., object], device: torch.device, *arguments: object, **constants: object) -> None:
+    if device.type == "cuda":
+        with torch.cuda.device(device):  # Triton launches on the current device
+            kernel(*arguments, **constants)
+    else:
+        kernel(*arguments, **constants)

@@ -1,0 +1,166 @@
+"""Runs frames on a GPU: pinned buffers, one stream, a CUDA graph, and no allocation for a frame."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.inference.dense_output import DenseOutput, dense_output
+from densehybrid_ros.inference.engines import Engine
+from densehybrid_ros.inference.input_policy import Placement
+from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, packed_output
+from densehybrid_ros.inference.sampling import Sampling
+from densehybrid_ros.networks import HybridOutput
+
+try:
+    from densehybrid_ros.inference import device_kernels
+except ImportError:  # PyTorch for this GPU comes without Triton
+    device_kernels = None  # type: ignore[assignment]
+
+_WARM_UP_RUNS = 3  # as PyTorch's guide to CUDA graphs advises
+_PIECES = 4  # of a frame on its way up: one is copied to pinned memory while the one before it travels
+
+
+class DeviceRunner:
+    """Takes frames of one size through an engine on a GPU.
+
+    Attributes:
+        pool: The host buffers of results.
+        note: What did not work as it should; empty where all did.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        placement: Placement,
+        align_corners: bool,
+        device: torch.device,
+        confidence: Confidence,
+        graph: bool = True,
+        fused: bool = True,
+    ) -> None:
+        """Allocates everything, runs a few times and captures the graph.
+
+        Args:
+            engine: The network.
+            placement: Of the frames.
+            align_corners: The model's.
+            device: The GPU.
+            confidence: Of the model.
+            graph: Capture a CUDA graph. Where that fails it runs without; ``note`` says so.
+            fused: Use the Triton kernels where Triton is installed; False: PyTorch's operations, to compare with.
+        """
+        self._engine, self._placement, self._align_corners = engine, placement, align_corners
+        self._confidence, self._device = confidence, device
+        self._fused = fused and device_kernels is not None
+        self._stream = torch.cuda.Stream(device)
+        shape = (*placement.network, 3)
+        self._staging = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        self._image = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self._host_controls = torch.zeros(4, pin_memory=True)
+        self._controls = torch.tensor([0.0, 0.0, 1.0, 0.0], device=device)
+        self._images = torch.empty(
+            (1, 3, *placement.network), dtype=engine.dtype, device=device, memory_format=engine.memory_format
+        )
+        self._packed, self._result = packed_output(placement.camera, device)
+        self.pool = ResultPool(placement.camera, pinned=True)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self.note = ""
+        self._prepare(graph)
+
+    @property
+    def stream(self) -> torch.cuda.Stream:
+        """The stream that all of it runs on."""
+        return self._stream
+
+    def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:
+        """Segments a frame, uint8 [H, W, 3] RGB with any strides."""
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            self._upload(image, levels)
+            self.compute()
+            buffer, result = self.pool.take()
+            buffer.copy_(self._packed, non_blocking=True)
+            self._stream.synchronize()
+        return result
+
+    def compute(self) -> None:
+        """Does a frame's work on the device, on the current stream, from the frame uploaded last."""
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._compute()
+
+    def _upload(self, image: np.ndarray, levels: Levels) -> None:
+        swapped = image.strides[2] < 0  # a BGR frame, seen as RGB: its bytes go up as they lie
+        source = self._placement.fit(image[:, :, ::-1] if swapped else image)
+        controls = self._host_controls.numpy()
+        controls[:] = (levels.threshold, levels.confidence.midpoint, levels.confidence.scale, float(swapped))
+        self._controls.copy_(self._host_controls, non_blocking=True)
+        wrap = source.flags.writeable and min(source.strides) >= 0  # PyTorch warns of, or refuses, other arrays
+        rows = source.shape[0]
+        edges = [rows * piece // _PIECES for piece in range(_PIECES + 1)]
+        for first, end in pairwise(edges):
+            if wrap:
+                self._staging[first:end].copy_(torch.from_numpy(source[first:end]))  # with several threads
+            else:
+                np.copyto(self._staging[first:end].numpy(), source[first:end])
+            self._image[first:end].copy_(self._staging[first:end], non_blocking=True)
+
+    def _prepare(self, graph: bool) -> None:
+        with torch.cuda.device(self._device):
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                for _ in range(_WARM_UP_RUNS):
+                    self._compute()
+            self._stream.synchronize()
+            if not graph:
+                return
+            captured = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(captured, stream=self._stream, capture_error_mode="thread_local"):
+                    self._compute()
+                self._graph = captured
+            except RuntimeError as error:
+                text = str(error).strip().splitlines()
+                self.note = f"without a CUDA graph ({text[0] if text else 'capture failed'})"
+                torch.cuda.synchronize(self._device)
+
+    def _compute(self) -> None:
+        if self._fused:
+            device_kernels.write_network_input(self._image, self._controls, self._images)
+        else:
+            self._images.copy_(self._plain_input())
+        output = self._engine.run(self._images)
+        positions = self._positions(output)
+        if self._fused:
+            open_set = not self._engine.closed_set
+            device_kernels.write_dense_output(output, positions, self._controls, self._result, open_set)
+        else:
+            self._plain_output(output, positions)
+
+    def _positions(self, output: HybridOutput) -> Sampling:
+        maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
+        return self._placement.sampling(maps, self._align_corners)
+
+    def _plain_input(self) -> Tensor:
+        images = self._image.permute(2, 0, 1).unsqueeze(0) / 255
+        return torch.where(self._controls[3] > 0.5, images.flip(1), images)
+
+    def _plain_output(self, output: HybridOutput, positions: Sampling) -> None:
+        size = self._placement.camera
+        if self._engine.closed_set:
+            maps = torch.nn.functional.interpolate(
+                output.logits.float(), size, mode="bilinear", align_corners=self._align_corners
+            )
+            self._result.semantic.copy_(maps.argmax(dim=1)[0])
+            return
+        plain = self._placement.content == self._placement.network == size
+        made = dense_output(
+            output, size, self._controls[0], self._confidence, self._align_corners, None if plain else positions
+        )
+        for tensor, values in zip(self._result, DenseOutput(*made), strict=True):
+            tensor.copy_(values)

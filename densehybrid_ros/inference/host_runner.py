@@ -1,0 +1,78 @@
+"""Runs frames on the CPU."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from densehybrid_ros.inference.dense_output import DenseOutput, dense_output
+from densehybrid_ros.inference.engines import Engine
+from densehybrid_ros.inference.host_kernels import HostKernels
+from densehybrid_ros.inference.input_policy import Placement
+from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool
+
+
+class HostRunner:
+    """Takes frames of one size through an engine on the CPU."""
+
+    def __init__(self, engine: Engine, placement: Placement, align_corners: bool, kernels: HostKernels | None) -> None:
+        """Prepares buffers.
+
+        Args:
+            engine: The network.
+            placement: Of the frames.
+            align_corners: The model's.
+            kernels: The compiled pass after the network; None: PyTorch's operations.
+        """
+        self._engine, self._placement = engine, placement
+        self._align_corners, self._kernels = align_corners, kernels
+        shape = (1, 3, *placement.network)
+        self._images = torch.empty(shape, dtype=engine.dtype, memory_format=engine.memory_format)
+        self._pool = ResultPool(placement.camera, pinned=False)
+
+    def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:
+        """Segments a frame, uint8 [H, W, 3] RGB with any strides."""
+        fitted = self._placement.fit(_rgb(image))
+        # One pass: conversion, scaling and the order of bytes; channels_last is how they come.
+        torch.div(torch.from_numpy(fitted).permute(2, 0, 1).unsqueeze(0), 255, out=self._images)
+        output = self._engine.run(self._images)
+        maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
+        positions = self._placement.sampling(maps, self._align_corners)
+        _, result = self._pool.take()
+        target = _tensors(result)
+        if self._kernels is not None:
+            self._kernels.write_dense_output(output, positions, *levels, target)
+            return result
+        plain = self._placement.content == self._placement.network
+        made = dense_output(
+            output,
+            self._placement.camera,
+            *levels,
+            align_corners=self._align_corners,
+            sampling=None if plain and self._placement.camera == self._placement.network else positions,
+        )
+        for tensor, values in zip(target, made, strict=True):
+            tensor.copy_(values)
+        return result
+
+
+def _tensors(result: FrameResult) -> DenseOutput:
+    arrays = (result.semantic, result.anomaly_score, result.open_set, result.confidence)
+    return DenseOutput(*(torch.from_numpy(array) for array in arrays))
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """Returns an array that PyTorch can wrap: writable (it warns otherwise) and without negative strides."""
+    if image.strides[2] < 0:  # a BGR frame, seen as RGB: OpenCV swaps its channels much faster than NumPy
+        return cv2.cvtColor(np.ascontiguousarray(image[:, :, ::-1]), cv2.COLOR_BGR2RGB)
+    if image.flags.writeable and min(image.strides) >= 0:
+        return image
+    return np.array(image, order="C")
+
+
+def example_images(size: tuple[int, int], engine: Engine) -> Tensor:
+    """Returns random images of the engine's type, for measuring."""
+    images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    return images.to(engine.dtype).contiguous(memory_format=engine.memory_format)

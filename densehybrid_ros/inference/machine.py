@@ -1,0 +1,105 @@
+"""What this machine is, as far as a compiled model depends on it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import inspect
+import platform
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+@functools.cache
+def processor() -> dict[str, Any]:
+    """Returns the CPU's name and a digest of its instruction sets."""
+    name, flags = platform.machine(), ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            field, _, value = line.partition(":")
+            if field.strip() in ("model name", "CPU part") and name == platform.machine():
+                name = f"{name} {value.strip()}"
+            if field.strip() in ("flags", "Features"):
+                flags = " ".join(sorted(value.split()))
+                break
+    except OSError:
+        pass
+    digest = hashlib.sha256(flags.encode()).hexdigest()[:12]
+    return {"device": name, "capability": f"{torch.backends.cpu.get_cpu_capability()} {digest}"}
+
+
+def device_facts(device: torch.device) -> dict[str, Any]:
+    """Returns name and capability of a CPU or GPU."""
+    if device.type != "cuda":
+        return processor()
+    properties = torch.cuda.get_device_properties(device)
+    return {"device": properties.name, "capability": f"{properties.major}.{properties.minor}"}
+
+
+def version_of(*packages: str) -> str | None:
+    """Returns name and version of the first of these distributions that is installed."""
+    for package in packages:
+        try:
+            return f"{package} {metadata.version(package)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def torch_tensorrt() -> Any:
+    """Imports and returns Torch-TensorRT, which few machines have."""
+    return importlib.import_module("torch_tensorrt")
+
+
+@functools.cache
+def torch_tensorrt_problem() -> str | None:
+    """Says why Torch-TensorRT can't be used here; None where it imports."""
+    if find_spec("torch_tensorrt") is None:
+        return "torch_tensorrt is not installed"
+    try:
+        torch_tensorrt()
+    except Exception as error:  # a missing library, another torch: whatever its import runs into
+        text = str(error).strip().splitlines()
+        return f"torch_tensorrt does not import ({type(error).__name__}: {text[0] if text else ''})"
+    return None
+
+
+def version_facts(backend: str) -> dict[str, Any]:
+    """Returns the versions that an engine of this backend depends on."""
+    facts: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda}
+    facts["torch_tensorrt"] = facts["tensorrt"] = None
+    if backend == "tensorrt":
+        facts["torch_tensorrt"] = version_of("torch-tensorrt-rtx", "torch-tensorrt")
+        facts["tensorrt"] = version_of("tensorrt-rtx-cu13-libs", "tensorrt-rtx", "tensorrt-cu13-libs", "tensorrt")
+    return facts
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Returns the SHA-256 of all tensors of ``network`` with their names and types."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        values = tensor.detach().cpu().contiguous()
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def source_digest(network: nn.Module) -> str:
+    """Returns the SHA-256 of the project's modules that define the parts of ``network``.
+
+    After an update the same weights may be computed with differently.
+    """
+    modules = {type(part).__module__ for part in network.modules()}
+    digest = hashlib.sha256()
+    for name in sorted(name for name in modules if name.startswith(_PACKAGE)):
+        digest.update(inspect.getsource(sys.modules[name]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,82 @@
+"""The choice of a backend: what is in the cache, what may be built, and the reason that people read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_network import SIZE, tiny_model
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference.backends import EngineChoice, backend_to_build
+from densehybrid_ros.inference.engine_cache import EngineCache
+from densehybrid_ros.inference.engines import PRECISIONS
+from densehybrid_ros.inference.pipeline import Pipeline
+from densehybrid_ros.networks import LoadedModel
+
+CPU = torch.device("cpu")
+
+
+def choice(directory: Path, backend: str = "auto", **options) -> EngineChoice:
+    return EngineChoice(EngineCache(tiny_model(), "tiny", CPU, directory), backend, **options)
+
+
+def test_auto_takes_a_compiled_engine_at_once(compiled: Path) -> None:
+    engine = choice(compiled).choose(SIZE)
+    assert (engine.backend, engine.precision, engine.size) == ("inductor", "fp32", SIZE)
+    assert "compiled engine" in engine.reason
+
+
+def test_auto_on_a_cpu_without_an_engine_is_eager_and_says_why(tmp_path: Path) -> None:
+    engine = choice(tmp_path).choose(SIZE)
+    assert (engine.backend, engine.size) == ("eager", None)
+    assert "no inductor engine for 48x32: none in the cache" in engine.reason
+    assert "densehybrid compile" in engine.reason
+
+
+def test_an_engine_of_another_size_is_not_taken(compiled: Path) -> None:
+    assert choice(compiled).choose((64, 64)).backend == "eager"
+
+
+def test_eager_stays_eager(compiled: Path) -> None:
+    engine = choice(compiled, "eager").choose(SIZE)
+    assert (engine.backend, engine.reason) == ("eager", "as asked")
+
+
+def test_inductor_starts_at_once_on_eager_if_it_must(tmp_path: Path) -> None:
+    assert choice(tmp_path, "inductor", at_once=True).choose(SIZE).backend == "eager"
+    assert choice(tmp_path, "inductor").choose(SIZE).backend == "inductor"
+
+
+def test_a_build_that_fails_leaves_auto_on_eager_and_inductor_with_an_error(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    engine = choice(tmp_path, build=True).choose(SIZE)
+    assert engine.backend == "eager"
+    assert "no C++ compiler" in engine.reason
+    for build in (True, False):
+        with pytest.raises(InputError, match=r"no C\+\+ compiler"):
+            choice(tmp_path, "inductor", build=build).choose(SIZE)
+
+
+def test_what_auto_would_compile() -> None:
+    assert backend_to_build("auto", CPU) == "inductor"
+    with pytest.raises(InputError, match="nothing to compile"):
+        backend_to_build("eager", CPU)
+    with pytest.raises(InputError, match="needs an NVIDIA GPU"):
+        backend_to_build("tensorrt", CPU)
+
+
+def test_the_pipeline_says_what_it_took_and_why(tiny: LoadedModel, compiled: Path) -> None:
+    pipeline = Pipeline(tiny, device="cpu", cache=compiled)
+    assert (pipeline.backend, pipeline.precision) == ("inductor", "fp32")
+    assert pipeline.describe().startswith("tiny (tiny), inductor fp32 on CPU (compiled engine")
+    assert "as asked" in Pipeline(tiny, "eager", "cpu", cache=compiled).reason
+
+
+def test_precision_is_checked(tiny: LoadedModel, tmp_path: Path) -> None:
+    assert Pipeline(tiny, "eager", "cpu", precision="bf16", cache=tmp_path).precision == "bf16"
+    with pytest.raises(InputError, match="int8"):
+        Pipeline(tiny, "eager", "cpu", precision="int8", cache=tmp_path)
+    assert "int8" not in PRECISIONS

@@ -1,0 +1,144 @@
+"""Compiled engines: equal to the network, keyed by all they depend on, and safe from kills and damage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_network import SIZE, tiny_model
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference.engine_cache import EngineCache, list_engines
+from densehybrid_ros.inference.engines import EngineSpec, check_engine, check_precision, eager_engine
+
+CPU = torch.device("cpu")
+SPEC = EngineSpec("inductor", SIZE, "fp32")
+PROGRAM = [sys.executable, str(Path(__file__).with_name("tiny_network.py"))]
+
+
+@pytest.fixture
+def cache(compiled: Path, tmp_path: Path) -> EngineCache:
+    """A copy of the cache with the engine, to be damaged."""
+    directory = tmp_path / "cache"
+    shutil.copytree(compiled, directory)
+    return EngineCache(tiny_model(), "tiny", CPU, directory)
+
+
+def start_build(directory: Path, compiled: Path) -> subprocess.Popen:
+    engine = next(compiled.glob("*.pt2"))
+    options = ["--cache", str(directory), "--model", str(engine)]
+    return subprocess.Popen([*PROGRAM, *options], stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def test_an_engine_is_equal_to_the_network(cache: EngineCache) -> None:
+    engine, problem = cache.find(SPEC)
+    assert engine is not None, problem
+    assert engine.facts["score_error_max"] < 1e-4
+    images = torch.rand(1, 3, *SIZE).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        made, expected = engine.run(images), eager_engine(tiny_model(), "fp32", CPU).run(images)
+    torch.testing.assert_close(made.logits, expected.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(made.posterior, expected.posterior, atol=1e-4, rtol=1e-4)
+    assert expected.logits.std() > 0.5
+
+
+def test_other_weights_sizes_precisions_and_versions_have_other_engines(cache: EngineCache, monkeypatch) -> None:
+    assert cache.find(SPEC)[0] is not None
+    for other in (
+        EngineSpec("inductor", (48, 32), "fp32"),
+        EngineSpec("inductor", SIZE, "bf16"),
+        EngineSpec("inductor", SIZE, "fp32", closed_set=True),
+    ):
+        assert cache.find(other) == (None, "none in the cache")
+    directory = cache.files.directory
+    assert EngineCache(tiny_model(seed=4), "tiny", CPU, directory).find(SPEC)[0] is None
+    assert EngineCache(tiny_model(), "other", CPU, directory).find(SPEC)[0] is None
+    assert "another machine" not in list_engines(directory)[0]
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    assert cache.find(SPEC)[0] is None
+    assert "another machine or version" in list_engines(directory)[0]
+
+
+def test_a_file_that_is_whole_but_no_engine_is_rebuilt(cache: EngineCache) -> None:
+    key = cache.key(SPEC)
+    (cache.files.directory / cache.files.find(key)[0].path.name).unlink()
+
+    def write_nonsense(path: Path) -> dict:
+        path.write_bytes(b"PK\x03\x04 nonsense")
+        return {"score_error_mean": 0.0, "score_error_max": 0.0}
+
+    cache.files.build(key, ".pt2", write_nonsense)
+    engine, problem = cache.find(SPEC)
+    assert engine is None
+    assert "does not load" in problem
+    nonsense = cache.files.find(key)[0].path
+    assert not cache.files.build(key, ".pt2", write_nonsense).fresh
+    assert cache.files.build(key, ".pt2", write_nonsense, useless=nonsense).fresh
+
+
+def test_killed_build_leaves_no_entry_and_the_next_one_succeeds(compiled: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    directory.mkdir()
+    (directory / "wait").touch()
+    process = start_build(directory, compiled)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "waiting":
+            break
+    assert list(directory.glob(".*/artifact.pt2"))  # the engine itself is there, in the build's own folder
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (directory / "wait").unlink()
+    cache = EngineCache(tiny_model(), "tiny", CPU, directory)
+    assert cache.find(SPEC) == (None, "none in the cache")
+    assert list_engines(directory) == []
+    again = start_build(directory, compiled)
+    assert again.communicate()[0].splitlines()[-1].startswith("done")
+    assert cache.find(SPEC)[0] is not None
+    assert not list(directory.glob(".*"))
+
+
+def test_two_processes_build_one_engine(compiled: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "slow").touch()
+    processes = [start_build(tmp_path / "cache", compiled) for _ in range(2)]
+    outputs = [process.communicate()[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sum("compiling" in lines for lines in outputs) == 1
+    assert outputs[0][-1] == outputs[1][-1]
+    assert outputs[0][-1].startswith("done compiled engine")
+
+
+@pytest.mark.parametrize(
+    ("precision", "backend", "device", "message"),
+    [
+        ("int8", "tensorrt", "cuda", "int8: TensorRT-RTX quantises weights alone.*use fp16"),
+        ("int8", "inductor", "cpu", "int8: .*use bf16"),
+        ("fp16", "inductor", "cpu", "use bf16 or fp32"),
+        ("bf16", "tensorrt", "cuda", "use fp16 or fp32"),
+        ("fp4", "inductor", "cpu", "choose one of fp32, fp16, bf16"),
+    ],
+)
+def test_precisions_that_do_not_exist_are_refused(precision, backend, device, message) -> None:
+    with pytest.raises(InputError, match=message):
+        check_precision(precision, backend, torch.device(device))
+
+
+def test_a_build_without_a_compiler_says_so(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(InputError, match=r"no C\+\+ compiler"):
+        EngineCache(tiny_model(), "tiny", CPU, tmp_path / "cache").build(SPEC)
+
+
+def test_an_engine_that_is_not_equal_to_the_network_is_not_kept() -> None:
+    other = eager_engine(tiny_model(seed=4), "fp32", CPU)
+    with pytest.raises(InputError, match=r"off by .* not kept"):
+        check_engine(tiny_model(), other, SPEC, CPU)
+    assert check_engine(tiny_model(), eager_engine(tiny_model(), "fp32", CPU), SPEC, CPU)["score_error_max"] == 0

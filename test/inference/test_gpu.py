@@ -1,0 +1,200 @@
+"""On a GPU: every backend equal to the CPU in fp32, the pipeline's buffers, CUDA graphs, and the engine cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_network import SIZE, tiny_model
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
+from densehybrid_ros.inference.device_runner import DeviceRunner
+from densehybrid_ros.inference.engine_cache import EngineCache
+from densehybrid_ros.inference.engine_rows import Settings, gpu_rows
+from densehybrid_ros.inference.engines import Engine, EngineSpec, eager_engine, jit_engine
+from densehybrid_ros.inference.input_policy import place
+from densehybrid_ros.inference.pipeline import Pipeline
+from densehybrid_ros.inference.results import Levels
+from densehybrid_ros.networks import LoadedModel, ModelCard, load_model, shipped_models
+
+pytestmark = pytest.mark.gpu
+
+FRAME = (128, 256)
+
+
+@pytest.fixture(scope="module")
+def device() -> torch.device:
+    return choose_device("cuda")
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that lasts for the module, so that each engine is built once."""
+    return tmp_path_factory.mktemp("gpu_engines")
+
+
+def need(backend: str, device: torch.device) -> None:
+    problem = tensorrt_problem(device) if backend == "tensorrt" else None
+    if problem:
+        pytest.skip(problem)
+
+
+def noise(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def shipped(name: str) -> LoadedModel:
+    if name not in shipped_models():
+        pytest.skip(f"the model {name} is not here")
+    return load_model(name)
+
+
+@pytest.mark.parametrize("backend", ["eager", "inductor", "tensorrt"])
+@pytest.mark.parametrize("name", ["light", "ldn121"])
+def test_every_backend_agrees_with_the_cpu(name: str, backend: str, device: torch.device, engines: Path) -> None:
+    need(backend, device)
+    model = shipped(name)
+    image = noise(FRAME)
+    expected = Pipeline(model, "eager", "cpu", cache=engines)(image, 0.0)
+    threshold = float(np.median(expected.anomaly_score))
+    expected = Pipeline(model, "eager", "cpu", cache=engines)(image, threshold)
+    pipeline = Pipeline(model, backend, "cuda", size=FRAME, cache=engines, build=True)
+    made = pipeline(image, threshold)
+    assert pipeline.backend == backend
+    assert pipeline.precision == "fp16"
+    error = np.abs(made.anomaly_score - expected.anomaly_score)
+    assert error.mean() < 0.05, pipeline.describe()
+    assert (made.semantic == expected.semantic).mean() > 0.98
+    assert (made.open_set == expected.open_set).mean() > 0.97
+    unknown = made.anomaly_score > threshold
+    assert (made.open_set[unknown] == 19).all()
+    assert (made.open_set[~unknown] == made.semantic[~unknown]).all()
+
+
+@pytest.mark.parametrize("backend", ["inductor", "tensorrt"])
+def test_an_engine_is_stored_found_and_rebuilt_when_damaged(backend: str, device: torch.device, tmp_path: Path) -> None:
+    need(backend, device)
+    cache = EngineCache(tiny_model(), "tiny", device, tmp_path)
+    spec = EngineSpec(backend, SIZE, "fp16")
+    cache.build(spec)
+    engine, problem = cache.find(spec)
+    assert engine is not None, problem
+    images = torch.rand(1, 3, *SIZE, device=device, dtype=torch.float16)
+    images = images.contiguous(memory_format=engine.memory_format)
+    with torch.inference_mode():
+        expected = eager_engine(tiny_model(), "fp32", device).run(images.float())
+        torch.testing.assert_close(engine.run(images).logits.float(), expected.logits, atol=0.05, rtol=0.01)
+    path = next(tmp_path.glob("*.pt2"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert cache.find(spec)[0] is None
+    assert cache.build(spec).run(images).logits.shape == expected.logits.shape
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_frames_thresholds_and_colour_orders_reach_the_device(device: torch.device, graph: bool, fused: bool) -> None:
+    model = tiny_model()
+    card = ModelCard("tiny", "tiny", input_size=SIZE)
+    engine = eager_engine(model, "fp32", device)
+    with torch.inference_mode():
+        runner = DeviceRunner(
+            engine, place("exact", SIZE, SIZE), False, device, card.confidence, graph=graph, fused=fused
+        )
+        assert runner.note == ""
+        cpu = Pipeline(LoadedModel(model, card, Path("x")), "eager", "cpu")
+        for seed, threshold in ((1, -4.0), (2, -2.0), (3, -3.0)):
+            image = noise(SIZE, seed)
+            for view in (
+                image,
+                np.ascontiguousarray(image[:, :, ::-1])[:, :, ::-1],
+                np.flipud(np.flipud(image).copy()),
+            ):
+                made, expected = runner(view, Levels(threshold, card.confidence)), cpu(image, threshold)
+                np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=0.05)  # tf32 on the GPU
+                assert (made.open_set == expected.open_set).mean() > 0.98
+                assert np.abs(made.confidence.astype(int) - expected.confidence).max() <= 2
+
+
+def test_nothing_is_allocated_for_a_frame(device: torch.device) -> None:
+    card = ModelCard("tiny", "tiny", input_size=SIZE)
+    with torch.inference_mode():
+        engine = eager_engine(tiny_model(), "fp16", device)
+        runner = DeviceRunner(engine, place("exact", SIZE, SIZE), False, device, card.confidence)
+        levels = Levels(0.0, card.confidence)
+        for seed in range(3):
+            result = runner(noise(SIZE, seed), levels)
+        before = torch.cuda.memory_stats(device)["allocation.all.allocated"]
+        for seed in range(20):
+            result = runner(noise(SIZE, seed), levels)
+        assert torch.cuda.memory_stats(device)["allocation.all.allocated"] == before
+        assert len(runner.pool) == 2  # nor a host buffer
+    assert result.semantic.shape == SIZE
+
+
+def test_results_that_are_kept_are_not_overwritten(device: torch.device) -> None:
+    pipeline = Pipeline(shipped("light"), "eager", "cuda", size=FRAME)
+    first = [pipeline(noise(FRAME, seed), 0.0) for seed in range(4)]
+    copies = [result.anomaly_score.copy() for result in first]
+    for seed in range(4, 12):
+        pipeline(noise(FRAME, seed), 0.0)
+    for result, copy in zip(first, copies, strict=True):
+        assert (result.anomaly_score == copy).all()
+    assert not (copies[0] == copies[1]).all()
+
+
+@pytest.mark.parametrize("policy", ["exact", "resize", "roi"])
+def test_input_policies_agree_with_the_cpu(device: torch.device, policy: str) -> None:
+    image = noise((90, 200))
+    options = {"size": (128, 192), "input_policy": policy}
+    made = Pipeline(shipped("light"), "eager", "cuda", precision="fp32", **options)(image, 0.0)
+    expected = Pipeline(shipped("light"), "eager", "cpu", **options)(image, 0.0)
+    assert made.semantic.shape == (90, 200)
+    assert np.abs(made.anomaly_score - expected.anomaly_score).mean() < 0.02
+
+
+def test_inductor_in_the_process_runs_in_a_graph(device: torch.device) -> None:
+    model = tiny_model()
+    with torch.inference_mode():
+        engine = jit_engine(model, EngineSpec("inductor", SIZE, "fp32"), device)
+        card = ModelCard("tiny", "tiny", input_size=SIZE)
+        runner = DeviceRunner(engine, place("exact", SIZE, SIZE), False, device, card.confidence)
+        assert runner.note == ""
+        made = runner(noise(SIZE), Levels(-3.0, card.confidence))
+        expected = Pipeline(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(SIZE), -3.0)
+    np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=0.05)
+
+
+def test_a_swap_between_two_frames(device: torch.device, tmp_path: Path) -> None:
+    model = LoadedModel(tiny_model(), ModelCard("tiny", "tiny", input_size=SIZE), Path("x"))
+    pipeline = Pipeline(model, "auto", "cuda", cache=tmp_path, at_once=True)
+    before = pipeline(noise(SIZE), -3.0)
+    assert pipeline.backend == "eager"
+    pipeline.swap(EngineCache(model.network, "tiny", device, tmp_path).build(EngineSpec("inductor", SIZE, "fp16")))
+    after = pipeline(noise(SIZE), -3.0)
+    assert pipeline.backend == "inductor"
+    np.testing.assert_allclose(after.anomaly_score, before.anomaly_score, atol=0.05)
+
+
+def test_int8_is_refused_in_one_line(device: torch.device) -> None:
+    with pytest.raises(InputError, match="int8"):
+        Pipeline(shipped("light"), "tensorrt" if not tensorrt_problem(device) else "inductor", "cuda", precision="int8")
+
+
+def test_a_row_that_fails_does_not_stop_the_others(device: torch.device, tmp_path: Path, monkeypatch) -> None:
+    model = LoadedModel(tiny_model(), ModelCard("tiny", "tiny", input_size=SIZE), Path("x"))
+    monkeypatch.setattr("densehybrid_ros.inference.engine_rows.jit_engine", _explode)
+    rows = gpu_rows(model, device, Settings(SIZE, 5, tmp_path, build=False, profile=tmp_path / "profile.txt"))
+    by_name = {row.name: row for row in rows}
+    assert by_name["tiny: eager fp16"].values["device_ms"] > 0
+    assert "exploded" in by_name["tiny: inductor fp16, compiled in the process"].problem
+    assert "none in the cache" in by_name["tiny: inductor fp16, ahead of time"].problem
+    assert by_name["tiny: eager fp16, host to host"].values["host_to_host_ms"] > 0
+    assert by_name["tiny: eager fp16, closed set, argmax alone"].values["device_ms"] > 0
+    assert "CUDA" in (tmp_path / "profile.txt").read_text()
+
+
+def _explode(*_: object) -> Engine:
+    raise RuntimeError("exploded")
