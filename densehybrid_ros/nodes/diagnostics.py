@@ -36,6 +36,7 @@ class NodeState:
         input_topic: Topic of the camera.
         anomaly_threshold: Threshold in nats; None before it is known.
         silence: Seconds without a frame, if that is longer than the source timeout; None otherwise.
+        engine_build: What the background build of an engine is doing; empty without one.
     """
 
     lifecycle: str
@@ -43,6 +44,7 @@ class NodeState:
     input_topic: str
     anomaly_threshold: float | None
     silence: float | None
+    engine_build: str = ""
 
 
 class DiagnosticsReport:
@@ -64,6 +66,7 @@ class DiagnosticsReport:
         values: dict[str, Any] = {
             "lifecycle_state": state.lifecycle,
             "model": state.model or "not loaded",
+            **({"engine_build": state.engine_build} if state.engine_build else {}),
             "anomaly_threshold": "unset" if state.anomaly_threshold is None else state.anomaly_threshold,
             "input_rate_hz": (counts.received - self._last_counts.received) / elapsed,
             "output_rate_hz": (counts.processed - self._last_counts.processed) / elapsed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
@@ -20,10 +20,9 @@ from densehybrid_ros.nodes.outputs import Outputs, ProcessedFrame, needs_hazards
 from densehybrid_ros.nodes.settings import Settings
 
 if TYPE_CHECKING:
-    from densehybrid_ros.inference import (
-        FrameResult,
-        Pipeline,
-    )  # PyTorch is imported when the node configures, not before
+    # PyTorch is imported when the node configures, not before.
+    from densehybrid_ros.inference import FrameResult, Pipeline
+    from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
 _SECONDS_BETWEEN_WARNINGS = 5.0
 
@@ -39,13 +38,20 @@ class IncomingFrame:
     arrival: float
 
 
+class Model(NamedTuple):
+    """The model, and what compiles a faster engine for it meanwhile (None: nothing does)."""
+
+    pipeline: Pipeline
+    upgrade: EngineUpgrade | None = None
+
+
 class FrameProcessor:
     """Processes frames one after another, in the worker's thread. It raises nothing: what goes wrong is counted."""
 
     def __init__(
         self,
         node: Node,
-        pipeline: Pipeline,
+        model: Model,
         hazards: HazardStage,
         outputs: Outputs,
         alert: AlertTopic,
@@ -56,7 +62,7 @@ class FrameProcessor:
 
         Args:
             node: For the log, the clock and the name of the input.
-            pipeline: The model.
+            model: The model.
             hazards: Finds the hazards.
             outputs: Where results go.
             alert: Is told of every frame whose hazards are known.
@@ -66,7 +72,7 @@ class FrameProcessor:
         self._logger = node.get_logger()
         self._clock = node.get_clock()
         self._topic = node.resolve_topic_name("~/input/image")
-        self._pipeline = pipeline
+        self._pipeline, self._upgrade = model
         self._hazards = hazards
         self._outputs = outputs
         self._alert = alert
@@ -98,6 +104,8 @@ class FrameProcessor:
         threshold = settings.anomaly_threshold
         assert threshold is not None  # set when the model was loaded
         read = time.monotonic()
+        if self._upgrade is not None:
+            self._upgrade.before_frame(image.shape[0], image.shape[1])
         result = self._pipeline(image, threshold)
         inferred = time.monotonic()
         report = self._find_hazards(header, result, settings)

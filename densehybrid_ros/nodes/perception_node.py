@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -15,7 +16,7 @@ from densehybrid_ros.nodes import alert_watch
 from densehybrid_ros.nodes.alert_watch import AlertTopic
 from densehybrid_ros.nodes.counters import FrameStatistics
 from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState
-from densehybrid_ros.nodes.frame_processor import FrameProcessor, IncomingFrame
+from densehybrid_ros.nodes.frame_processor import FrameProcessor, IncomingFrame, Model
 from densehybrid_ros.nodes.frame_slot import FrameSlot
 from densehybrid_ros.nodes.hazard_inputs import HazardInputs
 from densehybrid_ros.nodes.hazard_stage import HazardStage
@@ -29,6 +30,7 @@ from densehybrid_ros.nodes.worker import Worker
 
 if TYPE_CHECKING:
     from densehybrid_ros.inference import Pipeline
+    from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For timers: a paused simulation clock must silence neither diagnostics nor alert."""
@@ -46,6 +48,7 @@ class PerceptionNode(LifecycleNode):
         self._server = ParameterServer(self)
         self._statistics = FrameStatistics()
         self._pipeline: Pipeline | None = None
+        self._upgrade: EngineUpgrade | None = None
         self._outputs: Outputs | None = None
         self._hazards: HazardStage | None = None
         self._hazard_inputs: HazardInputs | None = None
@@ -91,8 +94,11 @@ class PerceptionNode(LifecycleNode):
         settings, card = self._server.settings, self._pipeline.card
         self._hazard_inputs = HazardInputs(self, settings)
         self._hazards = HazardStage(card, self._hazard_inputs.at, self._statistics)
+        if settings.build_engine:
+            self._upgrade = _engine_upgrade(self._pipeline, self.get_logger())
+        model = Model(self._pipeline, self._upgrade)
         process = FrameProcessor(
-            self, self._pipeline, self._hazards, self._outputs, self._alert, self._statistics, self._current_settings
+            self, model, self._hazards, self._outputs, self._alert, self._statistics, self._current_settings
         )
         self._slot = FrameSlot()
         self._worker = Worker(self._slot, process)
@@ -146,6 +152,9 @@ class PerceptionNode(LifecycleNode):
         if self._slot.close():
             self._statistics.count("overtaken")
         ended = self._worker is None or self._worker.join(timeout)
+        if self._upgrade is not None:
+            self._upgrade.close()
+        self._upgrade = None
         if self._server.settings.publish_hazard_alert:
             self._alert.say_stale("stopped", "the node takes no more frames")
         return ended
@@ -163,7 +172,18 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().info(
             f"loading model {settings.model!r}, backend {settings.backend}, device {settings.device}"
         )
-        pipeline = Pipeline(load_model(settings.model), settings.backend, settings.device)
+        pipeline = Pipeline(
+            load_model(settings.model),
+            settings.backend,
+            settings.device,
+            size=(settings.input_size[0], settings.input_size[1]) if all(settings.input_size) else None,
+            input_policy=settings.input_policy,
+            precision=None if settings.precision == "auto" else settings.precision,
+            cache=Path(settings.engine_cache).expanduser() if settings.engine_cache else None,
+            # A node that compiles before its first frame looks dead; it does so only where that was asked for.
+            at_once=settings.build_engine or settings.backend == "auto",
+            warn=self.get_logger().warning,
+        )
         if settings.anomaly_threshold is None:
             self._server.set_threshold_if_unset(pipeline.card.threshold(settings.threshold_name or None))
         height, width = settings.warm_up_size
@@ -207,7 +227,8 @@ class PerceptionNode(LifecycleNode):
         settings = self._server.settings
         self._silence = self._input.silence(settings.source_timeout) if self._input is not None else None
         model = self._pipeline.describe() if self._pipeline is not None else ""
-        report = NodeState(self._label, model, self._topic, settings.anomaly_threshold, self._silence)
+        build = self._upgrade.progress() if self._upgrade is not None else ""
+        report = NodeState(self._label, model, self._topic, settings.anomaly_threshold, self._silence, build)
         self._diagnostics.publish(self._report.make(report, self.get_clock().now().to_msg()))
 
     def _watch_alert(self) -> None:
@@ -220,6 +241,12 @@ class PerceptionNode(LifecycleNode):
         else:
             silence, reasons = self._input.seconds_since_frame, self._statistics.reasons()
             self._alert.say_stale_after(settings.source_timeout, self._topic, silence, reasons)
+
+
+def _engine_upgrade(pipeline: Pipeline, logger: Any) -> EngineUpgrade:
+    from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
+
+    return EngineUpgrade(pipeline, logger.info, logger.error)
 
 
 def main(arguments: list[str] | None = None) -> int:

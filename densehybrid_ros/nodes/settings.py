@@ -52,11 +52,41 @@ class Settings:
     )
     backend: str = parameter(
         "auto",
-        "How the network is run. auto takes the fastest that this machine offers.",
+        "How the network is run. auto takes the fastest that this machine has at once: a compiled engine from the "
+        "cache, else eager. /diagnostics says which, and why.",
         group="Model",
         choices=("auto", "eager", "inductor", "tensorrt"),
     )
+    precision: str = parameter(
+        "auto",
+        "Numbers that the network computes with. auto: fp16 on a GPU; on a CPU fp32, or what a compiled engine has.",
+        group="Model",
+        choices=("auto", "fp16", "bf16", "fp32", "int8"),
+    )
     device: str = parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N.", group="Model")
+    build_engine: bool = parameter(
+        False,
+        "Whether an engine that the cache lacks is compiled in the background, while frames go on; the node goes over "
+        "to it between two frames. densehybrid compile does the same ahead of time.",
+        group="Model",
+    )
+    engine_cache: str = parameter(
+        "", "Directory of compiled engines. Empty: densehybrid_ros in the user's cache directory.", group="Model"
+    )
+    input_policy: str = parameter(
+        "exact",
+        "How frames come to the network. exact: as they are; resize: stretched to input_size; roi: scaled to fit into "
+        "it, the rest black. The outputs have the camera's size always.",
+        group="Model",
+        choices=("exact", "resize", "roi"),
+    )
+    input_size: tuple[int, ...] = parameter(
+        (0, 0),
+        "Height and width in pixels of the network's input. 0, 0: the model card's. With input_policy exact the "
+        "frames' own size counts.",
+        group="Model",
+        problem=_size_problem,
+    )
     warm_up_size: tuple[int, ...] = parameter(
         (0, 0),
         "Height and width in pixels of a frame that is run while the node configures, so that compilation does not "

@@ -18,7 +18,7 @@ from densehybrid_ros.inference import Pipeline
 from densehybrid_ros.networks import load_model
 from densehybrid_ros.nodes.alert_watch import AlertTopic
 from densehybrid_ros.nodes.counters import FrameStatistics
-from densehybrid_ros.nodes.frame_processor import FrameProcessor, IncomingFrame
+from densehybrid_ros.nodes.frame_processor import FrameProcessor, IncomingFrame, Model
 from densehybrid_ros.nodes.hazard_inputs import Surroundings
 from densehybrid_ros.nodes.hazard_stage import HazardStage
 from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs
@@ -42,7 +42,7 @@ def processor(
     alert, settings = AlertTopic(node), Settings(anomaly_threshold=-3.0)
     stage = HazardStage(pipeline.card, lambda *_: Surroundings(), statistics)
     outputs = outputs or Outputs(node, alert)
-    return FrameProcessor(node, pipeline, stage, outputs, alert, statistics, lambda: settings)
+    return FrameProcessor(node, Model(pipeline), stage, outputs, alert, statistics, lambda: settings)
 
 
 @pytest.fixture

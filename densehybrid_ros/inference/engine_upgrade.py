@@ -1,0 +1,61 @@
+"""Compiles the engine that the camera needs while frames go on, and goes over to it between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference.engine_builder import BackgroundBuild
+from densehybrid_ros.inference.pipeline import Pipeline
+
+
+class EngineUpgrade:
+    """At most one build at a time, in a process of its own; another one where the camera's size changes."""
+
+    def __init__(self, pipeline: Pipeline, inform: Callable[[str], None], warn: Callable[[str], None]) -> None:
+        """Notes what to upgrade.
+
+        Args:
+            pipeline: The model, on whatever could be had at once.
+            inform: Is told when a build begins and when its engine takes over.
+            warn: Is told when a build can't be had or fails.
+        """
+        self._pipeline, self._inform, self._warn = pipeline, inform, warn
+        self._size: tuple[int, int] | None = None
+        self._build: BackgroundBuild | None = None
+        self._told = False
+
+    def before_frame(self, height: int, width: int) -> None:
+        """Hands over what has been built, and starts to build what this size needs; the worker calls it."""
+        if (height, width) != self._size:
+            self._size = (height, width)
+            self._start(height, width)
+        build = self._build
+        if build is None or self._told or not build.finished:
+            return
+        self._told = True
+        if build.swap_into(self._pipeline):
+            self._inform(f"{build.progress()}; from this frame on: {self._pipeline.describe()}")
+        else:
+            self._warn(f"{build.progress()}; {self._pipeline.backend} goes on")
+
+    def progress(self) -> str:
+        """Returns one line about the build; empty where nothing was built. Any thread may ask."""
+        build = self._build
+        return "" if build is None else build.progress()
+
+    def close(self) -> None:
+        """Ends a build that is going on."""
+        if self._build is not None and not self._build.finished:
+            self._build.cancel()
+
+    def _start(self, height: int, width: int) -> None:
+        self.close()
+        self._build, self._told = None, False
+        try:
+            self._build = self._pipeline.start_build(height, width)
+        except InputError as error:
+            self._warn(f"build_engine: {error}; {self._pipeline.backend} goes on")
+            return
+        if self._build is not None:
+            self._inform(f"{self._build.progress()}; until then: {self._pipeline.describe()}")
