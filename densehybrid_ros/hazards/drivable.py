@@ -11,7 +11,7 @@ import numpy as np
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.hazards.clusters import Clusters
 
-_NEIGHBOURS = np.ones((3, 3), np.uint8)
+_RIM = np.ones((5, 5), np.uint8)  # two blocks about a cluster: wider than the blurred seam of a mask
 _RIM_SHARE = 0.1  # of the blocks about a cluster that must be drivable for it to reach onto the surface
 _OWN_SHARE = 0.25  # of a cluster's own blocks that, classified as drivable, put it on the surface
 _NO_ROAD = 0.005  # share of the picture below which there is no road to judge by
@@ -65,10 +65,12 @@ def drivable_surface(
     elif np.count_nonzero(road) < _NO_ROAD * road.size:
         reached = clusters.feet > (semantic.shape[0] / 2 if horizon is None else horizon)
         problem = "no road in sight: every region below the horizon counts"
-    elif len(reached) > 1:
-        reached = _reaches_road(clusters, road)
+    # OpenCV dilates floats but no int32; they hold numbers up to 2^24 exactly.
+    grown = cv2.dilate(clusters.labels.astype(np.float32), _RIM).astype(np.int32)
+    if problem is None:
+        reached = _reaches_road(clusters, grown, road)
     reached[0] = False
-    return DrivableSurface(road | reached[clusters.labels], reached, problem)
+    return DrivableSurface(road | reached[grown], reached, problem)
 
 
 def _middles(semantic: np.ndarray, clusters: Clusters) -> np.ndarray:
@@ -79,15 +81,13 @@ def _middles(semantic: np.ndarray, clusters: Clusters) -> np.ndarray:
     return np.pad(middles, missing, mode="edge") if any(after for _, after in missing) else middles
 
 
-def _reaches_road(clusters: Clusters, road: np.ndarray) -> np.ndarray:
+def _reaches_road(clusters: Clusters, grown: np.ndarray, road: np.ndarray) -> np.ndarray:
     """Compares the blocks about and within every cluster with the road."""
     count = len(clusters.pixels)
-    # OpenCV dilates floats but no int32; they hold numbers up to 2^24 exactly.
-    grown = cv2.dilate(clusters.labels.astype(np.float32), _NEIGHBOURS)
     # Few blocks are about or within a cluster: looking at these alone is faster than at the whole picture.
+    inside = np.flatnonzero(clusters.labels)
     rim = np.flatnonzero((grown > 0) & (clusters.labels == 0))
-    inside = np.flatnonzero(clusters.counts)
-    about, about_road = _count(grown.ravel()[rim].astype(np.int64), road.ravel()[rim], count)
+    about, about_road = _count(grown.ravel()[rim], road.ravel()[rim], count)
     within, within_road = _count(clusters.labels.ravel()[inside], road.ravel()[inside], count)
     on_rim = about_road >= np.maximum(_RIM_SHARE * about, 1)
     return on_rim | (about == 0) | (within_road >= np.maximum(_OWN_SHARE * within, 1))

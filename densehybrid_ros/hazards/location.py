@@ -12,7 +12,7 @@ from densehybrid_ros.hazards.hazard import NOWHERE, Location, Source
 from densehybrid_ros.hazards.regions import Region
 from densehybrid_ros.hazards.settings import HazardSettings
 
-_SAMPLES = 256  # pixels of a region's box that its median disparity is taken from, about
+_SAMPLES = 196  # pixels of a region's box that its median disparity is taken from, about
 _VALID_SHARE = 0.1  # of a region's pixels that must have a disparity
 _FEWEST_VALID = 5
 _NORMAL_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
@@ -116,7 +116,7 @@ class Locator:
         """Depth and its standard deviation: median disparity; its noise, and the spread over the region."""
         if self._disparity is None or self.camera is None:
             return None
-        step = max(1, math.isqrt(region.mask.size // _SAMPLES))
+        step = math.isqrt(region.mask.size // _SAMPLES) | 1  # odd, so that every second row may lack disparity
         values = region.crop(self._disparity)[::step, ::step][region.mask[::step, ::step].view(bool)]
         valid = values[(values > 0) & (values < np.inf)]  # NaN is neither
         if len(valid) < max(_FEWEST_VALID, _VALID_SHARE * len(values)):

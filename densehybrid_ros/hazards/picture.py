@@ -17,7 +17,7 @@ LEVEL_COLORS: dict[Level, Color] = {
 }
 """Red, green and blue of each level."""
 _CANDIDATE, _DRIVABLE, _PAPER, _INK = (190, 190, 190), (60, 160, 255), (32, 34, 38), (225, 225, 225)
-_DRIVABLE_OPACITY = 0.25
+_DRIVABLE_OPACITY = 0.2
 _AHEAD, _ASIDE, _RING = 60.0, 12.0, 10  # metres: how far the view from above reaches, and between two lines
 _LETTERS = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -51,7 +51,8 @@ def camera_view(image: np.ndarray, frame: HazardFrame) -> np.ndarray:
         corner = region.left + region.width - 1, region.top + region.height - 1
         thickness = max(1, round((2 if hazard.missed == 0 else 1) * scale))
         cv2.rectangle(canvas, (region.left, region.top), corner, color, thickness)
-        _write(canvas, _label(hazard), (region.left, region.top - round(4 * scale)), color, 0.42 * scale)
+        if hazard in frame.hazards:
+            _write(canvas, _label(hazard), (region.left, region.top - round(4 * scale)), color, 0.42 * scale)
     _write(canvas, frame.summary, (round(8 * scale), round(20 * scale)), LEVEL_COLORS[frame.level], 0.6 * scale)
     return canvas
 
@@ -82,6 +83,8 @@ def view_from_above(frame: HazardFrame, height: int, width: int) -> np.ndarray:
     for hazard in [*frame.candidates, *reversed(frame.hazards)]:
         if hazard.distance is None or hazard.lateral is None or hazard.distance_std is None or hazard.width is None:
             continue
+        if hazard.distance > _AHEAD:
+            continue
         color = _color(hazard, frame)
         near, far = (hazard.distance + sign * hazard.distance_std for sign in (-1, 1))
         cv2.line(canvas, place(hazard.lateral, near), place(hazard.lateral, far), color, max(1, round(scale)))
@@ -102,9 +105,10 @@ def _label(hazard: Hazard) -> str:
 
 
 def _write(canvas: np.ndarray, text: str, place: tuple[int, int], color: Color, size: float) -> None:
-    """Writes text with a dark seam, kept within the picture at the left and the top."""
-    (width, height), _ = cv2.getTextSize(text, _LETTERS, size, 1)
+    """Writes text on a dark ground, kept within the picture."""
+    (width, height), below = cv2.getTextSize(text, _LETTERS, size, 1)
     column = max(0, min(place[0], canvas.shape[1] - width))
-    row = max(height, place[1])
-    cv2.putText(canvas, text, (column, row), _LETTERS, size, (0, 0, 0), max(3, round(4 * size)), cv2.LINE_AA)
-    cv2.putText(canvas, text, (column, row), _LETTERS, size, color, max(1, round(1.5 * size)), cv2.LINE_AA)
+    row = max(height + 1, min(place[1], canvas.shape[0] - below))
+    ground = canvas[row - height - 1 : row + below, column : column + width]
+    ground[:] = ground // 3
+    cv2.putText(canvas, text, (column, row), _LETTERS, size, color, 1, cv2.LINE_AA)

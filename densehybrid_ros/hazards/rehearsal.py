@@ -13,7 +13,7 @@ from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.rendered_road import RenderedFrame
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.hazards.chain import HazardChain
-from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Source
+from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Source, State
 from densehybrid_ros.hazards.settings import HazardSettings
 
 _INLIER, _PIXEL_NOISE = -12.0, 0.5  # nats: score of the road, and its noise from pixel to pixel
@@ -21,6 +21,7 @@ _OBSTACLE, _FALSE, _SPREAD = 3.0, 0.0, 3.0  # nats: mean score of obstacles and 
 _FALSE_SIZE = (0.15, 0.5)  # metres across
 _DISPARITY_NOISE, _INVALID = 0.5, 0.2  # pixels from pixel to pixel, and share of pixels without disparity
 _CONFIDENCE = Confidence(0.0, 2.0)
+_APART = 3  # pixels between the boxes of two obstacles that are told apart for certain
 _SAME_BOX = 0.3  # intersection over union of a hazard's box and an obstacle's
 
 
@@ -33,12 +34,14 @@ class Obstacle:
         box: Left, top, width and height in pixels.
         pixels: How many show it.
         depth: Median of their depths in metres.
+        clear: Whether no other obstacle's box comes near its own: nothing hides it, and no mask grows together with it.
     """
 
     id: int
     box: tuple[int, int, int, int]
     pixels: int
     depth: float
+    clear: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,15 @@ def true_obstacles(frame: RenderedFrame) -> tuple[Obstacle, ...]:
     found = []
     for item in frame.objects:
         mask = frame.instances == item.id
-        box = cv2.boundingRect(mask.view(np.uint8))
-        found.append(Obstacle(item.id, tuple(box), item.visible_pixels, float(np.median(frame.depth[mask]))))  # type: ignore[arg-type]
-    return tuple(found)
+        left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+        depth = float(np.median(frame.depth[mask]))
+        found.append(Obstacle(item.id, (left, top, width, height), item.visible_pixels, depth))
+    return tuple(replace(own, clear=not any(_near(own, other) for other in found if other is not own)) for own in found)
+
+
+def _near(first: Obstacle, second: Obstacle) -> bool:
+    left, top, width, height = first.box
+    return overlap((left - _APART, top - _APART, width + 2 * _APART, height + 2 * _APART), second.box) > 0
 
 
 @dataclass
@@ -132,11 +141,11 @@ class RehearsalFigures:
 
     Attributes:
         frames: Frames.
-        sightings: Obstacles in frames, of at least ``min_hazard_area`` pixels.
+        sightings: Clear obstacles in frames, of at least ``min_hazard_area`` pixels.
         found: Those of them that an active hazard covers.
-        false_alarms: Active hazards in frames that cover no obstacle, however small.
-        id_switches: How often the id of an obstacle's hazard changed.
-        latencies: For each obstacle, frames from its first detection to its alert.
+        false_alarms: Active hazards in frames that have never touched an obstacle, however small.
+        id_switches: How often the id of a clear obstacle's hazard changed.
+        latencies: For each hazard on a clear obstacle, frames from its first detection to its alert.
         errors: (error of the distance in metres, its stated standard deviation) of every hazard seen, by source.
     """
 
@@ -188,8 +197,8 @@ class Rehearsal:
         self._use_disparity, self._ego_speed = use_disparity, ego_speed
         self._chain = HazardChain(CITYSCAPES_CLASSES, _CONFIDENCE)
         self._ids: dict[int, int] = {}
-        self._first_seen: dict[int, int] = {}
-        self._raised: set[int] = set()
+        self._fresh: set[int] = set()
+        self._true: set[int] = set()
 
     def add(self, frame: ImitatedFrame) -> HazardFrame:
         """Takes in a frame and returns what the stage says about it."""
@@ -205,28 +214,33 @@ class Rehearsal:
         )
         covered = match_boxes(frame.obstacles, answer.hazards)
         self.figures.frames += 1
-        self.figures.false_alarms += sum(
-            not any(overlap(_box(hazard), obstacle.box) > 0 for obstacle in frame.obstacles)
-            for hazard in answer.hazards
-        )
+        self._true |= {
+            hazard.id
+            for hazard in (*answer.hazards, *answer.candidates)
+            if any(overlap(_box(hazard), obstacle.box) > 0 for obstacle in frame.obstacles)
+        }
+        self.figures.false_alarms += sum(hazard.id not in self._true for hazard in answer.hazards)
         for obstacle in frame.obstacles:
-            if obstacle.pixels >= self._settings.min_hazard_area:
+            if obstacle.clear and obstacle.pixels >= self._settings.min_hazard_area:
                 self.figures.sightings += 1
                 self.figures.found += obstacle.id in covered
         everything = match_boxes(frame.obstacles, (*answer.hazards, *answer.candidates))
         for obstacle in frame.obstacles:
-            if obstacle.id in everything:
-                self._follow(obstacle, everything[obstacle.id], obstacle.id in covered)
+            if obstacle.clear and obstacle.id in everything:
+                self._follow(obstacle, everything[obstacle.id])
+            else:
+                self._fresh.discard(self._ids.pop(obstacle.id, 0))
         return answer
 
-    def _follow(self, obstacle: Obstacle, hazard: Hazard, raised: bool) -> None:
+    def _follow(self, obstacle: Obstacle, hazard: Hazard) -> None:
         number, figures = obstacle.id, self.figures
         figures.id_switches += self._ids.get(number, hazard.id) != hazard.id
         self._ids[number] = hazard.id
-        first = self._first_seen.setdefault(number, figures.frames)
-        if raised and number not in self._raised:
-            self._raised.add(number)
-            figures.latencies.append(figures.frames - first)
+        if hazard.age == 1:
+            self._fresh.add(hazard.id)
+        if hazard.state is State.ACTIVE and hazard.id in self._fresh:
+            self._fresh.remove(hazard.id)
+            figures.latencies.append(hazard.age - 1)
         if hazard.missed == 0 and hazard.distance is not None and hazard.distance_std is not None:
             errors = figures.errors.setdefault(hazard.source.value, [])
             errors.append((hazard.distance - obstacle.depth, hazard.distance_std))
@@ -261,11 +275,8 @@ def without_tracker(settings: HazardSettings) -> HazardSettings:
 
 
 def false_alarms_at(recall: float, figures: Sequence[RehearsalFigures]) -> float:
-    """Interpolates the false alarms a frame at a recall, from rehearsals at several thresholds.
+    """Returns the fewest false alarms a frame among the rehearsals, at several thresholds, that reach a recall.
 
-    Returns:
-        The number; nan where the rehearsals do not reach so far up or down.
+    nan where none does.
     """
-    pairs = sorted((item.recall, item.false_alarms_per_frame) for item in figures)
-    recalls, alarms = (np.array(column) for column in zip(*pairs, strict=True))
-    return float(np.interp(recall, recalls, alarms, left=np.nan, right=np.nan))
+    return min((item.false_alarms_per_frame for item in figures if item.recall >= recall), default=float("nan"))

@@ -1,38 +1,26 @@
-"""Tracks of hazards over the frames: association, ids, and the hysteresis that raises and clears them."""
+"""Tracks of hazards over the frames: ids, prediction, and the hysteresis that raises and clears them."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
-
-import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.hazards.association import Box, Sight, associate, box_of
 from densehybrid_ros.hazards.hazard import Location, State
 from densehybrid_ros.hazards.location import horizon_row
 from densehybrid_ros.hazards.regions import Region
 from densehybrid_ros.hazards.settings import HazardSettings
 
-_PADDING, _PADDING_SHARE = 0.004, 0.25  # boxes are padded by this share of the image's width, and of their own size
-_SMALLEST_OVERLAP = 0.1
-_GATE, _WIDEST_GATE, _SIDE_GATE = 1.0, 4.0, 1.5  # metres: of distance at least and at most, and sideways
-_CONTRADICTED = 0.5  # cost of a match in the image that the ground contradicts
-_FORBIDDEN = 1e6
 _RATE_GAIN = 0.5  # weight of the newest change in the rates of a box
 _FASTEST_GROWTH = 3.0  # e-foldings of size a second
 _NEAREST = 0.25  # share of the distance that is left, below which a picture's expansion is not to be foretold
 _MISSING_GROWTH = 0.2  # of the way an unseen hazard is taken to have come nearer, added to its standard deviation
 
 
-Box: TypeAlias = tuple[float, float, float, float]
-"""Column and row of a bounding box's centre, and the logarithms of its width and height, in pixels."""
-
-
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Detection:
     """A region of one frame, described and located."""
 
@@ -116,7 +104,9 @@ class Tracker:
         self._stamp = stamp if math.isfinite(stamp) else None
         for track in self.tracks:
             _predict(track, elapsed, camera, ego_speed)
-        matches = _associate(self.tracks, detections, shape[1])
+        expected = [Sight(track.box, track.expected) for track in self.tracks]
+        seen = [Sight(box_of(detection.region), detection.location) for detection in detections]
+        matches = associate(expected, seen, shape[1])
         for index, track in enumerate(self.tracks):
             found = matches.get(index)
             _advance(track, None if found is None else detections[found], settings, shape)
@@ -140,7 +130,7 @@ class Tracker:
         return f"the stamp jumps back by {-elapsed:.3f} s: tracks begin anew"
 
     def _new(self, detection: Detection, stamp: float, settings: HazardSettings) -> Track:
-        box = _box(detection.region)
+        box = box_of(detection.region)
         track = Track(self._next, detection, stamp, detection.location, box, box)
         track.history = deque([True], maxlen=settings.trigger_window)
         track.state = _next_state(track, settings)
@@ -159,15 +149,6 @@ class Tracker:
 def _is_kept(track: Track, settings: HazardSettings) -> bool:
     just_cleared = track.state is State.LOST and track.missed == settings.release_count
     return track.state is State.ACTIVE or just_cleared or track.missed <= settings.max_gap
-
-
-def _box(region: Region) -> Box:
-    return (
-        region.left + 0.5 * (region.width - 1),
-        region.top + 0.5 * (region.height - 1),
-        math.log(region.width),
-        math.log(region.height),
-    )
 
 
 def _predict(track: Track, elapsed: float, camera: Camera | None, ego_speed: float | None) -> None:
@@ -209,59 +190,6 @@ def _nearer(location: Location, distance: float) -> Location:
     return Location((x, y, distance), distance, location.lateral, location.width, deviation, location.source)
 
 
-def _associate(tracks: Sequence[Track], detections: Sequence[Detection], width: int) -> dict[int, int]:
-    """Matches tracks with detections: index of the track -> index of the detection."""
-    if not tracks or not detections:
-        return {}
-    cost = _costs(tracks, detections, width)
-    rows, columns = linear_sum_assignment(cost)
-    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if cost[row, column] < _FORBIDDEN}
-
-
-def _costs(tracks: Sequence[Track], detections: Sequence[Detection], width: int) -> np.ndarray:
-    """Cost of every pair, float64 [T, D]: 0..1 for overlapping boxes, more where only the ground agrees."""
-    overlap = _overlaps(
-        _edges([track.box for track in tracks], width),
-        _edges([_box(detection.region) for detection in detections], width),
-    )
-    aside_expected, ahead_expected, deviation_expected = _ground(track.expected for track in tracks)
-    aside_seen, ahead_seen, deviation_seen = _ground(detection.location for detection in detections)
-    ahead = np.abs(ahead_expected[:, None] - ahead_seen)
-    aside = np.abs(aside_expected[:, None] - aside_seen)
-    deviation = 3.0 * np.hypot(deviation_expected[:, None], deviation_seen)
-    gate = np.minimum(np.maximum(deviation, _GATE), _WIDEST_GATE)
-    # Comparisons with NaN, where a position is unknown, are False: then the image alone decides.
-    near = (ahead <= gate) & (aside <= _SIDE_GATE)
-    far = (ahead > _GATE + deviation) | (aside > _SIDE_GATE + deviation)
-    on_ground = np.where(near, 2.0 + 0.5 * (ahead / gate + aside / _SIDE_GATE), _FORBIDDEN)
-    return np.where(overlap >= _SMALLEST_OVERLAP, 1.0 - overlap + _CONTRADICTED * far, on_ground)
-
-
-def _edges(boxes: Sequence[Box], width: int) -> np.ndarray:
-    """Edges of padded boxes, float64 [4, N]: left, top, right, bottom."""
-    column, row, wide, high = np.array(boxes).T
-    wide, high = np.exp(wide), np.exp(high)
-    padding = np.maximum(_PADDING * width, _PADDING_SHARE * 0.5 * (wide + high))
-    across, down = 0.5 * wide + padding, 0.5 * high + padding
-    return np.stack([column - across, row - down, column + across, row + down])
-
-
-def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of all pairs of boxes, float64 [N, M], from their edges [4, N] and [4, M]."""
-    left, top, right, bottom = first[:, :, None]
-    across = np.minimum(right, second[2]) - np.maximum(left, second[0])
-    down = np.minimum(bottom, second[3]) - np.maximum(top, second[1])
-    common = np.maximum(across, 0.0) * np.maximum(down, 0.0)
-    area = (second[2] - second[0]) * (second[3] - second[1])
-    return common / ((right - left) * (bottom - top) + area - common)
-
-
-def _ground(locations: Iterable[Location]) -> np.ndarray:
-    """Lateral offset, distance and its standard deviation, float64 [3, N]; NaN where unknown."""
-    rows = [(location.lateral, location.distance, location.distance_std) for location in locations]
-    return np.array(rows, dtype=np.float64).T  # None becomes NaN
-
-
 def _advance(track: Track, found: Detection | None, settings: HazardSettings, shape: tuple[int, int]) -> None:
     """Takes in that a track was seen, or was not."""
     track.age += 1
@@ -278,14 +206,17 @@ def _advance(track: Track, found: Detection | None, settings: HazardSettings, sh
 
 
 def _correct(track: Track, found: Detection) -> None:
-    box = _box(found.region)
+    box = box_of(found.region)
     if track.unseen > 0:
         gain = 1.0 if track.sightings == 1 else _RATE_GAIN
-        changes = ((now - before) / track.unseen for now, before in zip(box, track.seen, strict=True))
-        across, down, wider, higher = (
-            rate + gain * (change - rate) for rate, change in zip(track.rate, changes, strict=True)
+        keep, new = 1.0 - gain, gain / track.unseen
+        rate, seen = track.rate, track.seen
+        track.rate = (
+            keep * rate[0] + new * (box[0] - seen[0]),
+            keep * rate[1] + new * (box[1] - seen[1]),
+            _limited(keep * rate[2] + new * (box[2] - seen[2])),
+            _limited(keep * rate[3] + new * (box[3] - seen[3])),
         )
-        track.rate = (across, down, _limited(wider), _limited(higher))
     track.box, track.seen, track.unseen = box, box, 0.0
     track.detection, track.expected, track.missed = found, found.location, 0
     track.sightings += 1
