@@ -25,7 +25,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.description = __doc__
+    parser.description = __doc__.replace("``", "") if __doc__ else None
     parser.epilog = "example:\n  densehybrid compile --model ldn121 --size 1024x2048 --precision fp16"
     parser.add_argument("--model", default="light", help="a shipped model's name or a .safetensors file (light)")
     parser.add_argument(
