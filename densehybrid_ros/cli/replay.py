@@ -193,7 +193,18 @@ def _through_node(
     with tempfile.TemporaryDirectory() as folder:
         recording, log = Path(folder) / "recording", Path(folder) / "node.log"
         pictures = picture_topic(bag, frames.topics.image)
-        with running_node(str(args.model), "auto", threshold, log, pictures=pictures, device=args.device) as node:
+        usable = BagFrames(bag, rgb_from_message, parse_topics(args.topics), lambda *_: None)
+        camera = next((frame.camera for frame in usable), None)
+        with running_node(
+            str(args.model),
+            "auto",
+            threshold,
+            log,
+            pictures=pictures,
+            device=args.device,
+            camera=camera,
+            topics=frames.topics,
+        ) as node:
             driven = drive(node, bag, recording, len(frames), image_topic=pictures.name)
         latencies = driven.latencies_ms()
         for answered in answered_frames(bag, recording, parse_topics(args.topics), replay.leave_out):

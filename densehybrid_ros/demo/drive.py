@@ -11,8 +11,10 @@ from pathlib import Path
 
 from densehybrid_ros.bags.messages import COMPRESSED_IMAGE
 from densehybrid_ros.bags.reader import open_bag, topic_types
+from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import RawBagWriter
-from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, IMAGE_TOPIC, PICTURE_TOPICS
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, IMAGE_TOPIC, MARKERS_TOPIC, PICTURE_TOPICS
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.bag_player import BagPlayer, SentFrame
 from densehybrid_ros.nodes.bag_recorder import BagRecorder
@@ -27,6 +29,7 @@ _ANSWER_SECONDS = 30.0
 _GIVE_UP_AFTER = 3  # frames in a row without an answer
 _LAST_REPORT_SECONDS = 3.0  # /diagnostics comes once a second
 _CHECK_SECONDS = 0.5
+_USUAL_TOPICS = BagTopics()
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def running_node(
     warm_up_size: tuple[int, int] = (0, 0),
     pictures: PictureTopic = PictureTopic(),
     device: str = "auto",
+    camera: Camera | None = None,
+    topics: BagTopics = _USUAL_TOPICS,
 ) -> Iterator[NodeProcess]:
     """Runs the node, alone in a ROS domain that this process joins as well.
 
@@ -99,6 +104,8 @@ def running_node(
             frame; zeros for no warm-up.
         pictures: What the node listens to.
         device: Where the network runs: auto, cpu, cuda or cuda:N.
+        camera: Its mounting height and pitch are told to the node; None: unknown.
+        topics: Of camera_info, disparity and odometry; one without a name is not listened to.
 
     Yields:
         The process, once the node takes frames; it ends with the block.
@@ -115,13 +122,19 @@ def running_node(
         "input_reliability": "reliable",
         "input_transport": pictures.transport,
     }
+    if camera is not None and camera.mount_height > 0:
+        parameters |= {"camera_height": camera.mount_height, "camera_pitch": camera.pitch}
     if threshold is not None:
         parameters["anomaly_threshold"] = threshold
+    remappings = {"~/input/image": pictures.name}
+    for name in ("camera_info", "disparity", "odometry"):
+        if getattr(topics, name):
+            remappings[f"~/input/{name}"] = getattr(topics, name)
     with private_domain() as domain, tidy_shared_memory():
         environment = transport_environment(domain)
         with (
             _environment(environment),
-            NodeProcess(parameters, {"~/input/image": pictures.name}, environment, log=log) as node,
+            NodeProcess(parameters, remappings, environment, log=log) as node,
         ):
             node.wait_until_active(_START_SECONDS)
             yield node
@@ -149,7 +162,7 @@ def drive(
     Raises:
         InputError: The node died or did not answer.
     """
-    topics = (ALERT_TOPIC, *PICTURE_TOPICS, DIAGNOSTICS_TOPIC)
+    topics = (ALERT_TOPIC, *PICTURE_TOPICS, MARKERS_TOPIC, DIAGNOSTICS_TOPIC)
     with (
         RawBagWriter(recording) as writer,
         spinning_node("demo") as ros_node,

@@ -15,6 +15,7 @@ from densehybrid_ros.bags.image_files import list_pictures
 from densehybrid_ros.bags.sources import FolderFrames, FrameSource, RenderedFrames
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.datasets.pictures import read_color
+from densehybrid_ros.datasets.rendered_road import standard_camera
 from densehybrid_ros.demo.answers import AnsweredFrame, answered_frames, last_report, score_range
 from densehybrid_ros.demo.drive import Drive, check_alive, drive, running_node
 from densehybrid_ros.demo.figures import DriveFigures, TruthFigures
@@ -90,9 +91,11 @@ def run_demo(options: DemoOptions) -> DriveFigures:
                 print(f"starting perception_node with {options.model}", file=sys.stderr)
             with clock.stage("start"):
                 log = folder / "perception_node.log"
-                node = stack.enter_context(
-                    running_node(options.model, options.backend, options.threshold, log, (size[1], size[0]))
+                camera = standard_camera(*size) if options.frames is None else None
+                start = running_node(
+                    options.model, options.backend, options.threshold, log, (size[1], size[0]), camera=camera
                 )
+                node = stack.enter_context(start)
             with clock.stage("render" if options.frames is None else "read"):
                 total = _write_bag(source, bag, node)
             with clock.stage("drive"):

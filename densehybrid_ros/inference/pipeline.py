@@ -103,10 +103,10 @@ class Pipeline:
         return f"{self._engine.reason}; {note}" if note else self._engine.reason
 
     def describe(self) -> str:
-        """Returns one line: model, backend, device, and why this backend."""
+        """Returns one line: model, backend, device; ``reason`` says why this backend."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         model = f"{self.card.name} ({self.card.architecture})"
-        return f"{model}, {self.backend} {self.precision} on {name} ({self.reason})"
+        return f"{model}, {self.backend} {self.precision} on {name}"
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray, threshold: float) -> FrameResult:

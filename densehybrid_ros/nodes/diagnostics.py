@@ -36,6 +36,7 @@ class NodeState:
         input_topic: Topic of the camera.
         anomaly_threshold: Threshold in nats; None before it is known.
         silence: Seconds without a frame, if that is longer than the source timeout; None otherwise.
+        backend_reason: Why this backend was taken.
         engine_build: What the background build of an engine is doing; empty without one.
     """
 
@@ -44,6 +45,7 @@ class NodeState:
     input_topic: str
     anomaly_threshold: float | None
     silence: float | None
+    backend_reason: str = ""
     engine_build: str = ""
 
 
@@ -66,6 +68,7 @@ class DiagnosticsReport:
         values: dict[str, Any] = {
             "lifecycle_state": state.lifecycle,
             "model": state.model or "not loaded",
+            **({"backend_reason": state.backend_reason} if state.backend_reason else {}),
             **({"engine_build": state.engine_build} if state.engine_build else {}),
             "anomaly_threshold": "unset" if state.anomaly_threshold is None else state.anomaly_threshold,
             "input_rate_hz": (counts.received - self._last_counts.received) / elapsed,

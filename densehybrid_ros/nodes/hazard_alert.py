@@ -64,7 +64,8 @@ def _summary_values(
         "problems": "; ".join(report.problems) or "none",
     }
     if frame.hazards:
-        largest = max((hazard.region for hazard in frame.hazards), key=lambda region: region.area)
+        seen = [hazard for hazard in frame.hazards if not hazard.missed] or frame.hazards
+        largest = max((hazard.region for hazard in seen), key=lambda region: region.area)
         values |= {
             "largest_area_px": largest.area,
             "largest_left": largest.left,

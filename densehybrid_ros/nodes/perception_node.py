@@ -105,7 +105,7 @@ class PerceptionNode(LifecycleNode):
         self._outputs.offer_labels(card.classes)
         self._state = "active"
         self._open_input()
-        self.get_logger().info(f"active: {self._pipeline.describe()}, input {self._topic}")
+        self.get_logger().info(f"active: {self._pipeline.describe()} ({self._pipeline.reason}), input {self._topic}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -227,8 +227,9 @@ class PerceptionNode(LifecycleNode):
         settings = self._server.settings
         self._silence = self._input.silence(settings.source_timeout) if self._input is not None else None
         model = self._pipeline.describe() if self._pipeline is not None else ""
+        reason = self._pipeline.reason if self._pipeline is not None else ""
         build = self._upgrade.progress() if self._upgrade is not None else ""
-        report = NodeState(self._label, model, self._topic, settings.anomaly_threshold, self._silence, build)
+        report = NodeState(self._label, model, self._topic, settings.anomaly_threshold, self._silence, reason, build)
         self._diagnostics.publish(self._report.make(report, self.get_clock().now().to_msg()))
 
     def _watch_alert(self) -> None:

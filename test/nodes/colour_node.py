@@ -32,6 +32,8 @@ class ColourPipeline:
     def __init__(self) -> None:
         self.card = SimpleNamespace(name="colours", classes=CITYSCAPES_CLASSES, confidence=CONFIDENCE)
 
+    reason = "it is a stand-in"
+
     def describe(self) -> str:
         return "colours"
 
