@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.datasets import pictures
 
 _ROLE_SUFFIX = re.compile(
     r"_(leftImg8bit|disparity|camera|(gtCoarse|gtFine)_(labelIds|labelTrainIds|instanceIds|color))$"
@@ -25,12 +24,7 @@ def list_pictures(folder: Path) -> list[Path]:
     Raises:
         InputError: The folder is missing or holds no picture.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    pictures = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
-    if not pictures:
-        raise InputError(f"{folder}: holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
-    return sorted(pictures, key=natural_key)
+    return sorted(pictures.list_pictures(folder), key=natural_key)
 
 
 def frame_name(path: Path) -> str:

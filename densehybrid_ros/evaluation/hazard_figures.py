@@ -16,7 +16,7 @@ from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.components import ANOMALY
 from densehybrid_ros.evaluation.distances import check_edges, obstacle_ids, obstacle_pixels
-from densehybrid_ros.hazards.alert import stopping_distance
+from densehybrid_ros.hazards.alert import stopping_distance, stopping_margin
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.hazard import Hazard
 from densehybrid_ros.hazards.settings import HazardSettings
@@ -57,6 +57,10 @@ class Braking:
     def distance(self, speed: float) -> float:
         """Returns the metres until the vehicle stands, from ``speed`` km/h."""
         return stopping_distance(speed * KMH, self.reaction_time, self.deceleration)
+
+    def margin(self, distance: float, speed: float) -> float:
+        """Returns the metres left before what is first alerted at ``distance`` metres, from ``speed`` km/h."""
+        return stopping_margin(distance, speed * KMH, self.reaction_time, self.deceleration)
 
 
 @dataclass
@@ -346,7 +350,9 @@ class HazardAccumulator:
     def _speed_row(self, speed: float) -> SpeedRow:
         needed = self._braking.distance(speed)
         margins = [
-            (_known(item.first_alert) or 0.0) - needed for item in self._obstacles.values() if item.farthest >= needed
+            self._braking.margin(_known(item.first_alert) or 0.0, speed)
+            for item in self._obstacles.values()
+            if item.farthest >= needed
         ]
         in_time = sum(margin >= 0 for margin in margins)
         return SpeedRow(speed, needed, len(margins), in_time, min(margins) if margins else None)

@@ -1,4 +1,4 @@
-"""Connected regions of unknown pixels, and the polygon inside which they count."""
+"""What is known of a region of unknown pixels, and the polygon inside which regions count."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-
-_EIGHT_NEIGHBOURS = 8
-_SIXTEEN_BITS = 65535
 
 
 @dataclass(frozen=True)
@@ -37,56 +34,6 @@ class Region:
     centroid: tuple[float, float]
     peak_score: float
     mean_score: float = math.nan
-
-
-def find_regions(
-    unknown: np.ndarray, score: np.ndarray, min_area: int = 1, inside: np.ndarray | None = None
-) -> tuple[Region, ...]:
-    """Groups unknown pixels into 8-connected regions.
-
-    Args:
-        unknown: bool [H, W], True where a pixel is unknown.
-        score: float32 [H, W], anomaly score in nats.
-        min_area: Regions of fewer pixels are left out.
-        inside: bool [H, W], True where regions count; a region is cut at its border. None: everywhere.
-
-    Returns:
-        The regions, the largest first.
-    """
-    if inside is not None:
-        unknown = unknown & inside
-    mask = unknown.view(np.uint8)
-    pixels = cv2.countNonZero(mask)
-    if pixels < max(min_area, 1):
-        return ()
-    left, top, width, height = cv2.boundingRect(mask)
-    box = slice(top, top + height), slice(left, left + width)
-    # OpenCV labels three times as fast with 16 bits, which suffice as there are at most as many regions as pixels; and
-    # three times as fast again with this algorithm as with its default.
-    kind = cv2.CV_16U if pixels < _SIXTEEN_BITS else cv2.CV_32S
-    _, labels, statistics, centroids = cv2.connectedComponentsWithStatsWithAlgorithm(
-        np.ascontiguousarray(mask[box]), _EIGHT_NEIGHBOURS, kind, cv2.CCL_BOLELLI
-    )
-    areas = statistics[:, cv2.CC_STAT_AREA]
-    kept = [int(label) for label in np.argsort(-areas, kind="stable") if label and areas[label] >= min_area]
-    score = score[box]
-    return tuple(_region(label, labels, statistics[label], centroids[label], score, (left, top)) for label in kept)
-
-
-def _region(
-    label: int,
-    labels: np.ndarray,
-    statistics: np.ndarray,
-    centroid: np.ndarray,
-    score: np.ndarray,
-    origin: tuple[int, int],
-) -> Region:
-    left, top, width, height, area = (int(value) for value in statistics)
-    box = slice(top, top + height), slice(left, left + width)
-    values = score[box][labels[box] == label]
-    peak, mean = float(values.max()), float(values.mean())
-    x, y = origin
-    return Region(area, left + x, top + y, width, height, (float(centroid[0]) + x, float(centroid[1]) + y), peak, mean)
 
 
 def polygon_problem(polygon: Sequence[float]) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from densehybrid_ros.inference.dense_output import DenseOutput, dense_output
 from densehybrid_ros.inference.engines import Engine
@@ -70,9 +69,3 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     if image.flags.writeable and min(image.strides) >= 0:
         return image
     return np.array(image, order="C")
-
-
-def example_images(size: tuple[int, int], engine: Engine) -> Tensor:
-    """Returns random images of the engine's type, for measuring."""
-    images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
-    return images.to(engine.dtype).contiguous(memory_format=engine.memory_format)

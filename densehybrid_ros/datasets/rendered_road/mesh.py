@@ -146,17 +146,6 @@ def box(
     return vertices, faces
 
 
-def prism(
-    outline: Sequence[tuple[float, float]], height: float, color: Color, top: Color
-) -> tuple[np.ndarray, list[Face]]:
-    """Extrudes a convex outline (x, y) from the ground to ``height``."""
-    count = len(outline)
-    vertices = [(x, y, 0.0) for x, y in outline] + [(x, y, height) for x, y in outline]
-    polygons: list[tuple[int, ...]] = [(i, (i + 1) % count, count + (i + 1) % count, count + i) for i in range(count)]
-    polygons.append(tuple(range(count, 2 * count)))
-    return star_shaped(vertices, polygons, [color] * count + [top])
-
-
 def cylinder(
     start: Sequence[float] | np.ndarray,
     end: Sequence[float] | np.ndarray,
@@ -216,17 +205,3 @@ def joined(*parts: tuple[np.ndarray, list[Face]]) -> tuple[np.ndarray, list[Face
             faces.append(Face(corners, face.color, face.texture, face.two_sided, face.glow))
         offset += len(points)
     return np.concatenate(vertices), faces
-
-
-def panel(
-    bottom_left: Sequence[float],
-    bottom_right: Sequence[float],
-    height: float,
-    texture: Texture | None,
-    color: Color,
-    two_sided: bool = False,
-) -> tuple[np.ndarray, list[Face]]:
-    """Makes an upright rectangle seen from the side from which ``bottom_left`` is on the left."""
-    left, right = np.asarray(bottom_left, dtype=float), np.asarray(bottom_right, dtype=float)
-    up = np.array([0.0, 0.0, height])
-    return np.array([left + up, right + up, right, left]), [Face((0, 1, 2, 3), color, texture, two_sided)]
