@@ -15,9 +15,9 @@ from densehybrid_ros.bags.messages import plane, stamp_ns
 from densehybrid_ros.bags.reader import BagFrames, LeaveOut, StampedMessages, open_bag, read_messages, topic_types
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, PICTURE_TOPICS, SCORE_TOPIC
+from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.nodes.image_conversion import rgb_from_image, rgb_from_message
 
-_STALE = 3  # of diagnostic_msgs/DiagnosticStatus
 _SCORES_SAMPLED = 4096  # a frame, to find the range of the colour map
 
 
@@ -147,7 +147,9 @@ def color_range(scores: np.ndarray, threshold: float) -> tuple[float, float]:
 def _alerts_of_frames(reader: AnyReader) -> dict[int, Alert]:
     """Returns stamp -> alert. STALE ones are left out: they belong to no frame, and carry the time of day."""
     messages = (message for _, message in read_messages(reader, ALERT_TOPIC))
-    return {stamp_ns(message.header): _alert(message) for message in messages if int(message.status[0].level) != _STALE}
+    return {
+        stamp_ns(message.header): _alert(message) for message in messages if int(message.status[0].level) != Level.STALE
+    }
 
 
 def _alert(message: Any) -> Alert:

@@ -224,7 +224,7 @@ class HazardAccumulator:
         stamp: float,
         semantic: np.ndarray,
         score: np.ndarray,
-        threshold: float,
+        unknown: np.ndarray,
         camera: Camera | None = None,
         disparity: np.ndarray | None = None,
         speed: float | None = None,
@@ -238,7 +238,7 @@ class HazardAccumulator:
             stamp: Seconds.
             semantic: uint8 [H, W], predicted train ids.
             score: float32 [H, W] in nats.
-            threshold: Pixels above it are unknown.
+            unknown: bool [H, W], True where the score exceeds the threshold.
             camera: Camera of the frame.
             disparity: float32 [H, W] in pixels, 0 invalid.
             speed: Of the vehicle in m/s, where the frame tells it.
@@ -248,7 +248,7 @@ class HazardAccumulator:
         """
         speed = self._ego_speed if speed is None else speed
         self._advance(stamp, speed)
-        frame = self._chain.update(stamp, semantic, score, score > threshold, self.settings, camera, disparity, speed)
+        frame = self._chain.update(stamp, semantic, score, unknown, self.settings, camera, disparity, speed)
         self._problems.update(frame.problems)
         near = [hazard.distance for hazard in frame.hazards if hazard.distance is not None]
         passed = stamp - self._stamps[0]

@@ -119,11 +119,12 @@ class Replay:
             raise InputError(f"{name}: {int(np.isnan(score).sum())} pixels have the score NaN; check the model")
         if frame.labels is not None:
             _check_labels(frame.labels, name)
+        found = score > self._obstacles.threshold
         if self._overlays is not None:
-            self._write_overlay(self._overlays, number, frame.image, score)
+            self._write_overlay(self._overlays, number, frame.image, found)
         self.frames += 1
         self._latencies.append(answer.latency)
-        self.alerts += bool((score > self._obstacles.threshold).any())
+        self.alerts += bool(found.any())
         labels = frame.labels
         if labels is not None and not np.any(labels <= ANOMALY):
             labels = None
@@ -132,7 +133,7 @@ class Replay:
             frame.stamp * 1e-9,
             answer.semantic,
             score,
-            self._obstacles.threshold,
+            found,
             frame.camera,
             frame.disparity,
             frame.speed,
@@ -143,8 +144,7 @@ class Replay:
         if labels is not None:
             self._add_labelled(number, frame, labels, score, distance)
         else:
-            found, index = score > self._obstacles.threshold, self._bag * _FRAMES_A_BAG + number
-            self._gallery.add_unlabelled(self._frame_name(frame), index, frame.image, found)
+            self._gallery.add_unlabelled(self._frame_name(frame), self._index(number), frame.image, found)
 
     def _add_labelled(
         self, number: int, frame: BagFrame, labels: np.ndarray, score: np.ndarray, distance: np.ndarray | None
@@ -157,7 +157,11 @@ class Replay:
             self._bins.update({SCORE: scores}, truth, torch.from_numpy(distance), name)
         self._obstacles.update(number, score, labels, frame.instances, distance, self._drive_name())
         shown = EvaluationFrame(name, np.ascontiguousarray(frame.image), anomaly=labels)
-        self._gallery.add(ScoredFrame(self._bag * _FRAMES_A_BAG + number, shown, {SCORE: scores}, truth))
+        self._gallery.add(ScoredFrame(self._index(number), shown, {SCORE: scores}, truth))
+
+    def _index(self, number: int) -> int:
+        """Place of a frame of this bag among those of all bags."""
+        return self._bag * _FRAMES_A_BAG + number
 
     def _frame_name(self, frame: BagFrame) -> str:
         return f"{self._bags[self._bag].name}/frame {frame.stamp}"
@@ -171,11 +175,10 @@ class Replay:
         self._sources.add(_GROUND if disparity is None else _MEASURED)
         return distance_map(labels, camera, disparity, frame.instances)
 
-    def _write_overlay(self, folder: Path, number: int, image: np.ndarray, score: np.ndarray) -> None:
-        if len(self._bags) > 1:
-            folder = folder / self._bags[self._bag].name
+    def _write_overlay(self, folder: Path, number: int, image: np.ndarray, found: np.ndarray) -> None:
+        folder = folder / self._drive_name()
         folder.mkdir(parents=True, exist_ok=True)
-        blended = paint_unknown(image, score > self._obstacles.threshold)
+        blended = paint_unknown(image, found)
         path = folder / f"{number:06d}.jpg"
         if not cv2.imwrite(str(path), np.ascontiguousarray(blended[:, :, ::-1])):
             raise InputError(f"{path}: can't be written; name another folder with --overlays")

@@ -8,7 +8,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from densehybrid_ros.hazards.hazard import Hazard, HazardFrame
+from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level
 from densehybrid_ros.nodes.camera_input import Mount
 from densehybrid_ros.nodes.hazard_stage import HazardReport
 
@@ -43,7 +43,7 @@ def hazard_alert(
 
 def stale_alert(header: Header, node_name: str, reason: str, values: dict[str, Any]) -> DiagnosticArray:
     """Makes the alert that says that nothing is known, and why."""
-    status = _status(node_name, "hazards", header, 3, reason)
+    status = _status(node_name, "hazards", header, Level.STALE, reason)
     status.values = key_values(values)
     return DiagnosticArray(header=header, status=[status])
 

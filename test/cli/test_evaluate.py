@@ -52,6 +52,16 @@ def _write_folder(root: Path) -> Path:
     return root
 
 
+def _write_track(root: Path) -> Path:
+    """The same frames in the layout of SegmentMeIfYouCan."""
+    _write_folder(root)
+    (root / "image").rename(root / "images")
+    (root / "label").rename(root / "labels_masks")
+    for path in (root / "labels_masks").iterdir():
+        path.rename(path.with_name(f"{path.stem}_labels_semantic.png"))
+    return root
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _write_folder(tmp_path_factory.mktemp("folder"))
@@ -110,11 +120,7 @@ def test_figures_are_those_of_scikit_learn(folder: Path, model_path: Path, tmp_p
 
 
 def test_table_has_the_published_rows_and_csv_agrees(model_path: Path, tmp_path: Path, capsys) -> None:
-    root = _write_folder(tmp_path)
-    (root / "image").rename(root / "images")
-    (root / "label").rename(root / "labels_masks")
-    for path in (root / "labels_masks").iterdir():
-        path.rename(path.with_name(f"{path.stem}_labels_semantic.png"))
+    root = _write_track(tmp_path)
     options = ("--scores", "hybrid", "--csv", tmp_path / "r.csv", "--json", tmp_path / "r.json")
     assert _evaluate("smiyc_obstacle", root, model_path, *options) == 0
     printed = capsys.readouterr().out
@@ -131,11 +137,7 @@ def test_table_has_the_published_rows_and_csv_agrees(model_path: Path, tmp_path:
 
 
 def test_components_at_a_given_threshold(model_path: Path, tmp_path: Path, capsys) -> None:
-    root = _write_folder(tmp_path)
-    (root / "image").rename(root / "images")
-    (root / "label").rename(root / "labels_masks")
-    for path in (root / "labels_masks").iterdir():
-        path.rename(path.with_name(f"{path.stem}_labels_semantic.png"))
+    root = _write_track(tmp_path)
     found = {}
     for threshold in ("-1000", "1000"):
         options = ("--scores", "hybrid", "--threshold", threshold, "--json", tmp_path / "r.json")

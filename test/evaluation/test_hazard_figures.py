@@ -60,7 +60,9 @@ def _drive(
         if frame in false_frames:
             score[_box(20.0, lateral=4.0)] = 5.0
         truth = distance_map(labels, CAMERA, None, instances)
-        accumulator.update(1000.0 + frame / FPS, semantic, score, 0.0, CAMERA, None, SPEED, labels, instances, truth)
+        accumulator.update(
+            1000.0 + frame / FPS, semantic, score, score > 0, CAMERA, None, SPEED, labels, instances, truth
+        )
 
 
 def _figures(detected_from: float, false_frames: range = range(0)) -> HazardFigures:
@@ -115,7 +117,7 @@ def test_without_labels_nothing_is_false() -> None:
     score = np.full((HEIGHT, WIDTH), -5.0, np.float32)
     score[_box(10.0)] = 5.0
     for frame in range(3):
-        accumulator.update(frame / FPS, np.zeros((HEIGHT, WIDTH), np.uint8), score, 0.0)
+        accumulator.update(frame / FPS, np.zeros((HEIGHT, WIDTH), np.uint8), score, score > 0)
     figures = accumulator.compute()
     assert (figures.raised, figures.false_alarms, figures.false_alarms_per_minute) == (1, None, None)
     assert figures.kilometres is None
@@ -137,7 +139,7 @@ def test_a_pause_does_not_count_as_driving() -> None:
     accumulator.begin("")
     nothing = np.full((HEIGHT, WIDTH), -5.0, np.float32)
     for stamp in (0.0, 0.1, 0.2, 100.0, 100.1):
-        accumulator.update(stamp, np.zeros((HEIGHT, WIDTH), np.uint8), nothing, 0.0)
+        accumulator.update(stamp, np.zeros((HEIGHT, WIDTH), np.uint8), nothing, nothing > 0)
     figures = accumulator.compute()
     assert figures.minutes * 60 == pytest.approx(0.3 + 1.0)
     assert figures.kilometres == pytest.approx(0.013)
