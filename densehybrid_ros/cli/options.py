@@ -7,18 +7,19 @@ import argparse
 
 def size(text: str) -> tuple[int, int]:
     """Reads ``1024x512`` as (width, height)."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write WIDTHxHEIGHT, such as 1024x512")
-    return int(width), int(height)
+    return _two_sides(text, "WIDTHxHEIGHT, such as 1024x512")
 
 
 def rows_by_columns(text: str) -> tuple[int, int]:
     """Reads ``512x1024`` as (height, width), the order in which networks and cards give sizes."""
-    height, _, width = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HEIGHTxWIDTH, such as 512x1024")
-    return int(height), int(width)
+    return _two_sides(text, "HEIGHTxWIDTH, such as 512x1024")
+
+
+def _two_sides(text: str, form: str) -> tuple[int, int]:
+    first, _, second = text.lower().partition("x")
+    if not (first.isdecimal() and second.isdecimal() and int(first) > 0 and int(second) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write {form}")
+    return int(first), int(second)
 
 
 def count(text: str) -> int:
