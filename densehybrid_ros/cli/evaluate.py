@@ -32,6 +32,7 @@ from densehybrid_ros.scores.model_scores import MODEL_SCORES
 _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_obstacle21_val --root /data/road_obstacle21_val --model light
   densehybrid evaluate --dataset cityscapes_640 --root /data/cityscapes_640 --model runs/light.safetensors
+  densehybrid evaluate --dataset road_anomaly21_val,road_obstacle21_val --root /data --model light --scores hybrid
   densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ...
   torchrun --nproc-per-node 2 -m densehybrid_ros evaluate --dataset folder --root DIR --model light"""
 _BASIC_SCORES = ("hybrid", "posterior", "likelihood", "max_softmax", "max_logit")
@@ -41,15 +42,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = _EXAMPLE
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--dataset", metavar="NAME", help=", ".join(EVALUATION_SETS))
+    known = ", ".join(EVALUATION_SETS)
+    what.add_argument("--dataset", metavar="NAME[,NAME...]", help=f"{known}; or several of them, separated by commas")
     what.add_argument(
         "--table", type=int, choices=PAPER_TABLES, help="a table of the paper: all of its data sets that are there"
     )
-    root = "folder of the data set; with --table of the data sets, each in a folder of its name"
+    root = "folder of the data set; with several, or --table, that of the data sets, each in a folder of its name"
     parser.add_argument("--root", type=Path, required=True, help=root)
     parser.add_argument("--model", required=True, help="a shipped model's name or a .safetensors file")
-    known = ", ".join((*SCORES, *MODEL_SCORES))
-    parser.add_argument("--scores", help=f"any of {known} (default: the basic five, or those of the table)")
+    scores = ", ".join((*SCORES, *MODEL_SCORES))
+    parser.add_argument("--scores", help=f"any of {scores} (default: the basic five, or those of the table)")
     fitted = ", ".join(name for name, build in MODEL_SCORES.items() if build().needs_fit)
     parser.add_argument("--fit-dataset", metavar="NAME", help=f"training frames, which {fitted} need")
     parser.add_argument("--fit-root", type=Path, metavar="DIR", help="folder of the training frames")
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     if table:
         sets, missing = open_parts(table, args.root)
     else:
-        sets, missing = {args.dataset: open_evaluation_set(args.dataset, args.root)}, []
+        sets, missing = _open_sets(args.dataset, args.root), []
     shards = Shards()
     try:
         results = _measure(args, sets, scores, shards, missing)
@@ -91,10 +93,23 @@ def run(args: argparse.Namespace) -> int:
     if table:
         text, rows = format_paper_table(table, results), paper_table_csv(table, results)
         figures: object = {"table": table.number, "skipped": missing, "results": [item.to_dict() for item in results]}
+    elif len(sets) > 1:
+        text, rows = "\n\n".join(map(format_result, results)), "\n".join(map(to_csv, results))
+        figures = {"skipped": missing, "results": [item.to_dict() for item in results]}
     else:
         text, rows, figures = format_result(results[0]), to_csv(results[0]), results[0].to_dict()
     _publish(args, results, text, rows, figures)
     return 0
+
+
+def _open_sets(names: str, root: Path) -> dict[str, EvaluationSet]:
+    """Opens one data set below ``root``, or several, each in a folder of its name there.
+
+    Raises:
+        InputError: One of them is unknown or not there.
+    """
+    chosen = list(dict.fromkeys(name for name in names.split(",") if name))
+    return {name: open_evaluation_set(name, root / name if len(chosen) > 1 else root) for name in chosen or [names]}
 
 
 def _measure(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.check import check_negatives, check_training_set
+from densehybrid_ros.datasets.known_objects import KnownObject, cut_known_objects
 from densehybrid_ros.datasets.negative_recipes import RECIPES
 from densehybrid_ros.datasets.negatives import load_cutouts
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
@@ -23,11 +24,13 @@ from densehybrid_ros.evaluation.confusion import ConfusionMatrix
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, upsample
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow
 from densehybrid_ros.networks.light import LightNetwork
-from densehybrid_ros.training.batches import BatchMaker, Source
+from densehybrid_ros.training.batches import BatchMaker, Maker, Source
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_task import FlowTask, flow_figures, held_out_crops
-from densehybrid_ros.training.mixed_content import DrawLayer, cutout_layers, recipe_layers
+from densehybrid_ros.training.mixed_content import DrawLayer
+from densehybrid_ros.training.pasting import cutout_layers, recipe_layers
+from densehybrid_ros.training.plain_crops import plain_crops
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
@@ -49,7 +52,7 @@ class RunParts:
     """
 
     task: Any
-    maker: BatchMaker
+    maker: Maker
     validate: Callable[[Any], dict[str, float]] | None
     card: ModelCard
     partner: FlowPartner | None = None
@@ -65,19 +68,21 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
     sets = _open_sets(config, "train")
     if config.stage == "flow":
         flow = initial_flow(config)
-        maker = BatchMaker(config.seed, config.crops, training_sources(config, sets, device), device)
+        sources = training_sources(config, sets, device)
+        maker = plain_crops(config, sources, device) or BatchMaker(config.seed, config.crops, sources, device)
         held_out = held_out_crops(_held_out_frames(config), _HELD_OUT_CROPS, (config.crops.height, config.crops.width))
         held_out = held_out.to(device)
         card = ModelCard(config.name, config.architecture)
-        task = FlowTask(config, flow, device, processes)
-        return RunParts(task, maker, lambda trained: flow_figures(trained, held_out), card)
+        return RunParts(
+            FlowTask(config, flow, device, processes), maker, lambda trained: flow_figures(trained, held_out), card
+        )
     classes = _classes(sets)
     model, card = initial_model(config, classes)
-    negatives = open_layers(config) if config.stage == "open_set" else None
     partner = _partner(config, device, processes)
     void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
     sources = training_sources(config, sets, device)
-    maker = BatchMaker(config.seed, config.crops, sources, device, negatives, void_is_outlier)
+    layers = open_layers(config, sources)
+    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier)
     held_out_sets = validation_sources(config)
     validate: Callable[[DenseHybrid], dict[str, float]] | None = None
     if held_out_sets:
@@ -85,7 +90,8 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
         def validate(candidate: DenseHybrid) -> dict[str, float]:
             return mean_iou(candidate, held_out_sets, device, processes)
 
-    return RunParts(SegmentationTask(config, model, device, processes, partner), maker, validate, card, partner)
+    task = SegmentationTask(config, model, device, processes, partner, _teacher(config, model))
+    return RunParts(task, maker, validate, card, partner)
 
 
 def check_data(config: TrainConfig) -> tuple[list[str], list[str]]:
@@ -96,13 +102,14 @@ def check_data(config: TrainConfig) -> tuple[list[str], list[str]]:
     """
     faults: list[str] = []
     found: list[str] = []
-    opened = _open_sets(config, "train")
-    if config.data.cityscapes_640:
-        opened.append(open_training_set("cityscapes_640", Path(config.data.cityscapes_640)))
-    for frames in opened:
-        chosen = frames.subset(config.data.limit)
-        faults += check_training_set(chosen)
-        found.append(f"{len(chosen)} frames of {frames.name}")
+    for split, limit in (("train", config.data.limit), ("val", config.data.validation_limit)):
+        opened = _open_sets(config, split)
+        if config.data.cityscapes_640:
+            opened.append(open_training_set("cityscapes_640", Path(config.data.cityscapes_640), split))
+        for frames in opened:
+            chosen = frames.subset(limit)
+            faults += check_training_set(chosen)
+            found.append(f"{len(chosen)} {split} frames of {frames.name}")
     if config.stage == "open_set" and config.negatives.source == "dataset":
         pictures = open_negatives(_named(config), Path(_root(config)))
         faults += check_negatives(pictures)
@@ -184,18 +191,28 @@ def validation_sources(config: TrainConfig) -> list[Source]:
     return sources
 
 
-def open_layers(config: TrainConfig) -> DrawLayer | None:
-    """Opens the negatives that are pasted; None where a flow makes them or void pixels are them.
+def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]] = ()) -> DrawLayer | None:
+    """Opens what is pasted; None where a flow makes the negatives, void pixels are them, or nothing is pasted.
+
+    Args:
+        config: The run.
+        sources: Its frames, from which known objects are cut where the run pastes them.
 
     Raises:
         InputError: The folder, data set or recipe is missing or unknown.
     """
     settings = config.negatives
-    if settings.source in ("flow", "void"):
-        return None
+    known: list[KnownObject] = []
+    if settings.known_count:
+        stores = [source for source, _ in sources if isinstance(source, FrameStore) and source.stretch != 1]
+        if not stores:
+            raise InputError("negatives.known_count: known objects come from data.cityscapes_640; name it, or set 0")
+        known = cut_known_objects(stores[0])
+    if config.stage != "open_set" or settings.source in ("flow", "void"):
+        return cutout_layers(lambda size, rng: None, settings, known) if known else None
     if settings.source == "cutouts":
         cutouts = load_cutouts(Path(_root(config)), settings.limit)
-        return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings)
+        return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known)
     pictures = open_negatives(_named(config), Path(_root(config)))
     recipe = settings.recipe or _RESIZED_RECIPE
     if recipe not in RECIPES:
@@ -204,7 +221,7 @@ def open_layers(config: TrainConfig) -> DrawLayer | None:
     def draw(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
         return RECIPES[recipe](pictures, size, rng)
 
-    return cutout_layers(draw, settings) if recipe == _RESIZED_RECIPE else recipe_layers(draw)
+    return cutout_layers(draw, settings, known) if recipe == _RESIZED_RECIPE else recipe_layers(draw)
 
 
 @torch.inference_mode()
@@ -265,6 +282,22 @@ def _partner(config: TrainConfig, device: torch.device, processes: Processes) ->
     if config.flow.weights is None:
         raise InputError("flow.weights: negatives.source=flow needs a pre-trained flow (config/train/flow_45_6.yaml)")
     return FlowPartner(load_flow(config.flow.weights).flow, config.flow, config.seed, device, processes)
+
+
+def _teacher(config: TrainConfig, model: DenseHybrid) -> DenseHybrid | None:
+    """Loads ``loss.teacher``; None where the run names none.
+
+    Raises:
+        InputError: It can't be read, or has other classes.
+    """
+    if config.loss.teacher is None:
+        return None
+    loaded = load_model(Path(config.loss.teacher))
+    if loaded.network.num_classes != model.num_classes:
+        raise InputError(
+            f"loss.teacher={config.loss.teacher}: has {loaded.network.num_classes} classes, the run {model.num_classes}"
+        )
+    return loaded.network
 
 
 def _root(config: TrainConfig) -> str:

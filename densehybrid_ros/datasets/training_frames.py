@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +21,27 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_path
 from densehybrid_ros.progress import progress
 
+OVERVIEW_STEP = 4
+"""Every how many pixels of a frame its overview has one."""
+
+
+class Overview(NamedTuple):
+    """Frames in a fourth of their size, on the CPU, for what is decided before pixels are computed.
+
+    Attributes:
+        colors: uint8 [..., H/4, W/4, 3], RGB.
+        labels: uint8 [..., H/4, W/4], train ids, 255 = void.
+    """
+
+    colors: np.ndarray
+    labels: np.ndarray
+
+
+def overview_of(image: np.ndarray, label: np.ndarray) -> Overview:
+    """Takes every fourth pixel of a frame, uint8 [H, W, 3], and of its labels, uint8 [H, W]."""
+    pick = (slice(OVERVIEW_STEP // 2, None, OVERVIEW_STEP),) * 2
+    return Overview(image[pick], label[pick])
+
 
 @dataclass
 class FrameStore:
@@ -27,17 +50,27 @@ class FrameStore:
     Attributes:
         images: uint8 [N, 3, H, W], RGB.
         labels: uint8 [N, H, W], train ids, 255 = void.
+        stretch: By how much the frames were widened when they were loaded: their true detail across is that much
+            coarser than their pixels.
     """
 
     images: Tensor
     labels: Tensor
+    stretch: float = 1.0
 
     def __len__(self) -> int:
         return len(self.images)
 
     def to(self, device: torch.device) -> FrameStore:
         """Returns the store with its tensors on ``device``."""
-        return FrameStore(self.images.to(device), self.labels.to(device))
+        return FrameStore(self.images.to(device), self.labels.to(device), self.stretch)
+
+    @cached_property
+    def overview(self) -> Overview:
+        """All frames in a fourth of their size, uint8 [N, H/4, W/4, 3] and [N, H/4, W/4]."""
+        pick = (..., *(slice(OVERVIEW_STEP // 2, None, OVERVIEW_STEP),) * 2)
+        colors = self.images[pick].permute(0, 2, 3, 1).contiguous()
+        return Overview(colors.cpu().numpy(), self.labels[pick].contiguous().cpu().numpy())
 
 
 def load_cityscapes_640(root: Path, split: str, limit: int | None = None) -> FrameStore:
@@ -62,7 +95,8 @@ def load_cityscapes_640(root: Path, split: str, limit: int | None = None) -> Fra
         if not label.is_file():
             raise InputError(f"{image}: its label {label} is missing")
     with ThreadPoolExecutor() as pool:
-        return _collect(_stretched_pair, pairs, pool, f"load {split} frames")
+        store = _collect(_stretched_pair, pairs, pool, f"load {split} frames")
+    return FrameStore(store.images, store.labels, stretch=2.0)
 
 
 def render_frames(count: int, seed: int, height: int, width: int, cache: Path | None = None) -> FrameStore:
@@ -95,12 +129,13 @@ def _collect(
     pool: Executor,
     description: str,
 ) -> FrameStore:
+    """Gathers what ``load`` makes of each job: uint8 [3, H, W] and uint8 [H, W]."""
     images: Tensor | None = None
     for index, (image, label) in enumerate(progress(pool.map(load, jobs), description, total=len(jobs))):
         if images is None:
-            images = torch.empty((len(jobs), 3, *image.shape[:2]), dtype=torch.uint8)
+            images = torch.empty((len(jobs), *image.shape), dtype=torch.uint8)
             labels = torch.empty((len(jobs), *label.shape), dtype=torch.uint8)
-        images[index] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        images[index] = torch.from_numpy(image)
         labels[index] = torch.from_numpy(label)
     assert images is not None
     return FrameStore(images, labels)
@@ -118,7 +153,8 @@ def _stretched_pair(paths: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
     if bad.size:
         raise InputError(f"{paths[1]}: label value {bad[0]} is not a train id (0..18, 255)")
     image = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2RGB)
-    return image, cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
+    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)), label
 
 
 def _rendered_pair(job: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -127,4 +163,4 @@ def _rendered_pair(job: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     cv2.setNumThreads(1)  # the pool already fills the cores
     seed, height, width = job
     frame = render_scene(seed, width=width, height=height, unknown_objects=False)
-    return frame.image, frame.semantic
+    return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), frame.semantic

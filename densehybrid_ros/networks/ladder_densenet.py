@@ -71,16 +71,24 @@ class LadderDenseNet121(SegmentationNetwork):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns pre-logits [B, 128, H/4, W/4] and logits [B, K, H/4, W/4]."""
+        return self.decode(self.encode(images))
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Returns the outputs of the four dense blocks: 256, 512, 1024 and 1024 channels."""
         features = self.stem(images)
-        skips = []
+        found = []
         for block, transition in zip(self.blocks[:-1], self.transitions, strict=True):
-            features = block(features)
-            skips.append(features)
-            features = transition(features)
-        features = self.pyramid(self.blocks[-1](features))
+            found.append(block(features))
+            features = transition(found[-1])
+        return [*found, self.blocks[-1](features)]
+
+    def decode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns pre-logits and logits."""
+        *skips, deepest = features
+        path = self.pyramid(deepest)
         for step, skip in zip(self.ladder, reversed(skips), strict=True):
-            features = step(features, skip)
-        return features, self.classifier(features)
+            path = step(path, skip)
+        return path, self.classifier(path)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Returns the parameters of the DenseNet encoder."""

@@ -25,9 +25,9 @@ _STAGES = (
     (6, 3, 1, 320, 1),
 )
 _STEM_CHANNELS = 32
-_SKIP_STAGES = (1, 2, 4)  # last stages at strides 4, 8 and 16
+SKIP_STAGES = (1, 2, 4)  # last stages at strides 4, 8 and 16
 _BN_EPSILON = 1e-3  # as the published weights were trained
-_PIXEL_MEAN, _PIXEL_STD = 0.498, 0.502  # (x - 127) / 128 on bytes, likewise
+PIXEL_MEAN, PIXEL_STD = 0.498, 0.502  # (x - 127) / 128 on bytes, likewise
 
 
 def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -77,22 +77,31 @@ class LightNetwork(SegmentationNetwork):
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
         self.pyramid = SpatialPyramidPooling(channels, bottleneck=256, level_channels=64, outputs=128)
-        skips = [_STAGES[index][3] for index in _SKIP_STAGES]
+        skips = [_STAGES[index][3] for index in SKIP_STAGES]
         self.ladder = nn.ModuleList(LadderStep(128, skip, 128) for skip in reversed(skips))
         self.classifier = BNReLUConv(self.prelogit_channels, num_classes, kernel_size=1, bias=True)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns pre-logits [B, 128, H/4, W/4] and logits [B, K, H/4, W/4]."""
-        features = self.stem((images - _PIXEL_MEAN) / _PIXEL_STD)
-        skips = []
+        return self.decode(self.encode(images))
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Returns the features of 24, 40, 112 and 320 channels."""
+        features = self.stem((images - PIXEL_MEAN) / PIXEL_STD)
+        found = []
         for index, stage in enumerate(self.stages):
             features = stage(features)
-            if index in _SKIP_STAGES:
-                skips.append(features)
-        features = self.pyramid(features)
+            if index in SKIP_STAGES:
+                found.append(features)
+        return [*found, features]
+
+    def decode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns pre-logits and logits."""
+        *skips, deepest = features
+        path = self.pyramid(deepest)
         for step, skip in zip(self.ladder, reversed(skips), strict=True):
-            features = step(features, skip)
-        return features, self.classifier(features)
+            path = step(path, skip)
+        return path, self.classifier(path)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Returns the parameters of the EfficientNet encoder."""

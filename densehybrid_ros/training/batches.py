@@ -1,18 +1,26 @@
-"""Batches of a run: drawn by seed, step and place in the batch, prepared ahead by threads, finished on the device."""
+"""Batches of a run: drawn by seed, step and place in the batch, prepared ahead by processes, finished on the device.
+
+Preparing a crop is a few milliseconds of Python. In threads it would hold the interpreter against the thread that
+launches the training step's kernels, and the GPU would wait.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from densehybrid_ros.datasets.training_frames import FrameStore
+from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP, FrameStore, Overview, overview_of
 from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.training.crops import Crop, CropConfig, cut_batch, draw_crop
 from densehybrid_ros.training.mixed_content import (
@@ -23,7 +31,13 @@ from densehybrid_ros.training.mixed_content import (
     void_as_negatives,
     without_negatives,
 )
+from densehybrid_ros.training.rare_classes import RareClasses
+from densehybrid_ros.training.scene import Scene
+from densehybrid_ros.training.side_stream import side_stream
 
+_FINISHED_AHEAD = 2
+
+Item = TypeVar("Item")
 Source = FrameStore | TrainingSet
 """Frames in memory, or in files."""
 
@@ -40,16 +54,29 @@ class Sample(NamedTuple):
     """A crop before it is computed.
 
     Attributes:
-        image: uint8 [3, r, c], the window of the frame.
-        label: uint8 [r, c].
+        source: Number of the source of its frame.
+        frame: Number of the frame there.
         crop: What is made of it.
-        layer: Negatives to lay over it.
+        image: uint8 [3, r, c], the window of the frame; None where the source holds its frames in memory.
+        label: uint8 [r, c], likewise.
+        layer: What is laid over it.
     """
 
-    image: Tensor
-    label: Tensor
+    source: int
+    frame: int
     crop: Crop
+    image: Tensor | None
+    label: Tensor | None
     layer: Layer | None
+
+
+class Maker(Protocol):
+    """Makes the batches of a run: a ``BatchMaker``, or ``PlainCrops``, which is too quick to need threads."""
+
+    device: torch.device
+
+    def batch(self, job: Job) -> MixedBatch:
+        """Makes a batch here and now."""
 
 
 class BatchMaker:
@@ -82,34 +109,48 @@ class BatchMaker:
         self.device = device
         self.negatives = negatives
         self.void_is_outlier = void_is_outlier
+        stores = [source if isinstance(source, FrameStore) else None for source in self.sources]
+        if negatives is not None or crops.rare_share > 0:
+            for store in stores:
+                _ = store.overview if store else None  # made here, once, for all processes
+        self._rare = [
+            RareClasses(store.overview.labels) if store and crops.rare_share > 0 else None for store in stores
+        ]
 
     def prepare(self, step: int, place: int) -> Sample:
-        """Draws one crop of a step and reads its pixels; safe to call from several threads."""
+        """Draws one crop of a step, and reads its pixels where they lie in a file; touches no GPU."""
         rng = np.random.default_rng([self.seed, step, place])
         number = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        source = self.sources[min(number, len(self.sources) - 1)]
-        index = int(rng.integers(len(source)))
+        number = min(number, len(self.sources) - 1)
+        source, rare = self.sources[number], self._rare[number]
+        index, focus = int(rng.integers(len(source))), None
+        image: Tensor | None = None
+        label: Tensor | None = None
+        overview: Overview | None = None
         if isinstance(source, FrameStore):
-            image, label = source.images[index], source.labels[index]
-            crop = draw_crop((image.shape[1], image.shape[2]), self.crops, rng)
-            window, window_label = image[:, crop.rows, crop.columns], label[crop.rows, crop.columns]
+            if rare is not None and rng.random() < self.crops.rare_share:
+                index, row, column = rare.draw(rng)
+                focus = (row * OVERVIEW_STEP, column * OVERVIEW_STEP)
+            frame, stretch = (int(source.labels.shape[1]), int(source.labels.shape[2])), source.stretch
+            if self.negatives is not None:
+                overview = Overview(*(part[index] for part in source.overview))
+            crop = draw_crop(frame, self.crops, rng, focus)
         else:
-            frame = source[index]
-            crop = draw_crop(frame.label.shape[:2], self.crops, rng)
-            pixels = frame.image[crop.rows, crop.columns].transpose(2, 0, 1)
-            window = self._pinned(torch.from_numpy(np.ascontiguousarray(pixels)))
-            window_label = self._pinned(torch.from_numpy(np.ascontiguousarray(frame.label[crop.rows, crop.columns])))
-        layer = self.negatives((self.crops.height, self.crops.width), rng) if self.negatives else None
-        if layer is not None:
-            layer = layer._replace(pixels=self._pinned(layer.pixels))
-        return Sample(window, window_label, crop, layer)
+            read = source[index]
+            frame, stretch = (read.label.shape[0], read.label.shape[1]), 1.0
+            overview = overview_of(read.image, read.label)
+            crop = draw_crop(frame, self.crops, rng)
+            pixels = read.image[crop.rows, crop.columns].transpose(2, 0, 1)
+            image = torch.from_numpy(np.ascontiguousarray(pixels))
+            label = torch.from_numpy(np.ascontiguousarray(read.label[crop.rows, crop.columns]))
+        layer = None
+        if self.negatives is not None:
+            layer = self.negatives(Scene((self.crops.height, self.crops.width), crop, frame, overview, stretch), rng)
+        return Sample(number, index, crop, image, label, layer)
 
     def finish(self, samples: Sequence[Sample]) -> MixedBatch:
         """Computes the batch on the device."""
-        windows = [
-            (sample.image.to(self.device, non_blocking=True), sample.label.to(self.device, non_blocking=True))
-            for sample in samples
-        ]
+        windows = [self._window(sample) for sample in samples]
         batch = cut_batch(windows, [sample.crop for sample in samples], self.crops)
         if self.void_is_outlier:
             return void_as_negatives(batch)
@@ -120,32 +161,89 @@ class BatchMaker:
         """Makes a batch here and now."""
         return self.finish([self.prepare(job.step, job.first + place) for place in range(job.size)])
 
-    def _pinned(self, tensor: Tensor) -> Tensor:
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+    def _window(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        if sample.image is not None and sample.label is not None:
+            return tuple(part.to(self.device, non_blocking=True) for part in (sample.image, sample.label))  # type: ignore[return-value]
+        source, crop = self.sources[sample.source], sample.crop
+        assert isinstance(source, FrameStore)
+        part = (sample.frame, ..., crop.rows, crop.columns)
+        return source.images[part].to(self.device), source.labels[part].to(self.device)
 
 
-def stream(maker: BatchMaker, jobs: Iterable[Job], workers: int, prefetch: int) -> Generator[MixedBatch, None, None]:
-    """Yields the batch of each job; threads prepare the crops of up to ``prefetch`` further ones meanwhile.
+def stream(maker: Maker, jobs: Iterable[Job], workers: int, prefetch: int) -> Generator[MixedBatch, None, None]:
+    """Yields the batch of each job; processes prepare the crops of at least ``prefetch`` further ones meanwhile.
 
-    Closing the generator stops the threads. An error of a thread is raised here, at its batch.
+    On a GPU, a thread finishes the next two batches beside the training step. Without ``workers``, and where ``maker``
+    is no ``BatchMaker``, all is done here. Closing the generator stops the processes. An error of one is raised here,
+    at its batch.
     """
-    if workers < 1:
+    if workers < 1 or not isinstance(maker, BatchMaker):
         for job in jobs:
             yield maker.batch(job)
         return
-    pool = ThreadPoolExecutor(workers, "crops", initializer=_one_thread)
-    waiting: deque[list[Future[Sample]]] = deque()
+    on_gpu = maker.device.type == "cuda"
+    workers = min(workers, len(os.sched_getaffinity(0)))
+    loader: DataLoader = DataLoader(
+        _Prepared(maker),
+        sampler=jobs,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        prefetch_factor=max(1, math.ceil(prefetch / workers)),
+        pin_memory=on_gpu,
+        multiprocessing_context="fork",  # the frames' overviews and the negatives are shared, not copied
+    )
+    with _opencv_alone():
+        prepared = iter(loader)
+    if not on_gpu:
+        for samples in prepared:
+            yield _finish(maker, samples)
+        return
+    with side_stream(maker.device) as aside:
+        finished = (aside.submit(partial(_finish, maker, samples)) for samples in prepared)
+        for pending in _ahead(finished, _FINISHED_AHEAD):
+            yield aside.take(pending)
+
+
+@contextmanager
+def _opencv_alone() -> Iterator[None]:
+    """Ends OpenCV's threads, which do not live on in forked processes: these would wait for them for ever."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(0)
     try:
-        for job in jobs:
-            waiting.append([pool.submit(maker.prepare, job.step, job.first + place) for place in range(job.size)])
-            if len(waiting) > prefetch:
-                yield maker.finish([future.result() for future in waiting.popleft()])
-        while waiting:
-            yield maker.finish([future.result() for future in waiting.popleft()])
+        yield
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        cv2.setNumThreads(threads)
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)  # the pool already fills the cores
-    cv2.setNumThreads(1)
+class _Prepared(Dataset):
+    """What a ``DataLoader`` reads: the crops of a job, or the error that they met."""
+
+    def __init__(self, maker: BatchMaker) -> None:
+        self._maker = maker
+
+    def __getitem__(self, job: Job) -> list[Sample] | Exception:
+        try:
+            return [self._maker.prepare(job.step, job.first + place) for place in range(job.size)]
+        except Exception as error:  # a DataLoader would wrap a traceback around its message
+            return error
+
+
+def _finish(maker: BatchMaker, samples: list[Sample] | Exception) -> MixedBatch:
+    if isinstance(samples, Exception):
+        raise samples
+    return maker.finish(samples)
+
+
+def _as_it_is(samples: Any) -> Any:
+    return samples
+
+
+def _ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
+    """Yields ``items``, having asked for up to ``count`` further ones before."""
+    waiting: deque[Item] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.training.crops import CropConfig
-from densehybrid_ros.training.mixed_content import PasteConfig
+from densehybrid_ros.training.pasting import PasteConfig
 
 STAGES = ("closed_set", "open_set", "flow")
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
@@ -31,7 +31,8 @@ class DataConfig:
         rendered_seed: Seed of the first rendered scene.
         rendered_size: (height, width) of a rendered scene.
         rendered_cache: Folder that keeps rendered scenes between runs.
-        workers: Threads that decode frames and prepare crops and negatives; 0 = none, all in the training loop.
+        workers: Processes, at most one a core, that decode frames and prepare crops and negatives; 0 = none, all in the
+            training loop.
         prefetch: Number of batches that they prepare ahead.
     """
 
@@ -100,23 +101,36 @@ class LossConfig:
 
     Attributes:
         kind: ``hybrid`` (equation 17), or a baseline: ``ood_head``, ``outlier_exposure``, ``energy``, ``k_plus_1``.
-        weighting: Of ``hybrid``: ``paper`` (equation 17) or ``authors`` (their public code).
-        beta: Weight of the negatives.
+        weighting: Of ``hybrid``: ``paper`` (equation 17), ``authors`` (their public code) or ``margins`` (17 with every
+            term bounded).
+        beta: Weight of the negatives; with ``margins``, of the likelihood.
         likelihood_floor: ln p̂ of negatives is not pushed below this (the energy margin against divergence); null =
             unbounded, as in the paper.
+        likelihood_ceiling: Of ``margins``: ln p̂ of inliers is not pushed above this.
+        posterior_weight: Of ``margins``: weight of the dataset posterior's loss.
+        hard_share: Of ``margins``: share of inlier pixels, the hardest, that count for half of the inliers' posterior.
         margin_inlier: Of ``energy``: the energy -ln p̂ of inliers is pushed below this.
         margin_outlier: Of ``energy``: the energy of outliers is pushed above this.
-        distillation: Weight of the divergence from the frozen starting model on inlier pixels, which holds the
-            closed-set accuracy; 0 = off.
+        distillation: Weight of the divergence from a frozen teacher on inlier pixels, which holds the closed-set
+            accuracy; 0 = off.
+        hints: Weight of the distance of the encoder's features from the teacher's, which stands in for pre-training
+            where an encoder has none; 0 = off.
+        teacher: ``.safetensors`` of a model of any architecture with the same classes; null = the model that the run
+            starts from.
     """
 
     kind: str = "hybrid"
     weighting: str = "paper"
     beta: float = 0.03
     likelihood_floor: float | None = None
+    likelihood_ceiling: float = 5.0
+    posterior_weight: float = 0.3
+    hard_share: float = 0.0
     margin_inlier: float = -15.0
     margin_outlier: float = -5.0
     distillation: float = 0.0
+    hints: float = 0.0
+    teacher: str | None = None
 
 
 @dataclass
@@ -202,7 +216,7 @@ class TrainConfig:
             ("select", self.select, ("last", "best")),
             ("negatives.source", self.negatives.source, SOURCES),
             ("loss.kind", self.loss.kind, LOSSES),
-            ("loss.weighting", self.loss.weighting, ("paper", "authors")),
+            ("loss.weighting", self.loss.weighting, ("paper", "authors", "margins")),
         ):
             if value not in choices:
                 raise InputError(f"{key}={value}: choose one of {', '.join(choices)}")
@@ -215,10 +229,8 @@ class TrainConfig:
             raise InputError(f"data.rendered_share={self.data.rendered_share}: must be within 0..1")
         if self.joint:
             self._check_patches()
-        if self.cuda_graph and (self.accumulate > 1 or self.stage == "flow"):
-            raise InputError(
-                "cuda_graph=true: not with accumulate above 1 or stage=flow; compile=true is possible there"
-            )
+        if self.cuda_graph and self.accumulate > 1:
+            raise InputError(f"cuda_graph=true: not with accumulate={self.accumulate}; compile=true is possible there")
 
     @property
     def joint(self) -> bool:
@@ -233,6 +245,7 @@ class TrainConfig:
             raise InputError(
                 f"flow.size={[smallest, largest]}: larger than the crops; lower it or enlarge crops.height"
             )
+        # A captured backward pass overwrites the activations that it has read, so that it can't be run twice.
         for key in ("compile", "cuda_graph"):
             if getattr(self, key):
                 raise InputError(f"{key}=true: not with negatives.source=flow, whose step runs two backward passes")

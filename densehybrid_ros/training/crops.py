@@ -20,6 +20,7 @@ from densehybrid_ros.datasets.taxonomy import VOID
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 _PADDING = 0.4  # a plain grey where a shrunken frame does not fill the crop
+_SHARPEST, _SHARPENING_BLUR = 2.0, 1.2
 
 
 class Batch(NamedTuple):
@@ -43,8 +44,10 @@ class CropConfig:
         width: Columns of a crop.
         scale: Range of the log-uniform scale of the frame.
         short_side: Rescale frames to this short side first, so that ``scale`` is relative to it; null = as they are.
+        rare_share: Share of the crops that are laid around a pixel of a class, rare classes more often; 0 = none.
         color_jitter: Strength of brightness, contrast, saturation and gamma changes; 0 = none.
         blur_probability: Share of the crops that are blurred a little, as a cheap lens or motion would.
+        sharpen_probability: Share of the crops that are sharpened, as many cameras do.
         noise: Largest standard deviation of the pixel noise that is added, in 0..1.
     """
 
@@ -52,8 +55,10 @@ class CropConfig:
     width: int = 512
     scale: tuple[float, float] = (0.5, 2.0)
     short_side: int | None = None
+    rare_share: float = 0.0
     color_jitter: float = 0.3
     blur_probability: float = 0.15
+    sharpen_probability: float = 0.0
     noise: float = 0.02
 
 
@@ -64,12 +69,14 @@ class Photometry:
     Attributes:
         factors: Brightness, contrast, saturation and gamma; ones change nothing.
         blur: Deviation of a Gaussian blur in pixels; 0 = none.
+        sharpen: How much of what a blur of 1.2 pixels takes away is added on top; 0 = none.
         noise: Deviation of pixel noise; 0 = none.
         noise_seed: Seed of the noise.
     """
 
     factors: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     blur: float = 0.0
+    sharpen: float = 0.0
     noise: float = 0.0
     noise_seed: int = 0
 
@@ -94,14 +101,26 @@ class Crop:
     flip: bool
     photometry: Photometry
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Pixels of the crop for a pixel of the frame: down, across."""
+        rows, columns = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+        return self.size[0] / rows, self.size[1] / columns
 
-def draw_crop(frame_size: tuple[int, int], config: CropConfig, rng: np.random.Generator) -> Crop:
-    """Draws a crop from a frame of (height, width)."""
+
+def draw_crop(
+    frame_size: tuple[int, int],
+    config: CropConfig,
+    rng: np.random.Generator,
+    focus: tuple[int, int] | None = None,
+) -> Crop:
+    """Draws a crop from a frame of (height, width); with ``focus`` it shows that row and column of the frame."""
     scale = float(np.exp(rng.uniform(*np.log(config.scale))))
     if config.short_side is not None:
         scale *= config.short_side / min(frame_size)
-    rows, height, top = _window(frame_size[0], config.height, scale, rng)
-    columns, width, left = _window(frame_size[1], config.width, scale, rng)
+    around = focus or (None, None)
+    rows, height, top = _window(frame_size[0], config.height, scale, rng, around[0])
+    columns, width, left = _window(frame_size[1], config.width, scale, rng, around[1])
     flip = bool(rng.random() < 0.5)
     return Crop(rows, columns, (height, width), (top, left), flip, draw_photometry(config, rng))
 
@@ -110,8 +129,11 @@ def draw_photometry(config: CropConfig, rng: np.random.Generator) -> Photometry:
     """Draws the colour changes of one image."""
     brightness, contrast, saturation, gamma = np.exp(config.color_jitter * rng.uniform(-1, 1, 4)).tolist()
     blur = float(rng.uniform(0.4, 1.2)) if rng.random() < config.blur_probability else 0.0
+    sharpen = 0.0
+    if not blur and config.sharpen_probability > 0 and rng.random() < config.sharpen_probability:
+        sharpen = float(rng.uniform(0.3, _SHARPEST))
     noise = float(rng.uniform(0, config.noise)) if config.noise > 0 and rng.random() < 0.5 else 0.0
-    return Photometry((brightness, contrast, saturation, gamma), blur, noise, int(rng.integers(2**62)))
+    return Photometry((brightness, contrast, saturation, gamma), blur, sharpen, noise, int(rng.integers(2**62)))
 
 
 def cut_batch(windows: Sequence[tuple[Tensor, Tensor]], crops: Sequence[Crop], config: CropConfig) -> Batch:
@@ -144,16 +166,21 @@ def cut_batch(windows: Sequence[tuple[Tensor, Tensor]], crops: Sequence[Crop], c
     return Batch(recolor(images, [crop.photometry for crop in crops]), labels)
 
 
-def _window(length: int, crop: int, scale: float, rng: np.random.Generator) -> tuple[slice, int, int]:
+def _window(
+    length: int, crop: int, scale: float, rng: np.random.Generator, focus: int | None
+) -> tuple[slice, int, int]:
     """Chooses, along one axis, the source range, and length and start in the crop."""
     source = min(length, max(1, round(crop / scale)))
     target = crop if source < length else min(crop, max(1, round(length * scale)))
-    start, corner = int(rng.integers(length - source + 1)), int(rng.integers(crop - target + 1))
+    first, last = 0, length - source
+    if focus is not None:
+        first, last = max(first, focus - source + 1), min(last, focus)
+    start, corner = int(rng.integers(first, last + 1)), int(rng.integers(crop - target + 1))
     return slice(start, start + source), target, corner
 
 
 def recolor(images: Tensor, changes: Sequence[Photometry]) -> Tensor:
-    """Changes brightness, contrast, saturation and gamma, blurs and adds noise; float32 [B, 3, h, w] in 0..1."""
+    """Changes colours, blurs, sharpens and adds noise; float32 [B, 3, h, w] in 0..1."""
     factors = np.array([change.factors for change in changes], np.float32)
     if (factors != 1).any():
         parts = torch.from_numpy(factors).to(images.device, non_blocking=True).view(-1, 4, 1, 1, 1).unbind(1)
@@ -166,6 +193,9 @@ def recolor(images: Tensor, changes: Sequence[Photometry]) -> Tensor:
     for index, change in enumerate(changes):
         if change.blur > 0:
             images[index] = gaussian_blur(images[index], change.blur)
+        if change.sharpen > 0:
+            removed = images[index] - gaussian_blur(images[index], _SHARPENING_BLUR)
+            images[index].add_(removed, alpha=change.sharpen)
         if change.noise > 0:
             generator = torch.Generator(images.device).manual_seed(change.noise_seed)
             noise = torch.randn(images[index].shape, generator=generator, device=images.device)

@@ -43,23 +43,23 @@ class Processes:
             raise InputError(f"batch_size={total}: must be a multiple of {self.count * parts} ({processes})")
         return total // (self.count * parts)
 
-    def wrap(self, module: nn.Module, device: torch.device, unused: bool = False, buffers: bool = True) -> nn.Module:
+    def wrap(self, module: nn.Module, device: torch.device, unused: bool = False) -> nn.Module:
         """Returns the module inside DistributedDataParallel, or as it is in a run of one process.
 
         Args:
-            module: On ``device``. Its state of rank 0 becomes everyone's.
+            module: On ``device``. Its state of rank 0 becomes everyone's, once.
             device: This process's.
             unused: Whether some parameters may get no gradient.
-            buffers: Whether rank 0's buffers (batch-norm statistics) are sent out before each pass.
         """
         if self.count == 1:
             return module
+        self.align_buffers(module)
         ids = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(
             module,
             device_ids=ids,
             find_unused_parameters=unused,
-            broadcast_buffers=buffers,
+            broadcast_buffers=False,  # see ``align_buffers``: each step would pay for what only validation needs
             gradient_as_bucket_view=True,
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,9 @@ class FlowTask:
         self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
         self.optimizer = build_optimizer(config, [{"params": list(flow.parameters()), "factor": 1.0}], device)
         self.scaler = grad_scaler(config, device)
-        self._forward: Callable[..., Any] | None = None
+        self._parameters = list(self.model.parameters())
+        self._module: nn.Module = self.model
+        self._forward: nn.Module | None = None
         self._is_new = config.init == "random"
 
     def trained(self) -> DenseFlow:
@@ -55,9 +58,16 @@ class FlowTask:
         return module
 
     def prepare(self, shape: tuple[int, int, int, int]) -> None:
-        """Switches to training."""
-        del shape  # nothing is made for it: the first batch initialises the flow
+        """Switches to training, and compiles or captures the passes for batches of ``shape``.
+
+        To be called before threads prepare crops: what they do on a GPU would break the capture of a graph. The first
+        batch initialises the flow afterwards, in the very tensors that a graph reads.
+        """
         self.train_mode()
+        size = (shape[2], shape[3])
+        samples = (torch.zeros(shape, device=self.device), self.model.draw_noise(shape[0], size))
+        self._module = accelerate(self.model, self.config, self.device, samples, nullcontext())
+        self._forward = None
 
     def train_mode(self) -> None:
         """Switches to training."""
@@ -80,11 +90,11 @@ class FlowTask:
                 loss = flow_likelihood_loss(passes, batch.images, generator, noise) / len(batches)
                 loss.backward()
             total = total + loss.detach()
-        nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=self.config.clip_norm)
+        nn.utils.clip_grad_norm_(self._parameters, max_norm=self.config.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
-            self.average.update(self.model)
+            self.average.update()
         return {"loss": total}
 
     def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
@@ -106,11 +116,10 @@ class FlowTask:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def _passes(self) -> Callable[..., Any]:
-        # Made at the first step, after the initialisation: DistributedDataParallel sends out what rank 0 then has.
+    def _passes(self) -> nn.Module:
+        # Wrapped at the first step, after the initialisation: DistributedDataParallel sends out what rank 0 then has.
         if self._forward is None:
-            module = accelerate(self.model, self.config, self.device, None)
-            self._forward = self.processes.wrap(module, self.device, buffers=False)  # type: ignore[arg-type]
+            self._forward = self.processes.wrap(self._module, self.device)
         return self._forward
 
 

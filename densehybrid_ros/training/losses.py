@@ -23,9 +23,36 @@ def exact(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def mean_where(values: Tensor, mask: Tensor) -> Tensor:
-    """Returns the mean of ``values`` where ``mask``; 0 (with a zero gradient) where nothing is selected."""
-    return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)
+def mean_where(values: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Returns the mean of ``values`` where ``mask``; 0 (with a zero gradient) where nothing is selected.
+
+    Args:
+        values: Any shape.
+        mask: bool, the same shape.
+        weights: Not negative, the same shape: how much each value counts; None: all alike.
+    """
+    if weights is None:
+        return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)
+    weights = torch.where(mask, weights, torch.zeros_like(weights))
+    return (torch.where(mask, values, torch.zeros_like(values)) * weights).sum() / weights.sum().clamp(min=1e-3)
+
+
+def hardest_mean(values: Tensor, mask: Tensor, share: float) -> Tensor:
+    """Returns the mean of the largest values where ``mask``: of about ``share`` of them.
+
+    What is large is read off every fourth row and column, since sorting all pixels would take longer than the network;
+    nothing here makes the host wait for the GPU.
+
+    Args:
+        values: [B, H, W], not negative.
+        mask: bool [B, H, W].
+        share: In 0..1.
+    """
+    coarse = (slice(None), slice(None, None, 4), slice(None, None, 4))
+    sample = torch.where(mask[coarse], values.detach()[coarse], -1).flatten().sort(descending=True).values
+    rank = (share * mask[coarse].sum()).long().clamp(min=1) - 1
+    limit = sample.gather(0, rank.view(1))
+    return mean_where(values, mask & (values.detach() >= limit))
 
 
 def closed_set_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -55,7 +82,9 @@ def likelihood_loss(logits: Tensor, labels: Tensor, origin: Tensor) -> Tensor:
     return outlier_likelihood(logits, origin) - mean_where(own_logit, known)
 
 
-def outlier_likelihood(logits: Tensor, origin: Tensor, floor: float | None = None) -> Tensor:
+def outlier_likelihood(
+    logits: Tensor, origin: Tensor, floor: float | None = None, weights: Tensor | None = None
+) -> Tensor:
     """E_out[ln p̂(x)], the part of (14) that the compound loss keeps.
 
     Args:
@@ -63,11 +92,24 @@ def outlier_likelihood(logits: Tensor, origin: Tensor, floor: float | None = Non
         origin: integer [B, H, W]; 1 = outlier.
         floor: The energy margin: a hinge, so that ln p̂ of an outlier is not pushed below this. Unbounded, the term
             can diverge on some data.
+        weights: float [B, H, W], how much each outlier counts; None: all alike.
     """
     values = exact(logits).logsumexp(dim=1)
     if floor is not None:
         values = values.clamp(min=floor)
-    return mean_where(values, origin == OUTLIER)
+    return mean_where(values, origin == OUTLIER, weights)
+
+
+def inlier_likelihood(logits: Tensor, origin: Tensor, ceiling: float) -> Tensor:
+    """E_in[max(0, ceiling - ln p̂(x))]: the other side of the energy margin, -E_in[ln p̂(x)] with a hinge.
+
+    Args:
+        logits: [B, K, H, W].
+        origin: integer [B, H, W]; 0 = inlier.
+        ceiling: ln p̂ of an inlier is not pushed above this.
+    """
+    missing = (ceiling - exact(logits).logsumexp(dim=1)).clamp(min=0)
+    return mean_where(missing, origin == INLIER)
 
 
 class PosteriorTerms(NamedTuple):
@@ -140,6 +182,70 @@ def authors_loss(
         "inlier_posterior": terms.inlier,
         "outlier_posterior": terms.outlier,
         "outlier_likelihood": likelihood,
+    }
+
+
+class Margins(NamedTuple):
+    """How ``margin_loss`` weighs its parts.
+
+    Attributes:
+        beta: Of the likelihood, on outliers and on inliers.
+        floor: ln p̂ of outliers is not pushed below this.
+        ceiling: ln p̂ of inliers is not pushed above this.
+        posterior: Of the dataset posterior.
+        hard_share: Share of the inlier pixels that make up half of the inliers' part of the posterior loss: the
+            hardest ones, which are the false positives.
+    """
+
+    beta: float
+    floor: float
+    ceiling: float
+    posterior: float
+    hard_share: float
+
+
+def margin_loss(
+    logits: Tensor,
+    posterior: Tensor,
+    labels: Tensor,
+    origin: Tensor,
+    margins: Margins,
+    weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The compound loss with margins: every term of (17) is bounded, and both its expectations count alike.
+
+    L = E_in[-ln P(y|x)] + posterior (E_in[-ln P(d_in|x)] + E_out[-ln P(d_out|x)])
+        + beta (E_out[max(floor, ln p̂(x))] + E_in[max(0, ceiling - ln p̂(x))])
+
+    where the inliers' posterior term is the mean of that over all and over the hardest inliers. As ln p̂ keeps to a
+    bounded range, the posterior has a say in the hybrid score.
+
+    Args:
+        logits: [B, K, H, W].
+        posterior: [B, 2, H, W]; index 1 = outlier.
+        labels: integer [B, H, W], train ids, 255 = void (pasted pixels are void).
+        origin: integer [B, H, W]: 0 inlier, 1 outlier, 255 neither.
+        margins: Weights and margins.
+        weights: float [B, H, W], how much each outlier counts; None: all alike.
+
+    Returns:
+        As ``compound_loss``, and ``inlier_likelihood``.
+    """
+    closed_set = closed_set_loss(logits, labels)
+    log_posterior = functional.log_softmax(exact(posterior), dim=1)
+    inlier = mean_where(-log_posterior[:, 0], origin == INLIER)
+    if margins.hard_share > 0:
+        inlier = 0.5 * (inlier + hardest_mean(-log_posterior[:, 0], origin == INLIER, margins.hard_share))
+    outlier = mean_where(-log_posterior[:, 1], origin == OUTLIER, weights)
+    below = outlier_likelihood(logits, origin, margins.floor, weights)
+    above = inlier_likelihood(logits, origin, margins.ceiling)
+    return {
+        "loss": closed_set + margins.posterior * (inlier + outlier) + margins.beta * (below + above),
+        "closed_set": closed_set,
+        "inlier_posterior": inlier,
+        "outlier_posterior": outlier,
+        "outlier_likelihood": below,
+        "inlier_likelihood": above,
     }
 
 

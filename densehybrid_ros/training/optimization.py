@@ -64,21 +64,23 @@ class MovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        """Begins with a copy of ``model``, whose parameters and buffers are then followed where they lie."""
         self.module = copy.deepcopy(model)
         self.decay = decay
         self.updates = 0
+        # Listed once: walking through the modules at every step costs as long as the update itself.
+        pairs = list(zip(_state(self.module), _state(model), strict=True))
+        self._means, self._values = _columns([pair for pair in pairs if pair[0].is_floating_point()])
+        self._copies, self._counters = _columns([pair for pair in pairs if not pair[0].is_floating_point()])
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self) -> None:
         """Takes in the model as it is now."""
         # Early on the average follows quickly, or the random start would linger in it.
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
-        pairs = list(zip(_state(self.module), _state(model), strict=True))
-        floating = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)
-        for averaged, current in pairs:
-            if not averaged.is_floating_point():
-                averaged.copy_(current)
+        torch._foreach_lerp_(self._means, self._values, 1 - decay)
+        if self._copies:
+            torch._foreach_copy_(self._copies, self._counters)
         self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,6 +95,10 @@ class MovingAverage:
 
 def _state(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
+
+
+def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager:

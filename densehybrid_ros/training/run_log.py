@@ -22,9 +22,18 @@ class RunLog:
         self.folder = folder
         self._board: Any = None
         self._tried = False
+        self._purge: int | None = None
+
+    def begin(self) -> None:
+        """Removes the figures of an earlier run in the same folder."""
+        if self.folder is not None:
+            (self.folder / "log.jsonl").unlink(missing_ok=True)
+            for path in self.folder.glob("events.out.tfevents.*"):
+                path.unlink()
 
     def resume(self, step: int) -> None:
         """Drops what a killed run has written after its checkpoint at ``step``."""
+        self._purge = step + 1
         path = self.folder / "log.jsonl" if self.folder else None
         if path is not None and path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -65,7 +74,7 @@ class RunLog:
             try:
                 from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
-                self._board = SummaryWriter(str(self.folder))
+                self._board = SummaryWriter(str(self.folder), purge_step=self._purge)
             except ImportError:
                 print("TensorBoard is not installed: losses go to log.jsonl alone", file=sys.stderr)
         return self._board

@@ -28,6 +28,7 @@ from densehybrid_ros.training.optimization import (
 )
 from densehybrid_ros.training.run_log import colored, sheet
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, Pasted
+from densehybrid_ros.training.teacher import HintedModel, hint_loss, lesson
 
 _PICTURES = 4
 
@@ -52,8 +53,18 @@ class SegmentationTask:
         device: torch.device,
         processes: Processes | None = None,
         partner: FlowPartner | None = None,
+        teacher: DenseHybrid | None = None,
     ) -> None:
-        """Prepares model, average and optimiser."""
+        """Prepares model, average and optimiser.
+
+        Args:
+            config: The run.
+            model: Is trained in place.
+            device: Where it runs.
+            processes: The processes of this run.
+            partner: The flow that makes the negatives, if one does.
+            teacher: Whom ``loss.distillation`` and ``loss.hints`` follow; None: the model as it is now.
+        """
         self.config = config
         self.device = device
         self.processes = processes or Processes()
@@ -61,10 +72,16 @@ class SegmentationTask:
         if config.sync_norm and self.processes.count > 1 and device.type == "cuda":
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
-        self.teacher = self._teacher() if config.loss.distillation > 0 else None
-        self.optimizer = build_optimizer(config, parameter_groups(self.model, config.encoder_rate_factor), device)
+        self.teacher = self._teacher(teacher) if config.loss.distillation > 0 or config.loss.hints > 0 else None
+        self.student: nn.Module = self.model
+        groups = parameter_groups(self.model, config.encoder_rate_factor)
+        if self.teacher is not None and config.loss.hints > 0:
+            self.student = HintedModel(self.model, self.teacher, torch.zeros(1, 3, 64, 64, device=device))
+            groups.append({"params": list(self.student.translators.parameters()), "factor": 1.0})
+        self.optimizer = build_optimizer(config, groups, device)
         self.scaler = grad_scaler(config, device)
         self.partner = partner
+        self._parameters = list(self.student.parameters())
         self._forward: Callable[..., Any] | None = None
 
     def trained(self) -> DenseHybrid:
@@ -83,7 +100,7 @@ class SegmentationTask:
 
     def train_mode(self) -> None:
         """Switches to training; frozen statistics stay frozen."""
-        self.model.train()
+        self.student.train()
         if self.config.freeze_norm:
             # Those of the posterior head go on: it may be new, and what it starts from is no statistics.
             for norm in norms(self.model.network.modules()):
@@ -98,14 +115,14 @@ class SegmentationTask:
                 for name, value in self._backward(step, part, batch, len(batches)).items():
                     totals[name] = totals.get(name, torch.zeros_like(value)) + value / len(batches)
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=self.config.clip_norm)
+        nn.utils.clip_grad_norm_(self._parameters, max_norm=self.config.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)  # a graph's gradients lie in buffers of its own: never add to them
         if self.partner is not None:
             self.partner.update()
         if self.average is not None:
-            self.average.update(self.model)
+            self.average.update()
         return totals
 
     def _backward(self, step: int, part: int, batch: MixedBatch, parts: int) -> dict[str, Tensor]:
@@ -130,15 +147,22 @@ class SegmentationTask:
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with autocast(self.config, self.device):
             output = self._passes(images)(images)
+        hints: Sequence[Tensor] = ()
+        if self.student is not self.model:
+            output, hints = output
         size = (images.shape[2], images.shape[3])
         align = self.model.align_corners
         logits, posterior = (upsample(maps.float(), size, align) for maps in (output.logits, output.posterior))
-        losses = objective(self.config, logits, posterior, batch.labels, batch.origin)
+        losses = objective(self.config, logits, posterior, batch.labels, batch.origin, batch.weights)
         if self.teacher is not None:
-            with torch.no_grad(), autocast(self.config, self.device):
-                reference = self.teacher(images).logits
-            losses["distillation"] = distillation_loss(output.logits, reference, batch.origin)
-            losses["loss"] = losses["loss"] + self.config.loss.distillation * losses["distillation"]
+            with autocast(self.config, self.device):
+                learnt = lesson(self.teacher, images, with_features=bool(hints))
+            weight = self.config.loss
+            losses["distillation"] = distillation_loss(output.logits, learnt.logits, batch.origin)
+            losses["loss"] = losses["loss"] + weight.distillation * losses["distillation"]
+            if hints:
+                losses["hints"] = hint_loss(hints, learnt.features)
+                losses["loss"] = losses["loss"] + weight.hints * losses["hints"]
         return logits, losses
 
     def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
@@ -165,7 +189,7 @@ class SegmentationTask:
     def state_dict(self) -> dict[str, Any]:
         """Returns what a resumed run needs."""
         return {
-            "model": self.model.state_dict(),
+            "model": self.student.state_dict(),
             "average": self.average.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -174,7 +198,7 @@ class SegmentationTask:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what ``state_dict`` returned."""
-        self.model.load_state_dict(state["model"])
+        self.student.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -185,12 +209,15 @@ class SegmentationTask:
     def _passes(self, images: Tensor) -> Callable[..., Any]:
         """Returns the module to run: accelerated, and averaging gradients over processes; made once."""
         if self._forward is None:
-            module = accelerate(
-                self.model, self.config, self.device, torch.zeros_like(images, memory_format=torch.channels_last)
-            )
-            unused = not uses_posterior(self.config)
-            self._forward = self.processes.wrap(module, self.device, unused)  # type: ignore[arg-type]
+            samples = (torch.zeros_like(images, memory_format=torch.channels_last),)
+            precision = autocast(self.config, self.device)
+            module = accelerate(self.student, self.config, self.device, samples, precision)
+            # A captured network gives every parameter a gradient, be it zero.
+            unused = not (uses_posterior(self.config) or self.config.cuda_graph)
+            # Statistics of other processes count for nothing: those of rank 0 are what is averaged and saved.
+            self._forward = self.processes.wrap(module, self.device, unused)
         return self._forward
 
-    def _teacher(self) -> DenseHybrid:
-        return copy.deepcopy(self.model).eval().requires_grad_(False)
+    def _teacher(self, given: DenseHybrid | None) -> DenseHybrid:
+        frozen = copy.deepcopy(self.model) if given is None else given.to(self.device)
+        return frozen.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]

@@ -75,7 +75,7 @@ class FlowPartner:
         self.processes = processes or Processes()
         self.flow = flow.to(device).train()
         # Several passes go before one backward pass; its only buffers are constants.
-        self.forward: nn.Module = self.processes.wrap(self.flow, device, buffers=False) if config.train else self.flow
+        self.forward: nn.Module = self.processes.wrap(self.flow, device) if config.train else self.flow
         self.optimizer = torch.optim.Adamax(self.flow.parameters(), lr=config.learning_rate)
 
     def paste(self, mixed: MixedBatch, step: int, part: int = 0) -> Pasted:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_path
 from densehybrid_ros.progress import progress
-from densehybrid_ros.training.batches import BatchMaker, Job, stream
+from densehybrid_ros.training.batches import Job, Maker, stream
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.mixed_content import MixedBatch
@@ -57,7 +57,7 @@ class Trainer:
         self,
         config: TrainConfig,
         task: Task,
-        maker: BatchMaker,
+        maker: Maker,
         validate: Validate | None = None,
         run_directory: Path | None = None,
         processes: Processes | None = None,
@@ -98,6 +98,8 @@ class Trainer:
                 self._validate()
             if self._due(self.config.checkpoint_every):
                 self.save_checkpoint()
+        if total == 0 and not self.figures:  # killed at its very end, before it was validated
+            self._validate()
         self.log.close()
         if self.config.select == "best" and self.best:
             self._load_best()
@@ -106,26 +108,32 @@ class Trainer:
     def steps(self) -> Generator[int, None, None]:
         """Yields the number of steps taken, after each one."""
         data, crops = self.config.data, self.config.crops
+        if self.step == 0:
+            self._begin()
         self.task.prepare((self._count, 3, crops.height, crops.width))
         batches = stream(self.maker, self._jobs(), data.workers, data.prefetch)
-        started, first = time.monotonic(), self.step
+        pace = _Pace()
         try:
             while self.step < self.config.steps:
                 parts = [next(batches) for _ in range(self.config.accumulate)]
                 losses = self.losses = self.task.update(self.step, parts)
                 self.step += 1
+                pace.steps += 1
                 if self._due(self.config.log_every):
-                    self._record(losses, time.monotonic() - started, self.step - first)
+                    self._record(losses, pace)
+                stopped = time.monotonic()
                 if self._due(self.config.picture_every):
                     self._draw(parts[0])
                 yield self.step
+                pace.pauses += time.monotonic() - stopped
         finally:
             batches.close()
 
     def save_checkpoint(self) -> None:
         """Writes what a resumed run needs, whole or not at all."""
         if self.run_directory is not None and self.processes.is_first:
-            state = {"step": self.step, "task": self.task.state_dict(), "curves": self.curves, "best": self.best}
+            state = {"step": self.step, "task": self.task.state_dict(), "curves": self.curves}
+            state |= {"best": self.best, "figures": self.figures}
             with atomic_path(self.run_directory / "checkpoint.pt") as temporary:
                 torch.save(state, temporary)
         self.processes.wait()
@@ -141,8 +149,16 @@ class Trainer:
             return False
         state = self._read(path)
         self.step, self.curves, self.best = state["step"], state["curves"], state["best"]
+        self.figures = state["figures"] if self.step == self.config.steps else {}
         self.log.resume(self.step)
         return True
+
+    def _begin(self) -> None:
+        """Removes what an earlier run of this name left, lest ``resume`` or the curves mix the two."""
+        if self.run_directory is not None and self.processes.is_first:
+            for name in ("checkpoint.pt", "best.pt"):
+                (self.run_directory / name).unlink(missing_ok=True)
+            self.log.begin()
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
@@ -159,19 +175,19 @@ class Trainer:
             for part in range(parts):
                 yield Job(step, (self.processes.rank * parts + part) * self._count, self._count)
 
-    def _record(self, losses: dict[str, Tensor], seconds: float, steps: int) -> None:
+    def _record(self, losses: dict[str, Tensor], pace: _Pace) -> None:
         values = {name: round(float(value.detach()), 5) for name, value in losses.items()}
         if not math.isfinite(values["loss"]):
             raise InputError(
                 f"step {self.step}: the loss is {values['loss']}; lower learning_rate or set loss.likelihood_floor"
             )
-        rate = round(steps * self.config.batch_size / seconds, 2)
-        record = {**values, "images_per_second": rate, "seconds": round(seconds, 1)}
+        rate = round(self.config.batch_size * pace.look(), 2)
+        record = {**values, "images_per_second": rate, "seconds": round(pace.seconds, 1)}
         memory = ""
         if self.maker.device.type == "cuda":
             record["gpu_gib"] = round(torch.cuda.max_memory_allocated(self.maker.device) / 2**30, 2)
             memory = f", {record['gpu_gib']} GiB"
-        left = seconds / steps * (self.config.steps - self.step)
+        left = pace.seconds / pace.steps * (self.config.steps - self.step)
         self._status = f"loss {values['loss']:.4g}, {rate:.4g} images/s{memory}, {left / 60:.1f} min left"
         self.curves.append({"step": self.step, **record})
         self.log.scalars(self.step, record)
@@ -191,7 +207,7 @@ class Trainer:
         if value is None or (self.best and sign * value <= sign * self.best[name]):
             return
         self.best = {"step": self.step, **self.figures}
-        if self.run_directory is not None and self.processes.is_first and self.config.select == "best":
+        if self.run_directory is not None and self.processes.is_first:
             with atomic_path(self.run_directory / "best.pt") as temporary:
                 torch.save({"task": self.task.state_dict(), "best": self.best}, temporary)
 
@@ -209,3 +225,30 @@ class Trainer:
 
     def _due(self, every: int) -> bool:
         return self.step == self.config.steps or (every > 0 and self.step % every == 0)
+
+
+class _Pace:
+    """How fast a run goes.
+
+    Attributes:
+        steps: Taken so far.
+        pauses: Seconds in which no step was under way: validation, pictures, checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.pauses = 0.0
+        self._started = time.monotonic()
+        self._looked = (0, 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start, pauses and all."""
+        return time.monotonic() - self._started
+
+    def look(self) -> float:
+        """Returns the steps a second since the last look, without the pauses."""
+        now = (self.steps, self.seconds - self.pauses)
+        steps, seconds = (after - before for after, before in zip(now, self._looked, strict=True))
+        self._looked = now
+        return steps / max(seconds, 1e-9)

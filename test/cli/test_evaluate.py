@@ -151,6 +151,24 @@ def test_components_at_a_given_threshold(model_path: Path, tmp_path: Path, capsy
     assert _evaluate("smiyc_obstacle", root, model_path, "--threshold", "nan") == 2
 
 
+def test_several_data_sets_by_one_command(model_path: Path, tmp_path: Path, capsys) -> None:
+    names = ["road_anomaly21_val", "road_obstacle21_val"]
+    for name in names:
+        _write_folder(tmp_path / name)
+    options = ("--scores", "hybrid,posterior", "--csv", tmp_path / "r.csv", "--json", tmp_path / "r.json")
+    assert _evaluate(",".join(names), tmp_path, model_path, *options) == 0
+    results = json.loads((tmp_path / "r.json").read_text())["results"]
+    assert [(result["dataset"], list(result["pixel"])) for result in results] == [
+        (name, ["hybrid", "posterior"]) for name in names
+    ]
+    printed = capsys.readouterr().out
+    assert all(f"{name}: tiny, {FRAMES} frames" in printed for name in names)
+    tables = [list(csv.DictReader(part.splitlines())) for part in (tmp_path / "r.csv").read_text().split("\n\n")]
+    assert [table[0]["dataset"] for table in tables] == names
+    assert _evaluate("road_anomaly21_val,folder", tmp_path, model_path) == 2
+    assert f"{tmp_path / 'folder' / 'image'}: no such folder" in capsys.readouterr().err
+
+
 def test_closed_set(model_path: Path, tmp_path: Path, capsys) -> None:
     rng = np.random.default_rng(0)
     for index in range(2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,7 +154,9 @@ def test_check_says_ok_and_writes_nothing(data: Path, closed_set: Path, tmp_path
     before = sorted(tmp_path.rglob("*"))
     sources = [f"data.cityscapes_640={data}", f"negatives.root={data / 'negatives'}"]
     assert main(["train", "--config", str(config), "--check", *sources]) == 0
-    assert capsys.readouterr().out.startswith("ok: 4 frames of cityscapes_640; one step in ")
+    assert capsys.readouterr().out.startswith(
+        "ok: 4 train frames of cityscapes_640, 2 val frames of cityscapes_640; one step in "
+    )
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -214,18 +217,17 @@ def test_what_is_missing_is_one_line(
 
 def test_check_names_the_file_and_the_value(data: Path, tmp_path: Path, capsys) -> None:
     root = tmp_path / "broken"
-    for part in ("image", "label"):
-        (root / "train" / part).mkdir(parents=True)
-        for file in (data / "train" / part).iterdir():
-            (root / "train" / part / file.name).write_bytes(file.read_bytes())
+    for split in ("train", "val"):
+        shutil.copytree(data / split, root / split)
     cv2.imwrite(str(root / "train" / "label" / "2.png"), np.full((64, 64), 40, np.uint8))
     (root / "train" / "image" / "3.jpg").write_bytes(b"no picture")
+    cv2.imwrite(str(root / "val" / "label" / "1.png"), np.full((64, 64), 30, np.uint8))
     config = write(tmp_path)
     assert main(["train", "--config", str(config), "--check", f"data.cityscapes_640={root}"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "2.png" in error
     assert "40" in error
-    assert "1 more fault" in error
+    assert "2 more faults" in error
 
 
 def test_torchrun_trains_and_one_process_writes(data: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,15 +13,12 @@ from densehybrid_ros.training.crops import Batch, CropConfig, Photometry, gaussi
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 from densehybrid_ros.training.mixed_content import (
     DrawLayer,
-    Match,
-    PasteConfig,
-    _put,
-    cutout_layers,
     lay_over,
-    recipe_layers,
     void_as_negatives,
     without_negatives,
 )
+from densehybrid_ros.training.pasting import PasteConfig, _canvas, _matched, cutout_layers, recipe_layers
+from densehybrid_ros.training.scene import Scene
 
 CPU = torch.device("cpu")
 PLAIN = CropConfig(height=48, width=64, color_jitter=0.0, blur_probability=0.0, noise=0.0)
@@ -90,7 +88,7 @@ def test_a_crop_depends_on_its_place_and_not_on_who_makes_it(store: FrameStore, 
 
 
 def test_an_error_in_a_thread_is_raised_at_its_batch(store: FrameStore) -> None:
-    def broken(size: tuple[int, int], rng: np.random.Generator) -> None:
+    def broken(scene: Scene, rng: np.random.Generator) -> None:
         raise ValueError("no negative")
 
     maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, broken)
@@ -122,7 +120,7 @@ def test_half_transparent_borders_teach_nothing() -> None:
     cutout[3, :, :10] = 64  # alpha of a quarter: neither object nor scene
     config = PasteConfig(probability=1.0, count=(1, 1), size=(20.0, 20.0), match_probability=0.0, blur_probability=0.0)
     rng = np.random.default_rng(3)
-    layers = [layers_of(cutout, config)((48, 64), rng) for _ in range(4)]
+    layers = [layers_of(cutout, config)(Scene((48, 64)), rng) for _ in range(4)]
     mixed = lay_over(Batch(torch.zeros((4, 3, 48, 64)), torch.full((4, 48, 64), 3, dtype=torch.uint8)), layers)
     assert ((mixed.origin == OUTLIER).sum((1, 2)) == 200).all()
     assert ((mixed.origin == NEITHER).sum((1, 2)) == 200).all()
@@ -132,7 +130,7 @@ def test_half_transparent_borders_teach_nothing() -> None:
 def test_sizes_cover_the_range_and_stay_inside(square: torch.Tensor) -> None:
     config = PasteConfig(probability=1.0, count=(1, 1), size=(16.0, 400.0), match_probability=0.0)
     draw, rng = layers_of(square, config), np.random.default_rng(0)
-    counts = [int((draw((48, 64), rng).pixels[3] > 127).sum()) for _ in range(160)]
+    counts = [int((draw(Scene((48, 64)), rng).pixels[3] > 127).sum()) for _ in range(160)]
     assert min(counts) <= 16 * 10
     assert max(counts) == 48 * 64  # larger than the crop: cut off at its border
 
@@ -140,27 +138,29 @@ def test_sizes_cover_the_range_and_stay_inside(square: torch.Tensor) -> None:
 def test_several_cutouts_lie_over_each_other_as_if_pasted_one_by_one() -> None:
     generator = np.random.default_rng(0)
     scene = generator.random((8, 8, 3)).astype(np.float32)
-    canvas, expected = np.zeros((8, 8, 4), np.float32), scene.copy()
+    canvas, expected = _canvas((8, 8)), scene.copy()
     for _ in range(3):
         cutout = generator.random((8, 8, 4)).astype(np.float32)
-        _put(canvas, cutout, generator)
+        canvas.put(cutout, 0, 0, 255, 0.0)
         expected = (1 - cutout[..., 3:]) * expected + cutout[..., 3:] * cutout[..., :3]
-    np.testing.assert_allclose((1 - canvas[..., 3:]) * scene + canvas[..., 3:] * canvas[..., :3], expected, atol=1e-5)
+    color, alpha = canvas.pixels[..., :3].astype(np.float32) / 255, canvas.pixels[..., 3:4].astype(np.float32) / 255
+    np.testing.assert_allclose((1 - alpha) * scene + alpha * color, expected, atol=0.02)  # kept as bytes
 
 
 def test_without_luck_nothing_is_pasted(store: FrameStore, square: torch.Tensor) -> None:
     crops = crops_of(store, PLAIN)
-    assert layers_of(square, PasteConfig(probability=0.0))((48, 64), np.random.default_rng(2)) is None
+    assert layers_of(square, PasteConfig(probability=0.0))(Scene((48, 64)), np.random.default_rng(2)) is None
     mixed = lay_over(Batch(crops.images.clone(), crops.labels.clone()), [None] * 4)
-    assert all(torch.equal(a, b) for a, b in zip(mixed, without_negatives(crops), strict=True))
+    assert mixed.weights is None
+    assert all(torch.equal(a, b) for a, b in zip(mixed[:3], without_negatives(crops)[:3], strict=True))
 
 
 def test_a_recipe_is_pasted_as_it_is(square: torch.Tensor) -> None:
-    layer = recipe_layers(lambda size, rng: square[:, :10, :20])((48, 64), np.random.default_rng(2))
+    layer = recipe_layers(lambda size, rng: square[:, :10, :20])(Scene((48, 64)), np.random.default_rng(2))
     opaque = layer.pixels[3] == 255
     assert int(opaque.sum()) == 10 * 20
     assert (layer.pixels[0][opaque] == 255).all()
-    assert recipe_layers(lambda size, rng: None)((48, 64), np.random.default_rng(2)) is None
+    assert recipe_layers(lambda size, rng: None)(Scene((48, 64)), np.random.default_rng(2)) is None
 
 
 def test_void_pixels_can_be_the_negatives() -> None:
@@ -171,17 +171,14 @@ def test_void_pixels_can_be_the_negatives() -> None:
     assert (mixed.origin[:, 2:] == INLIER).all()
 
 
-def test_matching_draws_colours_towards_the_scene(square: torch.Tensor) -> None:
-    config = PasteConfig(probability=1.0, count=(1, 1), size=(20.0, 20.0), match_probability=0.0, blur_probability=0.0)
-    layer = layers_of(square, config)((48, 64), np.random.default_rng(2))
-    rows, columns = (torch.nonzero(layer.pixels[3].amax(axis)).flatten() for axis in (1, 0))
-    window = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-    batch = Batch(torch.full((2, 3, 48, 64), 0.3), torch.full((2, 48, 64), 3, dtype=torch.uint8))
-    mixed = lay_over(batch, [layer, layer._replace(matches=(Match(*window, 1.0),))])
-    outlier = mixed.origin == OUTLIER
-    plain, matched = ((mixed.images[i] - 0.3).abs().amax(0)[outlier[i]].max() for i in (0, 1))
-    assert plain > 0.3
-    assert matched < 0.02
+def test_matching_draws_colours_towards_the_scene() -> None:
+    generator = np.random.default_rng(0)
+    cutout = np.dstack([generator.uniform(0.6, 1.0, (8, 8, 3)), np.ones((8, 8))]).astype(np.float32)
+    around = generator.uniform(0.2, 0.3, (50, 3)).astype(np.float32)
+    matched = _matched(cutout, around, 1.0)
+    np.testing.assert_allclose(matched.mean((0, 1)), around.mean(0), atol=1e-3)
+    assert matched.std() < cutout[..., :3].std()
+    np.testing.assert_array_equal(_matched(cutout, None, 1.0), cutout[..., :3])
 
 
 def test_blur_keeps_a_constant_and_the_mean() -> None:
@@ -193,9 +190,23 @@ def test_blur_keeps_a_constant_and_the_mean() -> None:
 
 
 def test_recolouring_a_batch_is_that_of_each_image() -> None:
-    images = torch.rand(3, 3, 12, 16, generator=torch.Generator().manual_seed(1))
-    changes = [Photometry(), Photometry((1.2, 0.8, 1.3, 0.9), 0.0, 0.05, 7), Photometry((0.9, 1.1, 0.7, 1.2), 0.8)]
+    images = torch.rand(4, 3, 12, 16, generator=torch.Generator().manual_seed(1))
+    changes = [
+        Photometry(),
+        Photometry(sharpen=1.0),
+        Photometry((1.2, 0.8, 1.3, 0.9), noise=0.05, noise_seed=7),
+        Photometry((0.9, 1.1, 0.7, 1.2), 0.8),
+    ]
     together = recolor(images.clone(), changes)
     for index, change in enumerate(changes):
         torch.testing.assert_close(together[index : index + 1], recolor(images[index : index + 1].clone(), [change]))
     torch.testing.assert_close(together[0], images[0])
+
+
+def test_processes_live_on_where_opencv_had_threads(store: FrameStore, square: torch.Tensor) -> None:
+    """A forked process would wait for ever for the threads that OpenCV had before."""
+    cv2.setNumThreads(4)
+    cv2.resize(np.zeros((1200, 1600, 3), np.uint8), (3200, 2400), interpolation=cv2.INTER_LINEAR)  # starts them
+    maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, layers_of(square, PasteConfig(probability=1.0)))
+    assert len(list(stream(maker, [Job(step, 0, 2) for step in range(3)], 2, 1))) == 3
+    assert cv2.getNumThreads() == 4

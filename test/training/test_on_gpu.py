@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tiny import CUTOUT, TinyNetwork, colored_store, settings
 
+from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
-from densehybrid_ros.training.batches import BatchMaker
+from densehybrid_ros.training.batches import BatchMaker, Job, stream
 from densehybrid_ros.training.config import DataConfig, FlowPartnerConfig, NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.flow_task import FlowTask
-from densehybrid_ros.training.mixed_content import cutout_layers
+from densehybrid_ros.training.pasting import cutout_layers
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 from densehybrid_ros.training.trainer import Trainer
@@ -22,7 +24,7 @@ from densehybrid_ros.training.trainer import Trainer
 pytestmark = pytest.mark.gpu
 
 
-def train(**changes: Any) -> Trainer:
+def train(run: Path | None = None, resume: bool = False, stop: int = 0, **changes: Any) -> Trainer:
     device = torch.device("cuda", 0)
     config = settings(**{"steps": 10, "learning_rate": 1e-2, "log_every": 1, "data": DataConfig(workers=2), **changes})
     torch.manual_seed(0)
@@ -36,9 +38,18 @@ def train(**changes: Any) -> Trainer:
         elif config.stage == "open_set":
             layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
         task = SegmentationTask(config, DenseHybrid(TinyNetwork()), device, None, partner)
-    run = Trainer(config, task, BatchMaker(config.seed, config.crops, sources, device, layers))
-    run.run()
-    return run
+    trainer = Trainer(config, task, BatchMaker(config.seed, config.crops, sources, device, layers), None, run)
+    if resume:
+        assert trainer.resume()
+    if not stop:
+        trainer.run()
+        return trainer
+    for step in trainer.steps():  # a run that is killed
+        if step % config.checkpoint_every == 0:
+            trainer.save_checkpoint()
+        if step == stop:
+            break
+    return trainer
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -65,7 +76,46 @@ def test_the_joint_step_runs_in_half_precision(precision: str) -> None:
     assert run.curves[-1]["flow_bits"] < run.curves[0]["flow_bits"]
 
 
-def test_a_flow_trains() -> None:
+@pytest.mark.parametrize("changes", [{}, {"compile": True}], ids=["captured", "compiled and captured"])
+def test_a_flow_in_a_cuda_graph_trains_like_eager(changes: dict) -> None:
     crops = CropConfig(height=16, width=16, scale=(1.0, 1.0), color_jitter=0.0, blur_probability=0.0, noise=0.0)
-    run = train(stage="flow", crops=crops, optimizer="adamax", learning_rate=3e-3, steps=20)
-    assert run.curves[-1]["loss"] < run.curves[0]["loss"]
+    flow = {"stage": "flow", "crops": crops, "optimizer": "adamax", "learning_rate": 3e-3, "steps": 20}
+    eager, graph = (train(**flow), train(**flow, cuda_graph=True, **changes))
+    assert eager.curves[-1]["loss"] < eager.curves[0]["loss"]
+    for first, second in zip(eager.curves, graph.curves, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-2, abs=1e-2)
+
+
+def test_batches_finished_aside_are_those_made_at_once() -> None:
+    device = torch.device("cuda", 0)
+    config = settings(stage="open_set")
+    layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
+    maker = BatchMaker(
+        config.seed, CropConfig(height=32, width=32), [(colored_store().to(device), 1.0)], device, layers
+    )
+    jobs = [Job(step, 0, 4) for step in range(12)]
+    streamed = stream(maker, jobs, 3, 2)
+    for job, batch in zip(jobs, streamed, strict=True):
+        for first, second in zip(batch, maker.batch(job), strict=True):
+            torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_an_error_of_a_crop_comes_through_the_side_stream() -> None:
+    device = torch.device("cuda", 0)
+
+    def fail(size: tuple[int, int], rng: object) -> None:
+        raise InputError("a broken cut-out")
+
+    maker = BatchMaker(1, CropConfig(height=32, width=32), [(colored_store().to(device), 1.0)], device, fail)
+    with pytest.raises(InputError, match="a broken cut-out"):
+        list(stream(maker, [Job(0, 0, 4)], 2, 1))
+
+
+def test_a_resumed_run_goes_on_in_its_cuda_graph(tmp_path: Path) -> None:
+    whole = train(cuda_graph=True, precision="fp32")
+    begun = train(cuda_graph=True, precision="fp32", checkpoint_every=4, run=tmp_path, stop=6)
+    assert begun.step == 6
+    resumed = train(cuda_graph=True, precision="fp32", run=tmp_path, resume=True)
+    assert [point["step"] for point in resumed.curves] == list(range(1, 11))
+    for first, second in zip(whole.curves, resumed.curves, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-4, abs=1e-4)

@@ -15,7 +15,7 @@ from densehybrid_ros.training.config import DataConfig, NegativesConfig, TrainCo
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_task import FlowTask
-from densehybrid_ros.training.mixed_content import cutout_layers
+from densehybrid_ros.training.pasting import cutout_layers
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 from densehybrid_ros.training.trainer import Trainer, Validate

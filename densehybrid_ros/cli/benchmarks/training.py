@@ -1,18 +1,23 @@
 """Images a second of training, with and without data loading, and how long the GPU waits for data.
 
-Frames, labels and cut-outs are made up (JPEG and PNG files, or held in memory), so that the figures are about this
-machine and not about a data set; the network, the loss and the way of a batch are those of ``densehybrid train``. Under
-torchrun the first process is measured alone too, and the ratio is the scaling.
+Frames, labels and cut-outs are made up (JPEG and PNG files, then the same ones held in memory), so that the figures are
+about this machine and not about a data set; the network, the loss and the way of a batch are those of ``densehybrid
+train``. Rates are medians over rounds. Under torchrun the first process is measured alone too, and the ratio is the
+scaling.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import itertools
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,31 +32,39 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.networks import ARCHITECTURES, DenseHybrid, build_network
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
-from densehybrid_ros.training.batches import BatchMaker, Job, Sample, Source, stream
+from densehybrid_ros.progress import progress
+from densehybrid_ros.training.batches import BatchMaker, Job, Maker, Source, stream
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.config_file import build_config
 from densehybrid_ros.training.distributed import Processes, join
 from densehybrid_ros.training.flow_task import FlowTask
-from densehybrid_ros.training.mixed_content import MixedBatch, cutout_layers
+from densehybrid_ros.training.mixed_content import MixedBatch
+from densehybrid_ros.training.pasting import cutout_layers
+from densehybrid_ros.training.plain_crops import plain_crops
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
 SUMMARY = "images a second of training, and how long the GPU waits for data"
-_FRAMES, _CUTOUTS = 16, 8
+_FRAMES, _CUTOUTS = 8, 8
+_PLAIN = {"scale": [1.0, 1.0], "color_jitter": 0.0, "blur_probability": 0.0, "noise": 0.0}  # what flows learn from
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.epilog = (
-        "example:\n  densehybrid benchmark training --architecture ldn121 --crop 768x768 --batch 16\n"
-        "  torchrun --nproc-per-node 2 -m densehybrid_ros benchmark training --batch 32"
+        "example:\n  densehybrid benchmark training cuda_graph=true --json training.json\n"
+        "  densehybrid benchmark training --architecture dense_flow_25_6 --crop 64x64 --batch 64 cuda_graph=true\n"
+        "  torchrun --nproc-per-node 2 -m densehybrid_ros benchmark training --batch 32 cuda_graph=true"
     )
     parser.add_argument("--architecture", default="ldn121", help=f"{', '.join([*ARCHITECTURES, *FLOWS])} (ldn121)")
     parser.add_argument("--crop", type=size, default=(768, 768), metavar="WxH", help="of a crop (768x768)")
     parser.add_argument("--batch", type=count, default=16, help="crops a step, over all processes (16)")
-    parser.add_argument("--frames", choices=("files", "memory"), default="files", help="where frames lie (files)")
+    parser.add_argument(
+        "--frames", choices=("files", "memory", "both"), default="both", help="where frames lie (both, in turn)"
+    )
     parser.add_argument("--frame", type=size, default=(2048, 1024), metavar="WxH", help="size of a frame (2048x1024)")
-    parser.add_argument("--steps", type=count, default=40, help="measured steps (40)")
+    parser.add_argument("--steps", type=count, default=20, help="measured steps a round (20)")
+    parser.add_argument("--rounds", type=count, default=3, help="rounds, of which the median counts (3)")
     parser.add_argument("--warm-up", type=count, default=10, help="steps before them (10)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument(
@@ -73,11 +86,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     torch.manual_seed(config.seed)
     try:
         with tempfile.TemporaryDirectory(prefix="densehybrid_") as folder:
-            frames = _frame_files(Path(folder), args.frame)
-            source: Source = frames if args.frames == "files" else _in_memory(frames, device)
-            figures = _measure(config, source, device, processes, args)
-            if args.frames == "files":
-                figures["decoded_frames_per_second"] = _decoding(frames, max(1, config.data.workers))
+            figures = _figures(config, _frame_files(Path(folder), args.frame), device, processes, args)
     finally:
         processes.close()
     return figures, _summary(figures) if processes.is_first else ""
@@ -88,127 +97,142 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     content["crops"] = {"width": args.crop[0], "height": args.crop[1]}
     if args.architecture in FLOWS:
         content["stage"] = "flow"
+        content["optimizer"] = "adamax"
+        content["crops"] |= _PLAIN
     elif args.architecture not in ARCHITECTURES:
         raise InputError(f"--architecture {args.architecture}: choose one of {', '.join([*ARCHITECTURES, *FLOWS])}")
     return build_config(content, args.overrides)
 
 
-def _measure(
-    config: TrainConfig, source: Source, device: torch.device, processes: Processes, args: argparse.Namespace
+def _figures(
+    config: TrainConfig, frames: TrainingSet, device: torch.device, processes: Processes, args: argparse.Namespace
 ) -> dict[str, Any]:
     share = processes.share(config.batch_size, config.accumulate)
-    maker = _TimedMaker(config, source, device)
-    total = args.warm_up + args.steps
-    jobs = [
-        Job(step, (processes.rank * config.accumulate + part) * share, share)
-        for step in range(total)
-        for part in range(config.accumulate)
-    ]
-    loaded = _Clock(device, args, share)
-    batches = stream(maker, jobs, config.data.workers, config.data.prefetch)
-    loaded.steps(_task(config, device, processes), batches, config.accumulate, maker)
-    kept = [maker.batch(job) for job in jobs[: config.accumulate]]
-    bare = _Clock(device, args, share)
-    bare.steps(_task(config, device, processes), _again(kept, total), config.accumulate, None)
-    data = _Clock(device, args, share)
-    data.drain(stream(maker, jobs, config.data.workers, config.data.prefetch), config.accumulate)
+    task = _task(config, device, processes)
+    task.prepare((share, 3, config.crops.height, config.crops.width))
     figures: dict[str, Any] = {
         "architecture": config.architecture,
         "stage": config.stage,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": str(torch.__version__),
+        "precision": config.precision,
+        "cuda_graph": config.cuda_graph,
+        "compile": config.compile,
         "processes": processes.count,
         "batch": config.batch_size,
         "crop": [config.crops.width, config.crops.height],
+        "frame": list(args.frame),
         "workers": config.data.workers,
-        "images_per_second": round(config.batch_size * args.steps / loaded.seconds, 2),
-        "images_per_second_without_loading": round(config.batch_size * args.steps / bare.seconds, 2),
-        "crops_per_second_of_the_loader": round(config.batch_size * args.steps / data.seconds, 2),
-        "share_waiting_for_data": round(loaded.waiting / loaded.seconds, 4),
-        "share_computing_crops": round(loaded.cropping / loaded.seconds, 4),
     }
+    kinds = ("files", "memory") if args.frames == "both" else (args.frames,)
+    for kind in kinds:
+        maker = _maker(config, frames if kind == "files" else _in_memory(frames, device), device)
+        if kind == kinds[0]:
+            kept = [maker.batch(job) for job in _jobs(config, processes, 1)]
+            timing = _time("one batch", _again(kept, _total(args)), config.accumulate, device, args, task.update)
+            figures["images_per_second_without_loading"] = _rate(config.batch_size, timing, args)
+        batches = (_stream(config, maker, processes, args) for _ in range(2))
+        timing = _time(f"frames in {kind}", next(batches), config.accumulate, device, args, task.update)
+        loader = _time(f"loading from {kind}", next(batches), config.accumulate, device, args, None)
+        figures[kind] = {
+            "images_per_second": _rate(config.batch_size, timing, args),
+            "share_waiting_for_data": round(timing.waiting / sum(timing.rounds), 4),
+            "crops_per_second_of_the_loader": _rate(config.batch_size, loader, args),
+        }
+        if kind == "files":
+            figures[kind]["decoded_frames_per_second"] = _decoding(frames, max(1, config.data.workers))
     if device.type == "cuda":
         figures["gpu_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
     if processes.count > 1:
-        figures["scaling"] = _scaling(config, source, device, processes, args, figures["images_per_second"])
+        del task
+        gc.collect()
+        together = figures[kinds[0]]["images_per_second"]
+        source: Source = frames if kinds[0] == "files" else _in_memory(frames, device)
+        figures["scaling"] = round(together / _alone(config, source, device, processes, args), 3)
     return figures
 
 
-def _scaling(
-    config: TrainConfig,
-    source: Source,
-    device: torch.device,
-    processes: Processes,
-    args: argparse.Namespace,
-    together: float,
+def _alone(
+    config: TrainConfig, source: Source, device: torch.device, processes: Processes, args: argparse.Namespace
 ) -> float:
-    """How many times the rate of one process, with its share of the batch and the others idle, all of them reach."""
+    """Images a second of the first process with its share of the batch while the others are idle."""
     rate = torch.zeros(1)
     if processes.is_first:
         share = processes.share(config.batch_size, config.accumulate)
-        jobs = [Job(step, 0, share) for step in range((args.warm_up + args.steps) * config.accumulate)]
-        clock = _Clock(device, args, share)
-        maker = _TimedMaker(config, source, device)
-        batches = stream(maker, jobs, config.data.workers, config.data.prefetch)
-        clock.steps(_task(config, device, Processes()), batches, config.accumulate, maker)
-        rate += share * config.accumulate * args.steps / clock.seconds
+        task = _task(config, device, Processes())
+        task.prepare((share, 3, config.crops.height, config.crops.width))
+        jobs = (Job(step, 0, share) for step in range(_total(args)) for _ in range(config.accumulate))
+        batches = stream(_maker(config, source, device), jobs, config.data.workers, config.data.prefetch)
+        timing = _time("one process", batches, config.accumulate, device, args, task.update)
+        rate += _rate(share * config.accumulate, timing, args)
     processes.wait()
-    return round(together / float(processes.sum(rate)), 3)
+    return float(processes.sum(rate))
 
 
-class _TimedMaker(BatchMaker):
-    """Notes when the device could begin with the crops of a batch."""
+class _Timing(NamedTuple):
+    """Seconds of each round, and those of all rounds in which the device had no data to work on."""
 
-    def __init__(self, config: TrainConfig, source: Source, device: torch.device) -> None:
-        rng = np.random.default_rng(0)
-        cutouts = [torch.from_numpy(rng.integers(0, 256, (4, 200, 160), np.uint8)) for _ in range(_CUTOUTS)]
-        pasted = config.stage == "open_set" and config.negatives.source == "cutouts"
-        layers = cutout_layers(lambda _, rng: cutouts[int(rng.integers(_CUTOUTS))], config.negatives)
-        is_void = config.stage == "open_set" and config.negatives.source == "void"
-        super().__init__(config.seed, config.crops, [(source, 1.0)], device, layers if pasted else None, is_void)
-        self.begun: Any = None
-
-    def finish(self, samples: Sequence[Sample]) -> MixedBatch:
-        """Does what the other does."""
-        self.begun = _mark(self.device)
-        return super().finish(samples)
+    rounds: list[float]
+    waiting: float
 
 
-class _Clock:
-    """Seconds of the measured steps: all of them, those without data to work on, and those that computed crops."""
+def _time(
+    what: str,
+    batches: Iterator[MixedBatch],
+    parts: int,
+    device: torch.device,
+    args: argparse.Namespace,
+    update: Callable[[int, Sequence[MixedBatch]], Any] | None,
+) -> _Timing:
+    """Measures training steps, or without ``update`` the loader alone."""
+    marks, ends = [], []
+    for step in progress(range(_total(args)), what, unit="step"):
+        if step >= args.warm_up and (step - args.warm_up) % args.steps == 0:
+            _wait(device)
+            ends.append(time.perf_counter())
+        before = _mark(device)
+        taken = [next(batches) for _ in range(parts)]
+        if step >= args.warm_up:
+            marks.append((before, _mark(device)))
+        if update is not None:
+            update(step, taken)
+    _wait(device)
+    ends.append(time.perf_counter())
+    rounds = [second - first for first, second in itertools.pairwise(ends)]
+    return _Timing(rounds, sum(_between(first, second) for first, second in marks))
 
-    def __init__(self, device: torch.device, args: argparse.Namespace, crops: int) -> None:
-        self.device = device
-        self.shape = (crops, 3, args.crop[1], args.crop[0])
-        self.warm_up, self.count = args.warm_up, args.steps
-        self.seconds = self.waiting = self.cropping = 0.0
 
-    def steps(self, task: Any, batches: Iterator[MixedBatch], parts: int, maker: _TimedMaker | None) -> None:
-        """Measures training steps."""
-        task.prepare(self.shape)
-        marks = []
-        for step in range(self.warm_up + self.count):
-            if step == self.warm_up:
-                _wait(self.device)
-                started, before = time.perf_counter(), _mark(self.device)
-            taken = [next(batches) for _ in range(parts)]
-            if step >= self.warm_up:
-                ready = _mark(self.device)
-                marks.append((before, maker.begun if maker else ready, ready))
-            task.update(step, taken)
-            before = _mark(self.device)
-        _wait(self.device)
-        self.seconds = time.perf_counter() - started
-        self.waiting = sum(_between(first, begun) for first, begun, _ in marks)
-        self.cropping = sum(_between(begun, ready) for _, begun, ready in marks)
+def _rate(batch: int, timing: _Timing, args: argparse.Namespace) -> float:
+    return round(batch * args.steps / statistics.median(timing.rounds), 2)
 
-    def drain(self, batches: Iterator[MixedBatch], parts: int) -> None:
-        """Measures the loader alone."""
-        for number, _ in enumerate(batches):
-            if number == self.warm_up * parts - 1:
-                _wait(self.device)
-                started = time.perf_counter()
-        _wait(self.device)
-        self.seconds = time.perf_counter() - started
+
+def _total(args: argparse.Namespace) -> int:
+    return args.warm_up + args.rounds * args.steps
+
+
+def _jobs(config: TrainConfig, processes: Processes, steps: int) -> list[Job]:
+    share = processes.share(config.batch_size, config.accumulate)
+    return [
+        Job(step, (processes.rank * config.accumulate + part) * share, share)
+        for step in range(steps)
+        for part in range(config.accumulate)
+    ]
+
+
+def _stream(config: TrainConfig, maker: Maker, processes: Processes, args: argparse.Namespace) -> Iterator[MixedBatch]:
+    return stream(maker, _jobs(config, processes, _total(args)), config.data.workers, config.data.prefetch)
+
+
+def _maker(config: TrainConfig, source: Source, device: torch.device) -> Maker:
+    sources = [(source, 1.0)]
+    if config.stage == "flow":
+        return plain_crops(config, sources, device) or BatchMaker(config.seed, config.crops, sources, device)
+    rng = np.random.default_rng(0)
+    cutouts = [torch.from_numpy(rng.integers(0, 256, (4, 200, 160), np.uint8)) for _ in range(_CUTOUTS)]
+    pasted = config.stage == "open_set" and config.negatives.source == "cutouts"
+    layers = cutout_layers(lambda _, rng: cutouts[int(rng.integers(_CUTOUTS))], config.negatives)
+    is_void = config.stage == "open_set" and config.negatives.source == "void"
+    return BatchMaker(config.seed, config.crops, sources, device, layers if pasted else None, is_void)
 
 
 def _mark(device: torch.device) -> Any:
@@ -276,8 +300,6 @@ def _in_memory(frames: TrainingSet, device: torch.device) -> FrameStore:
 
 def _decoding(frames: TrainingSet, workers: int) -> float:
     """Frames a second that the given number of threads read and decode, labels included."""
-    from concurrent.futures import ThreadPoolExecutor
-
     cv2.setNumThreads(1)
     with ThreadPoolExecutor(workers) as pool:
         started = time.perf_counter()
@@ -288,22 +310,26 @@ def _decoding(frames: TrainingSet, workers: int) -> float:
 
 def _summary(figures: dict[str, Any]) -> str:
     width, height = figures["crop"]
+    how = "CUDA graph" if figures["cuda_graph"] else "eager"
     lines = [
         f"{figures['architecture']}, {figures['stage']}, {figures['batch']} crops of {width}x{height}, "
-        f"{figures['processes']} x {figures['device']}, {figures['workers']} threads a process",
-        "",
-        f"training with data loading      {figures['images_per_second']:>9.1f} images/s",
-        f"training on one batch           {figures['images_per_second_without_loading']:>9.1f} images/s",
-        f"data loading alone              {figures['crops_per_second_of_the_loader']:>9.1f} crops/s",
+        f"{figures['processes']} x {figures['device']}, {how}, {figures['workers']} threads a process",
+        f"{'training on one batch':<42}{figures['images_per_second_without_loading']:>9.1f} images/s",
     ]
-    if "decoded_frames_per_second" in figures:
-        lines.append(f"reading and decoding alone      {figures['decoded_frames_per_second']:>9.1f} frames/s")
-    lines += [
-        f"the device waits for data       {100 * figures['share_waiting_for_data']:>9.1f} % of the time",
-        f"and computes crops              {100 * figures['share_computing_crops']:>9.1f} %",
-    ]
+    for kind, where in (("files", "frames decoded from files"), ("memory", "frames held on the device")):
+        if kind in figures:
+            found = figures[kind]
+            lines += [
+                f"{where}:",
+                f"{'  training':<42}{found['images_per_second']:>9.1f} images/s",
+                f"{'  the device waits for data':<42}{100 * found['share_waiting_for_data']:>9.1f} % of the time",
+                f"{'  loading alone':<42}{found['crops_per_second_of_the_loader']:>9.1f} crops/s",
+            ]
+        if kind in figures and "decoded_frames_per_second" in figures[kind]:
+            rate = figures[kind]["decoded_frames_per_second"]
+            lines.append(f"{'  reading and decoding alone':<42}{rate:>9.1f} frames/s")
     if "gpu_gib" in figures:
-        lines.append(f"memory of the GPU               {figures['gpu_gib']:>9.1f} GiB")
+        lines.append(f"{'memory of the GPU':<42}{figures['gpu_gib']:>9.1f} GiB")
     if "scaling" in figures:
-        lines.append(f"times the rate of one process   {figures['scaling']:>9.2f}")
+        lines.append(f"{'times the rate of one process':<42}{figures['scaling']:>9.2f}")
     return "\n".join(lines)

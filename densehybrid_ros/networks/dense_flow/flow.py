@@ -60,6 +60,7 @@ class DenseFlow(nn.Module):
         self.blocks: Sequence[Block] = nn.ModuleList(blocks)  # type: ignore[assignment]
         # The base distribution has a mean and a deviation a channel and none a place, so that it fits any size.
         self.base = ActNorm(channels)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, values: Tensor | Sequence[Tensor], noise: Sequence[Tensor] | None = None) -> Tensor:
         """Images to their log-likelihood [B] in nats; or latents, as a list, to images [B, 3, H, W].
@@ -101,10 +102,10 @@ class DenseFlow(nn.Module):
     def decode(self, latents: Sequence[Tensor]) -> Tensor:
         """Maps latents back to images, [B, 3, H, W], with gradients. Values may lie outside 0..1."""
         with torch.autocast(latents[0].device.type, enabled=False):
-            values = self.base.inverse(latents[-1])
+            values = self.base.inverse(latents[-1].contiguous(memory_format=torch.channels_last))
             for block, dropped in zip(reversed(self.blocks), [None, *reversed(latents[:-1])], strict=True):
-                values = block.inverse(values if dropped is None else torch.cat([values, dropped], dim=1))
-                values = unsqueeze(values)
+                joined = values if dropped is None else torch.cat([values, dropped], dim=1)
+                values = unsqueeze(block.inverse(joined.contiguous(memory_format=torch.channels_last)))
             return values + 0.5
 
     def sample(

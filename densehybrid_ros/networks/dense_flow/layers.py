@@ -124,6 +124,7 @@ class NoiseAugmentation(nn.Module):
         """
         mean, raw = self.network(context).chunk(2, dim=1)
         log_scale = 2 * torch.tanh(raw / 2)
+        noise = noise.contiguous(memory_format=torch.channels_last)  # as the rest is, see ``squeeze``
         return torch.cat([values, mean + log_scale.exp() * noise], dim=1), log_scale.flatten(1).sum(1)
 
     def inverse(self, values: Tensor) -> Tensor:
@@ -154,8 +155,9 @@ class DenseBlock(nn.Module):
 
 
 def squeeze(values: Tensor) -> Tensor:
-    """Moves 2x2 neighbourhoods into channels: [B, C, 2h, 2w] to [B, 4C, h, w]."""
-    return functional.pixel_unshuffle(values, 2)
+    """Moves 2x2 neighbourhoods into channels: [B, C, 2h, 2w] to [B, 4C, h, w], channels last in memory."""
+    # Everything up to the next squeeze keeps this order, in which a GPU's convolutions and ``_mix`` copy nothing.
+    return functional.pixel_unshuffle(values, 2).contiguous(memory_format=torch.channels_last)
 
 
 def unsqueeze(values: Tensor) -> Tensor:
@@ -174,4 +176,4 @@ def _maps(vector: Tensor) -> Tensor:
 
 def _mix(weight: Tensor, values: Tensor) -> Tensor:
     # A matrix product, not conv2d: on a GPU cuDNN rounds convolutions to TF32, and W with it.
-    return torch.matmul(weight, values.flatten(2)).view(values.shape)
+    return functional.linear(values.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
