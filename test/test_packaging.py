@@ -162,7 +162,10 @@ def needed_modules(path: Path) -> set[str]:
 
 
 def test_everything_imported_is_declared(declared: dict, package_xml) -> None:
-    modules = set().union(*(needed_modules(path) for path in (REPOSITORY / NAME).rglob("*.py")))
+    package = REPOSITORY / NAME
+    kernels = set((package / "inference" / "fused").glob("*.py"))  # see the next test
+    modules = set().union(*(needed_modules(path) for path in set(package.rglob("*.py")) - kernels))
+    modules |= set().union(*map(needed_modules, kernels)) - {"triton"}
     modules -= set(sys.stdlib_module_names) | {NAME}
 
     from_pip = {MODULE_OF.get(name, name.replace("-", "_")) for name in required(declared["install_requires"])}
@@ -174,6 +177,21 @@ def test_everything_imported_is_declared(declared: dict, package_xml) -> None:
     wheels = {name.removeprefix(ROS_WHEELS).replace("-", "_") for name in required(declared["extras_require"]["ros"])}
     with_rclpy = {"lifecycle_msgs", "rcl_interfaces"}
     assert not (modules & from_ros) - wheels - with_rclpy
+
+
+def test_triton_is_needed_by_the_fused_kernels_alone() -> None:
+    """PyTorch for NVIDIA GPUs brings it along; where there is none, all else must import."""
+    blocked = "import sys; sys.modules['triton'] = None\n"
+    imports = "from densehybrid_ros.inference import backends, engine_rows, fused, pipeline"
+    subprocess.run([sys.executable, "-c", blocked + imports], check=True, cwd=REPOSITORY)
+    kernels = subprocess.run(
+        [sys.executable, "-c", blocked + "import densehybrid_ros.inference.fused.light"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "triton" in kernels.stderr
 
 
 def test_make_without_a_usable_python_says_so(tmp_path: Path) -> None:

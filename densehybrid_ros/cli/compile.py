@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from densehybrid_ros.cli.options import rows_by_columns
+from densehybrid_ros.datasets.pictures import list_pictures
+from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import BACKENDS, backend_to_build, choose_device
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import PRECISIONS, EngineSpec, Report, check_precision, default_precision
@@ -32,13 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--size", type=rows_by_columns, metavar="HxW", help="height x width of the network's input (the card's size)"
     )
     parser.add_argument(
-        "--precision", choices=[*PRECISIONS, "int8"], help="of weights and activations (fp16 on a GPU, fp32 on a CPU)"
+        "--precision", choices=[*PRECISIONS], help="of weights and activations (fp16 on a GPU, fp32 on a CPU)"
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="DIR", help="int8: pictures of your camera (scenes of the rendered road)"
     )
     parser.add_argument(
         "--backend",
-        choices=[name for name in BACKENDS if name != "eager"],
+        choices=BACKENDS,
         default="auto",
-        help="auto: tensorrt where torch_tensorrt imports, else inductor",
+        help="auto: block sizes of the fused kernels (backend eager) on a GPU that runs them, else tensorrt where "
+        "torch_tensorrt imports, else inductor",
     )
     parser.add_argument("--tune", action="store_true", help="inductor on a GPU: search for faster kernels; minutes")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
@@ -52,24 +58,35 @@ def run(args: argparse.Namespace) -> int:
         InputError: Model, backend or precision is not available here, or compiling failed.
     """
     device = choose_device(args.device)
-    backend = backend_to_build(args.backend, device)
     precision = args.precision or default_precision(device)
-    check_precision(precision, backend, device)
+    check_precision(precision, args.backend, device)
+    if args.calibration is not None:
+        if precision != "int8":
+            raise InputError(f"--calibration: {precision} needs none; it goes with --precision int8")
+        list_pictures(args.calibration)  # refuses a folder that has none
     model = load_model(args.model)
+    backend = backend_to_build(args.backend, model.network, device, precision)
+    check_precision(precision, backend, device)
     spec = EngineSpec(backend, args.size or model.card.input_size, precision, tuned=args.tune)
     cache = EngineCache(model.network, model.card.architecture, device, args.cache)
     what = f"{model.card.name}, {backend} {precision}, height {spec.size[0]}, width {spec.size[1]}"
     began = time.monotonic()
     with _steps() as report:
         report(what)
-        engine, problem = cache.find(spec)
-        if engine is None:
+        found, problem = cache.find(spec)
+        if problem:
             report(problem)
-            engine = cache.build(spec, report)
+        engine = cache.build(spec, report, args.calibration)
     mean, largest = engine.facts["score_error_mean"], engine.facts["score_error_max"]
     error = f"; score off eager fp32 by {mean:.2g} nats on average, {largest:.2g} at most"
-    done = "already there" if not problem else f"built in {time.monotonic() - began:.0f} s"
-    print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}{error}")
+    done = (
+        "already there"
+        if found is not None and found.reason == engine.reason
+        else f"built in {time.monotonic() - began:.0f} s"
+    )
+    source = engine.facts.get("calibration")
+    calibrated = f"; calibrated on {source}" if source else ""
+    print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}{calibrated}{error}")
     return 0
 
 

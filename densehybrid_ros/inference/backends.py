@@ -17,10 +17,13 @@ from densehybrid_ros.inference.engines import (
     check_precision,
     default_precision,
     eager_engine,
+    fused_engine,
     jit_engine,
 )
+from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import torch_tensorrt_problem
+from densehybrid_ros.networks import DenseHybrid
 
 BACKENDS = ("auto", "eager", "inductor", "tensorrt")
 """What ``backend`` may be; auto takes the best that this machine offers."""
@@ -50,8 +53,14 @@ def tensorrt_problem(device: torch.device) -> str | None:
     return torch_tensorrt_problem() if device.type == "cuda" else "it needs an NVIDIA GPU"
 
 
-def backend_to_build(backend: str, device: torch.device) -> str:
-    """Returns what ``auto`` would compile here: tensorrt where it can be had, else inductor.
+def backend_to_build(backend: str, network: DenseHybrid, device: torch.device, precision: str | None = None) -> str:
+    """Returns what ``auto`` would build here: the fused kernels' block sizes, else a tensorrt, else an inductor engine.
+
+    Args:
+        backend: One of ``BACKENDS``.
+        network: What is to run.
+        device: Where.
+        precision: One of ``engines.PRECISIONS``, or None for the device's own.
 
     Raises:
         InputError: The named backend can't be compiled or can't run here.
@@ -59,10 +68,15 @@ def backend_to_build(backend: str, device: torch.device) -> str:
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r}: unknown; choose one of {', '.join(BACKENDS)}")
     problem = tensorrt_problem(device)
+    unfused = fused_problem(network, device)
+    if unfused is None and (precision or default_precision(device)) != "fp16":
+        unfused = "fused kernels are for fp16"
     if backend == "auto":
+        if unfused is None:
+            return "eager"
         return "inductor" if problem else "tensorrt"
-    if backend == "eager":
-        raise InputError("backend 'eager': there is nothing to compile; use inductor or tensorrt")
+    if backend == "eager" and unfused:
+        raise InputError(f"backend 'eager': there is nothing to compile ({unfused}); use inductor or tensorrt")
     if backend == "tensorrt" and problem:
         raise InputError(f"backend 'tensorrt': {problem}; use auto, eager or inductor")
     return backend
@@ -75,7 +89,7 @@ class EngineChoice:
     Attributes:
         cache: Compiled engines of the model.
         backend: One of ``BACKENDS``.
-        precision: One of ``engines.PRECISIONS``, or None for the device's own.
+        precision: One of ``engines.PRECISIONS``, or None for the device's own. Eager goes in fp32 for int8.
         build: Compile into the cache where it has none, and wait.
         at_once: Never wait for a compilation within this process.
         report: Is told what a build does.
@@ -90,10 +104,16 @@ class EngineChoice:
 
     def __post_init__(self) -> None:
         if self.backend != "eager":
-            backend_to_build(self.backend, self.cache.device)  # refuses what can't run here
+            self._backend_to_build()  # refuses what can't run here
         if self.precision is not None:
             check_precision(self.precision, self.backend, self.cache.device)
+        self._fused = (
+            self.backend in ("auto", "eager")
+            and fused_problem(self.cache.network, self.cache.device) is None
+            and (self.precision or default_precision(self.cache.device)) == "fp16"
+        )
         self._eager: Engine | None = None
+        self._fused_as_given: Engine | None = None
         self._added: Engine | None = None
 
     def add(self, engine: Engine) -> None:
@@ -108,7 +128,7 @@ class EngineChoice:
         """
         if self._added is not None and self._added.size in (None, size):
             return self._added
-        if self.backend == "eager":
+        if self.backend == "eager" and not self._fused:
             return self._eager_engine("as asked")
         engine, reason = self._find(size)
         if engine is not None:
@@ -136,13 +156,15 @@ class EngineChoice:
 
     def start_build(self, size: tuple[int, int], model: Path) -> BackgroundBuild | None:
         """Starts to compile in another process what ``choose`` lacks; see ``Pipeline.start_build``."""
-        if self.backend == "eager" or self.choose_cached(size) is not None:
+        if (self.backend == "eager" and not self._fused) or self.choose_cached(size) is not None:
             return None
-        backend = backend_to_build(self.backend, self.cache.device)
+        backend = self._backend_to_build()
         precision = self.precision or default_precision(self.cache.device)
         return BackgroundBuild(self.cache, EngineSpec(backend, size, precision), model)
 
     def _candidates(self) -> list[str]:
+        if self._fused:
+            return ["eager"]
         if self.backend != "auto":
             return [self.backend]
         return ["inductor"] if tensorrt_problem(self.cache.device) else ["tensorrt", "inductor"]
@@ -150,26 +172,38 @@ class EngineChoice:
     def _precisions(self) -> list[str]:
         if self.precision is not None:
             return [self.precision]
-        # Whoever has compiled for bf16 on this machine wants it: nothing else puts such an engine there.
+        # Whoever has compiled for int8 or bf16 on this machine wants it: nothing else puts such an engine there.
         on_cpu = self.cache.device.type == "cpu"
-        return ["bf16", "fp32"] if on_cpu else [default_precision(self.cache.device)]
+        return ["int8", "bf16", "fp32"] if on_cpu else [default_precision(self.cache.device)]
 
     def _build(self, size: tuple[int, int], reason: str) -> Engine:
-        backend = backend_to_build(self.backend, self.cache.device)
+        backend = self._backend_to_build()
         precision = self.precision or default_precision(self.cache.device)
         try:
             return self.cache.build(EngineSpec(backend, size, precision), self.report)
         except InputError as error:
-            if self.backend != "auto":
+            if self.backend not in ("auto", "eager"):
                 raise
             return self._without_engine(f"{reason}; {error}")
 
+    def _backend_to_build(self) -> str:
+        return backend_to_build(self.backend, self.cache.network, self.cache.device, self.precision)
+
     def _without_engine(self, reason: str) -> Engine:
+        if self._fused:
+            try:
+                return self._fused_engine(reason)
+            except InputError as error:
+                reason = str(error)
+                if self.backend == "eager":
+                    return self._eager_engine(reason)
         if self.backend == "tensorrt":
             if self.at_once:
                 return self._eager_engine(reason)
             raise InputError(f"backend 'tensorrt': {reason}; make one with densehybrid compile, or use auto")
         waits = self.backend == "inductor" or self.cache.device.type == "cuda"
+        if self.precision == "int8" and self.backend == "inductor" and not self.at_once:
+            raise InputError(f"precision int8: {reason}; make one with densehybrid compile --precision int8")
         if waits and not self.at_once and compiler() is not None:
             precision = self.precision or default_precision(self.cache.device)
             spec = EngineSpec("inductor", (0, 0), precision)
@@ -180,8 +214,16 @@ class EngineChoice:
             reason += "; compiling takes minutes on a CPU"
         return self._eager_engine(f"{reason}; densehybrid compile makes one")
 
+    def _fused_engine(self, reason: str) -> Engine:
+        if self._fused_as_given is None:
+            self._fused_as_given = fused_engine(self.cache.network, self.cache.device)
+        why = f"fused kernels with given block sizes, {reason}; densehybrid compile measures them"
+        return replace(self._fused_as_given, reason=why)
+
     def _eager_engine(self, reason: str) -> Engine:
         if self._eager is None:
             precision = self.precision or default_precision(self.cache.device)
+            if precision == "int8":  # of which there are compiled engines alone
+                precision = default_precision(self.cache.device)
             self._eager = eager_engine(self.cache.network, precision, self.cache.device)
         return replace(self._eager, reason=reason)

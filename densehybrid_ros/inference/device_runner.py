@@ -63,9 +63,7 @@ class DeviceRunner:
         self._image = torch.zeros(shape, dtype=torch.uint8, device=device)
         self._host_controls = torch.zeros(4, pin_memory=True)
         self._controls = torch.tensor([0.0, 0.0, 1.0, 0.0], device=device)
-        self._images = torch.empty(
-            (1, 3, *placement.network), dtype=engine.dtype, device=device, memory_format=engine.memory_format
-        )
+        self._images = engine.new_images(placement.network, device)
         self._packed, self._result = packed_output(placement.camera, device)
         self.pool = ResultPool(placement.camera, pinned=True)
         self._graph: torch.cuda.CUDAGraph | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,34 @@ import torch
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.artifact_cache import ArtifactCache, Entry
-from densehybrid_ros.inference.engines import Engine, EngineSpec, Report, build_engine, load_engine
-from densehybrid_ros.inference.machine import device_facts, source_digest, version_facts, weights_digest
+from densehybrid_ros.inference.calibration import folder_source
+from densehybrid_ros.inference.engines import (
+    Engine,
+    EngineSpec,
+    Report,
+    build_engine,
+    fused_engine,
+    load_engine,
+    tune_tiles,
+)
+from densehybrid_ros.inference.fused.tiles import Tiles
+from densehybrid_ros.inference.machine import device_facts, recipe_digest, source_digest, version_facts, weights_digest
 from densehybrid_ros.networks import DenseHybrid
 
 _KIND = "engine"
+_ROOM_PER_WEIGHT_BYTE = 3  # a TensorRT engine of the light network takes 2.1 bytes of a byte of float32 weights
+_DESCRIBING = (
+    "architecture",
+    "weights",
+    "height",
+    "width",
+    "precision",
+    "closed_set",
+    "tuned",
+    "backend",
+    "device",
+    "torch",
+)
 
 
 @dataclass
@@ -45,6 +70,7 @@ class EngineCache:
             "classes": self.network.num_classes,
             "weights": weights_digest(self.network),
             "source": source_digest(self.network),
+            "recipe": recipe_digest(),
         }
 
     def key(self, spec: EngineSpec) -> dict[str, Any]:
@@ -77,25 +103,43 @@ class EngineCache:
         except Exception as error:  # whatever the libraries raise on a file that is whole but not theirs
             return None, f"{entry.path}: does not load ({type(error).__name__})"
 
-    def build(self, spec: EngineSpec, report: Report = lambda text: None) -> Engine:
+    def build(
+        self, spec: EngineSpec, report: Report = lambda text: None, calibration_folder: Path | None = None
+    ) -> Engine:
         """Returns the engine of ``spec``, built now where the cache has none that loads.
+
+        Args:
+            spec: What to compile.
+            report: Is told each step.
+            calibration_folder: Pictures that int8 is to be calibrated on: an engine of others is replaced. None: the
+                rendered road, where there is no engine yet.
 
         Raises:
             InputError: It can't be built here.
         """
         engine, _ = self.find(spec)
-        if engine is not None:
+        if engine is not None and _calibrated_on(engine, calibration_folder):
             return engine
         key = self.key(spec)
         whole, _ = self.files.find(key)
         useless = whole.path if whole is not None else None
-        built = self.files.build(key, ".pt2", lambda path: self._make(spec, path, report), report, useless)
+        suffix = ".tiles" if spec.backend == "eager" else ".pt2"
+        make = partial(self._make, spec, report, calibration_folder)
+        try:
+            built = self.files.build(key, suffix, make, report, useless)
+        except OSError as error:  # of a temporary folder: without the cache it would have gone
+            raise InputError(f"{error.filename or 'temporary folder'}: {error.strerror or error}") from error
         engine = self._load(built.entry, spec)
         return replace(engine, reason=f"{engine.reason}; {built.note}") if built.note else engine
 
-    def _make(self, spec: EngineSpec, path: Path, report: Report) -> dict[str, Any]:
+    def _make(self, spec: EngineSpec, report: Report, calibration_folder: Path | None, path: Path) -> dict[str, Any]:
+        need = _ROOM_PER_WEIGHT_BYTE * sum(tensor.nbytes for tensor in self.network.state_dict().values())
+        if shutil.disk_usage(path.parent).free < need:  # PyTorch's writer ends the process where the room runs out
+            raise OSError(errno.ENOSPC, f"less than {need / 1e6:.0f} MB of free space", str(path.parent))
         try:
-            return build_engine(self.network, spec, self.device, path, report)
+            if spec.backend == "eager":
+                return tune_tiles(self.network, spec, self.device, path, report)
+            return build_engine(self.network, spec, self.device, path, report, calibration_folder)
         except (InputError, KeyboardInterrupt, OSError):
             raise
         except Exception as error:
@@ -105,28 +149,40 @@ class EngineCache:
             ) from error
 
     def _load(self, entry: Entry, spec: EngineSpec) -> Engine:
+        if spec.backend == "eager":
+            reason = f"fused kernels with the block sizes of {entry.path.name}"
+            engine = fused_engine(self.network, self.device, Tiles.read(entry.path), reason, spec.closed_set)
+            return replace(engine, size=spec.size, facts=entry.facts)
         return load_engine(entry.path, spec, self.device, f"compiled engine {entry.path.name}", entry.facts)
+
+
+def _calibrated_on(engine: Engine, folder: Path | None) -> bool:
+    return folder is None or engine.facts.get("calibration") == folder_source(folder)
 
 
 def list_engines(directory: Path | None = None) -> list[str]:
     """Describes the engines in a cache, one line each, and says which were built on another machine or version."""
-    lines = []
-    for entry in ArtifactCache(directory).entries():
-        key = entry.key
-        if key.get("kind") != _KIND:
-            continue
-        size = entry.path.stat().st_size / 1e6
-        head = "closed-set " if key["closed_set"] else ""
-        precision = f"{key['precision']} tuned" if key["tuned"] else key["precision"]
-        text = f"{head}{key['architecture']} {key['weights'][:8]} {key['height']}x{key['width']} {precision}"
-        versions = ", ".join(str(key[name]) for name in ("torch_tensorrt", "tensorrt") if key.get(name))
-        stale = "" if _is_of_here(key) else ", of another machine or version"
-        on = f"{key['device']}, torch {key['torch']}{', ' + versions if versions else ''}"
-        lines.append(f"{text}, {key['backend']} for {on}, {size:.1f} MB{stale}")
-    return lines
+    found = [entry for entry in ArtifactCache(directory).entries() if entry.key.get("kind") == _KIND]
+    return [_described(entry) for entry in found]
+
+
+def _described(entry: Entry) -> str:
+    # Other versions of this package may have written fewer facts, or others.
+    key = {**dict.fromkeys(_DESCRIBING, "?"), **entry.key}
+    head = "closed-set " if key["closed_set"] is True else ""
+    precision = f"{key['precision']} tuned" if key["tuned"] is True else key["precision"]
+    calibrated = f" calibrated on {entry.facts['calibration']}" if entry.facts.get("calibration") else ""
+    text = (
+        f"{head}{key['architecture']} {str(key['weights'])[:8]} {key['height']}x{key['width']} {precision}{calibrated}"
+    )
+    versions = ", ".join(str(key[name]) for name in ("torch_tensorrt", "tensorrt") if key.get(name))
+    on = f"{key['device']}, torch {key['torch']}{', ' + versions if versions else ''}"
+    stale = "" if _is_of_here(key) else ", of another machine or version"
+    return f"{text}, {key['backend']} for {on}, {entry.path.stat().st_size / 1e6:.1f} MB{stale}"
 
 
 def _is_of_here(key: dict[str, Any]) -> bool:
     devices = [torch.device("cpu"), *(torch.device("cuda", index) for index in range(torch.cuda.device_count()))]
-    here = [{**version_facts(str(key["backend"])), **device_facts(device)} for device in devices]
+    common = {**version_facts(str(key["backend"])), "recipe": recipe_digest()}
+    here = [{**common, **device_facts(device)} for device in devices]
     return any(all(key.get(name) == value for name, value in facts.items()) for facts in here)

@@ -16,7 +16,8 @@ from densehybrid_ros.inference.cost import network_cost
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.device_runner import DeviceRunner
 from densehybrid_ros.inference.engine_cache import EngineCache
-from densehybrid_ros.inference.engines import Engine, EngineSpec, Report, eager_engine, jit_engine
+from densehybrid_ros.inference.engines import Engine, EngineSpec, Report, eager_engine
+from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.host_kernels import host_kernels
 from densehybrid_ros.inference.host_memory import keep_freed_memory
 from densehybrid_ros.inference.host_runner import HostRunner
@@ -95,6 +96,7 @@ class _Gpu:
         self._model, self._device, self._settings = model, device, settings
         self._cache = EngineCache(model.network, model.card.architecture, device, settings.cache)
         self._flops, self._bandwidth = device_rates(device)
+        self._cost = network_cost(model.network, settings.size, torch.float16)
         self.rows: list[Row] = []
 
     def engines(self, closed_set: bool) -> dict[str, Callable[[], Engine]]:
@@ -104,12 +106,16 @@ class _Gpu:
             spec = EngineSpec(backend, size, "fp16", closed_set, tuned)
             return lambda: _compiled(self._cache, spec, self._settings)
 
-        spec = EngineSpec("inductor", size, "fp16", closed_set)
-        found = {
-            "eager fp16": lambda: eager_engine(network, "fp16", self._device, closed_set=closed_set),
-            "inductor fp16, compiled in the process": lambda: jit_engine(network, spec, self._device),
-            "inductor fp16, ahead of time": compiled("inductor"),
+        def eager() -> Engine:
+            return eager_engine(network, "fp16", self._device, closed_set=closed_set)
+
+        found = {}
+        if fused_problem(network, self._device) is None:
+            found["eager fp16, fused kernels"] = compiled("eager")
+        found |= {
+            "eager fp16, PyTorch's operations": eager,
             "tensorrt fp16": compiled("tensorrt"),
+            "inductor fp16": compiled("inductor"),
         }
         if self._settings.tune:
             found["inductor fp16, tuned"] = compiled("inductor", tuned=True)
@@ -165,7 +171,7 @@ class _Gpu:
         )
 
     def _device_values(self, milliseconds: float) -> dict[str, float]:
-        cost = network_cost(self._model.network, self._settings.size, torch.float16)
+        cost = self._cost
         floor = cost.floor_ms(self._flops, self._bandwidth)
         return {
             "device_ms": milliseconds,

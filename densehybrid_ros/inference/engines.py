@@ -10,26 +10,36 @@ import copy
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference.calibration import calibration
 from densehybrid_ros.inference.dense_output import dense_output
+from densehybrid_ros.inference.folding import fold_batch_norms
+from densehybrid_ros.inference.fused import fuse, fused_problem
+from densehybrid_ros.inference.fused.images import bordered
+from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.inference.host_kernels import compiler
-from densehybrid_ros.inference.machine import torch_tensorrt, torch_tensorrt_problem
+from densehybrid_ros.inference.machine import multiplies_bytes, torch_tensorrt, torch_tensorrt_problem
 from densehybrid_ros.networks import DenseHybrid, HybridOutput
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""Name -> dtype of weights and activations; log-sum-exp and score are float32 always."""
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
+"""Name -> dtype of images, weights and activations; log-sum-exp and score are float32 always. What int8 rounds to 8
+bits is rounded within the network: images and outputs stay float32."""
 
 _LARGEST_MEAN_ERROR = {"fp32": 0.005, "fp16": 0.1, "bf16": 0.5}
 """Nats of score, against eager fp32 on noise; beyond it a fresh engine is thrown away."""
 
+_LARGEST_INT8_ERROR = 0.1
+"""The same for int8, on a frame like those calibrated on, in standard deviations of its score."""
+
 _TUNING = {"conv_1x1_as_mm": True, "max_autotune_gemm": True, "prologue_fusion": True, "epilogue_fusion": True}
+
+_TRIAL_SIZE = (64, 128)
 
 Report = Callable[[str], None]
 """Is told what a build is doing, a few words at a time."""
@@ -67,6 +77,7 @@ class Engine:
         closed_set: See ``EngineSpec``.
         reason: Why this one was taken, for people.
         facts: What its build noted: error of the score in nats.
+        border: Of the images, see ``fused.images``; None: they have none.
     """
 
     run: Callable[[Tensor], HybridOutput]
@@ -76,16 +87,28 @@ class Engine:
     closed_set: bool = False
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    border: float | None = None
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the images."""
         return PRECISIONS[self.precision]
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """Memory format of the images."""
-        return torch.contiguous_format if self.backend == "tensorrt" else torch.channels_last
+    def new_images(self, size: tuple[int, int], device: torch.device | str) -> Tensor:
+        """Returns images [1, 3, H, W] to fill, laid out as this engine reads them; they stay valid for many frames.
+
+        Args:
+            size: (height, width).
+            device: Where it runs.
+        """
+        if self.border is not None:
+            return bordered(size, torch.device(device), self.border)
+        images = torch.zeros((1, 3, *size), dtype=self.dtype, device=device)
+        return images.contiguous(memory_format=_memory_format(self.backend))
+
+
+def _memory_format(backend: str) -> torch.memory_format:
+    return torch.contiguous_format if backend == "tensorrt" else torch.channels_last
 
 
 class _Maps(nn.Module):
@@ -109,18 +132,27 @@ def check_precision(precision: str, backend: str, device: torch.device) -> None:
         InputError: There is no such precision, or the backend has none such on the device.
     """
     if precision == "int8":
-        why = {
-            "tensorrt": "TensorRT-RTX quantises weights alone, not activations",
-            "inductor": "inductor needs a quantised graph, which this version does not make",
-        }.get(backend, "this backend has no 8-bit convolutions")
-        better = "fp16" if device.type == "cuda" else "bf16"
-        raise InputError(f"precision int8: {why}; use {better}")
+        problem = _int8_problem(backend, device)
+        if problem:
+            raise InputError(f"precision int8: {problem}; use {'fp16' if device.type == 'cuda' else 'bf16'}")
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}: unknown; choose one of {', '.join(PRECISIONS)}")
     if precision == "fp16" and device.type == "cpu":
         raise InputError("precision fp16: CPUs have no fp16 convolutions; use bf16 or fp32")
     if precision == "bf16" and backend == "tensorrt":
         raise InputError("precision bf16: TensorRT-RTX has none; use fp16 or fp32")
+
+
+def _int8_problem(backend: str, device: torch.device) -> str | None:
+    if backend == "tensorrt":
+        return "TensorRT-RTX quantises weights alone, not activations"
+    if device.type == "cuda":
+        return "inductor has no 8-bit convolutions for GPUs"
+    if backend == "eager":
+        return "PyTorch's own operations have no 8-bit convolutions; densehybrid compile makes an engine"
+    if not multiplies_bytes():
+        return "this CPU has no 8-bit dot products (VNNI or AMX)"
+    return None
 
 
 def default_precision(device: torch.device) -> str:
@@ -136,6 +168,71 @@ def eager_engine(
     return Engine(_pair(module), "eager", precision, None, closed_set, reason)
 
 
+def fused_engine(
+    network: DenseHybrid,
+    device: torch.device,
+    tiles: Tiles | None = None,
+    reason: str = "",
+    closed_set: bool = False,
+) -> Engine:
+    """Runs the network in fp16 with the kernels of ``fused``, at any size. ``network`` itself is left as it is.
+
+    Args:
+        network: float32, anywhere.
+        device: A GPU.
+        tiles: The kernels' block sizes; None: the given ones.
+        reason: Why this one was taken, for people.
+        closed_set: See ``EngineSpec``.
+
+    Raises:
+        InputError: There are no such kernels for this network or device.
+    """
+    problem = fused_problem(network, device)
+    if problem:
+        raise InputError(problem)
+    duplicate = copy.deepcopy(network).to(device).eval().requires_grad_(False)
+    made = fuse(duplicate, tiles or Tiles(), closed_set)
+    engine = Engine(_pair(made), "eager", "fp16", None, closed_set, reason, border=made.border)
+    try:  # Triton's compiler, its launcher's and the device have to play along
+        with torch.cuda.device(device), torch.inference_mode():
+            engine.run(engine.new_images(_TRIAL_SIZE, device))
+            torch.cuda.synchronize(device)
+    except Exception as error:
+        text = (str(error).strip() or "no message").splitlines()[0]
+        raise InputError(f"fused kernels do not run here ({type(error).__name__}: {text})") from error
+    return engine
+
+
+def tune_tiles(
+    network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report
+) -> dict[str, Any]:
+    """Tries the block sizes of the fused kernels for an input size and writes the best into a file.
+
+    Args:
+        network: float32, anywhere; left as it is.
+        spec: What for: backend ``eager``, precision ``fp16``.
+        device: A GPU.
+        path: File to write.
+        report: Is told each step.
+
+    Returns:
+        Facts for the manifest: error of the score against eager fp32.
+
+    Raises:
+        InputError: There are no such kernels, or their result is not equal to the network.
+    """
+    if spec.precision != "fp16":
+        raise InputError(f"precision {spec.precision}: the fused kernels of backend eager are for fp16")
+    tiles = Tiles(tuning=True)
+    engine = fused_engine(network, device, tiles, closed_set=spec.closed_set)
+    report("trying block sizes")
+    with torch.cuda.device(device), torch.inference_mode():
+        engine.run(engine.new_images(spec.size, device).copy_(_noise(spec, device)))
+    tiles.write(path)
+    report("checking against eager fp32")
+    return check_engine(network, engine, spec, device)
+
+
 def jit_engine(network: DenseHybrid, spec: EngineSpec, device: torch.device, reason: str = "") -> Engine:
     """Lets inductor compile within this process: the first frame waits for it."""
     if compiler() is None:
@@ -147,7 +244,12 @@ def jit_engine(network: DenseHybrid, spec: EngineSpec, device: torch.device, rea
 
 
 def build_engine(
-    network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report
+    network: DenseHybrid,
+    spec: EngineSpec,
+    device: torch.device,
+    path: Path,
+    report: Report,
+    calibration_folder: Path | None = None,
 ) -> dict[str, Any]:
     """Compiles into a file, loads it and compares it with the eager network.
 
@@ -157,9 +259,10 @@ def build_engine(
         device: What to compile for.
         path: File to write, ``.pt2``.
         report: Is told each step.
+        calibration_folder: Pictures from which int8 takes its ranges; None: the rendered road.
 
     Returns:
-        Facts for the manifest: error of the score against eager fp32.
+        Facts for the manifest: error of the score against eager fp32, and what int8 was calibrated on.
 
     Raises:
         InputError: The backend can't be had here, or its result is not equal to the network.
@@ -167,15 +270,21 @@ def build_engine(
     check_precision(spec.precision, spec.backend, device)
     if spec.tuned and (spec.backend != "inductor" or device.type != "cuda"):
         raise InputError("tuning is for backend inductor on a GPU; leave --tune out")
-    memory_format = torch.contiguous_format if spec.backend == "tensorrt" else torch.channels_last
-    module = _prepared(network, spec.precision, device, memory_format, spec.closed_set)
-    images = _noise(spec, device).to(PRECISIONS[spec.precision]).contiguous(memory_format=memory_format)
-    builder = _build_tensorrt if spec.backend == "tensorrt" else partial(_build_inductor, tuned=spec.tuned)
+    facts: dict[str, Any] = {}
+    images = None
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compilers' own deprecations
-        builder(module, images, path, report)
+        if spec.backend == "tensorrt":
+            _build_tensorrt(network, spec, device, path, report)
+        elif spec.precision == "int8":
+            report("collecting frames to calibrate on")
+            frames = calibration(spec.size, calibration_folder)
+            facts["calibration"], images = frames.source, frames.held_out
+            _build_int8(network, spec, frames.inputs, path, report)
+        else:
+            _build_inductor(network, spec, device, path, report)
         report("checking against eager fp32")
-        return check_engine(network, load_engine(path, spec, device), spec, device)
+        return {**facts, **check_engine(network, load_engine(path, spec, device), spec, device, images)}
 
 
 def load_engine(
@@ -192,34 +301,81 @@ def load_engine(
     return Engine(_pair(module), spec.backend, spec.precision, spec.size, spec.closed_set, reason, facts or {})
 
 
-def _build_inductor(module: nn.Module, images: Tensor, path: Path, report: Report, tuned: bool) -> None:
+def _build_inductor(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:
+    _need_compiler()
+    report("exporting the graph")
+    module = _prepared(network, spec.precision, device, torch.channels_last, spec.closed_set)
+    images = _noise(spec, device).to(PRECISIONS[spec.precision]).contiguous(memory_format=torch.channels_last)
+    _compile_inductor(torch.export.export(module, (images,)), path, report, _TUNING if spec.tuned else {})
+
+
+def _build_int8(network: DenseHybrid, spec: EngineSpec, frames: list[Tensor], path: Path, report: Report) -> None:
+    from densehybrid_ros.inference.quantization import quantize
+
+    _need_compiler()
+    report("exporting the graph")
+    graph = _folded_graph(network, frames[0], torch.channels_last, spec.closed_set)
+    report(f"calibrating on {len(frames)} frames")
+    quantize(graph, frames, lambda done: report(f"calibrated on {done} of {len(frames)} frames"))
+    _compile_inductor(torch.export.export(graph, (frames[0],)), path, report, {})
+
+
+def _need_compiler() -> None:
     if compiler() is None:
         raise InputError("backend 'inductor': no C++ compiler (c++, g++ or clang++) on this machine; install g++")
-    report("exporting the graph")
-    program = torch.export.export(module, (images,))
+
+
+def _compile_inductor(
+    program: torch.export.ExportedProgram, path: Path, report: Report, tuning: Mapping[str, bool]
+) -> None:
     report("compiling with inductor")
     # Freezing folds batch normalisation into convolutions and packs their weights. Threads: as many as at run time.
-    options = {"freezing": True, "cpp.dynamic_threads": True, **(_TUNING if tuned else {})}
+    options = {"freezing": True, "cpp.dynamic_threads": True, **tuning}
     torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
 
 
-def _build_tensorrt(module: nn.Module, images: Tensor, path: Path, report: Report) -> None:
+def _build_tensorrt(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:
     problem = torch_tensorrt_problem()
     if problem:
         raise InputError(f"backend 'tensorrt': {problem}; use inductor or eager")
-    compiler_package = torch_tensorrt()
+    package = torch_tensorrt()
     report("exporting the graph")
-    program = torch.export.export(module, (images,))
+    program, images = _folded_program(network, spec, device)
     report("compiling with Torch-TensorRT")
-    # Typing is explicit: the module's own dtypes hold.
-    compiled = compiler_package.dynamo.compile(
-        program, arg_inputs=(images,), use_explicit_typing=True, min_block_size=1, truncate_double=True
+    compiled = package.dynamo.compile(
+        program,
+        arg_inputs=(images,),
+        device=images.device,  # by default the current one
+        use_explicit_typing=True,  # the graph's own dtypes hold
+        min_block_size=1,
+        truncate_double=True,
+        # By default a file in /tmp that all users of a machine write to, and that a killed build leaves half written.
+        timing_cache_path=str(path.with_name("timing_cache.bin")),
     )
     report("writing the engine")
     try:
-        compiler_package.save(compiled, str(path), arg_inputs=(images,))
+        package.save(compiled, str(path), arg_inputs=(images,))
     except Exception:  # its exporter, which traces the compiled module anew, does not take every graph
-        compiler_package.save(compiled, str(path), retrace=False)
+        package.save(compiled, str(path), retrace=False)
+
+
+def _folded_program(
+    network: DenseHybrid, spec: EngineSpec, device: torch.device
+) -> tuple[torch.export.ExportedProgram, Tensor]:
+    """Exports the network without batch normalisation, which is folded in float32; returns it and an input."""
+    images = _noise(spec, device)
+    graph = _folded_graph(network, images, torch.contiguous_format, spec.closed_set)
+    images = images.to(PRECISIONS[spec.precision])
+    return torch.export.export(graph.to(images.dtype), (images,)), images
+
+
+def _folded_graph(
+    network: DenseHybrid, images: Tensor, memory_format: torch.memory_format, closed_set: bool
+) -> fx.GraphModule:
+    module = _prepared(network, "fp32", images.device, memory_format, closed_set)
+    graph = torch.export.export(module, (images,)).module(check_guards=False)
+    fold_batch_norms(graph)
+    return graph
 
 
 def _prepared(
@@ -249,8 +405,17 @@ def _noise(spec: EngineSpec, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def check_engine(network: DenseHybrid, engine: Engine, spec: EngineSpec, device: torch.device) -> dict[str, float]:
-    """Compares an engine with the eager network in fp32 on a random image.
+def check_engine(
+    network: DenseHybrid, engine: Engine, spec: EngineSpec, device: torch.device, images: Tensor | None = None
+) -> dict[str, float]:
+    """Compares an engine with the eager network in fp32.
+
+    Args:
+        network: float32, anywhere.
+        engine: What to check.
+        spec: What it was built for.
+        device: Where it runs.
+        images: float32 [1, 3, H, W] in 0..1 to compare on; None: random blotches.
 
     Returns:
         Mean and largest error of the score in nats, named as in the manifest.
@@ -258,17 +423,18 @@ def check_engine(network: DenseHybrid, engine: Engine, spec: EngineSpec, device:
     Raises:
         InputError: It is further off than its precision explains.
     """
-    images = _noise(spec, device)
+    images = _noise(spec, device) if images is None else images.to(device)
     reference = eager_engine(network, "fp32", device, closed_set=spec.closed_set)
     scores = []
     for each in (reference, engine):
-        output = each.run(images.to(each.dtype).contiguous(memory_format=each.memory_format))
+        output = each.run(each.new_images(spec.size, device).copy_(images))
         if spec.closed_set:
             scores.append(output.logits.float().logsumexp(dim=1))
         else:
             scores.append(dense_output(output, spec.size, 0.0).anomaly_score)
     difference = (scores[0] - scores[1]).abs()
     mean, largest = float(difference.mean()), float(difference.max())
-    if not mean <= _LARGEST_MEAN_ERROR[spec.precision]:
+    allowed = _LARGEST_MEAN_ERROR.get(spec.precision, _LARGEST_INT8_ERROR * float(scores[0].std()))
+    if not mean <= allowed:
         raise InputError(f"{spec.backend} {spec.precision}: its score is off by {mean:.3g} nats on average; not kept")
     return {"score_error_mean": mean, "score_error_max": largest}

@@ -27,8 +27,7 @@ class HostRunner:
         """
         self._engine, self._placement = engine, placement
         self._align_corners, self._kernels = align_corners, kernels
-        shape = (1, 3, *placement.network)
-        self._images = torch.empty(shape, dtype=engine.dtype, memory_format=engine.memory_format)
+        self._images = engine.new_images(placement.network, "cpu")
         self._pool = ResultPool(placement.camera, pinned=False)
 
     def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:

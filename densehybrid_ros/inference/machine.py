@@ -6,6 +6,8 @@ import functools
 import hashlib
 import importlib
 import inspect
+import logging
+import pkgutil
 import platform
 import sys
 from importlib import metadata
@@ -17,11 +19,40 @@ import torch
 from torch import nn
 
 _PACKAGE = __name__.partition(".")[0]
+_TALKATIVE = (
+    "torch_tensorrt",
+    "torch_tensorrt [TensorRT Conversion Context]",
+    "torch._library.fake_class_registry",
+)
+"""Loggers that warn, in many lines, of what nothing here uses: plug-ins, quantisers, methods of a traced engine."""
+
+_RECIPE = ("engines", "folding", "equalization", "quantization", "calibration")
+
+_TENSORRT_PACKAGES = ("-rtx-cu13-libs", "-rtx-cu12-libs", "-rtx", "-cu13-libs", "-cu12-libs", "")
+
+
+_BYTE_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 @functools.cache
 def processor() -> dict[str, Any]:
     """Returns the CPU's name and a digest of its instruction sets."""
+    name, flags = _processor_text()
+    digest = hashlib.sha256(flags.encode()).hexdigest()[:12]
+    return {"device": name, "capability": f"{torch.backends.cpu.get_cpu_capability()} {digest}"}
+
+
+def multiplies_bytes() -> bool:
+    """Whether the CPU has instructions that multiply 8-bit numbers and add up in 32 bits.
+
+    Without them inductor's 8-bit convolutions add up in 16 bits, which overflows, and are slow.
+    """
+    return not _BYTE_PRODUCTS.isdisjoint(_processor_text()[1].split())
+
+
+@functools.cache
+def _processor_text() -> tuple[str, str]:
+    """Returns the name and the sorted instruction sets that Linux gives."""
     name, flags = platform.machine(), ""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -33,8 +64,7 @@ def processor() -> dict[str, Any]:
                 break
     except OSError:
         pass
-    digest = hashlib.sha256(flags.encode()).hexdigest()[:12]
-    return {"device": name, "capability": f"{torch.backends.cpu.get_cpu_capability()} {digest}"}
+    return name, flags
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
@@ -57,6 +87,8 @@ def version_of(*packages: str) -> str | None:
 
 def torch_tensorrt() -> Any:
     """Imports and returns Torch-TensorRT, which few machines have."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
     return importlib.import_module("torch_tensorrt")
 
 
@@ -79,8 +111,29 @@ def version_facts(backend: str) -> dict[str, Any]:
     facts["torch_tensorrt"] = facts["tensorrt"] = None
     if backend == "tensorrt":
         facts["torch_tensorrt"] = version_of("torch-tensorrt-rtx", "torch-tensorrt")
-        facts["tensorrt"] = version_of("tensorrt-rtx-cu13-libs", "tensorrt-rtx", "tensorrt-cu13-libs", "tensorrt")
+        facts["tensorrt"] = _tensorrt_version()
+    if backend == "eager":
+        facts["triton"] = version_of("triton", "pytorch-triton")
+        facts["kernels"] = _kernels_digest()
     return facts
+
+
+@functools.cache
+def _kernels_digest() -> str:
+    """Returns the SHA-256 of the fused kernels' modules: after an update other block sizes may be better."""
+    digest = hashlib.sha256()
+    for path in sorted((Path(__file__).parent / "fused").glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _tensorrt_version() -> str | None:
+    # As far as pip knows it: one of these carries the libraries. Else what the imported package says of itself.
+    found = version_of(*(f"tensorrt{kind}" for kind in _TENSORRT_PACKAGES))
+    if found is None and "torch_tensorrt" in sys.modules:
+        version = getattr(sys.modules.get("tensorrt"), "__version__", None)
+        found = version and f"tensorrt {version}"
+    return found
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -90,6 +143,14 @@ def weights_digest(network: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         values = tensor.detach().cpu().contiguous()
         digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def recipe_digest() -> str:
+    """Returns the SHA-256 of the modules that turn a network into an engine."""
+    digest = hashlib.sha256()
+    for name in _RECIPE:
+        digest.update(pkgutil.get_data(__package__, f"{name}.py") or b"")
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from tiny_network import SIZE, tiny_model
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import EngineChoice, backend_to_build
 from densehybrid_ros.inference.engine_cache import EngineCache
-from densehybrid_ros.inference.engines import PRECISIONS
+from densehybrid_ros.inference.engines import EngineSpec, fused_engine
+from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.pipeline import Pipeline
 from densehybrid_ros.networks import LoadedModel
 
@@ -60,12 +62,18 @@ def test_a_build_that_fails_leaves_auto_on_eager_and_inductor_with_an_error(tmp_
             choice(tmp_path, "inductor", build=build).choose(SIZE)
 
 
+def test_fused_kernels_are_for_gpus() -> None:
+    assert fused_problem(tiny_model(), CPU) == "fused kernels need a GPU"
+    with pytest.raises(InputError, match="fused kernels need a GPU"):
+        fused_engine(tiny_model(), CPU)
+
+
 def test_what_auto_would_compile() -> None:
-    assert backend_to_build("auto", CPU) == "inductor"
+    assert backend_to_build("auto", tiny_model(), CPU) == "inductor"
     with pytest.raises(InputError, match="nothing to compile"):
-        backend_to_build("eager", CPU)
+        backend_to_build("eager", tiny_model(), CPU)
     with pytest.raises(InputError, match="needs an NVIDIA GPU"):
-        backend_to_build("tensorrt", CPU)
+        backend_to_build("tensorrt", tiny_model(), CPU)
 
 
 def test_the_pipeline_says_what_it_took_and_why(tiny: LoadedModel, compiled: Path) -> None:
@@ -80,4 +88,33 @@ def test_precision_is_checked(tiny: LoadedModel, tmp_path: Path) -> None:
     assert Pipeline(tiny, "eager", "cpu", precision="bf16", cache=tmp_path).precision == "bf16"
     with pytest.raises(InputError, match="int8"):
         Pipeline(tiny, "eager", "cpu", precision="int8", cache=tmp_path)
-    assert "int8" not in PRECISIONS
+
+
+@pytest.fixture
+def bytes_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU with 8-bit dot products, whatever this one has: nothing is compiled for it here."""
+    monkeypatch.setattr("densehybrid_ros.inference.engines.multiplies_bytes", lambda: True)
+
+
+def test_int8_without_an_engine_is_fp32_or_a_line_that_names_the_command(bytes_multiply: None, tmp_path: Path) -> None:
+    for made in (choice(tmp_path, precision="int8"), choice(tmp_path, "inductor", precision="int8", at_once=True)):
+        engine = made.choose(SIZE)
+        assert (engine.backend, engine.precision) == ("eager", "fp32")
+        assert "none in the cache" in engine.reason
+    with pytest.raises(InputError, match="densehybrid compile --precision int8"):
+        choice(tmp_path, "inductor", precision="int8").choose(SIZE)
+
+
+def test_auto_takes_the_fastest_precision_that_was_compiled(compiled: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    shutil.copytree(compiled, directory)
+    cache = EngineCache(tiny_model(), "tiny", CPU, directory)
+    engine_file = next(compiled.glob("*.pt2"))
+
+    def copy(path: Path) -> dict:
+        shutil.copy(engine_file, path)
+        return {}
+
+    cache.files.build(cache.key(EngineSpec("inductor", SIZE, "int8")), ".pt2", copy)
+    assert choice(directory).choose(SIZE).precision == "int8"
+    assert choice(directory, precision="fp32").choose(SIZE).precision == "fp32"

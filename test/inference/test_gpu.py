@@ -14,11 +14,11 @@ from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
 from densehybrid_ros.inference.device_runner import DeviceRunner
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engine_rows import Settings, gpu_rows
-from densehybrid_ros.inference.engines import Engine, EngineSpec, eager_engine, jit_engine
+from densehybrid_ros.inference.engines import EngineSpec, eager_engine, fused_engine, jit_engine
 from densehybrid_ros.inference.input_policy import place
 from densehybrid_ros.inference.pipeline import Pipeline
 from densehybrid_ros.inference.results import Levels
-from densehybrid_ros.networks import LoadedModel, ModelCard, load_model, shipped_models
+from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, build_network, load_model, shipped_models
 
 pytestmark = pytest.mark.gpu
 
@@ -83,7 +83,7 @@ def test_an_engine_is_stored_found_and_rebuilt_when_damaged(backend: str, device
     engine, problem = cache.find(spec)
     assert engine is not None, problem
     images = torch.rand(1, 3, *SIZE, device=device, dtype=torch.float16)
-    images = images.contiguous(memory_format=engine.memory_format)
+    images = engine.new_images(SIZE, device).copy_(images)
     with torch.inference_mode():
         expected = eager_engine(tiny_model(), "fp32", device).run(images.float())
         torch.testing.assert_close(engine.run(images).logits.float(), expected.logits, atol=0.05, rtol=0.01)
@@ -91,6 +91,41 @@ def test_an_engine_is_stored_found_and_rebuilt_when_damaged(backend: str, device
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert cache.find(spec)[0] is None
     assert cache.build(spec).run(images).logits.shape == expected.logits.shape
+
+
+def test_block_sizes_are_stored_found_and_measured_again_when_damaged(device: torch.device, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = DenseHybrid(build_network("light", 19)).eval()
+    cache = EngineCache(network, "light", device, tmp_path)
+    spec = EngineSpec("eager", FRAME, "fp16")
+    built = cache.build(spec)
+    assert built.size == FRAME
+    assert built.facts["score_error_mean"] < 0.01
+    engine, problem = cache.find(spec)
+    assert engine is not None, problem
+    path = next(tmp_path.glob("*.tiles"))
+    assert path.name in engine.reason
+    path.write_text("{}")
+    assert cache.find(spec)[0] is None
+    with torch.inference_mode():
+        images = torch.rand(1, 3, *FRAME, device=device)
+        expected = eager_engine(network, "fp32", device).run(images)
+        made = cache.build(spec)
+        output = made.run(made.new_images(FRAME, device).copy_(images))
+    torch.testing.assert_close(output.logits.float(), expected.logits, atol=0.02, rtol=0.02)
+
+
+def test_auto_takes_fused_kernels_where_there_are_some(device: torch.device, tmp_path: Path) -> None:
+    model = LoadedModel(
+        DenseHybrid(build_network("light", 19)).eval(), ModelCard("light", "light", input_size=FRAME), Path("x")
+    )
+    pipeline = Pipeline(model, "auto", "cuda", cache=tmp_path)
+    assert (pipeline.backend, pipeline.precision) == ("eager", "fp16")
+    assert "fused kernels with given block sizes" in pipeline.reason
+    assert pipeline(noise((96, 160)), 0.0).semantic.shape == (96, 160)  # any size
+    assert "fused" not in Pipeline(model, "eager", "cuda", precision="fp32", cache=tmp_path).reason
+    with pytest.raises(InputError, match="no fused kernels for TinyNetwork"):
+        fused_engine(tiny_model(), device)
 
 
 @pytest.mark.parametrize("graph", [False, True])
@@ -185,16 +220,13 @@ def test_int8_is_refused_in_one_line(device: torch.device) -> None:
 
 def test_a_row_that_fails_does_not_stop_the_others(device: torch.device, tmp_path: Path, monkeypatch) -> None:
     model = LoadedModel(tiny_model(), ModelCard("tiny", "tiny", input_size=SIZE), Path("x"))
-    monkeypatch.setattr("densehybrid_ros.inference.engine_rows.jit_engine", _explode)
+    monkeypatch.setattr("densehybrid_ros.inference.engine_rows.tensorrt_problem", lambda device: "exploded")
     rows = gpu_rows(model, device, Settings(SIZE, 5, tmp_path, build=False, profile=tmp_path / "profile.txt"))
     by_name = {row.name: row for row in rows}
-    assert by_name["tiny: eager fp16"].values["device_ms"] > 0
-    assert "exploded" in by_name["tiny: inductor fp16, compiled in the process"].problem
-    assert "none in the cache" in by_name["tiny: inductor fp16, ahead of time"].problem
-    assert by_name["tiny: eager fp16, host to host"].values["host_to_host_ms"] > 0
-    assert by_name["tiny: eager fp16, closed set, argmax alone"].values["device_ms"] > 0
+    best = "tiny: eager fp16, PyTorch's operations"
+    assert by_name[best].values["device_ms"] > 0
+    assert "exploded" in by_name["tiny: tensorrt fp16"].problem
+    assert "none in the cache" in by_name["tiny: inductor fp16"].problem
+    assert by_name[f"{best}, host to host"].values["host_to_host_ms"] > 0
+    assert by_name[f"{best}, closed set, argmax alone"].values["device_ms"] > 0
     assert "CUDA" in (tmp_path / "profile.txt").read_text()
-
-
-def _explode(*_: object) -> Engine:
-    raise RuntimeError("exploded")

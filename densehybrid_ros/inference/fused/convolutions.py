@@ -1,0 +1,192 @@
+"""3x3 convolutions on activated inputs."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor, nn
+
+from densehybrid_ros.inference.fused.device_functions import early_start, follow
+from densehybrid_ros.inference.fused.tiles import Tile, Tiles
+
+
+@triton.jit
+def _grow_kernel(
+    source,
+    weights,
+    target,
+    source_pixels,
+    pixels,
+    before,
+    columns,
+    target_stride,
+    INPUTS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    BLOCK_PIXELS: tl.constexpr,
+    BLOCK_INPUTS: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    # A 3x3 convolution with few outputs is bound by reading its input. A program reads BLOCK_PIXELS pixels, counted
+    # through the rows, of three rows once, and makes three sums of them, for the left, middle and right column of the
+    # filter. The left sums belong one pixel further on, the right ones one before, so the two pixels at the ends are
+    # not complete and belong to the neighbouring programs. The source begins `before` pixels before the result.
+    follow(EARLY)
+    pixel = tl.program_id(0) * (BLOCK_PIXELS - 2) - 1 + tl.arange(0, BLOCK_PIXELS)
+    channel = tl.arange(0, BLOCK_INPUTS)
+    output = tl.arange(0, OUTPUTS)
+    left = tl.zeros([BLOCK_PIXELS, OUTPUTS], tl.float32)
+    middle = tl.zeros([BLOCK_PIXELS, OUTPUTS], tl.float32)
+    right = tl.zeros([BLOCK_PIXELS, OUTPUTS], tl.float32)
+    STEPS: tl.constexpr = INPUTS // BLOCK_INPUTS
+    matrix = channel[:, None] * OUTPUTS + output[None, :]
+    for step in range(3 * STEPS):
+        row = step // STEPS
+        start = (step % STEPS) * BLOCK_INPUTS
+        at = pixel + before + (row - 1) * columns
+        inside = (at >= 0) & (at < source_pixels)
+        values = tl.load(source + at[:, None] * INPUTS + (start + channel)[None, :], mask=inside[:, None], other=0.0)
+        part = weights + row * (3 * INPUTS * OUTPUTS) + start * OUTPUTS + matrix
+        left = tl.dot(values, tl.load(part), left)
+        middle = tl.dot(values, tl.load(part + INPUTS * OUTPUTS), middle)
+        right = tl.dot(values, tl.load(part + 2 * INPUTS * OUTPUTS), right)
+    place = tl.arange(0, BLOCK_PIXELS)
+    x = pixel % columns
+    previous = tl.broadcast_to(tl.maximum(place - 1, 0)[:, None], [BLOCK_PIXELS, OUTPUTS])
+    following = tl.broadcast_to(tl.minimum(place + 1, BLOCK_PIXELS - 1)[:, None], [BLOCK_PIXELS, OUTPUTS])
+    middle += tl.where((x > 0)[:, None], tl.gather(left, previous, 0), 0.0)
+    middle += tl.where((x < columns - 1)[:, None], tl.gather(right, following, 0), 0.0)
+    mine = (place > 0) & (place < BLOCK_PIXELS - 1) & (pixel < pixels)
+    tl.store(target + pixel[:, None] * target_stride + output[None, :], middle.to(tl.float16), mask=mine[:, None])
+
+
+@triton.jit
+def _convolution_kernel(
+    source,
+    weights,
+    target,
+    rows,
+    columns,
+    target_stride,
+    outputs,
+    INPUTS: tl.constexpr,
+    BLOCK_PIXELS: tl.constexpr,
+    BLOCK_OUTPUTS: tl.constexpr,
+    BLOCK_INPUTS: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    # A 3x3 convolution as a product over pixels and the nine positions of the filter.
+    follow(EARLY)
+    tiles = tl.cdiv(outputs, BLOCK_OUTPUTS)
+    pixel = (tl.program_id(0) // tiles) * BLOCK_PIXELS + tl.arange(0, BLOCK_PIXELS)
+    output = (tl.program_id(0) % tiles) * BLOCK_OUTPUTS + tl.arange(0, BLOCK_OUTPUTS)
+    channel = tl.arange(0, BLOCK_INPUTS)
+    y, x = pixel // columns, pixel % columns
+    total = tl.zeros([BLOCK_PIXELS, BLOCK_OUTPUTS], tl.float32)
+    STEPS: tl.constexpr = INPUTS // BLOCK_INPUTS
+    for step in range(9 * STEPS):
+        place = step // STEPS
+        start = (step % STEPS) * BLOCK_INPUTS
+        down, across = place // 3 - 1, place % 3 - 1
+        inside = (y + down >= 0) & (y + down < rows) & (x + across >= 0) & (x + across < columns)
+        at = pixel + down * columns + across
+        values = tl.load(source + at[:, None] * INPUTS + (start + channel)[None, :], mask=inside[:, None], other=0.0)
+        part = tl.load(weights + (step * BLOCK_INPUTS + channel)[:, None] * outputs + output[None, :])
+        total = tl.dot(values, part, total)
+    mask = (pixel < rows * columns)[:, None]
+    tl.store(target + pixel[:, None] * target_stride + output[None, :], total.to(tl.float16), mask=mask)
+
+
+_GROW = (Tile(128, 32, 64, 4, 3), Tile(128, 32, 128, 4, 2), Tile(128, 32, 128, 8, 2), Tile(64, 32, 128, 4, 2))
+_GROW_SMALL = (Tile(64, 32, 128, 4, 3), Tile(32, 32, 128, 4, 3), Tile(16, 32, 128, 4, 3), Tile(128, 32, 128, 4, 3))
+
+
+class Grow:
+    """3x3 convolution with few outputs on activated inputs, without anything around it."""
+
+    def __init__(self, tiles: Tiles, conv: nn.Conv2d) -> None:
+        self._tiles = tiles
+        self.outputs, self.inputs = conv.weight.shape[:2]
+        self._weights = conv.weight.detach().permute(2, 3, 1, 0).contiguous().half()
+
+    def __call__(self, source: Tensor, out: Tensor, before: int = 0) -> Tensor:
+        """Maps a band of rows [H, W, inputs] to ``out``.
+
+        Args:
+            source: With the row above and the row below the band, where the image has them.
+            out: [H, W, outputs]; may be a slice of channels.
+            before: Rows of ``source`` above the band.
+        """
+        rows, columns = out.shape[:2]
+        pixels = rows * columns
+
+        def launch(tile: Tile) -> None:
+            _grow_kernel[(triton.cdiv(pixels, tile.pixels - 2),)](
+                source,
+                self._weights,
+                out,
+                source.shape[0] * columns,
+                pixels,
+                before * columns,
+                columns,
+                out.stride(1),
+                INPUTS=self.inputs,
+                OUTPUTS=self.outputs,
+                BLOCK_PIXELS=tile.pixels,
+                BLOCK_INPUTS=tile.inputs,
+                **early_start(),
+                num_warps=tile.warps,
+                num_stages=tile.stages,
+            )
+
+        candidates = (*_GROW, *_GROW_SMALL)
+        self._tiles.launch(f"grow {pixels} {self.inputs} {self.outputs}", candidates, launch)
+        return out
+
+
+_CONVOLUTION = (Tile(128, 128, 64, 8, 3), Tile(128, 128, 64, 4, 3), Tile(128, 256, 64, 8, 3), Tile(256, 128, 64, 8, 3))
+
+
+class Convolution:
+    """3x3 convolution on activated inputs."""
+
+    def __init__(self, tiles: Tiles, conv: nn.Conv2d) -> None:
+        self._tiles = tiles
+        self.outputs, self.inputs = conv.weight.shape[:2]
+        self._weights = conv.weight.detach().permute(2, 3, 1, 0).contiguous().half()
+        self._library = conv.weight.detach().half().contiguous(memory_format=torch.channels_last)
+
+    def __call__(self, source: Tensor) -> Tensor:
+        """Maps [H, W, inputs] to [H, W, outputs]."""
+        if source.is_cuda:
+            maps = source.permute(2, 0, 1).unsqueeze(0)
+            return torch.nn.functional.conv2d(maps, self._library, padding=1)[0].permute(1, 2, 0)
+        return self.triton(source)
+
+    def triton(self, source: Tensor) -> Tensor:
+        """Does the same with this module's kernel."""
+        rows, columns = source.shape[:2]
+        out = source.new_empty(rows, columns, self.outputs)
+
+        def launch(tile: Tile) -> None:
+            grid = (triton.cdiv(rows * columns, tile.pixels) * triton.cdiv(self.outputs, tile.outputs),)
+            _convolution_kernel[grid](
+                source,
+                self._weights,
+                out,
+                rows,
+                columns,
+                out.stride(1),
+                self.outputs,
+                INPUTS=self.inputs,
+                BLOCK_PIXELS=tile.pixels,
+                BLOCK_OUTPUTS=tile.outputs,
+                BLOCK_INPUTS=min(tile.inputs, self.inputs),
+                **early_start(),
+                num_warps=tile.warps,
+                num_stages=tile.stages,
+            )
+
+        fitting = [tile for tile in _CONVOLUTION if tile.outputs <= self.outputs] or [Tile(128, self.outputs, 64, 4, 3)]
+        self._tiles.launch(f"convolution {rows * columns} {self.inputs} {self.outputs}", fitting, launch)
+        return out

@@ -1,0 +1,250 @@
+"""Pooling of a transition, and pyramid pooling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor, nn
+
+from densehybrid_ros.inference.fused.device_functions import early_start, enlarged, follow, normalised
+from densehybrid_ros.inference.fused.folding import affine, filled
+from densehybrid_ros.inference.fused.pointwise import Pointwise
+from densehybrid_ros.inference.fused.tiles import Tile, Tiles
+
+
+@triton.jit
+def _pool_kernel(
+    source,
+    scale,
+    shift,
+    target,
+    rows,
+    columns,
+    channels,
+    out_columns,
+    pixels,
+    source_stride,
+    target_stride,
+    BLOCK_PIXELS: tl.constexpr,
+    BLOCK_CHANNELS: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    # Normalisation, ReLU, and the mean of 3x3 with stride 2 over what lies inside.
+    follow(EARLY)
+    pixel = tl.program_id(0) * BLOCK_PIXELS + tl.arange(0, BLOCK_PIXELS)
+    channel = tl.program_id(1) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
+    y, x = pixel // out_columns, pixel % out_columns
+    there = (channel < channels)[None, :]
+    factor = tl.load(scale + channel, mask=channel < channels, other=0.0)[None, :]
+    offset = tl.load(shift + channel, mask=channel < channels, other=0.0)[None, :]
+    total = tl.zeros([BLOCK_PIXELS, BLOCK_CHANNELS], tl.float32)
+    count = tl.zeros([BLOCK_PIXELS], tl.float32)
+    for down in tl.static_range(-1, 2):
+        for across in tl.static_range(-1, 2):
+            row, column = 2 * y + down, 2 * x + across
+            inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns) & (pixel < pixels)
+            at = (row * columns + column)[:, None] * source_stride + channel[None, :]
+            values = tl.load(source + at, mask=inside[:, None] & there, other=0.0)
+            values = normalised(values, factor, offset).to(tl.float32)
+            total += tl.where(inside[:, None], values, 0.0)
+            count += inside.to(tl.float32)
+    mean = total / tl.maximum(count, 1.0)[:, None]
+    mask = (pixel < pixels)[:, None] & there
+    tl.store(target + pixel[:, None] * target_stride + channel[None, :], mean.to(tl.float16), mask=mask)
+
+
+@triton.jit
+def _levels_kernel(
+    source,
+    level_of,
+    scale,
+    shift,
+    weights,
+    target,
+    INPUTS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    BLOCK_CELLS: tl.constexpr,
+    BLOCK_INPUTS: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    # Normalisation, ReLU and 1x1 convolution of a pyramid's cells, each level with its own.
+    follow(EARLY)
+    level = tl.load(level_of + tl.program_id(0))
+    cell = tl.program_id(0) * BLOCK_CELLS + tl.arange(0, BLOCK_CELLS)
+    output = tl.arange(0, OUTPUTS)
+    channel = tl.arange(0, BLOCK_INPUTS)
+    total = tl.zeros([BLOCK_CELLS, OUTPUTS], tl.float32)
+    for start in range(0, INPUTS, BLOCK_INPUTS):
+        at = start + channel
+        values = tl.load(source + cell[:, None] * INPUTS + at[None, :])
+        factor, offset = tl.load(scale + level * INPUTS + at), tl.load(shift + level * INPUTS + at)
+        values = normalised(values, factor[None, :], offset[None, :])
+        part = tl.load(weights + (level * INPUTS + at)[:, None] * OUTPUTS + output[None, :])
+        total = tl.dot(values, part, total)
+    tl.store(target + cell[:, None] * OUTPUTS + output[None, :], total.to(tl.float16))
+
+
+@triton.jit
+def _enlarge_levels_kernel(
+    cells,
+    grids,
+    target,
+    pixels,
+    rows,
+    columns,
+    target_stride,
+    CHANNELS: tl.constexpr,
+    BLOCK_PIXELS: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    # `grids` has first cell, rows and columns of each level.
+    follow(EARLY)
+    level = tl.program_id(1)
+    pixel = tl.program_id(0) * BLOCK_PIXELS + tl.arange(0, BLOCK_PIXELS)
+    channel = tl.arange(0, CHANNELS)
+    first = tl.load(grids + 3 * level)
+    grid_rows, grid_columns = tl.load(grids + 3 * level + 1), tl.load(grids + 3 * level + 2)
+    mask = tl.broadcast_to((pixel < pixels)[:, None], [BLOCK_PIXELS, CHANNELS])
+    made = enlarged(
+        cells + first * CHANNELS,
+        grid_rows,
+        grid_columns,
+        pixel // columns,
+        pixel % columns,
+        grid_rows.to(tl.float32) / rows,
+        grid_columns.to(tl.float32) / columns,
+        channel,
+        CHANNELS,
+        mask,
+    )
+    at = pixel[:, None] * target_stride + (level * CHANNELS + channel)[None, :]
+    tl.store(target + at, made.to(tl.float16), mask=mask)
+
+
+class Pool:
+    """Normalisation, ReLU and the mean of 3x3 with stride 2 over what lies inside."""
+
+    def __init__(self, tiles: Tiles, norm: nn.BatchNorm2d) -> None:
+        self._tiles = tiles
+        self._scale, self._shift = (part.half() for part in affine(norm))
+        self.channels = norm.num_features
+
+    def __call__(self, source: Tensor) -> Tensor:
+        """Maps [H, W, channels] to [ceil(H / 2), ceil(W / 2), channels]."""
+        rows, columns = source.shape[:2]
+        out = source.new_empty((rows + 1) // 2, (columns + 1) // 2, self.channels)
+        pixels = out.shape[0] * out.shape[1]
+
+        def launch(tile: Tile) -> None:
+            _pool_kernel[(triton.cdiv(pixels, tile.pixels), triton.cdiv(self.channels, tile.outputs))](
+                source,
+                self._scale,
+                self._shift,
+                out,
+                rows,
+                columns,
+                self.channels,
+                out.shape[1],
+                pixels,
+                source.stride(1),
+                out.stride(1),
+                BLOCK_PIXELS=tile.pixels,
+                BLOCK_CHANNELS=tile.outputs,
+                **early_start(),
+                num_warps=tile.warps,
+            )
+
+        candidates = (Tile(16, 128, 0, 4, 1), Tile(32, 64, 0, 4, 1), Tile(8, 256, 0, 4, 1), Tile(32, 128, 0, 8, 1))
+        self._tiles.launch(f"pool {pixels} {self.channels}", candidates, launch)
+        return out
+
+
+class Pyramid:
+    """Pyramid pooling. The averages over the grids' cells are one product with a fixed matrix."""
+
+    _CELLS = 16
+
+    def __init__(self, tiles: Tiles, pyramid: Any) -> None:
+        self._grids: Sequence[int] = pyramid.grids
+        self._bottleneck = Pointwise(tiles, pyramid.bottleneck.conv, before=pyramid.bottleneck.norm)
+        levels = list(pyramid.levels)
+        self._scale = torch.stack([affine(level.norm)[0] for level in levels]).half()
+        self._shift = torch.stack([affine(level.norm)[1] for level in levels]).half()
+        self._weights = (
+            torch.stack([level.conv.weight.detach()[:, :, 0, 0].t() for level in levels]).contiguous().half()
+        )
+        self._fuse = Pointwise(tiles, pyramid.fuse.conv, before=pyramid.fuse.norm)
+        self._prepared: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
+
+    def __call__(self, source: Tensor) -> Tensor:
+        """Maps [H, W, inputs] to [H, W, outputs]."""
+        rows, columns = source.shape[:2]
+        averages, level_of, grids = self._for(rows, columns)
+        width, level_width = self._bottleneck.outputs, self._weights.shape[2]
+        joined = source.new_empty(rows, columns, width + len(self._grids) * level_width)
+        features = self._bottleneck(source, out=joined[..., :width])
+        cells = torch.mm(averages, features.view(rows * columns, width))
+        made = source.new_empty(len(cells), level_width)
+        _levels_kernel[(len(cells) // self._CELLS,)](
+            cells,
+            level_of,
+            self._scale,
+            self._shift,
+            self._weights,
+            made,
+            INPUTS=width,
+            OUTPUTS=level_width,
+            BLOCK_CELLS=self._CELLS,
+            BLOCK_INPUTS=64,
+            **early_start(),
+            num_warps=4,
+        )
+        _enlarge_levels_kernel[(triton.cdiv(rows * columns, 32), len(self._grids))](
+            made,
+            grids,
+            joined[..., width:],
+            rows * columns,
+            rows,
+            columns,
+            joined.stride(1),
+            CHANNELS=level_width,
+            BLOCK_PIXELS=32,
+            **early_start(),
+            num_warps=4,
+        )
+        return self._fuse(joined)
+
+    def _for(self, rows: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:
+        if (rows, columns) not in self._prepared:
+            self._prepared[rows, columns] = self._prepare(rows, columns)
+        return self._prepared[rows, columns]
+
+    def _prepare(self, rows: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:
+        parts, level_of, table = [], [], []
+        first = 0
+        for level, grid_rows in enumerate(self._grids):
+            grid = (grid_rows, max(1, round(columns / rows * grid_rows)))
+            weights = _averages(rows, grid[0])[:, None, :, None] * _averages(columns, grid[1])[None, :, None, :]
+            weights = weights.reshape(grid[0] * grid[1], rows * columns)
+            count = math.ceil(len(weights) / self._CELLS) * self._CELLS
+            parts.append(filled(weights, count, rows * columns))
+            level_of += [level] * (count // self._CELLS)
+            table += [first, *grid]
+            first += count
+        device = self._scale.device
+        integers = [torch.tensor(values, dtype=torch.int32, device=device) for values in (level_of, table)]
+        return torch.cat(parts).half().to(device), integers[0], integers[1]
+
+
+def _averages(length: int, cells: int) -> Tensor:
+    """Weights [cells, length] of adaptive average pooling."""
+    weights = torch.zeros(cells, length)
+    for cell in range(cells):
+        first, end = cell * length // cells, -(-(cell + 1) * length // cells)
+        weights[cell, first:end] = 1 / (end - first)
+    return weights
