@@ -208,6 +208,7 @@ def cpu_rows(model: LoadedModel, settings: Settings, show_times: bool = False) -
         "eager bf16": lambda: eager_engine(model.network, "bf16", device),
         "inductor fp32": lambda: _compiled(cache, EngineSpec("inductor", settings.size, "fp32"), settings),
         "inductor bf16": lambda: _compiled(cache, EngineSpec("inductor", settings.size, "bf16"), settings),
+        "inductor int8": lambda: _compiled(cache, EngineSpec("inductor", settings.size, "int8"), settings),
     }
     runs: dict[str, Callable[[], object]] = {BASELINE: _plain_cpu(model, frame)}
     rows = {}
