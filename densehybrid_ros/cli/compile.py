@@ -43,8 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help="auto: tensorrt where torch_tensorrt imports, else inductor; eager: block sizes of the fused kernels on a "
-        "GPU",
+        help="auto: block sizes of the fused kernels (backend eager) on a GPU that runs them, else tensorrt where "
+        "torch_tensorrt imports, else inductor",
     )
     parser.add_argument("--tune", action="store_true", help="inductor on a GPU: search for faster kernels; minutes")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")

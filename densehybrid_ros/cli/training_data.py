@@ -32,7 +32,7 @@ from densehybrid_ros.training.mixed_content import DrawLayer
 from densehybrid_ros.training.pasting import cutout_layers, recipe_layers
 from densehybrid_ros.training.plain_crops import plain_crops
 from densehybrid_ros.training.segmentation_task import SegmentationTask
-from densehybrid_ros.training.synthetic_negatives import FlowPartner
+from densehybrid_ros.training.synthetic_negatives import FlowPartner, sampled_cutouts
 
 _HELD_OUT_CROPS, _HELD_OUT_FRAMES = 256, 64
 _HELD_OUT_SCENES = 4
@@ -81,7 +81,7 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
     partner = _partner(config, device, processes)
     void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
     sources = training_sources(config, sets, device)
-    layers = open_layers(config, sources)
+    layers = open_layers(config, sources, device)
     maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier)
     held_out_sets = validation_sources(config)
     validate: Callable[[DenseHybrid], dict[str, float]] | None = None
@@ -191,12 +191,15 @@ def validation_sources(config: TrainConfig) -> list[Source]:
     return sources
 
 
-def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]] = ()) -> DrawLayer | None:
+def open_layers(
+    config: TrainConfig, sources: Sequence[tuple[Source, float]] = (), device: torch.device | None = None
+) -> DrawLayer | None:
     """Opens what is pasted; None where a flow makes the negatives, void pixels are them, or nothing is pasted.
 
     Args:
         config: The run.
         sources: Its frames, from which known objects are cut where the run pastes them.
+        device: Where samples of a flow are computed, where the run wants some; None: on the CPU.
 
     Raises:
         InputError: The folder, data set or recipe is missing or unknown.
@@ -212,6 +215,10 @@ def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]] = (
         return cutout_layers(lambda size, rng: None, settings, known) if known else None
     if settings.source == "cutouts":
         cutouts = load_cutouts(Path(_root(config)), settings.limit)
+        if settings.flow_samples:
+            flow = _flow(config)
+            device = device or torch.device("cpu")
+            cutouts += sampled_cutouts(flow, config.flow, settings.flow_samples, config.seed, device)
         return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known)
     pictures = open_negatives(_named(config), Path(_root(config)))
     recipe = settings.recipe or _RESIZED_RECIPE
@@ -279,9 +286,15 @@ def _held_out_frames(config: TrainConfig) -> list[Tensor]:
 def _partner(config: TrainConfig, device: torch.device, processes: Processes) -> FlowPartner | None:
     if not config.joint:
         return None
+    return FlowPartner(_flow(config), config.flow, config.seed, device, processes)
+
+
+def _flow(config: TrainConfig) -> DenseFlow:
     if config.flow.weights is None:
-        raise InputError("flow.weights: negatives.source=flow needs a pre-trained flow (config/train/flow_45_6.yaml)")
-    return FlowPartner(load_flow(config.flow.weights).flow, config.flow, config.seed, device, processes)
+        raise InputError(
+            "flow.weights: the run needs a pre-trained flow for its negatives (config/train/flow_45_6.yaml)"
+        )
+    return load_flow(config.flow.weights).flow
 
 
 def _teacher(config: TrainConfig, model: DenseHybrid) -> DenseHybrid | None:

@@ -54,7 +54,7 @@ def tensorrt_problem(device: torch.device) -> str | None:
 
 
 def backend_to_build(backend: str, network: DenseHybrid, device: torch.device, precision: str | None = None) -> str:
-    """Returns what would be built here; for ``auto`` a tensorrt engine where it can be had, else an inductor engine.
+    """Returns what ``auto`` would build here: the fused kernels' block sizes, else a tensorrt, else an inductor engine.
 
     Args:
         backend: One of ``BACKENDS``.
@@ -72,6 +72,8 @@ def backend_to_build(backend: str, network: DenseHybrid, device: torch.device, p
     if unfused is None and (precision or default_precision(device)) != "fp16":
         unfused = "fused kernels are for fp16"
     if backend == "auto":
+        if unfused is None:
+            return "eager"
         return "inductor" if problem else "tensorrt"
     if backend == "eager" and unfused:
         raise InputError(f"backend 'eager': there is nothing to compile ({unfused}); use inductor or tensorrt")
@@ -106,7 +108,7 @@ class EngineChoice:
         if self.precision is not None:
             check_precision(self.precision, self.backend, self.cache.device)
         self._fused = (
-            self.backend == "eager"
+            self.backend in ("auto", "eager")
             and fused_problem(self.cache.network, self.cache.device) is None
             and (self.precision or default_precision(self.cache.device)) == "fp16"
         )

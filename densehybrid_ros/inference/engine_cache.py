@@ -82,7 +82,8 @@ class EngineCache:
             "height": spec.size[0],
             "width": spec.size[1],
             "batch": 1,
-            "closed_set": spec.closed_set,
+            # Block sizes are the same without the second head, which has none to choose.
+            "closed_set": spec.closed_set and spec.backend != "eager",
             "tuned": spec.tuned,
             **self._model_facts,
             **version_facts(spec.backend),

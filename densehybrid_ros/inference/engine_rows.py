@@ -185,6 +185,7 @@ class _Gpu:
         self._settings.report(name)
         row = _measured(name, measure)
         self.rows.append(row)
+        self._settings.report(f"{name}: {row.problem or _short(row.values)}")
         torch.cuda.empty_cache()
         return row
 
@@ -263,6 +264,10 @@ def _measured(name: str, measure: Callable[[Row], None]) -> Row:
         text = (str(error).strip() or "no message").splitlines()[0]
         row.problem = f"{type(error).__name__}: {text}"
     return row
+
+
+def _short(values: dict[str, float]) -> str:
+    return ", ".join(f"{key} {value:.4g}" for key, value in values.items())
 
 
 def _refuse(problem: str) -> Callable[[], Engine]:

@@ -223,9 +223,10 @@ def tune_tiles(
     """
     if spec.precision != "fp16":
         raise InputError(f"precision {spec.precision}: the fused kernels of backend eager are for fp16")
-    tiles = Tiles(tuning=True)
+    tiles = Tiles()
     engine = fused_engine(network, device, tiles, closed_set=spec.closed_set)
     report("trying block sizes")
+    tiles.tune()  # at the wanted size alone: most of the time goes into compiling the candidates
     with torch.cuda.device(device), torch.inference_mode():
         engine.run(engine.new_images(spec.size, device).copy_(_noise(spec, device)))
     tiles.write(path)

@@ -6,6 +6,7 @@ launches the training step's kernels, and the GPU would wait.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections import deque
@@ -193,7 +194,7 @@ def stream(maker: Maker, jobs: Iterable[Job], workers: int, prefetch: int) -> Ge
         pin_memory=on_gpu,
         multiprocessing_context="fork",  # the frames' overviews and the negatives are shared, not copied
     )
-    with _opencv_alone():
+    with _ready_to_fork():
         prepared = iter(loader)
     if not on_gpu:
         for samples in prepared:
@@ -206,13 +207,20 @@ def stream(maker: Maker, jobs: Iterable[Job], workers: int, prefetch: int) -> Ge
 
 
 @contextmanager
-def _opencv_alone() -> Iterator[None]:
-    """Ends OpenCV's threads, which do not live on in forked processes: these would wait for them for ever."""
+def _ready_to_fork() -> Iterator[None]:
+    """Keeps from forked processes what would end or stop them.
+
+    OpenCV's threads do not live on there, and would be waited for for ever; and what lies about unused, such as a CUDA
+    graph of an earlier run, may only be freed where CUDA was started.
+    """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)
+    gc.collect()
+    gc.freeze()  # a child's collector leaves alone what there is now
     try:
         yield
     finally:
+        gc.unfreeze()
         cv2.setNumThreads(threads)
 
 

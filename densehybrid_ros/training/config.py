@@ -59,6 +59,8 @@ class NegativesConfig(PasteConfig):
             negatives, as in the void classifier).
         root: Folder of the cut-outs or of the data set.
         limit: At most this many cut-outs.
+        flow_samples: Beside the cut-outs, this many samples of the flow in ``flow.weights``, which does not learn then;
+            drawn once, and pasted like the cut-outs.
         dataset: Name in ``datasets.training_registry.NEGATIVE_SETS``.
         recipe: Name in ``datasets.negative_recipes.RECIPES``.
     """
@@ -66,13 +68,14 @@ class NegativesConfig(PasteConfig):
     source: str = "cutouts"
     root: str | None = None
     limit: int | None = None
+    flow_samples: int = 0
     dataset: str | None = None
     recipe: str | None = None
 
 
 @dataclass
 class FlowPartnerConfig:
-    """The jointly trained flow, where ``negatives.source`` is ``flow``.
+    """The jointly trained flow, where ``negatives.source`` is ``flow``; a fixed one for ``negatives.flow_samples``.
 
     Attributes:
         weights: ``.safetensors`` of a pre-trained flow.
@@ -227,8 +230,10 @@ class TrainConfig:
             raise InputError(f"batch_size={self.batch_size}: must be a multiple of accumulate={self.accumulate}")
         if not 0 <= self.data.rendered_share <= 1:
             raise InputError(f"data.rendered_share={self.data.rendered_share}: must be within 0..1")
-        if self.joint:
+        if self.joint or self.negatives.flow_samples:
             self._check_patches()
+        if self.negatives.flow_samples and self.negatives.source != "cutouts":
+            raise InputError(f"negatives.flow_samples: goes with source=cutouts, not {self.negatives.source}; set 0")
         if self.cuda_graph and self.accumulate > 1:
             raise InputError(f"cuda_graph=true: not with accumulate={self.accumulate}; compile=true is possible there")
 
@@ -245,6 +250,8 @@ class TrainConfig:
             raise InputError(
                 f"flow.size={[smallest, largest]}: larger than the crops; lower it or enlarge crops.height"
             )
+        if not self.joint:
+            return
         # A captured backward pass overwrites the activations that it has read, so that it can't be run twice.
         for key in ("compile", "cuda_graph"):
             if getattr(self, key):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.training.config import TrainConfig
+
+_WARM_UP_PASSES = 3  # before a capture: libraries choose their algorithms
+
+Result = TypeVar("Result")
 
 
 def accelerate(
@@ -46,4 +52,35 @@ def _captured(module: nn.Module, samples: tuple[Any, ...], precision: AbstractCo
     with torch.no_grad():
         for buffer, value in zip(module.buffers(), kept, strict=True):
             buffer.copy_(value)
+    # Gradients are accumulated on the stream of the step, not on that of the capture: torch warns of it and syncs.
+    warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
     return captured  # type: ignore[return-value]
+
+
+def replayed(run: Callable[[Tensor], Result], sample: Tensor) -> Callable[[Tensor], Result]:
+    """Captures what ``run`` does to images in a CUDA graph, without gradients, and returns what replays it.
+
+    Args:
+        run: What is captured; nothing in it may wait for the GPU.
+        sample: On the GPU; of the very shape and memory format that is going to be used.
+
+    Returns:
+        The same function; every call overwrites what the one before returned.
+    """
+    images = torch.zeros_like(sample)
+    stream = torch.cuda.Stream(sample.device)
+    stream.wait_stream(torch.cuda.current_stream(sample.device))
+    with torch.cuda.stream(stream), torch.no_grad():
+        for _ in range(_WARM_UP_PASSES):
+            run(images)
+    torch.cuda.current_stream(sample.device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        result = run(images)
+
+    def replay(given: Tensor) -> Result:
+        images.copy_(given)
+        graph.replay()
+        return result
+
+    return replay

@@ -14,7 +14,7 @@ from densehybrid_ros.scores import SCORES
 from densehybrid_ros.training.baseline_losses import distillation_loss
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes, without_sync
-from densehybrid_ros.training.graphs import accelerate
+from densehybrid_ros.training.graphs import accelerate, replayed
 from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.objectives import objective, uses_posterior
 from densehybrid_ros.training.optimization import (
@@ -28,7 +28,7 @@ from densehybrid_ros.training.optimization import (
 )
 from densehybrid_ros.training.run_log import colored, sheet
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, Pasted
-from densehybrid_ros.training.teacher import HintedModel, hint_loss, lesson
+from densehybrid_ros.training.teacher import HintedModel, Lesson, hint_loss, lesson
 
 _PICTURES = 4
 
@@ -83,6 +83,7 @@ class SegmentationTask:
         self.partner = partner
         self._parameters = list(self.student.parameters())
         self._forward: Callable[..., Any] | None = None
+        self._ask: Callable[[Tensor], Lesson] | None = None
 
     def trained(self) -> DenseHybrid:
         """Returns the moving average of the model, or the model itself where none is kept."""
@@ -96,7 +97,10 @@ class SegmentationTask:
         To be called before threads prepare crops: what they do on a GPU would break the capture of a graph.
         """
         self.train_mode()
-        self._passes(torch.zeros(shape, device=self.device))
+        images = torch.zeros(shape, device=self.device).contiguous(memory_format=torch.channels_last)
+        self._passes(images)
+        if self.teacher is not None:
+            self._lessons(self.teacher, images)
 
     def train_mode(self) -> None:
         """Switches to training; frozen statistics stay frozen."""
@@ -155,8 +159,7 @@ class SegmentationTask:
         logits, posterior = (upsample(maps.float(), size, align) for maps in (output.logits, output.posterior))
         losses = objective(self.config, logits, posterior, batch.labels, batch.origin, batch.weights)
         if self.teacher is not None:
-            with autocast(self.config, self.device):
-                learnt = lesson(self.teacher, images, with_features=bool(hints))
+            learnt = self._lessons(self.teacher, images)(images)
             weight = self.config.loss
             losses["distillation"] = distillation_loss(output.logits, learnt.logits, batch.origin)
             losses["loss"] = losses["loss"] + weight.distillation * losses["distillation"]
@@ -217,6 +220,18 @@ class SegmentationTask:
             # Statistics of other processes count for nothing: those of rank 0 are what is averaged and saved.
             self._forward = self.processes.wrap(module, self.device, unused)
         return self._forward
+
+    def _lessons(self, teacher: DenseHybrid, images: Tensor) -> Callable[[Tensor], Lesson]:
+        """Returns what asks the teacher: captured, where the passes of the model are; made once."""
+        if self._ask is None:
+            with_features = self.config.loss.hints > 0
+
+            def ask(images: Tensor) -> Lesson:
+                with autocast(self.config, self.device):
+                    return lesson(teacher, images, with_features)
+
+            self._ask = replayed(ask, images) if self.config.cuda_graph else ask
+        return self._ask
 
     def _teacher(self, given: DenseHybrid | None) -> DenseHybrid:
         frozen = copy.deepcopy(self.model) if given is None else given.to(self.device)

@@ -26,6 +26,7 @@ from densehybrid_ros.training.losses import OUTLIER
 from densehybrid_ros.training.mixed_content import MixedBatch
 
 _CLIP_NORM = 10.0
+_SAMPLES_AT_ONCE = 16
 
 
 class Group(NamedTuple):
@@ -92,7 +93,7 @@ class FlowPartner:
         count = len(images)
         groups = []
         for members in np.array_split(np.arange(count), min(count, max(1, self.config.sizes_per_batch))):
-            size = self._draw_size(rng)
+            size = _draw_size(self.config, rng)
             latents = self.flow.draw_latents(len(members), size, generator)
             latents = [self.config.temperature * latent for latent in latents]
             with torch.set_grad_enabled(self.config.train):
@@ -166,11 +167,40 @@ class FlowPartner:
         self.flow.load_state_dict(state["flow"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def _draw_size(self, rng: np.random.Generator) -> tuple[int, int]:
-        smallest, largest = self.config.size
-        steps = (largest - smallest) // self.config.size_step
-        height, width = smallest + self.config.size_step * rng.integers(steps + 1, size=2)
-        return int(height), int(width)
+
+@torch.inference_mode()
+def sampled_cutouts(
+    flow: DenseFlow, config: FlowPartnerConfig, count: int, seed: int, device: torch.device
+) -> list[Tensor]:
+    """Draws samples of a flow that does not learn, as cut-outs to be pasted beside others.
+
+    Args:
+        flow: Is moved to ``device``.
+        config: Sizes and temperature.
+        count: Number of cut-outs.
+        seed: Of the run.
+        device: Where they are computed.
+
+    Returns:
+        uint8 [4, h, w] on the CPU: red, green, blue and an alpha of 255, as ``datasets.negatives.load_cutouts`` gives.
+    """
+    rng = np.random.default_rng([seed, 0xF10])
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    flow = flow.to(device).eval()
+    found: list[Tensor] = []
+    while len(found) < count:
+        size = _draw_size(config, rng)
+        samples = flow.sample(min(_SAMPLES_AT_ONCE, count - len(found)), size, generator, config.temperature)
+        pixels = (255 * samples.nan_to_num(nan=0.5)).round().to(torch.uint8).cpu()
+        found += torch.cat([pixels, torch.full_like(pixels[:, :1], 255)], 1).unbind(0)
+    return found
+
+
+def _draw_size(config: FlowPartnerConfig, rng: np.random.Generator) -> tuple[int, int]:
+    smallest, largest = config.size
+    steps = (largest - smallest) // config.size_step
+    height, width = smallest + config.size_step * rng.integers(steps + 1, size=2)
+    return int(height), int(width)
 
 
 def _pasted(image: Tensor, patch: Tensor, top: int, left: int) -> Tensor:

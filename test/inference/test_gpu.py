@@ -115,11 +115,11 @@ def test_block_sizes_are_stored_found_and_measured_again_when_damaged(device: to
     torch.testing.assert_close(output.logits.float(), expected.logits, atol=0.02, rtol=0.02)
 
 
-def test_eager_takes_fused_kernels_where_there_are_some(device: torch.device, tmp_path: Path) -> None:
+def test_auto_takes_fused_kernels_where_there_are_some(device: torch.device, tmp_path: Path) -> None:
     model = LoadedModel(
         DenseHybrid(build_network("light", 19)).eval(), ModelCard("light", "light", input_size=FRAME), Path("x")
     )
-    pipeline = Pipeline(model, "eager", "cuda", cache=tmp_path)
+    pipeline = Pipeline(model, "auto", "cuda", cache=tmp_path)
     assert (pipeline.backend, pipeline.precision) == ("eager", "fp16")
     assert "fused kernels with given block sizes" in pipeline.reason
     assert pipeline(noise((96, 160)), 0.0).semantic.shape == (96, 160)  # any size

@@ -13,7 +13,7 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.training.batches import BatchMaker, Job, stream
-from densehybrid_ros.training.config import DataConfig, FlowPartnerConfig, NegativesConfig
+from densehybrid_ros.training.config import DataConfig, FlowPartnerConfig, LossConfig, NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.flow_task import FlowTask
 from densehybrid_ros.training.pasting import cutout_layers
@@ -54,8 +54,9 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("stage", ["closed_set", "open_set"])
-def test_a_cuda_graph_trains_like_eager(stage: str, precision: str) -> None:
-    eager, graph = (train(stage=stage, precision=precision, cuda_graph=flag) for flag in (False, True))
+@pytest.mark.parametrize("loss", [LossConfig(), LossConfig(distillation=0.5)], ids=["alone", "with a teacher"])
+def test_a_cuda_graph_trains_like_eager(loss: LossConfig, stage: str, precision: str) -> None:
+    eager, graph = (train(stage=stage, precision=precision, loss=loss, cuda_graph=flag) for flag in (False, True))
     tolerance = 1e-3 if precision == "fp32" else 5e-2
     for first, second in zip(eager.curves, graph.curves, strict=True):
         assert first["loss"] == pytest.approx(second["loss"], rel=tolerance, abs=tolerance)

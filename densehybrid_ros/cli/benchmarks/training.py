@@ -313,7 +313,7 @@ def _summary(figures: dict[str, Any]) -> str:
     how = "CUDA graph" if figures["cuda_graph"] else "eager"
     lines = [
         f"{figures['architecture']}, {figures['stage']}, {figures['batch']} crops of {width}x{height}, "
-        f"{figures['processes']} x {figures['device']}, {how}, {figures['workers']} threads a process",
+        f"{figures['processes']} x {figures['device']}, {how}, {figures['workers']} loading processes each",
         f"{'training on one batch':<42}{figures['images_per_second_without_loading']:>9.1f} images/s",
     ]
     for kind, where in (("files", "frames decoded from files"), ("memory", "frames held on the device")):

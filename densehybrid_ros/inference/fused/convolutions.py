@@ -97,8 +97,7 @@ def _convolution_kernel(
     tl.store(target + pixel[:, None] * target_stride + output[None, :], total.to(tl.float16), mask=mask)
 
 
-_GROW = (Tile(128, 32, 64, 4, 3), Tile(128, 32, 128, 4, 2), Tile(128, 32, 128, 8, 2), Tile(64, 32, 128, 4, 2))
-_GROW_SMALL = (Tile(64, 32, 128, 4, 3), Tile(32, 32, 128, 4, 3), Tile(16, 32, 128, 4, 3), Tile(128, 32, 128, 4, 3))
+_GROW = (Tile(128, 32, 64, 4, 3), Tile(128, 32, 128, 4, 3), Tile(64, 32, 128, 4, 3), Tile(16, 32, 128, 4, 3))
 
 
 class Grow:
@@ -139,8 +138,7 @@ class Grow:
                 num_stages=tile.stages,
             )
 
-        candidates = (*_GROW, *_GROW_SMALL)
-        self._tiles.launch(f"grow {pixels} {self.inputs} {self.outputs}", candidates, launch)
+        self._tiles.launch(f"grow {pixels} {self.inputs} {self.outputs}", _GROW, launch)
         return out
 
 

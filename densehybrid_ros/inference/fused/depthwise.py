@@ -115,16 +115,7 @@ class Depthwise:
                 num_warps=tile.warps,
             )
 
-        candidates = [
-            Tile(16, 64, 1, 4, 1),
-            Tile(16, 64, 2, 4, 1),
-            Tile(16, 32, 4, 4, 1),
-            Tile(8, 64, 4, 4, 1),
-            Tile(16, 32, 2, 4, 1),
-            Tile(32, 16, 2, 4, 1),
-            Tile(64, 16, 2, 4, 1),
-            Tile(8, 64, 2, 2, 1),
-        ]
+        candidates = (Tile(16, 32, 4, 4, 1), Tile(16, 32, 2, 4, 1), Tile(8, 64, 4, 4, 1), Tile(16, 64, 2, 4, 1))
         self._tiles.launch(
             f"depthwise {source.shape[0]} {source.shape[1]} {source.shape[2]} {self._size} {self._stride}",
             candidates,

@@ -112,7 +112,7 @@ class PooledStem:
                 num_stages=tile.stages,
             )
 
-        candidates = (Tile(64, 0, 0, 4, 3), Tile(64, 0, 0, 4, 2), Tile(128, 0, 0, 8, 3), Tile(64, 0, 0, 4, 4))
+        candidates = (Tile(64, 0, 0, 4, 4), Tile(64, 0, 0, 4, 3), Tile(128, 0, 0, 8, 3))
         self._tiles.launch(f"pooled stem {rows * columns} {self.outputs}", candidates, launch)
         return out
 

@@ -37,15 +37,15 @@ class Tiles:
     A tile changes how long a kernel takes and, by the order of its sums, the last bits of its results.
     """
 
-    def __init__(self, table: Mapping[str, Tile] | None = None, tuning: bool = False) -> None:
-        """Takes what is known.
-
-        Args:
-            table: Kernel and shape -> tile.
-            tuning: Measure what the table lacks; False: take the first candidate that this device can run.
-        """
-        self._table, self._tuning = dict(table or {}), tuning
+    def __init__(self, table: Mapping[str, Tile] | None = None) -> None:
+        """Takes what is known: kernel and shape -> tile; for the rest the first candidate that this device can run."""
+        self._table, self._tuning = dict(table or {}), False
         self.times: dict[str, dict[Tile, float]] = {}
+
+    def tune(self) -> None:
+        """Forgets all tiles and measures each from now on where it is first needed."""
+        self._table.clear()
+        self._tuning = True
 
     def launch(self, key: str, candidates: Sequence[Tile], run: Callable[[Tile], object]) -> None:
         """Launches a kernel with its tile.

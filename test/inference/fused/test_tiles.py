@@ -54,7 +54,10 @@ def test_the_quickest_is_taken_where_they_are_measured() -> None:
         ran.append(tile)
         torch.mm(matrices[tile], matrices[tile])
 
-    tiles = Tiles(tuning=True)
+    tiles = Tiles()
+    tiles.launch("product", tuple(reversed(matrices)), run)
+    assert ran == [Tile(4096, 0, 0, 0, 0)]
+    tiles.tune()
     tiles.launch("product", tuple(reversed(matrices)), run)
     assert ran[-1] == SMALL
     assert set(tiles.times["product"]) == set(matrices)
