@@ -25,6 +25,7 @@ from densehybrid_ros.inference.fused.images import bordered
 from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import multiplies_bytes, torch_tensorrt, torch_tensorrt_problem
+from densehybrid_ros.inference.trial_load import fatal_problem
 from densehybrid_ros.networks import DenseHybrid, HybridOutput
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
@@ -284,6 +285,11 @@ def build_engine(
             _build_int8(network, spec, frames.inputs, path, report)
         else:
             _build_inductor(network, spec, device, path, report)
+            if device.type == "cuda":  # seen with torch 2.11
+                report("loading it in a process of its own")
+                problem = fatal_problem(path, _index(device))
+                if problem:
+                    raise InputError(f"backend 'inductor': {problem}; use eager or tensorrt")
         report("checking against eager fp32")
         return {**facts, **check_engine(network, load_engine(path, spec, device), spec, device, images)}
 
@@ -297,9 +303,14 @@ def load_engine(
     else:
         # The runner's locks and events get in the way of capturing a CUDA graph; one thread calls it anyway.
         single = device.type == "cuda"
-        index = device.index if device.index is not None else (torch.cuda.current_device() if single else -1)
-        module = torch._inductor.aoti_load_package(str(path), run_single_threaded=single, device_index=index)
+        module = torch._inductor.aoti_load_package(str(path), run_single_threaded=single, device_index=_index(device))
     return Engine(_pair(module), spec.backend, spec.precision, spec.size, spec.closed_set, reason, facts or {})
+
+
+def _index(device: torch.device) -> int:
+    if device.index is not None:
+        return device.index
+    return torch.cuda.current_device() if device.type == "cuda" else -1
 
 
 def _build_inductor(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:

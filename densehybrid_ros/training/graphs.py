@@ -45,6 +45,8 @@ def accelerate(
 
 
 def _captured(module: nn.Module, samples: tuple[Any, ...], precision: AbstractContextManager) -> nn.Module:
+    # Gradients are accumulated on the stream of the step, not on that of the capture: torch warns of it and syncs.
+    warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
     # The warm-up passes of the capture would move the batch-norm statistics.
     kept = [buffer.clone() for buffer in module.buffers()]
     with precision:
@@ -52,8 +54,6 @@ def _captured(module: nn.Module, samples: tuple[Any, ...], precision: AbstractCo
     with torch.no_grad():
         for buffer, value in zip(module.buffers(), kept, strict=True):
             buffer.copy_(value)
-    # Gradients are accumulated on the stream of the step, not on that of the capture: torch warns of it and syncs.
-    warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
     return captured  # type: ignore[return-value]
 
 

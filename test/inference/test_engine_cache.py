@@ -53,6 +53,12 @@ def test_an_engine_is_equal_to_the_network(cache: EngineCache) -> None:
     assert expected.logits.std() > 0.5
 
 
+def test_block_sizes_serve_the_closed_set_too(cache: EngineCache) -> None:
+    for backend, same in (("eager", True), ("tensorrt", False)):
+        keys = [cache.key(EngineSpec(backend, SIZE, "fp16", closed_set)) for closed_set in (False, True)]
+        assert (keys[0] == keys[1]) is same
+
+
 def test_other_weights_sizes_precisions_and_versions_have_other_engines(cache: EngineCache, monkeypatch) -> None:
     assert cache.find(SPEC)[0] is not None
     for other in (

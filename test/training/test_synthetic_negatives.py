@@ -12,7 +12,7 @@ from densehybrid_ros.training.config import FlowPartnerConfig
 from densehybrid_ros.training.flow_losses import flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.losses import OUTLIER, compound_loss
 from densehybrid_ros.training.mixed_content import Batch, MixedBatch, without_negatives
-from densehybrid_ros.training.synthetic_negatives import FlowPartner
+from densehybrid_ros.training.synthetic_negatives import FlowPartner, sampled_cutouts
 
 
 @pytest.fixture
@@ -167,3 +167,17 @@ def test_a_step_draws_the_same_patches_again(partner: FlowPartner, mixed: MixedB
     first, second, other = (partner.paste(mixed, step).mixed for step in (5, 5, 6))
     assert torch.equal(first.images, second.images)
     assert not torch.equal(first.images, other.images)
+
+
+def test_samples_as_cutouts_are_opaque_repeat_and_leave_the_flow_alone(partner: FlowPartner) -> None:
+    before = gradients(partner.flow)
+    made, again = (sampled_cutouts(partner.flow, partner.config, 20, 3, CPU) for _ in range(2))
+    assert len(made) == 20
+    assert {tuple(cutout.shape[1:]) for cutout in made} <= {(h, w) for h in (16, 24, 32) for w in (16, 24, 32)}
+    for first, second in zip(made, again, strict=True):
+        assert first.dtype == torch.uint8
+        assert first.shape[0] == 4
+        assert (first[3] == 255).all()
+        assert first[:3].float().std() > 0
+        assert (first == second).all()
+    assert gradients(partner.flow) == before

@@ -65,6 +65,8 @@ def test_overrides_reach_sections_and_keep_their_types(tmp_path: Path) -> None:
         (MINIMAL, ["name.x=3"], "name is not a section"),
         (MINIMAL, ["crops=3"], "crops must be a section"),
         (MINIMAL, ["data.sets=3"], "sets=3: must be a mapping"),
+        (MINIMAL, ["negatives.flow_samples=8", "negatives.source=void"], "flow_samples: goes with source=cutouts"),
+        (MINIMAL, ["negatives.flow_samples=8", "flow.size=[15, 32]"], "use multiples of 8"),
         (MINIMAL, ["data.sets.cityscapes=3"], r"sets\.cityscapes=3: must be of type str"),
     ],
 )
