@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -210,3 +214,34 @@ def test_processes_live_on_where_opencv_had_threads(store: FrameStore, square: t
     maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, layers_of(square, PasteConfig(probability=1.0)))
     assert len(list(stream(maker, [Job(step, 0, 2) for step in range(3)], 2, 1))) == 3
     assert cv2.getNumThreads() == 4
+
+
+class _Mark:
+    """Writes into a file which process freed it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.itself = file, self
+
+    def __del__(self) -> None:
+        with self.file.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+def test_processes_free_nothing_that_was_there_before_them(
+    store: FrameStore, square: torch.Tensor, tmp_path: Path
+) -> None:
+    file = tmp_path / "freed"
+
+    def collecting(size: tuple[int, int], rng: np.random.Generator) -> torch.Tensor:
+        gc.collect()
+        return square
+
+    maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, cutout_layers(collecting, PasteConfig(probability=1.0)))
+    gc.disable()
+    try:
+        _Mark(file)
+        assert len(list(stream(maker, [Job(step, 0, 2) for step in range(3)], 2, 1))) == 3
+    finally:
+        gc.enable()
+    gc.collect()
+    assert file.read_text() == f"{os.getpid()}\n"
