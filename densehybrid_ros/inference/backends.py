@@ -163,11 +163,10 @@ class EngineChoice:
         return BackgroundBuild(self.cache, EngineSpec(backend, size, precision), model)
 
     def _candidates(self) -> list[str]:
-        if self._fused:
-            return ["eager"]
         if self.backend != "auto":
             return [self.backend]
-        return ["inductor"] if tensorrt_problem(self.cache.device) else ["tensorrt", "inductor"]
+        compiled = ["inductor"] if tensorrt_problem(self.cache.device) else ["tensorrt", "inductor"]
+        return ["eager", *compiled] if self._fused else compiled
 
     def _precisions(self) -> list[str]:
         if self.precision is not None:
@@ -190,6 +189,8 @@ class EngineChoice:
         return backend_to_build(self.backend, self.cache.network, self.cache.device, self.precision)
 
     def _without_engine(self, reason: str) -> Engine:
+        if self._fused and self.at_once:  # Triton would compile them within this process
+            return self._eager_engine(f"{reason}; densehybrid compile makes fused kernels ready")
         if self._fused:
             try:
                 return self._fused_engine(reason)

@@ -52,7 +52,7 @@ class Settings:
     )
     backend: str = parameter(
         "auto",
-        "How the network is run. auto takes the fastest that this machine has at once: fused kernels on a GPU, else a "
+        "How the network is run. auto takes the fastest that this machine has at once: fused kernels (on a GPU) or a "
         "compiled engine from the cache, else eager. /diagnostics says which, and why.",
         group="Model",
         choices=("auto", "eager", "inductor", "tensorrt"),

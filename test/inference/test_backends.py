@@ -62,6 +62,19 @@ def test_a_build_that_fails_leaves_auto_on_eager_and_inductor_with_an_error(tmp_
             choice(tmp_path, "inductor", build=build).choose(SIZE)
 
 
+def test_fused_kernels_that_are_not_compiled_yet_do_not_hold_up_a_node(tmp_path: Path, monkeypatch) -> None:
+    made = []
+    monkeypatch.setattr(EngineChoice, "_fused_engine", lambda self, reason: made.append(reason))
+    for at_once in (True, False):
+        chosen = choice(tmp_path, "auto", at_once=at_once)
+        monkeypatch.setattr(chosen, "_fused", True)
+        engine = chosen.choose(SIZE)
+        assert len(made) == int(not at_once)
+        if at_once:
+            assert engine.backend == "eager"
+            assert "makes fused kernels ready" in engine.reason
+
+
 def test_fused_kernels_are_for_gpus() -> None:
     assert fused_problem(tiny_model(), CPU) == "fused kernels need a GPU"
     with pytest.raises(InputError, match="fused kernels need a GPU"):
