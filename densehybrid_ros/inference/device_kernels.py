@@ -210,8 +210,9 @@ def _quadruple_output_kernel(
     first = 4 * cell + 2
     at = first.to(tl.int64) * columns + x
     inside = x < columns
-    has0, has1 = inside & (cell >= 0), inside & (cell >= 0)
-    has2, has3 = inside & (cell < in_rows - 1), inside & (cell < in_rows - 1)
+    upper_pair, lower_pair = inside & (cell >= 0), inside & (cell < in_rows - 1)
+    has = (upper_pair, upper_pair, lower_pair, lower_pair)
+    best, best_class = (best0, best1, best2, best3), (class0, class1, class2, class3)
     if OPEN:
         p_top_left = _corner(posterior, top, left, posterior_row, posterior_column)
         p_top_right = _corner(posterior, top, right, posterior_row, posterior_column)
@@ -227,86 +228,27 @@ def _quadruple_output_kernel(
         threshold = tl.load(controls)
         midpoint = tl.load(controls + 1)
         steep = 1.0 / tl.load(controls + 2)
-        total = _exponentials(uppers, slopes, 0.125, best0, CLASSES)
-        odds = upper + 0.125 * slope
-        _write_pixels(
-            at,
-            has0,
-            best0,
-            class0,
-            total,
-            odds,
-            threshold,
-            midpoint,
-            steep,
-            semantic,
-            score,
-            open_set,
-            confidence,
-            CLASSES,
-        )
-        total = _exponentials(uppers, slopes, 0.375, best1, CLASSES)
-        odds = upper + 0.375 * slope
-        at += columns
-        _write_pixels(
-            at,
-            has1,
-            best1,
-            class1,
-            total,
-            odds,
-            threshold,
-            midpoint,
-            steep,
-            semantic,
-            score,
-            open_set,
-            confidence,
-            CLASSES,
-        )
-        total = _exponentials(uppers, slopes, 0.625, best2, CLASSES)
-        odds = upper + 0.625 * slope
-        at += columns
-        _write_pixels(
-            at,
-            has2,
-            best2,
-            class2,
-            total,
-            odds,
-            threshold,
-            midpoint,
-            steep,
-            semantic,
-            score,
-            open_set,
-            confidence,
-            CLASSES,
-        )
-        total = _exponentials(uppers, slopes, 0.875, best3, CLASSES)
-        odds = upper + 0.875 * slope
-        at += columns
-        _write_pixels(
-            at,
-            has3,
-            best3,
-            class3,
-            total,
-            odds,
-            threshold,
-            midpoint,
-            steep,
-            semantic,
-            score,
-            open_set,
-            confidence,
-            CLASSES,
-        )
+        for row in tl.static_range(4):
+            _write_pixels(
+                at,
+                has[row],
+                best[row],
+                best_class[row],
+                _exponentials(uppers, slopes, 0.125 + 0.25 * row, best[row], CLASSES),
+                upper + (0.125 + 0.25 * row) * slope,
+                threshold,
+                midpoint,
+                steep,
+                semantic,
+                score,
+                open_set,
+                confidence,
+                CLASSES,
+            )
+            at += columns
     else:
-        tl.store(semantic + at, class0.to(tl.uint8), mask=has0)
-        tl.store(semantic + at + columns, class1.to(tl.uint8), mask=has1)
-        tl.store(semantic + at + 2 * columns, class2.to(tl.uint8), mask=has2)
-        tl.store(semantic + at + 3 * columns, class3.to(tl.uint8), mask=has3)
+        for row in tl.static_range(4):
+            tl.store(semantic + at + row * columns, best_class[row].to(tl.uint8), mask=has[row])
 
 
 @triton.jit
