@@ -159,7 +159,7 @@ def source_digest(network: nn.Module) -> str:
 
     After an update the same weights may be computed with differently.
     """
-    modules = {type(part).__module__ for part in network.modules()}
+    modules = {kind.__module__ for part in network.modules() for kind in type(part).__mro__}
     digest = hashlib.sha256()
     for name in sorted(name for name in modules if name.startswith(_PACKAGE)):
         digest.update(inspect.getsource(sys.modules[name]).encode())

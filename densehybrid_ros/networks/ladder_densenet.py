@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from densehybrid_ros.networks.base import SegmentationNetwork
 from densehybrid_ros.networks.blocks import BNReLUConv, LadderStep, SpatialPyramidPooling
+from densehybrid_ros.networks.ladder import LadderNetwork
 
 _GROWTH = 32
 _BOTTLENECK_FACTOR = 4
@@ -37,7 +37,7 @@ class Transition(nn.Sequential):
         self.pool = nn.AvgPool2d(kernel_size=3, stride=2, padding=1, count_include_pad=False)
 
 
-class LadderDenseNet121(SegmentationNetwork):
+class LadderDenseNet121(LadderNetwork):
     """DenseNet-121 encoder, pyramid pooling at stride 32 and a ladder to stride 4; takes RGB in 0..1 as it is."""
 
     prelogit_channels = 128
@@ -69,10 +69,6 @@ class LadderDenseNet121(SegmentationNetwork):
         )
         self.classifier = BNReLUConv(self.prelogit_channels, num_classes, kernel_size=1, bias=True)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns pre-logits [B, 128, H/4, W/4] and logits [B, K, H/4, W/4]."""
-        return self.decode(self.encode(images))
-
     def encode(self, images: Tensor) -> list[Tensor]:
         """Returns the outputs of the four dense blocks: 256, 512, 1024 and 1024 channels."""
         features = self.stem(images)
@@ -81,14 +77,6 @@ class LadderDenseNet121(SegmentationNetwork):
             found.append(block(features))
             features = transition(found[-1])
         return [*found, self.blocks[-1](features)]
-
-    def decode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns pre-logits and logits."""
-        *skips, deepest = features
-        path = self.pyramid(deepest)
-        for step, skip in zip(self.ladder, reversed(skips), strict=True):
-            path = step(path, skip)
-        return path, self.classifier(path)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Returns the parameters of the DenseNet encoder."""

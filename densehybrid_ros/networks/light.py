@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks.base import SegmentationNetwork
 from densehybrid_ros.networks.blocks import BNReLUConv, LadderStep, SpatialPyramidPooling
+from densehybrid_ros.networks.ladder import LadderNetwork
 
 # (expansion, kernel, stride, output channels, repetitions) of the seven stages.
 _STAGES = (
@@ -57,7 +57,7 @@ class InvertedResidual(nn.Module):
         return features + filtered if self.residual else filtered
 
 
-class LightNetwork(SegmentationNetwork):
+class LightNetwork(LadderNetwork):
     """EfficientNet-Lite0 encoder, pyramid pooling (256) at stride 32 and a 128-wide ladder to stride 4."""
 
     prelogit_channels = 128
@@ -81,10 +81,6 @@ class LightNetwork(SegmentationNetwork):
         self.ladder = nn.ModuleList(LadderStep(128, skip, 128) for skip in reversed(skips))
         self.classifier = BNReLUConv(self.prelogit_channels, num_classes, kernel_size=1, bias=True)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns pre-logits [B, 128, H/4, W/4] and logits [B, K, H/4, W/4]."""
-        return self.decode(self.encode(images))
-
     def encode(self, images: Tensor) -> list[Tensor]:
         """Returns the features of 24, 40, 112 and 320 channels."""
         features = self.stem((images - PIXEL_MEAN) / PIXEL_STD)
@@ -94,14 +90,6 @@ class LightNetwork(SegmentationNetwork):
             if index in SKIP_STAGES:
                 found.append(features)
         return [*found, features]
-
-    def decode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns pre-logits and logits."""
-        *skips, deepest = features
-        path = self.pyramid(deepest)
-        for step, skip in zip(self.ladder, reversed(skips), strict=True):
-            path = step(path, skip)
-        return path, self.classifier(path)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Returns the parameters of the EfficientNet encoder."""

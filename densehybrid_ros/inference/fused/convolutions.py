@@ -60,43 +60,6 @@ def _grow_kernel(
     tl.store(target + pixel[:, None] * target_stride + output[None, :], middle.to(tl.float16), mask=mine[:, None])
 
 
-@triton.jit
-def _convolution_kernel(
-    source,
-    weights,
-    target,
-    rows,
-    columns,
-    target_stride,
-    outputs,
-    INPUTS: tl.constexpr,
-    BLOCK_PIXELS: tl.constexpr,
-    BLOCK_OUTPUTS: tl.constexpr,
-    BLOCK_INPUTS: tl.constexpr,
-    EARLY: tl.constexpr,
-):
-    # A 3x3 convolution as a product over pixels and the nine positions of the filter.
-    follow(EARLY)
-    tiles = tl.cdiv(outputs, BLOCK_OUTPUTS)
-    pixel = (tl.program_id(0) // tiles) * BLOCK_PIXELS + tl.arange(0, BLOCK_PIXELS)
-    output = (tl.program_id(0) % tiles) * BLOCK_OUTPUTS + tl.arange(0, BLOCK_OUTPUTS)
-    channel = tl.arange(0, BLOCK_INPUTS)
-    y, x = pixel // columns, pixel % columns
-    total = tl.zeros([BLOCK_PIXELS, BLOCK_OUTPUTS], tl.float32)
-    STEPS: tl.constexpr = INPUTS // BLOCK_INPUTS
-    for step in range(9 * STEPS):
-        place = step // STEPS
-        start = (step % STEPS) * BLOCK_INPUTS
-        down, across = place // 3 - 1, place % 3 - 1
-        inside = (y + down >= 0) & (y + down < rows) & (x + across >= 0) & (x + across < columns)
-        at = pixel + down * columns + across
-        values = tl.load(source + at[:, None] * INPUTS + (start + channel)[None, :], mask=inside[:, None], other=0.0)
-        part = tl.load(weights + (step * BLOCK_INPUTS + channel)[:, None] * outputs + output[None, :])
-        total = tl.dot(values, part, total)
-    mask = (pixel < rows * columns)[:, None]
-    tl.store(target + pixel[:, None] * target_stride + output[None, :], total.to(tl.float16), mask=mask)
-
-
 _GROW = (Tile(128, 32, 64, 4, 3), Tile(128, 32, 128, 4, 3), Tile(64, 32, 128, 4, 3), Tile(16, 32, 128, 4, 3))
 
 
@@ -142,49 +105,13 @@ class Grow:
         return out
 
 
-_CONVOLUTION = (Tile(128, 128, 64, 8, 3), Tile(128, 128, 64, 4, 3), Tile(128, 256, 64, 8, 3), Tile(256, 128, 64, 8, 3))
-
-
 class Convolution:
-    """3x3 convolution on activated inputs."""
+    """3x3 convolution with many outputs on activated inputs: the library's, which is good at these."""
 
-    def __init__(self, tiles: Tiles, conv: nn.Conv2d) -> None:
-        self._tiles = tiles
-        self.outputs, self.inputs = conv.weight.shape[:2]
-        self._weights = conv.weight.detach().permute(2, 3, 1, 0).contiguous().half()
-        self._library = conv.weight.detach().half().contiguous(memory_format=torch.channels_last)
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self._weights = conv.weight.detach().half().contiguous(memory_format=torch.channels_last)
 
     def __call__(self, source: Tensor) -> Tensor:
         """Maps [H, W, inputs] to [H, W, outputs]."""
-        if source.is_cuda:
-            maps = source.permute(2, 0, 1).unsqueeze(0)
-            return torch.nn.functional.conv2d(maps, self._library, padding=1)[0].permute(1, 2, 0)
-        return self.triton(source)
-
-    def triton(self, source: Tensor) -> Tensor:
-        """Does the same with this module's kernel."""
-        rows, columns = source.shape[:2]
-        out = source.new_empty(rows, columns, self.outputs)
-
-        def launch(tile: Tile) -> None:
-            grid = (triton.cdiv(rows * columns, tile.pixels) * triton.cdiv(self.outputs, tile.outputs),)
-            _convolution_kernel[grid](
-                source,
-                self._weights,
-                out,
-                rows,
-                columns,
-                out.stride(1),
-                self.outputs,
-                INPUTS=self.inputs,
-                BLOCK_PIXELS=tile.pixels,
-                BLOCK_OUTPUTS=tile.outputs,
-                BLOCK_INPUTS=min(tile.inputs, self.inputs),
-                **early_start(),
-                num_warps=tile.warps,
-                num_stages=tile.stages,
-            )
-
-        fitting = [tile for tile in _CONVOLUTION if tile.outputs <= self.outputs] or [Tile(128, self.outputs, 64, 4, 3)]
-        self._tiles.launch(f"convolution {rows * columns} {self.inputs} {self.outputs}", fitting, launch)
-        return out
+        maps = source.permute(2, 0, 1).unsqueeze(0)
+        return torch.nn.functional.conv2d(maps, self._weights, padding=1)[0].permute(1, 2, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from densehybrid_ros.inference.fused.convolutions import Convolution
 from densehybrid_ros.inference.fused.device_functions import RELU, early_start, follow, normalised
 from densehybrid_ros.inference.fused.folding import affine, filled
 from densehybrid_ros.inference.fused.pointwise import Pointwise
+from densehybrid_ros.inference.fused.pooling import Pyramid
 from densehybrid_ros.inference.fused.tiles import Tiles
 
 
@@ -63,7 +65,7 @@ class Step:
         self._bottleneck = Pointwise(
             tiles, step.bottleneck.conv, before=step.bottleneck.norm, enlarged_after=step.blend.norm, activation=RELU
         )
-        self._blend = Convolution(tiles, step.blend.conv)
+        self._blend = Convolution(step.blend.conv)
 
     def __call__(self, features: Tensor, skip: Tensor) -> Tensor:
         """Maps [h, w, inputs] and skip [H, W, skip inputs] to [H, W, outputs]."""
@@ -113,3 +115,19 @@ class Heads:
         )
         maps = out.unsqueeze(0)
         return (maps,) if self.outputs == self._classes else (maps[:, : self._classes], maps[:, self._classes :])
+
+
+class Ladder:
+    """Pyramid pooling, the steps of the ladder, and the heads at its end."""
+
+    def __init__(self, tiles: Tiles, network: Any, posterior: Any) -> None:
+        self._pyramid = Pyramid(tiles, network.pyramid)
+        self._steps = [Step(tiles, step) for step in network.ladder]
+        self._heads = Heads(network.classifier, posterior)
+
+    def __call__(self, deepest: Tensor, skips: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Maps the encoder's features [h, w, channels], the deepest ones apart, to what ``Heads`` returns."""
+        features = self._pyramid(deepest)
+        for step, skip in zip(self._steps, reversed(skips), strict=True):
+            features = step(features, skip)
+        return self._heads(features)

@@ -10,9 +10,9 @@ from torch import Tensor
 from densehybrid_ros.inference.fused.convolutions import Grow
 from densehybrid_ros.inference.fused.device_functions import RELU
 from densehybrid_ros.inference.fused.images import with_border
-from densehybrid_ros.inference.fused.ladder import Heads, Step
+from densehybrid_ros.inference.fused.ladder import Ladder
 from densehybrid_ros.inference.fused.pointwise import Pointwise
-from densehybrid_ros.inference.fused.pooling import Pool, Pyramid
+from densehybrid_ros.inference.fused.pooling import Pool
 from densehybrid_ros.inference.fused.stems import PooledStem
 from densehybrid_ros.inference.fused.tiles import Tiles
 
@@ -60,9 +60,7 @@ class FusedLadderDenseNet:
             (Pool(tiles, transition.reduce.norm), Pointwise(tiles, transition.reduce.conv))
             for transition in network.transitions
         ]
-        self._pyramid = Pyramid(tiles, network.pyramid)
-        self._ladder = [Step(tiles, step) for step in network.ladder]
-        self._heads = Heads(network.classifier, posterior)
+        self._ladder = Ladder(tiles, network, posterior)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         """See ``FusedNetwork``."""
@@ -81,7 +79,4 @@ class FusedLadderDenseNet:
             pooled = pool(features)
             features = image.new_empty(*pooled.shape[:2], self._blocks[index + 1].outputs)
             reduce(pooled, out=features[..., : reduce.outputs])
-        features = self._pyramid(features)
-        for step, skip in zip(self._ladder, reversed(skips), strict=True):
-            features = step(features, skip)
-        return self._heads(features)
+        return self._ladder(features, skips)

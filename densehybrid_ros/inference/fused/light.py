@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from densehybrid_ros.inference.fused.depthwise import Depthwise
 from densehybrid_ros.inference.fused.device_functions import RELU6
 from densehybrid_ros.inference.fused.images import with_border
-from densehybrid_ros.inference.fused.ladder import Heads, Step
+from densehybrid_ros.inference.fused.ladder import Ladder
 from densehybrid_ros.inference.fused.pointwise import Pointwise
-from densehybrid_ros.inference.fused.pooling import Pyramid
 from densehybrid_ros.inference.fused.stems import Stem
 from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.networks.light import PIXEL_MEAN, PIXEL_STD, SKIP_STAGES
@@ -39,9 +38,7 @@ class FusedLight:
     def __init__(self, tiles: Tiles, network: Any, posterior: Any) -> None:
         self._stem = Stem(tiles, network.stem[0], network.stem[1], PIXEL_MEAN, PIXEL_STD)
         self._stages = [[_Residual(tiles, block) for block in stage] for stage in network.stages]
-        self._pyramid = Pyramid(tiles, network.pyramid)
-        self._ladder = [Step(tiles, step) for step in network.ladder]
-        self._heads = Heads(network.classifier, posterior)
+        self._ladder = Ladder(tiles, network, posterior)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         """See ``FusedNetwork``."""
@@ -52,7 +49,4 @@ class FusedLight:
                 features = block(features)
             if index in SKIP_STAGES:
                 skips.append(features)
-        features = self._pyramid(features)
-        for step, skip in zip(self._ladder, reversed(skips), strict=True):
-            features = step(features, skip)
-        return self._heads(features)
+        return self._ladder(features, skips)
