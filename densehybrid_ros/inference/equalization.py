@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from densehybrid_ros.inference.folding import add_constant, replace_argument, tensor_of
+from densehybrid_ros.inference.folding import Watcher, add_constant, replace_argument, tensor_of
 
 _aten = torch.ops.aten
 _CONVOLUTION = _aten.conv2d.default
@@ -43,10 +43,14 @@ def equalize(graph: fx.GraphModule, keeping: Collection[fx.Node], images: Tensor
         images: Input from which extents are taken.
     """
     entries = {source for node in keeping for source in inputs_of(node) if source not in keeping}
-    watcher = _Extents(graph, entries)
-    watcher.run(images)
+    extents: dict[fx.Node, Tensor] = {}
+
+    def note(node: fx.Node, value: Tensor) -> None:
+        extents[node] = value.abs().amax(dim=(0, 2, 3))
+
+    Watcher(graph, entries, note).run(images)
     factors: dict[fx.Node, Tensor] = {}
-    for entry, extent in watcher.extents.items():
+    for entry, extent in extents.items():
         factors[entry] = 1 / extent.clamp(min=_SMALLEST * float(extent.max().clamp(min=1e-12)))
         maker = _maker(entry)
         assert maker is not None
@@ -74,22 +78,6 @@ def _maker(entry: fx.Node) -> fx.Node | None:
         if len(node.users) != 1:
             return None
     return node if node.target is _CONVOLUTION else None
-
-
-class _Extents(fx.Interpreter):
-    """Runs a graph and notes how large each channel of some nodes gets."""
-
-    def __init__(self, graph: fx.GraphModule, wanted: Collection[fx.Node]) -> None:
-        super().__init__(graph)
-        self._wanted = wanted
-        self.extents: dict[fx.Node, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Runs one operation."""
-        value = super().run_node(n)
-        if n in self._wanted:
-            self.extents[n] = value.abs().amax(dim=(0, 2, 3))
-        return value
 
 
 def _scale_convolution(graph: fx.GraphModule, convolution: fx.Node, factor: Tensor) -> None:

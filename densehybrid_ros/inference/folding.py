@@ -5,6 +5,7 @@ Inductor does this when it freezes a graph. TensorRT-RTX does not: it gets every
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 import torch
@@ -80,3 +81,21 @@ def replace_argument(node: fx.Node, index: int, value: fx.Node) -> None:
     arguments = [*node.args, None][: max(index + 1, len(node.args))]
     arguments[index] = value
     node.args = tuple(arguments)
+
+
+class Watcher(fx.Interpreter):
+    """Runs a graph and shows the values of some nodes to somebody."""
+
+    def __init__(
+        self, graph: fx.GraphModule, wanted: Collection[fx.Node], note: Callable[[fx.Node, Tensor], None]
+    ) -> None:
+        """Takes whom to show what: ``note`` is told each of the ``wanted`` nodes with its value, as it is computed."""
+        super().__init__(graph)
+        self._wanted, self._note = wanted, note
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Runs one operation."""
+        value = super().run_node(n)
+        if n in self._wanted:
+            self._note(n, value)
+        return value

@@ -17,7 +17,7 @@ import torch.ao.quantization.fx._decomposed  # registers the operations of the n
 from torch import Tensor, fx
 
 from densehybrid_ros.inference.equalization import equalizable, equalize, inputs_of
-from densehybrid_ros.inference.folding import add_constant, replace_argument, tensor_of
+from densehybrid_ros.inference.folding import Watcher, add_constant, replace_argument, tensor_of
 
 _aten = torch.ops.aten
 _CONVOLUTION = _aten.conv2d.default
@@ -54,8 +54,7 @@ def quantize(graph: fx.GraphModule, frames: Sequence[Tensor], watch: Callable[[i
     sources = {source for node in (*convolutions, *keeping) for source in inputs_of(node)}
     batch = torch.cat(list(frames[:_CORRECTED_ON])).contiguous(memory_format=torch.channels_last)
     equalize(graph, keeping, batch)
-    means = _Means(graph, set(all_convolutions))
-    means.run(batch)
+    means = _means(graph, all_convolutions, batch)
     ranges = _measured(graph, {*sources, *keeping}, frames, watch)
     _share(ranges, keeping)
     for source in [node for node in graph.graph.nodes if node in ranges]:
@@ -67,46 +66,12 @@ def quantize(graph: fx.GraphModule, frames: Sequence[Tensor], watch: Callable[[i
         _round_weights(graph, node)
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    _Correction(graph, means.means, biases).run(batch)
+    _Correction(graph, means, biases).run(batch)
     return len(convolutions)
 
 
 def _makes_output(node: fx.Node) -> bool:
     return any(user.op == "output" for user in node.users)
-
-
-class _Watcher(fx.Interpreter):
-    """Runs a graph and notes the range of some nodes' values."""
-
-    def __init__(self, graph: fx.GraphModule, wanted: set[fx.Node]) -> None:
-        super().__init__(graph)
-        self._wanted = wanted
-        self.ranges: dict[fx.Node, Range] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Runs one operation."""
-        value = super().run_node(n)
-        if n in self._wanted:
-            low, high = (float(each) for each in torch.aminmax(value))
-            before = self.ranges.get(n, (0.0, 0.0))  # zero is always exact: padding is made of it
-            self.ranges[n] = min(before[0], low), max(before[1], high)
-        return value
-
-
-class _Means(fx.Interpreter):
-    """Runs a graph and notes the mean of each channel behind some convolutions."""
-
-    def __init__(self, graph: fx.GraphModule, wanted: set[fx.Node]) -> None:
-        super().__init__(graph)
-        self._wanted = wanted
-        self.means: dict[fx.Node, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Runs one operation."""
-        value = super().run_node(n)
-        if n in self._wanted:
-            self.means[n] = value.mean(dim=(0, 2, 3))
-        return value
 
 
 class _Correction(fx.Interpreter):
@@ -129,14 +94,32 @@ class _Correction(fx.Interpreter):
         return value
 
 
+def _means(graph: fx.GraphModule, wanted: list[fx.Node], images: Tensor) -> dict[fx.Node, Tensor]:
+    """Runs the graph and returns the mean of each channel behind some convolutions."""
+    means: dict[fx.Node, Tensor] = {}
+
+    def note(node: fx.Node, value: Tensor) -> None:
+        means[node] = value.mean(dim=(0, 2, 3))
+
+    Watcher(graph, set(wanted), note).run(images)
+    return means
+
+
 def _measured(
     graph: fx.GraphModule, wanted: set[fx.Node], frames: Sequence[Tensor], watch: Callable[[int], None]
 ) -> dict[fx.Node, Range]:
-    watcher = _Watcher(graph, wanted)
+    ranges: dict[fx.Node, Range] = {}
+
+    def note(node: fx.Node, value: Tensor) -> None:
+        low, high = (float(each) for each in torch.aminmax(value))
+        before = ranges.get(node, (0.0, 0.0))  # zero is always exact: padding is made of it
+        ranges[node] = min(before[0], low), max(before[1], high)
+
+    watcher = Watcher(graph, wanted, note)
     for index, images in enumerate(frames):
         watcher.run(images)
         watch(index + 1)
-    return watcher.ranges
+    return ranges
 
 
 def _share(ranges: dict[fx.Node, Range], keeping: list[fx.Node]) -> None:
