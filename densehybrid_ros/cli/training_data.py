@@ -191,15 +191,13 @@ def validation_sources(config: TrainConfig) -> list[Source]:
     return sources
 
 
-def open_layers(
-    config: TrainConfig, sources: Sequence[tuple[Source, float]] = (), device: torch.device | None = None
-) -> DrawLayer | None:
+def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]], device: torch.device) -> DrawLayer | None:
     """Opens what is pasted; None where a flow makes the negatives, void pixels are them, or nothing is pasted.
 
     Args:
         config: The run.
         sources: Its frames, from which known objects are cut where the run pastes them.
-        device: Where samples of a flow are computed, where the run wants some; None: on the CPU.
+        device: Where samples of a flow are computed, where the run wants some.
 
     Raises:
         InputError: The folder, data set or recipe is missing or unknown.
@@ -216,9 +214,7 @@ def open_layers(
     if settings.source == "cutouts":
         cutouts = load_cutouts(Path(_root(config)), settings.limit)
         if settings.flow_samples:
-            flow = _flow(config)
-            device = device or torch.device("cpu")
-            cutouts += sampled_cutouts(flow, config.flow, settings.flow_samples, config.seed, device)
+            cutouts += sampled_cutouts(_flow(config), config.flow, settings.flow_samples, config.seed, device)
         return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known)
     pictures = open_negatives(_named(config), Path(_root(config)))
     recipe = settings.recipe or _RESIZED_RECIPE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -67,13 +68,14 @@ def backend_to_build(backend: str, network: DenseHybrid, device: torch.device, p
     """
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r}: unknown; choose one of {', '.join(BACKENDS)}")
-    problem = tensorrt_problem(device)
     unfused = fused_problem(network, device)
     if unfused is None and (precision or default_precision(device)) != "fp16":
         unfused = "fused kernels are for fp16"
+    if backend == "auto" and unfused is None:
+        return "eager"
+    # Asked last: it imports torch_tensorrt, which takes seconds.
+    problem = tensorrt_problem(device) if backend in ("auto", "tensorrt") else None
     if backend == "auto":
-        if unfused is None:
-            return "eager"
         return "inductor" if problem else "tensorrt"
     if backend == "eager" and unfused:
         raise InputError(f"backend 'eager': there is nothing to compile ({unfused}); use inductor or tensorrt")
@@ -162,11 +164,15 @@ class EngineChoice:
         precision = self.precision or default_precision(self.cache.device)
         return BackgroundBuild(self.cache, EngineSpec(backend, size, precision), model)
 
-    def _candidates(self) -> list[str]:
+    def _candidates(self) -> Iterator[str]:
         if self.backend != "auto":
-            return [self.backend]
-        compiled = ["inductor"] if tensorrt_problem(self.cache.device) else ["tensorrt", "inductor"]
-        return ["eager", *compiled] if self._fused else compiled
+            yield self.backend
+            return
+        if self._fused:
+            yield "eager"
+        if tensorrt_problem(self.cache.device) is None:
+            yield "tensorrt"
+        yield "inductor"
 
     def _precisions(self) -> list[str]:
         if self.precision is not None:

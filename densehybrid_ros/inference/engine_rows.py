@@ -49,6 +49,11 @@ class Row:
         """Returns plain types."""
         return asdict(self)
 
+    @property
+    def result(self) -> str:
+        """The figures, or why there are none."""
+        return self.problem or "  ".join(f"{name} {value:.4g}" for name, value in self.values.items())
+
 
 @dataclass
 class Settings:
@@ -185,7 +190,7 @@ class _Gpu:
         self._settings.report(name)
         row = _measured(name, measure)
         self.rows.append(row)
-        self._settings.report(f"{name}: {row.problem or _short(row.values)}")
+        self._settings.report(f"{name}: {row.result}")
         torch.cuda.empty_cache()
         return row
 
@@ -264,10 +269,6 @@ def _measured(name: str, measure: Callable[[Row], None]) -> Row:
         text = (str(error).strip() or "no message").splitlines()[0]
         row.problem = f"{type(error).__name__}: {text}"
     return row
-
-
-def _short(values: dict[str, float]) -> str:
-    return ", ".join(f"{key} {value:.4g}" for key, value in values.items())
 
 
 def _refuse(problem: str) -> Callable[[], Engine]:

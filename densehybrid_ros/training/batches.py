@@ -72,7 +72,7 @@ class Sample(NamedTuple):
 
 
 class Maker(Protocol):
-    """Makes the batches of a run: a ``BatchMaker``, or ``PlainCrops``, which is too quick to need threads."""
+    """Makes the batches of a run: a ``BatchMaker``, or ``PlainCrops``, which is too quick to need processes."""
 
     device: torch.device
 

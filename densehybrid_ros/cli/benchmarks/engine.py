@@ -90,7 +90,6 @@ def _table(figures: dict[str, Any], rows: list[Row], device: torch.device) -> st
     )
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
-        values = "  ".join(f"{name} {value:.4g}" for name, value in row.values.items())
         note = f"  ({row.note})" if row.note else ""
-        lines.append(f"{row.name:<{width}}  {row.problem or values}{note}")
+        lines.append(f"{row.name:<{width}}  {row.result}{note}")
     return "\n".join(lines)
