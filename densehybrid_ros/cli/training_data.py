@@ -82,7 +82,8 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
     void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
     sources = training_sources(config, sets, device)
     layers = open_layers(config, sources, device)
-    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier)
+    flow_share = config.negatives.flow_share if config.joint else 0.0
+    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, flow_share)
     held_out_sets = validation_sources(config)
     validate: Callable[[DenseHybrid], dict[str, float]] | None = None
     if held_out_sets:
@@ -282,7 +283,7 @@ def _held_out_frames(config: TrainConfig) -> list[Tensor]:
 def _partner(config: TrainConfig, device: torch.device, processes: Processes) -> FlowPartner | None:
     if not config.joint:
         return None
-    return FlowPartner(_flow(config), config.flow, config.seed, device, processes)
+    return FlowPartner(_flow(config), config.flow, config.seed, device, processes, config.flow_share)
 
 
 def _flow(config: TrainConfig) -> DenseFlow:

@@ -28,6 +28,7 @@ from densehybrid_ros.training.mixed_content import (
     DrawLayer,
     Layer,
     MixedBatch,
+    is_sampled,
     lay_over,
     void_as_negatives,
     without_negatives,
@@ -91,6 +92,7 @@ class BatchMaker:
         device: torch.device,
         negatives: DrawLayer | None = None,
         void_is_outlier: bool = False,
+        flow_share: float = 0.0,
     ) -> None:
         """Keeps what is drawn from.
 
@@ -101,6 +103,7 @@ class BatchMaker:
             device: Where crops are computed.
             negatives: What is pasted; None = nothing.
             void_is_outlier: Whether void pixels are the negatives.
+            flow_share: Share of the crops in which a flow lays its samples (``is_sampled``): nothing else is pasted there.
         """
         self.seed = seed
         self.crops = crops
@@ -110,6 +113,7 @@ class BatchMaker:
         self.device = device
         self.negatives = negatives
         self.void_is_outlier = void_is_outlier
+        self.flow_share = flow_share
         stores = [source if isinstance(source, FrameStore) else None for source in self.sources]
         if negatives is not None or crops.rare_share > 0:
             for store in stores:
@@ -145,7 +149,7 @@ class BatchMaker:
             image = torch.from_numpy(np.ascontiguousarray(pixels))
             label = torch.from_numpy(np.ascontiguousarray(read.label[crop.rows, crop.columns]))
         layer = None
-        if self.negatives is not None:
+        if self.negatives is not None and not is_sampled(place, self.flow_share):
             layer = self.negatives(Scene((self.crops.height, self.crops.width), crop, frame, overview, stretch), rng)
         return Sample(number, index, crop, image, label, layer)
 

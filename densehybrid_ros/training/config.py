@@ -61,6 +61,8 @@ class NegativesConfig(PasteConfig):
         limit: At most this many cut-outs.
         flow_samples: Beside the cut-outs, this many samples of the flow in ``flow.weights``, which does not learn then;
             drawn once, and pasted like the cut-outs.
+        flow_share: Share of the crops that get a sample of a jointly trained flow in place of anything else that is
+            pasted; 0 = none. Where ``source`` is ``flow`` all do.
         dataset: Name in ``datasets.training_registry.NEGATIVE_SETS``.
         recipe: Name in ``datasets.negative_recipes.RECIPES``.
     """
@@ -69,13 +71,17 @@ class NegativesConfig(PasteConfig):
     root: str | None = None
     limit: int | None = None
     flow_samples: int = 0
+    flow_share: float = 0.0
     dataset: str | None = None
     recipe: str | None = None
 
 
 @dataclass
 class FlowPartnerConfig:
-    """The jointly trained flow, where ``negatives.source`` is ``flow``; a fixed one for ``negatives.flow_samples``.
+    """The flow that makes negatives, and how it learns beside the model.
+
+    It learns where ``negatives.source`` is ``flow`` or ``negatives.flow_share`` is set; for ``negatives.flow_samples`` it
+    stays as it is.
 
     Attributes:
         weights: ``.safetensors`` of a pre-trained flow.
@@ -230,6 +236,7 @@ class TrainConfig:
             raise InputError(f"batch_size={self.batch_size}: must be a multiple of accumulate={self.accumulate}")
         if not 0 <= self.data.rendered_share <= 1:
             raise InputError(f"data.rendered_share={self.data.rendered_share}: must be within 0..1")
+        self._check_flow_share()
         if self.joint or self.negatives.flow_samples:
             self._check_patches()
         if self.negatives.flow_samples and self.negatives.source != "cutouts":
@@ -239,8 +246,26 @@ class TrainConfig:
 
     @property
     def joint(self) -> bool:
-        """Whether a flow makes the negatives."""
-        return self.stage == "open_set" and self.negatives.source == "flow"
+        """Whether a flow that learns along makes negatives."""
+        return self.stage == "open_set" and self.flow_share > 0
+
+    @property
+    def flow_share(self) -> float:
+        """Share of the crops that get a sample of the jointly trained flow."""
+        return 1.0 if self.negatives.source == "flow" else self.negatives.flow_share
+
+    def _check_flow_share(self) -> None:
+        share, part = self.negatives.flow_share, self.batch_size // self.accumulate
+        if share == 0:
+            return
+        if self.negatives.source not in ("cutouts", "dataset"):
+            raise InputError(f"negatives.flow_share: goes with source=cutouts or dataset, not {self.negatives.source}")
+        if not 1 / part <= share < 1:
+            raise InputError(
+                f"negatives.flow_share={share}: must be within {1 / part:.3g} (one crop of {part}) and 1, or 0"
+            )
+        if self.negatives.flow_samples:
+            raise InputError("negatives.flow_share: the flow learns, so that negatives.flow_samples must be 0")
 
     def _check_patches(self) -> None:
         smallest, largest = self.flow.size
@@ -255,4 +280,4 @@ class TrainConfig:
         # A captured backward pass overwrites the activations that it has read, so that it can't be run twice.
         for key in ("compile", "cuda_graph"):
             if getattr(self, key):
-                raise InputError(f"{key}=true: not with negatives.source=flow, whose step runs two backward passes")
+                raise InputError(f"{key}=true: not with a flow that learns along, whose step runs two backward passes")

@@ -21,6 +21,8 @@ from densehybrid_ros.training.scene import Scene
 # Alpha above: the object; below: the scene; between: a mixed border that teaches nothing.
 _OPAQUE, _CLEAR = 0.5, 0.05
 
+_ROUNDING = 1e-9  # a third of three places is one of them
+
 WEIGHT_STEP = 16
 """Weights of outliers are kept as bytes in units of 1/16: 0 to 15.9."""
 
@@ -54,6 +56,14 @@ class Layer(NamedTuple):
 
 DrawLayer = Callable[[Scene, np.random.Generator], "Layer | None"]
 """(what the crop shows, random numbers) -> what is laid over it, or None for nothing."""
+
+
+def is_sampled(place: int, share: float) -> bool:
+    """Returns whether the crop at this place of a step's batch is one of the ``share`` that a flow lays its sample in.
+
+    Spread evenly: of any ``n`` places in a row at least ``floor(n * share)`` are.
+    """
+    return int((place + 1) * share + _ROUNDING) > int(place * share + _ROUNDING)
 
 
 def without_negatives(batch: Batch) -> MixedBatch:

@@ -23,7 +23,7 @@ from densehybrid_ros.training.config import FlowPartnerConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_losses import flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.losses import OUTLIER
-from densehybrid_ros.training.mixed_content import MixedBatch
+from densehybrid_ros.training.mixed_content import MixedBatch, is_sampled
 
 _CLIP_NORM = 10.0
 _SAMPLES_AT_ONCE = 16
@@ -44,10 +44,17 @@ class Group(NamedTuple):
 
 
 class Pasted(NamedTuple):
-    """A batch with samples of the flow in it."""
+    """A batch with samples of the flow in it.
+
+    Attributes:
+        mixed: The batch.
+        groups: The samples.
+        chosen: Numbers of the images that they lie in, int [n].
+    """
 
     mixed: MixedBatch
     groups: list[Group]
+    chosen: np.ndarray
 
 
 class FlowPartner:
@@ -60,6 +67,7 @@ class FlowPartner:
         seed: int,
         device: torch.device,
         processes: Processes | None = None,
+        share: float = 1.0,
     ) -> None:
         """Prepares flow and optimiser (Adamax).
 
@@ -69,8 +77,10 @@ class FlowPartner:
             seed: Of the run.
             device: Where it runs.
             processes: The processes of this run.
+            share: Share of the crops that get a sample, ``is_sampled``; at least one of each part of a batch must.
         """
         self.config = config
+        self.share = share
         self.device = device
         self.seed = seed
         self.processes = processes or Processes()
@@ -80,19 +90,19 @@ class FlowPartner:
         self.optimizer = torch.optim.Adamax(self.flow.parameters(), lr=config.learning_rate)
 
     def paste(self, mixed: MixedBatch, step: int, part: int = 0) -> Pasted:
-        """Replaces one random rectangle of each image by a sample of the flow.
+        """Replaces one random rectangle of each image that is the flow's by a sample of it.
 
         Args:
-            mixed: Crops without negatives.
+            mixed: Crops; those that are the flow's have no negatives.
             step: Number of the step; it and ``part`` decide all random numbers.
             part: Which part of the step's batch, over all processes.
         """
         rng = np.random.default_rng([self.seed, step, part, 0xF10])
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         images, labels, origin = list(mixed.images.unbind(0)), mixed.labels.clone(), mixed.origin.clone()
-        count = len(images)
+        chosen = self._chosen(len(images), part)
         groups = []
-        for members in np.array_split(np.arange(count), min(count, max(1, self.config.sizes_per_batch))):
+        for members in np.array_split(chosen, min(len(chosen), max(1, self.config.sizes_per_batch))):
             size = _draw_size(self.config, rng)
             latents = self.flow.draw_latents(len(members), size, generator)
             latents = [self.config.temperature * latent for latent in latents]
@@ -108,7 +118,10 @@ class FlowPartner:
                 images[index] = _pasted(images[index], patch, top, left)
                 labels[index][window], origin[index][window] = VOID, OUTLIER
             groups.append(Group(generated, leaf, torch.stack(replaced)))
-        return Pasted(MixedBatch(torch.stack(images), labels, origin), groups)
+        return Pasted(MixedBatch(torch.stack(images), labels, origin, mixed.weights), groups, chosen)
+
+    def _chosen(self, count: int, part: int) -> np.ndarray:
+        return np.array([index for index in range(count) if is_sampled(part * count + index, self.share)])
 
     def divergence(self, logits: Tensor, pasted: Pasted, scale: float | Tensor = 1.0) -> tuple[Tensor, list[Tensor]]:
         """L_jsd and its gradient with respect to the pasted patches; the graph behind ``logits`` stays alive.
@@ -118,7 +131,11 @@ class FlowPartner:
             pasted: What ``paste`` returned.
             scale: Loss scaling of float16 training, taken out of the gradients again.
         """
-        loss = jensen_shannon_loss(logits, pasted.mixed.origin == OUTLIER)
+        origin = pasted.mixed.origin
+        if len(pasted.chosen) < len(origin):  # in the others lie negatives that are not the flow's
+            chosen = torch.from_numpy(pasted.chosen).to(self.device)
+            logits, origin = logits[chosen], origin[chosen]
+        loss = jensen_shannon_loss(logits, origin == OUTLIER)
         leaves = [group.leaf for group in pasted.groups]
         if not self.config.train:
             return loss.detach(), [torch.zeros_like(leaf) for leaf in leaves]

@@ -11,7 +11,7 @@ from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.training.config import FlowPartnerConfig
 from densehybrid_ros.training.flow_losses import flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.losses import OUTLIER, compound_loss
-from densehybrid_ros.training.mixed_content import Batch, MixedBatch, without_negatives
+from densehybrid_ros.training.mixed_content import Batch, MixedBatch, is_sampled, without_negatives
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, sampled_cutouts
 
 
@@ -125,6 +125,31 @@ def test_the_flow_gets_the_gradient_of_equation_20(partner: FlowPartner, mixed: 
         assert (first is None) == (second is None)
         if first is not None:
             torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-3)
+
+
+def test_a_share_of_the_crops_is_the_flows_and_the_divergence_is_taken_there(
+    partner: FlowPartner, mixed: MixedBatch
+) -> None:
+    partner = FlowPartner(partner.flow, partner.config, 1, CPU, share=0.5)
+    mixed.origin[0, :8] = OUTLIER  # a cut-out in a crop that is not the flow's
+    pasted = partner.paste(mixed, 0)
+    assert pasted.chosen.tolist() == [1, 3]
+    for index in (0, 2):
+        assert torch.equal(pasted.mixed.images[index], mixed.images[index])
+        assert torch.equal(pasted.mixed.origin[index], mixed.origin[index])
+    logits = torch.randn(4, 3, *mixed.images.shape[2:])
+    loss, _ = partner.divergence(logits + 0 * pasted.mixed.images.sum(), pasted)
+    chosen = pasted.mixed.origin[[1, 3]] == OUTLIER
+    torch.testing.assert_close(loss, jensen_shannon_loss(logits[[1, 3]], chosen))
+
+
+@pytest.mark.parametrize("share", [0.25, 1 / 3, 0.5, 0.7, 1.0])
+def test_the_flows_crops_are_spread_evenly(share: float) -> None:
+    chosen = [is_sampled(place, share) for place in range(60)]
+    assert sum(chosen) == round(60 * share)
+    for count in range(1, 20):
+        found = {sum(chosen[first : first + count]) for first in range(60 - count)}
+        assert min(found) >= int(count * share + 1e-9)
 
 
 def test_loss_scaling_is_taken_out_and_overflow_dropped(partner: FlowPartner, mixed: MixedBatch) -> None:

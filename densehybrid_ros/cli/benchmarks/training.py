@@ -264,7 +264,7 @@ def _task(config: TrainConfig, device: torch.device, processes: Processes) -> An
     partner = None
     if config.joint:
         flow = DenseFlow(FLOWS[config.flow.weights or "dense_flow_45_6"])  # a name here, not a file
-        partner = FlowPartner(flow, config.flow, config.seed, device, processes)
+        partner = FlowPartner(flow, config.flow, config.seed, device, processes, config.flow_share)
     model = DenseHybrid(build_network(config.architecture, len(CITYSCAPES_CLASSES)))
     return SegmentationTask(config, model, device, processes, partner)
 
