@@ -6,6 +6,7 @@ TRITON_INTERPRET=1 they run on a CPU, which the tests use.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,6 +32,8 @@ _BLOCK = 256  # result pixels of one program
 _QUADRUPLE_BLOCK = 128  # result columns of one program
 _UNROLLED_CLASSES = 32
 _FOUR_TIMES = Sampling(0.25, -0.375, 0.25, -0.375)
+_CALM = tl.constexpr(16.0)  # change of a logit, to base 2, from one row of the result to the next
+_INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 
 @triton.jit
@@ -127,24 +130,88 @@ def _dense_output_kernel(
 
 
 @triton.jit
-def _exponentials(uppers, slopes, down: tl.constexpr, best, CLASSES: tl.constexpr):
+def _power_of_two(exponents):
+    # tl.exp2 spends three more instructions on results that float32 holds with fewer digits, below 2^-126: here zero.
+    # Likewise the two below, none of whose arguments is that small.
+    if _INTERPRETED:
+        return tl.exp2(exponents)
+    return tl.inline_asm_elementwise("ex2.approx.ftz.f32 $0, $1;", "=f,f", [exponents], tl.float32, True, 1)
+
+
+@triton.jit
+def _logarithm(values):
+    # To base 2.
+    if _INTERPRETED:
+        return tl.log2(values)
+    return tl.inline_asm_elementwise("lg2.approx.ftz.f32 $0, $1;", "=f,f", [values], tl.float32, True, 1)
+
+
+@triton.jit
+def _reciprocal(values):
+    # That of infinity is zero.
+    if _INTERPRETED:
+        return 1.0 / values
+    return tl.inline_asm_elementwise("rcp.approx.ftz.f32 $0, $1;", "=f,f", [values], tl.float32, True, 1)
+
+
+@triton.jit
+def _sum_at(firsts, slopes, row: tl.constexpr, best, CLASSES: tl.constexpr):
     total = tl.zeros_like(best)
     for k in tl.static_range(CLASSES):
-        total += tl.exp2(slopes[k] * down + (uppers[k] - best))
+        total += _power_of_two(firsts[k] - best + slopes[k] * row)
     return total
 
 
 @triton.jit
+def _sums(firsts, slopes, steepest, best, CLASSES: tl.constexpr):
+    # Sums over the classes of 2^(value - best[row]) for four rows. From row to row a value grows by its slope, so its
+    # power of two grows by a factor: two exponentials for four rows. All are then relative to the first row's largest
+    # value; with slopes up to _CALM no sum overflows, and what underflows is below 2^-30 of its row's sum. Logits
+    # that change by more from one pixel to the next are computed one by one.
+    zero = tl.zeros_like(best[0])
+    sum0, sum1, sum2, sum3 = zero, zero, zero, zero
+    if tl.max(steepest, 0) <= _CALM:
+        for k in tl.static_range(CLASSES):
+            first = _power_of_two(firsts[k] - best[0])
+            factor = _power_of_two(slopes[k])
+            third = first * (factor * factor)
+            sum0 += first
+            sum1 += first * factor
+            sum2 += third
+            sum3 += third * factor
+        reference0, reference1, reference2, reference3 = best[0], best[0], best[0], best[0]
+    else:
+        sum0, sum1 = _sum_at(firsts, slopes, 0, best[0], CLASSES), _sum_at(firsts, slopes, 1, best[1], CLASSES)
+        sum2, sum3 = _sum_at(firsts, slopes, 2, best[2], CLASSES), _sum_at(firsts, slopes, 3, best[3], CLASSES)
+        reference0, reference1, reference2, reference3 = best[0], best[1], best[2], best[3]
+    return (sum0, sum1, sum2, sum3), (reference0, reference1, reference2, reference3)
+
+
+@triton.jit
 def _write_pixels(
-    at, mask, best, best_class, total, odds, threshold, midpoint, slope, semantic, score, open_set, confidence, CLASSES
+    at,
+    mask,
+    reference,
+    best_class,
+    total,
+    odds,
+    threshold,
+    midpoint,
+    slope,
+    semantic,
+    score,
+    open_set,
+    confidence,
+    CLASSES,
 ):
-    # `best` and the logarithm of `total` are to base 2.
-    log_outlier = -(tl.maximum(odds, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(odds))))
-    result = log_outlier - (best + tl.log2(total)) * 0.6931471805599453
+    # `reference`, `odds`, `midpoint` and `slope` are to base 2. The log-sum-exp shares a logarithm with
+    # ln P(d_out|x) = -ln(1 + exp(odds)), which is written in the form that does not overflow.
+    above = tl.maximum(odds, 0.0) + reference
+    result = (above + _logarithm(total * (1.0 + _power_of_two(-tl.abs(odds))))) * -0.6931471805599453
     tl.store(semantic + at, best_class.to(tl.uint8), mask=mask)
     tl.store(score + at, result, mask=mask)
     tl.store(open_set + at, tl.where(result > threshold, CLASSES, best_class).to(tl.uint8), mask=mask)
-    probability = 1.0 / (1.0 + tl.exp((midpoint - result) * slope))
+    probability = _reciprocal(1.0 + _power_of_two(midpoint - result * slope))
     tl.store(confidence + at, (255.0 * probability + 0.5).to(tl.int32).to(tl.uint8), mask=mask)
 
 
@@ -181,8 +248,9 @@ def _quadruple_output_kernel(
     top_right = _corner(logits, top, right, logits_row, logits_column)
     bottom_left = _corner(logits, bottom, left, logits_row, logits_column)
     bottom_right = _corner(logits, bottom, right, logits_row, logits_column)
-    uppers = ()
+    firsts = ()
     slopes = ()
+    steepest = tl.zeros([BLOCK], tl.float32)
     best0 = tl.full([BLOCK], -float("inf"), tl.float32)
     best1, best2, best3 = best0, best0, best0
     class0 = tl.zeros([BLOCK], tl.int32)
@@ -194,10 +262,9 @@ def _quadruple_output_kernel(
         c = tl.load(bottom_left + step).to(tl.float32)
         d = tl.load(bottom_right + step).to(tl.float32)
         upper = a + across * (b - a)
-        slope = (c + across * (d - c) - upper) * 1.4426950408889634
-        upper = upper * 1.4426950408889634
-        v0, v1 = upper + 0.125 * slope, upper + 0.375 * slope
-        v2, v3 = upper + 0.625 * slope, upper + 0.875 * slope
+        slope = (c + across * (d - c) - upper) * (0.25 * 1.4426950408889634)
+        v0 = upper * 1.4426950408889634 + 0.5 * slope
+        v1, v2, v3 = v0 + slope, v0 + 2.0 * slope, v0 + 3.0 * slope
         class0 = tl.where(v0 > best0, k, class0)
         class1 = tl.where(v1 > best1, k, class1)
         class2 = tl.where(v2 > best2, k, class2)
@@ -205,8 +272,9 @@ def _quadruple_output_kernel(
         best0, best1 = tl.maximum(best0, v0), tl.maximum(best1, v1)
         best2, best3 = tl.maximum(best2, v2), tl.maximum(best3, v3)
         if OPEN:
-            uppers = uppers + (upper,)  # type: ignore[assignment]  # noqa: RUF005
+            firsts = firsts + (v0,)  # type: ignore[assignment]  # noqa: RUF005
             slopes = slopes + (slope,)  # type: ignore[assignment]  # noqa: RUF005
+            steepest = tl.maximum(steepest, tl.abs(slope))
     first = 4 * cell + 2
     at = first.to(tl.int64) * columns + x
     inside = x < columns
@@ -224,18 +292,20 @@ def _quadruple_output_kernel(
         c = tl.load(p_bottom_left).to(tl.float32) - tl.load(p_bottom_left + step).to(tl.float32)
         d = tl.load(p_bottom_right).to(tl.float32) - tl.load(p_bottom_right + step).to(tl.float32)
         upper = a + across * (b - a)
-        slope = c + across * (d - c) - upper
+        slope = (c + across * (d - c) - upper) * (0.25 * 1.4426950408889634)
+        odds = upper * 1.4426950408889634 + 0.5 * slope
         threshold = tl.load(controls)
-        midpoint = tl.load(controls + 1)
-        steep = 1.0 / tl.load(controls + 2)
+        steep = 1.4426950408889634 / tl.load(controls + 2)
+        midpoint = tl.load(controls + 1) * steep
+        totals, references = _sums(firsts, slopes, steepest, best, CLASSES)
         for row in tl.static_range(4):
             _write_pixels(
                 at,
                 has[row],
-                best[row],
+                references[row],
                 best_class[row],
-                _exponentials(uppers, slopes, 0.125 + 0.25 * row, best[row], CLASSES),
-                upper + (0.125 + 0.25 * row) * slope,
+                totals[row],
+                odds + row * slope,
                 threshold,
                 midpoint,
                 steep,

@@ -103,7 +103,7 @@ class BatchMaker:
             device: Where crops are computed.
             negatives: What is pasted; None = nothing.
             void_is_outlier: Whether void pixels are the negatives.
-            flow_share: Share of the crops in which a flow lays its samples (``is_sampled``): nothing else is pasted there.
+            flow_share: Share of the crops that are left to a flow's samples (``is_sampled``).
         """
         self.seed = seed
         self.crops = crops

@@ -80,8 +80,8 @@ class NegativesConfig(PasteConfig):
 class FlowPartnerConfig:
     """The flow that makes negatives, and how it learns beside the model.
 
-    It learns where ``negatives.source`` is ``flow`` or ``negatives.flow_share`` is set; for ``negatives.flow_samples`` it
-    stays as it is.
+    It learns where ``negatives.source`` is ``flow`` or ``negatives.flow_share`` is set; for ``negatives.flow_samples``
+    it stays as it is.
 
     Attributes:
         weights: ``.safetensors`` of a pre-trained flow.

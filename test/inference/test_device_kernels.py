@@ -50,6 +50,21 @@ def test_dense_output_is_equal_to_the_reference(classes, maps, size, align_corne
     assert_equal_to_reference(made, reference, enlarged, threshold)
 
 
+@pytest.mark.parametrize("steepness", [6.0, 30.0, 400.0])
+def test_logits_may_change_by_any_amount_from_pixel_to_pixel(steepness: float) -> None:
+    """Where they change little, four rows share exponentials; elsewhere each has its own."""
+    size = (16, 280)
+    exact = random_output(19, 4, 70)
+    output = HybridOutput(steepness * exact.logits.to(DEVICE), exact.posterior.to(DEVICE))
+    reference = dense_output(output, size, 0.0, CONFIDENCE)
+    made = packed_output(size, DEVICE)[1]
+    write_dense_output(output, sampling(size, size, size, (4, 70), False), controls(0.0), made)
+    largest = float(reference.anomaly_score.abs().max())
+    torch.testing.assert_close(made.anomaly_score, reference.anomaly_score, atol=1e-3, rtol=1e-5)
+    assert bool(made.anomaly_score.isfinite().all())
+    assert largest > 4 * steepness / 6
+
+
 def test_dense_output_of_a_letterboxed_frame() -> None:
     output = HybridOutput(*(part.to(DEVICE) for part in random_output(5, 16, 16)))
     placement = place("roi", (20, 30), (64, 64))

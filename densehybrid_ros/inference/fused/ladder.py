@@ -15,7 +15,9 @@ from densehybrid_ros.inference.fused.device_functions import RELU, early_start, 
 from densehybrid_ros.inference.fused.folding import affine, filled
 from densehybrid_ros.inference.fused.pointwise import Pointwise
 from densehybrid_ros.inference.fused.pooling import Pyramid
-from densehybrid_ros.inference.fused.tiles import Tiles
+from densehybrid_ros.inference.fused.tiles import Tile, Tiles
+
+_HEADS = ((128, 4), (64, 4), (64, 2), (32, 2), (128, 8))  # pixels and warps of a program
 
 
 @triton.jit
@@ -75,7 +77,8 @@ class Step:
 class Heads:
     """The classifier and, in the open-set model, the dataset posterior: one product, a plane for each output."""
 
-    def __init__(self, classifier: Any, posterior: Any) -> None:
+    def __init__(self, tiles: Tiles, classifier: Any, posterior: Any) -> None:
+        self._tiles = tiles
         heads = [classifier] if posterior is None else [classifier, posterior]
         counts = [head.conv.out_channels for head in heads]
         self._classes, self.outputs = counts[0], sum(counts)
@@ -95,24 +98,30 @@ class Heads:
         rows, columns, inputs = source.shape
         out = source.new_empty(self.outputs, rows, columns)
         first, second = self._parts[0], self._parts[-1]
-        _heads_kernel[(triton.cdiv(rows * columns, 128),)](
-            source,
-            *first[:2],
-            *second[:2],
-            first[2],
-            second[2],
-            self._bias,
-            out,
-            rows * columns,
-            source.stride(1),
-            INPUTS=inputs,
-            OUTPUTS=self.outputs,
-            BOTH=len(self._parts) == 2,
-            BLOCK_PIXELS=128,
-            BLOCK_OUTPUTS=self._block,
-            **early_start(),
-            num_warps=4,
-        )
+        pixels = rows * columns
+
+        def launch(tile: Tile) -> None:
+            _heads_kernel[(triton.cdiv(pixels, tile.pixels),)](
+                source,
+                *first[:2],
+                *second[:2],
+                first[2],
+                second[2],
+                self._bias,
+                out,
+                pixels,
+                source.stride(1),
+                INPUTS=inputs,
+                OUTPUTS=self.outputs,
+                BOTH=len(self._parts) == 2,
+                BLOCK_PIXELS=tile.pixels,
+                BLOCK_OUTPUTS=self._block,
+                **early_start(),
+                num_warps=tile.warps,
+            )
+
+        candidates = [Tile(side, self._block, inputs, warps, 1) for side, warps in _HEADS]
+        self._tiles.launch(f"heads {pixels} {inputs} {self._block}", candidates, launch)
         maps = out.unsqueeze(0)
         return (maps,) if self.outputs == self._classes else (maps[:, : self._classes], maps[:, self._classes :])
 
@@ -123,7 +132,7 @@ class Ladder:
     def __init__(self, tiles: Tiles, network: Any, posterior: Any) -> None:
         self._pyramid = Pyramid(tiles, network.pyramid)
         self._steps = [Step(tiles, step) for step in network.ladder]
-        self._heads = Heads(network.classifier, posterior)
+        self._heads = Heads(tiles, network.classifier, posterior)
 
     def __call__(self, deepest: Tensor, skips: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Maps the encoder's features [h, w, channels], the deepest ones apart, to what ``Heads`` returns."""

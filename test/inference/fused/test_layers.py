@@ -95,8 +95,8 @@ def test_heads(classes: int, device: torch.device) -> None:
     posterior = with_random_norms(BNReLUConv(128, 2, 1, bias=True)).to(device)
     features = maps(128, device)
     expected = classifier(features.clone()), posterior(features.clone())
-    made = Heads(classifier, posterior)(pixels(features))
-    closed = Heads(classifier, None)(pixels(features))
+    made = Heads(Tiles(), classifier, posterior)(pixels(features))
+    closed = Heads(Tiles(), classifier, None)(pixels(features))
     assert (len(made), len(closed)) == (2, 1)
     for maps_made, wanted in zip((*made, *closed), (*expected, expected[0]), strict=True):
         assert_close(maps_made[0].permute(1, 2, 0), wanted)
