@@ -72,7 +72,7 @@ def process_device(name: str, shards: Shards) -> torch.device:
         InputError: There is no such device.
     """
     device = choose_device(name)
-    if shards.count > 1 and device.type == "cuda" and device.index is None:
+    if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", shards.local_rank % torch.cuda.device_count())
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -285,11 +285,11 @@ def build_engine(
             _build_int8(network, spec, frames.inputs, path, report)
         else:
             _build_inductor(network, spec, device, path, report)
-            if device.type == "cuda":  # seen with torch 2.11
-                report("loading it in a process of its own")
-                problem = fatal_problem(path, _index(device))
-                if problem:
-                    raise InputError(f"backend 'inductor': {problem}; use eager or tensorrt")
+        if spec.backend == "inductor":  # seen with one build of torch 2.11, for its GPU and for the CPU beside it
+            report("loading it in a process of its own")
+            problem = fatal_problem(path, _index(device))
+            if problem:
+                raise InputError(f"backend 'inductor': {problem}; use another backend")
         report("checking against eager fp32")
         return {**facts, **check_engine(network, load_engine(path, spec, device), spec, device, images)}
 

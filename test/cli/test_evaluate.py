@@ -119,6 +119,15 @@ def test_figures_are_those_of_scikit_learn(folder: Path, model_path: Path, tmp_p
     assert f"{100 * result['pixel']['hybrid']['average_precision']:.2f}" in printed
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+def test_a_gpu_by_each_of_its_names(device: str, folder: Path, model_path: Path, tmp_path: Path) -> None:
+    assert _evaluate("folder", folder, model_path, "--device", device, "--json", tmp_path / "r.json") == 0
+    expected = _reference(folder, model_path)["hybrid"][0]
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["pixel"]["hybrid"]["average_precision"] == pytest.approx(expected, abs=0.01)
+
+
 def test_table_has_the_published_rows_and_csv_agrees(model_path: Path, tmp_path: Path, capsys) -> None:
     root = _write_track(tmp_path)
     options = ("--scores", "hybrid", "--csv", tmp_path / "r.csv", "--json", tmp_path / "r.json")

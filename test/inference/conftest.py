@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_network import SIZE, tiny_model
+from tiny_network import SIZE, loadable, tiny_model
 
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec
@@ -37,5 +37,6 @@ def compiled(user_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         pytest.skip("no C++ compiler on this machine")
     directory = tmp_path_factory.mktemp("engines")
     cache = EngineCache(tiny_model(), "tiny", torch.device("cpu"), directory)
-    cache.build(EngineSpec("inductor", SIZE, "fp32"))
+    with loadable():
+        cache.build(EngineSpec("inductor", SIZE, "fp32"))
     return directory

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, tiny_model
+from tiny_network import SIZE, loadable, tiny_model
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.calibration import folder_source
@@ -172,7 +172,8 @@ def test_int8_is_calibrated_compiled_and_rebuilt_for_other_pictures(tmp_path: Pa
     spec = EngineSpec("inductor", SIZE, "int8")
     cache = EngineCache(tiny_model(), "tiny", CPU, tmp_path / "cache")
     steps: list[str] = []
-    engine = cache.build(spec, steps.append)
+    with loadable():
+        engine = cache.build(spec, steps.append)
     assert engine.facts["calibration"] == "8 rendered scenes"
     assert "calibrated on 8 of 8 frames" in steps
     images = torch.rand(1, 3, *SIZE).contiguous(memory_format=torch.channels_last)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, tiny_model
+from tiny_network import SIZE, loadable, tiny_model
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
@@ -42,17 +40,6 @@ def need(backend: str, device: torch.device) -> None:
     problem = tensorrt_problem(device) if backend == "tensorrt" else None
     if problem:
         pytest.skip(problem)
-
-
-@contextmanager
-def loadable() -> Iterator[None]:
-    """Skips where torch can't load the engines of AOTInductor that it compiled for this GPU, which the build found."""
-    try:
-        yield
-    except InputError as error:
-        if "ends with SIG" not in str(error):
-            raise
-        pytest.skip(str(error))
 
 
 def noise(size: tuple[int, int], seed: int = 0) -> np.ndarray:

@@ -16,9 +16,7 @@ def _grow_kernel(
     source,
     weights,
     target,
-    source_pixels,
     pixels,
-    before,
     columns,
     target_stride,
     INPUTS: tl.constexpr,
@@ -30,7 +28,7 @@ def _grow_kernel(
     # A 3x3 convolution with few outputs is bound by reading its input. A program reads BLOCK_PIXELS pixels, counted
     # through the rows, of three rows once, and makes three sums of them, for the left, middle and right column of the
     # filter. The left sums belong one pixel further on, the right ones one before, so the two pixels at the ends are
-    # not complete and belong to the neighbouring programs. The source begins `before` pixels before the result.
+    # not complete and belong to the neighbouring programs.
     follow(EARLY)
     pixel = tl.program_id(0) * (BLOCK_PIXELS - 2) - 1 + tl.arange(0, BLOCK_PIXELS)
     channel = tl.arange(0, BLOCK_INPUTS)
@@ -43,8 +41,8 @@ def _grow_kernel(
     for step in range(3 * STEPS):
         row = step // STEPS
         start = (step % STEPS) * BLOCK_INPUTS
-        at = pixel + before + (row - 1) * columns
-        inside = (at >= 0) & (at < source_pixels)
+        at = pixel + (row - 1) * columns
+        inside = (at >= 0) & (at < pixels)
         values = tl.load(source + at[:, None] * INPUTS + (start + channel)[None, :], mask=inside[:, None], other=0.0)
         part = weights + row * (3 * INPUTS * OUTPUTS) + start * OUTPUTS + matrix
         left = tl.dot(values, tl.load(part), left)
@@ -71,14 +69,8 @@ class Grow:
         self.outputs, self.inputs = conv.weight.shape[:2]
         self._weights = conv.weight.detach().permute(2, 3, 1, 0).contiguous().half()
 
-    def __call__(self, source: Tensor, out: Tensor, before: int = 0) -> Tensor:
-        """Maps a band of rows [H, W, inputs] to ``out``.
-
-        Args:
-            source: With the row above and the row below the band, where the image has them.
-            out: [H, W, outputs]; may be a slice of channels.
-            before: Rows of ``source`` above the band.
-        """
+    def __call__(self, source: Tensor, out: Tensor) -> Tensor:
+        """Maps [H, W, inputs] to ``out`` [H, W, outputs], which may be a slice of channels."""
         rows, columns = out.shape[:2]
         pixels = rows * columns
 
@@ -87,9 +79,7 @@ class Grow:
                 source,
                 self._weights,
                 out,
-                source.shape[0] * columns,
                 pixels,
-                before * columns,
                 columns,
                 out.stride(1),
                 INPUTS=self.inputs,

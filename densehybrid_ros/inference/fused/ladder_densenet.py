@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -18,9 +17,6 @@ from densehybrid_ros.inference.fused.tiles import Tiles
 
 
 class _Block:
-    # What the first convolution of a layer leaves for the second one stays in the GPU's cache if it is this small.
-    band_bytes = 1 << 40
-
     def __init__(self, tiles: Tiles, block: Any) -> None:
         self._layers = [
             (
@@ -34,16 +30,10 @@ class _Block:
 
     def __call__(self, features: Tensor) -> Tensor:
         """Fills [H, W, outputs], whose first channels are there."""
-        rows, columns = features.shape[:2]
         first = self.inputs
         for reduce, grow in self._layers:
             end = first + grow.outputs
-            bands = -(-rows * columns * grow.inputs * features.element_size() // self.band_bytes)
-            edges = [rows * band // bands for band in range(bands + 1)]
-            for top, bottom in pairwise(edges):
-                above = max(0, top - 1)
-                reduced = reduce(features[above : min(rows, bottom + 1)])
-                grow(reduced, features[top:bottom, :, first:end], before=top - above)
+            grow(reduce(features), out=features[..., first:end])
             first = end
         return features
 

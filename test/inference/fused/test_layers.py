@@ -57,17 +57,6 @@ def test_dense_layer_writes_its_slice_alone(inputs: int, device: torch.device) -
     assert (buffer[..., inputs + 32 :] == 7).all()
 
 
-@pytest.mark.parametrize(("top", "bottom"), [(0, 4), (4, 9), (9, 11)])
-def test_a_band_of_rows_is_equal_to_the_same_rows_of_the_whole(top: int, bottom: int, device: torch.device) -> None:
-    conv = nn.Conv2d(128, 32, 3, padding=1, bias=False).to(device).requires_grad_(False)
-    features = maps(128, device)
-    expected = conv(features)[:, :, top:bottom]
-    above = max(0, top - 1)
-    out = torch.full((bottom - top, SIZE[1], 32), 7.0, dtype=torch.float16, device=device)
-    Grow(Tiles(), conv)(pixels(features)[above : bottom + 1], out, before=top - above)
-    assert_close(out, expected)
-
-
 def test_transition(device: torch.device) -> None:
     transition = with_random_norms(Transition(96)).to(device)
     features = maps(96, device)
