@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -57,6 +57,7 @@ class FrameScorer:
         size: (height, width) to which images are resized for the network; None leaves them. Scores always have the
             size of the labels.
         model_scores: Scores that need the model itself, fitted where they must be.
+        head_scores: Further functions like those of ``SCORES``, by name.
 
     Raises:
         InputError: A score is unknown.
@@ -69,10 +70,12 @@ class FrameScorer:
         scores: Sequence[str],
         size: tuple[int, int] | None = None,
         model_scores: Mapping[str, ModelScore] | None = None,
+        head_scores: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
     ) -> None:
+        self._head_scores = {**SCORES, **(head_scores or {})}
         self._model_scores = dict(model_scores or {})
         for name in scores:
-            if name not in SCORES and name not in self._model_scores:
+            if name not in self._head_scores and name not in self._model_scores:
                 raise InputError(f"--scores {name}: unknown; choose from {', '.join(SCORES)}")
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
@@ -94,8 +97,8 @@ class FrameScorer:
         logits, posterior = (upsample(maps.float(), size, align) for maps in (seen.logits, seen.posterior))
         scores: dict[str, Tensor] = {}
         for name in self._scores:
-            if name in SCORES:
-                scores[name] = SCORES[name](logits, posterior)[0]
+            if name in self._head_scores:
+                scores[name] = self._head_scores[name](logits, posterior)[0]
             else:
                 scores[name] = upsample(self._model_scores[name](seen).float()[:, None], size, align)[0, 0]
         return ScoredFrame(index, frame, scores, logits.argmax(dim=1)[0].to(torch.uint8))
