@@ -24,7 +24,7 @@ from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.networks import LoadedModel, load_model
+from densehybrid_ros.networks import LoadedModel, load_model, read_card, write_card
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.model_score import ModelScore
 from densehybrid_ros.scores.model_scores import MODEL_SCORES
@@ -68,6 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--csv", type=Path, help="file for the table")
+    parser.add_argument("--card", action="store_true", help="write the figures into the model's card, too")
     parser.add_argument("--report", type=Path, metavar="DIR", help="folder for report.html, report.json, report.csv")
 
 
@@ -99,6 +100,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         text, rows, figures = format_result(results[0]), to_csv(results[0]), results[0].to_dict()
     _publish(args, results, text, rows, figures)
+    if args.card:
+        path = _write_to_card(args, results)
+        print(f"{path}: figures of {', '.join(result.dataset for result in results)}")
     return 0
 
 
@@ -186,6 +190,33 @@ def _model_scores(
 def _edges(text: str | None, dataset: str) -> tuple[float, ...]:
     by_distance = dataset in PROTOCOLS and PROTOCOLS[dataset].distances
     return distance_edges(text) if text is not None or by_distance else ()
+
+
+def _write_to_card(args: argparse.Namespace, results: Sequence[EvaluationResult]) -> Path:
+    """Adds to the card the figures of each data set in percent, with the command; those of other sets stay."""
+    path = load_model(args.model).path.with_suffix(".yaml")
+    card = read_card(path)
+    figures = card.details.setdefault("figures", {})
+    for result in results:
+        figures[result.dataset] = _card_figures(args, result)
+    try:
+        write_card(path, card)
+    except OSError as error:
+        raise InputError(f"--card {path}: can't be written ({error.strerror})") from error
+    return path
+
+
+def _card_figures(args: argparse.Namespace, result: EvaluationResult) -> dict[str, object]:
+    options = f" --size {args.size[0]}x{args.size[1]}" if args.size else ""
+    options += f" --limit {args.limit}" if args.limit else ""
+    command = f"densehybrid evaluate --model {Path(args.model).stem} --dataset {result.dataset}"
+    entry: dict[str, object] = {"command": f"{command} --root {result.dataset}{options}", "frames": result.frames}
+    for score, metrics in result.pixel.items():
+        rates = {"ap": metrics.average_precision, "fpr95": metrics.fpr95, "auroc": metrics.auroc}
+        entry[score] = {name: round(100 * value, 2) for name, value in rates.items()}
+    if not math.isnan(result.mean_iou):
+        entry["mean_iou"] = round(100 * result.mean_iou, 2)
+    return entry
 
 
 def _publish(

@@ -178,6 +178,27 @@ def test_several_data_sets_by_one_command(model_path: Path, tmp_path: Path, caps
     assert f"{tmp_path / 'folder' / 'image'}: no such folder" in capsys.readouterr().err
 
 
+def test_the_card_keeps_figures_by_set_and_score(model_path: Path, tmp_path: Path, capsys) -> None:
+    model = tmp_path / "tiny.safetensors"
+    save_model(model, load_model(model_path).network, ModelCard("tiny", "light", thresholds={"mine": 2.0}))
+    for name in ("road_anomaly21_val", "road_obstacle21_val"):
+        _write_folder(tmp_path / name)
+        options = ("--scores", "hybrid,posterior", "--card", "--json", tmp_path / "r.json")
+        assert _evaluate(name, tmp_path / name, model, *options) == 0
+        assert f"tiny.yaml: figures of {name}" in capsys.readouterr().out
+    card = load_model(model).card
+    assert card.thresholds == {"mine": 2.0}
+    assert list(card.details["figures"]) == ["road_anomaly21_val", "road_obstacle21_val"]
+    entry = card.details["figures"]["road_obstacle21_val"]
+    assert entry["command"].startswith("densehybrid evaluate --model tiny --dataset road_obstacle21_val")
+    measured = json.loads((tmp_path / "r.json").read_text())["pixel"]["posterior"]
+    assert entry["posterior"] == {
+        "ap": round(100 * measured["average_precision"], 2),
+        "fpr95": round(100 * measured["fpr95"], 2),
+        "auroc": round(100 * measured["auroc"], 2),
+    }
+
+
 def test_closed_set(model_path: Path, tmp_path: Path, capsys) -> None:
     rng = np.random.default_rng(0)
     for index in range(2):
