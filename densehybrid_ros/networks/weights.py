@@ -80,7 +80,8 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedMo
     """Loads a model in evaluation mode, float32.
 
     Args:
-        name: A shipped model's name ("light", "ldn121") or the path of a ``.safetensors`` file with its card beside it.
+        name: A shipped model's name ("light", "ldn121", "ldn121_synthetic") or the path of a ``.safetensors``
+            file with its card beside it.
         device: Where to put it.
 
     Raises:

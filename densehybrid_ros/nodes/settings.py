@@ -47,7 +47,8 @@ class Settings:
     )
     model: str = parameter(
         "light",
-        "Weights: a name in models/ (light, ldn121) or the path of a .safetensors file with its card beside it.",
+        "Weights: a name in models/ (light, ldn121, ldn121_synthetic) or the path of a .safetensors file with its card "
+        "beside it.",
         group="Model",
     )
     backend: str = parameter(
