@@ -22,7 +22,8 @@ def likelihood(logits: Tensor, posterior: Tensor | None = None) -> Tensor:
 def posterior(logits: Tensor | None, posterior: Tensor) -> Tensor:
     """Returns ln P(d_out|x), equation (6), from the two logits of the dataset posterior.
 
-    ``log_softmax`` in float32: the logarithm of a softmax underflows to -inf on confident inliers.
+    As the log-sigmoid of their difference: the logarithm of a softmax underflows to -inf on confident inliers, and
+    ``log_softmax`` rounds to 0 on outliers from 17 nats on, where they could no longer be told apart.
 
     Args:
         logits: Not used; there so that all scores are called alike.
@@ -31,7 +32,7 @@ def posterior(logits: Tensor | None, posterior: Tensor) -> Tensor:
     Returns:
         float32 [B, H, W], at most 0; higher = more anomalous.
     """
-    return functional.log_softmax(posterior.float(), dim=1)[:, 1]
+    return _log_outlier(posterior)
 
 
 def hybrid(logits: Tensor, posterior: Tensor) -> Tensor:
@@ -44,4 +45,8 @@ def hybrid(logits: Tensor, posterior: Tensor) -> Tensor:
     Returns:
         float32 [B, H, W]; higher = more anomalous.
     """
-    return functional.log_softmax(posterior.float(), dim=1)[:, 1] - logits.float().logsumexp(dim=1)
+    return _log_outlier(posterior) - logits.float().logsumexp(dim=1)
+
+
+def _log_outlier(posterior: Tensor) -> Tensor:
+    return functional.logsigmoid(posterior[:, 1].float() - posterior[:, 0].float())

@@ -43,6 +43,14 @@ def test_confident_inliers_keep_a_finite_and_ordered_posterior() -> None:
     assert score[0, 0, 0] < score[0, 0, 1]  # log(softmax) would give -inf twice
 
 
+def test_confident_outliers_keep_an_ordered_posterior() -> None:
+    heads = torch.zeros(1, 2, 1, 4)
+    heads[0, 1, 0] = torch.tensor([15.0, 20.0, 40.0, 80.0])
+    values = posterior(None, heads)[0, 0]
+    assert (values.diff() > 0).all()
+    assert values[-1] < 0
+
+
 def test_half_precision_inputs_are_scored_in_float32(heads) -> None:
     halves = [head.half() for head in heads]
     assert torch.equal(hybrid(*halves), hybrid(*(half.float() for half in halves)))
