@@ -72,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model, device)
     scores = weighted_scores(weights)
     scorer = FrameScorer(model.network, device, [*COMPARED, *scores], args.size and args.size[::-1], head_scores=scores)
-    found = {name: measure(_scored(scorer, dataset, args.limit, name), device) for name, dataset in opened.items()}
+    found = {
+        name: measure(name, _scored(scorer, dataset, args.limit, name), device) for name, dataset in opened.items()
+    }
     print(_table(found))
     best = best_weight(found, weights)
     beaten = all(

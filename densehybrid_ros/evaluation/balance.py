@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.thresholds import anomaly_labels
@@ -62,15 +63,21 @@ def weighted_scores(weights: Sequence[float]) -> dict[str, Callable[[Tensor, Ten
     return {score_name(weight): partial(weighted_hybrid, weight) for weight in weights}
 
 
-def measure(frames: Iterable[ScoredFrame], device: torch.device) -> dict[str, Figures]:
-    """Measures every score of the frames, pooled over all labelled pixels, exactly."""
+def measure(name: str, frames: Iterable[ScoredFrame], device: torch.device) -> dict[str, Figures]:
+    """Measures every score of a data set's frames, pooled over all labelled pixels, exactly.
+
+    Raises:
+        InputError: They hold no anomalous or no inlier pixel.
+    """
     found: dict[str, PixelAccumulator] = {}
     for item in frames:
         labels = torch.from_numpy(anomaly_labels(item.frame)).to(device)
-        for name, values in item.scores.items():
-            found.setdefault(name, PixelAccumulator()).update(values, labels, item.frame.name)
-    metrics = {name: pixels.compute() for name, pixels in found.items()}
-    return {name: Figures(each.average_precision, each.fpr95) for name, each in metrics.items()}
+        for score, values in item.scores.items():
+            found.setdefault(score, PixelAccumulator()).update(values, labels, item.frame.name)
+    metrics = {score: pixels.compute() for score, pixels in found.items()}
+    if not all(each.positives and each.negatives for each in metrics.values()):
+        raise InputError(f"{name}: its frames need anomalous and inlier pixels, and lack one of them; take another set")
+    return {score: Figures(each.average_precision, each.fpr95) for score, each in metrics.items()}
 
 
 def best_weight(sets: Mapping[str, Mapping[str, Figures]], weights: Sequence[float]) -> float:

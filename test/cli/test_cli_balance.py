@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -75,6 +76,18 @@ def test_the_best_weight_is_printed_and_lies_in_the_model_written(
     assert "figures" not in after.card.details
     assert [stage["stage"] for stage in after.card.details["training"]] == ["open_set", "balance"]
     assert after.card.details["training"][-1]["posterior_weight"] == weight
+
+
+def test_frames_without_anomalies_are_refused(model: Path, frames: Path, tmp_path: Path, capsys) -> None:
+    root = tmp_path / "frames"
+    shutil.copytree(frames / "road_anomaly21_val", root)
+    for path in (root / "label").iterdir():
+        assert cv2.imwrite(str(path), np.zeros(SIZE, np.uint8))
+    words = ["balance", "--model", model, "--dataset", "road_anomaly21_val", "--root", root, "--device", "cpu"]
+    output = tmp_path / "light.safetensors"
+    assert main([str(word) for word in (*words, "--output", output)]) == 2
+    assert "road_anomaly21_val: its frames need anomalous and inlier pixels" in capsys.readouterr().err
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(
