@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import LoadedModel, ModelCard, load_model, save_model
+from densehybrid_ros.networks import LoadedModel, load_model, save_model
 from densehybrid_ros.training.averaging import Ingredient, average_models
 
 
@@ -35,11 +35,8 @@ def run(args: argparse.Namespace) -> int:
     ]
     network = models[0].network
     state = average_models(ingredients)
-    training = [*models[0].card.details.get("training", []), _stage(models, shares)]
     network.load_state_dict(state)
-    first = models[0].card
-    details = {"terms": first.details.get("terms", ""), "training": training}
-    save_model(args.output, network, ModelCard(first.name, first.architecture, first.classes, details=details))
+    save_model(args.output, network, models[0].card.after(_stage(models, shares)))
     print(f"{args.output}: mean of {len(models)} models; thresholds and figures are to be measured anew")
     return 0
 

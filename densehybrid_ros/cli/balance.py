@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,21 @@ from typing import Any
 import torch
 
 from densehybrid_ros.cli.options import count, positive, size
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
-from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
+from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.balance import (
     COMPARED,
-    Figures,
     best_weight,
     measure,
     score_name,
     weigh_posterior,
     weighted_scores,
 )
-from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, score_frames
-from densehybrid_ros.evaluation.evaluate import spread
+from densehybrid_ros.evaluation.curves import CurveMetrics
+from densehybrid_ros.evaluation.dense_scores import FrameScorer
+from densehybrid_ros.evaluation.evaluate import score_all
 from densehybrid_ros.inference.backends import choose_device
-from densehybrid_ros.networks import LoadedModel, ModelCard, load_model, save_model
-from densehybrid_ros.progress import progress
+from densehybrid_ros.networks import LoadedModel, load_model, save_model
 
 _WEIGHTS = "0.25,0.5,1,2,4,8,16,32"
 
@@ -66,14 +64,14 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None and args.output.suffix != ".safetensors":
         raise InputError(f"--output {args.output}: the name must end in .safetensors")
     weights = _weights(args.weights)
-    names = list(dict.fromkeys(name for name in args.dataset.split(",") if name)) or [args.dataset]
-    opened = {name: open_evaluation_set(name, args.root / name if len(names) > 1 else args.root) for name in names}
+    opened = open_evaluation_sets(args.dataset, args.root)
     device = choose_device(args.device)
     model = load_model(args.model, device)
     scores = weighted_scores(weights)
     scorer = FrameScorer(model.network, device, [*COMPARED, *scores], args.size and args.size[::-1], head_scores=scores)
     found = {
-        name: measure(name, _scored(scorer, dataset, args.limit, name), device) for name, dataset in opened.items()
+        name: measure(name, score_all(scorer, dataset, args.limit, f"balance on {name}"), device)
+        for name, dataset in opened.items()
     }
     print(_table(found))
     best = best_weight(found, weights)
@@ -96,15 +94,7 @@ def _weights(text: str) -> list[float]:
         raise InputError(f"--weights {text}: {error}; write numbers above 0 with commas between them") from error
 
 
-def _scored(scorer: FrameScorer, dataset: EvaluationSet, limit: int | None, name: str) -> Iterator[ScoredFrame]:
-    indices = spread(len(dataset), limit)
-    for item in progress(score_frames(scorer, dataset, indices), f"balance on {name}", total=len(indices)):
-        if isinstance(item, LeftOut):
-            raise InputError(item.reason)
-        yield item
-
-
-def _table(found: Mapping[str, Mapping[str, Figures]]) -> str:
+def _table(found: Mapping[str, Mapping[str, CurveMetrics]]) -> str:
     names = list(next(iter(found.values())))
     width = max(len(name) for name in (*names, "AP / FPR95 [%]"))
     lines = ["  ".join(["AP / FPR95 [%]".ljust(width), *(f"{name:>20}" for name in found), f"{'mean AP':>8}"])]
@@ -117,16 +107,13 @@ def _table(found: Mapping[str, Mapping[str, Figures]]) -> str:
 
 
 def _write(
-    args: argparse.Namespace, model: LoadedModel, weight: float, found: Mapping[str, Mapping[str, Figures]]
+    args: argparse.Namespace, model: LoadedModel, weight: float, found: Mapping[str, Mapping[str, CurveMetrics]]
 ) -> None:
     weigh_posterior(model.network, weight)
-    card = model.card
     stage: dict[str, Any] = {
         "stage": "balance",
         "posterior_weight": weight,
         "chosen_on": list(found),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
-    training: Sequence[Any] = [*card.details.get("training", []), stage]
-    details = {"terms": card.details.get("terms", ""), "training": training}
-    save_model(args.output, model.network, ModelCard(card.name, card.architecture, card.classes, details=details))
+    save_model(args.output, model.network, model.card.after(stage))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import torch
 
 from densehybrid_ros.cli.options import count, positive, size
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, score_frames
-from densehybrid_ros.evaluation.evaluate import spread
+from densehybrid_ros.evaluation.dense_scores import FrameScorer
+from densehybrid_ros.evaluation.evaluate import score_all
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.probability import fit_confidence
 from densehybrid_ros.evaluation.thresholds import (
@@ -30,7 +28,6 @@ from densehybrid_ros.evaluation.thresholds import (
 )
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.networks import LoadedModel, load_model, write_card
-from densehybrid_ros.progress import progress
 
 _EXAMPLE = """examples:
   densehybrid calibrate --model runs/light.safetensors --dataset cityscapes_640 --root /data/cityscapes_640
@@ -79,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model, device)
     scorer = FrameScorer(model.network, device, [_SCORE], args.size and args.size[::-1])
     pixels, frames = PixelAccumulator(), 0
-    for item in _scored(scorer, dataset, args.limit, "calibrate"):
+    for item in score_all(scorer, dataset, args.limit, "calibrate"):
         labels = torch.from_numpy(anomaly_labels(item.frame)).to(device)
         pixels.update(item.scores[_SCORE], labels, item.frame.name)
         frames += 1
@@ -89,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if per_frame is not None:
         name = false_alarm_name(per_frame)
         counter = FalseAlarmCounter(candidate_thresholds(pixels), args.min_area)
-        for item in _scored(scorer, dataset, args.limit, "count false alarms"):
+        for item in score_all(scorer, dataset, args.limit, "count false alarms"):
             counter.update(item.scores[_SCORE], anomaly_labels(item.frame))
         value = counter.threshold_for(per_frame)
         entry |= {"min_area": args.min_area}
@@ -153,12 +150,3 @@ def _false_alarms_per_frame(args: argparse.Namespace) -> float | None:
     if not args.frames_per_km or args.false_alarms_per_km < 0:
         raise InputError("--false-alarms-per-km: needs --frames-per-km beside it, and must not be negative")
     return args.false_alarms_per_km / args.frames_per_km
-
-
-def _scored(scorer: FrameScorer, dataset: EvaluationSet, limit: int | None, description: str) -> Iterator[ScoredFrame]:
-    """Scores the frames; unlike an evaluation, a calibration does not go on without a frame."""
-    indices = spread(len(dataset), limit)
-    for item in progress(score_frames(scorer, dataset, indices), description, total=len(indices)):
-        if isinstance(item, LeftOut):
-            raise InputError(item.reason)
-        yield item

@@ -14,7 +14,7 @@ import torch
 from densehybrid_ros.cli.measuring import distance_edges, process_device
 from densehybrid_ros.cli.options import count, size
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
-from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
+from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.evaluate import evaluate, spread
 from densehybrid_ros.evaluation.fitting import build_model_scores, collect_pixels, fit_scores
@@ -24,7 +24,7 @@ from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.networks import LoadedModel, load_model, read_card, write_card
+from densehybrid_ros.networks import LoadedModel, load_model, model_path, read_card, write_card
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.model_score import ModelScore
 from densehybrid_ros.scores.model_scores import MODEL_SCORES
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if table:
         sets, missing = open_parts(table, args.root)
     else:
-        sets, missing = _open_sets(args.dataset, args.root), []
+        sets, missing = open_evaluation_sets(args.dataset, args.root), []
     shards = Shards()
     try:
         results = _measure(args, sets, scores, shards, missing)
@@ -104,16 +104,6 @@ def run(args: argparse.Namespace) -> int:
         path = _write_to_card(args, results)
         print(f"{path}: figures of {', '.join(result.dataset for result in results)}")
     return 0
-
-
-def _open_sets(names: str, root: Path) -> dict[str, EvaluationSet]:
-    """Opens one data set below ``root``, or several, each in a folder of its name there.
-
-    Raises:
-        InputError: One of them is unknown or not there.
-    """
-    chosen = list(dict.fromkeys(name for name in names.split(",") if name))
-    return {name: open_evaluation_set(name, root / name if len(chosen) > 1 else root) for name in chosen or [names]}
 
 
 def _measure(
@@ -194,7 +184,7 @@ def _edges(text: str | None, dataset: str) -> tuple[float, ...]:
 
 def _write_to_card(args: argparse.Namespace, results: Sequence[EvaluationResult]) -> Path:
     """Adds to the card the figures of each data set in percent, with the command; those of other sets stay."""
-    path = load_model(args.model).path.with_suffix(".yaml")
+    path = model_path(args.model).with_suffix(".yaml")
     card = read_card(path)
     figures = card.details.setdefault("figures", {})
     for result in results:

@@ -72,9 +72,9 @@ def process_device(name: str, shards: Shards) -> torch.device:
         InputError: There is no such device.
     """
     device = choose_device(name)
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", shards.local_rank % torch.cuda.device_count())
     if device.type == "cuda":
+        if device.index is None:
+            device = torch.device("cuda", shards.local_rank % torch.cuda.device_count())
         torch.cuda.set_device(device)
     elif shards.count > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // shards.count))

@@ -47,3 +47,13 @@ def open_evaluation_set(name: str, root: Path) -> EvaluationSet:
     if name not in EVALUATION_SETS:
         raise InputError(f"--dataset {name}: unknown; choose one of {', '.join(EVALUATION_SETS)}")
     return EVALUATION_SETS[name](root)
+
+
+def open_evaluation_sets(names: str, root: Path) -> dict[str, EvaluationSet]:
+    """Opens the data set ``names`` in ``root``, or several, separated by commas, each in a folder of its name there.
+
+    Raises:
+        InputError: One of them is unknown or not there.
+    """
+    chosen = list(dict.fromkeys(name for name in names.split(",") if name))
+    return {name: open_evaluation_set(name, root / name if len(chosen) > 1 else root) for name in chosen or [names]}

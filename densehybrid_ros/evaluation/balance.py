@@ -9,13 +9,13 @@ the pixels changes by that, nor any class.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.curves import CurveMetrics
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.thresholds import anomaly_labels
@@ -24,19 +24,6 @@ from densehybrid_ros.scores.hybrid import hybrid
 
 COMPARED = ("posterior", "likelihood", "max_softmax", "max_logit")
 """What the hybrid is to be better than."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Figures of one score on one data set.
-
-    Attributes:
-        average_precision: In 0..1.
-        fpr95: In 0..1.
-    """
-
-    average_precision: float
-    fpr95: float
 
 
 def weighted_hybrid(weight: float, logits: Tensor, posterior: Tensor) -> Tensor:
@@ -63,7 +50,7 @@ def weighted_scores(weights: Sequence[float]) -> dict[str, Callable[[Tensor, Ten
     return {score_name(weight): partial(weighted_hybrid, weight) for weight in weights}
 
 
-def measure(name: str, frames: Iterable[ScoredFrame], device: torch.device) -> dict[str, Figures]:
+def measure(name: str, frames: Iterable[ScoredFrame], device: torch.device) -> dict[str, CurveMetrics]:
     """Measures every score of a data set's frames, pooled over all labelled pixels, exactly.
 
     Raises:
@@ -77,10 +64,10 @@ def measure(name: str, frames: Iterable[ScoredFrame], device: torch.device) -> d
     metrics = {score: pixels.compute() for score, pixels in found.items()}
     if not all(each.positives and each.negatives for each in metrics.values()):
         raise InputError(f"{name}: its frames need anomalous and inlier pixels, and lack one of them; take another set")
-    return {score: Figures(each.average_precision, each.fpr95) for score, each in metrics.items()}
+    return metrics
 
 
-def best_weight(sets: Mapping[str, Mapping[str, Figures]], weights: Sequence[float]) -> float:
+def best_weight(sets: Mapping[str, Mapping[str, CurveMetrics]], weights: Sequence[float]) -> float:
     """The weight with the highest mean AP over the data sets; of equal ones that nearest to 1.
 
     Args:

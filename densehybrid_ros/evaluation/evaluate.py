@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, score_frames
 from densehybrid_ros.evaluation.open_set import mean_over_folds
 from densehybrid_ros.evaluation.passes import PixelPass, Plan, ThresholdPass
@@ -90,6 +91,21 @@ def evaluate(
     result.size = size
     result.seconds = time.monotonic() - started
     return result
+
+
+def score_all(
+    scorer: FrameScorer, dataset: EvaluationSet, limit: int | None, description: str
+) -> Iterator[ScoredFrame]:
+    """Scores the frames, or ``limit`` of them; unlike an evaluation, what uses this does not go on without a frame.
+
+    Raises:
+        InputError: A frame could not be scored.
+    """
+    indices = spread(len(dataset), limit)
+    for item in progress(score_frames(scorer, dataset, indices), description, total=len(indices)):
+        if isinstance(item, LeftOut):
+            raise InputError(item.reason)
+        yield item
 
 
 def spread(total: int, limit: int | None) -> list[int]:

@@ -62,6 +62,12 @@ class ModelCard:
             return self.fitted_confidence
         return Confidence(self.thresholds.get(self.default_threshold or "", 0.0), 1.0)
 
+    def after(self, stage: dict[str, Any]) -> ModelCard:
+        """The card of a model that this one became by one more stage: thresholds and figures are no longer true."""
+        training = [*self.details.get("training", []), stage]
+        details = {"terms": self.details.get("terms", ""), "training": training}
+        return ModelCard(self.name, self.architecture, self.classes, details=details)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types in the order in which the file shows them."""
         fitted = self.fitted_confidence

@@ -6,9 +6,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.scores.hybrid import posterior
 from densehybrid_ros.scores.model_score import (
     ModelScore,
     Observation,
@@ -136,5 +136,5 @@ class FlowDensity(ModelScore):
         with torch.no_grad():
             score = -torch.cat([flow.log_density(part) for part in features.split(_CHUNK)]).view(shape)
         if self._hybrid:
-            score = score + functional.log_softmax(seen.posterior.float(), dim=1)[:, 1]
+            score = score + posterior(None, seen.posterior)
         return score

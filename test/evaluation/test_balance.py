@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from densehybrid_ros.evaluation.balance import Figures, best_weight, score_name, weigh_posterior, weighted_hybrid
+from densehybrid_ros.evaluation.balance import best_weight, score_name, weigh_posterior, weighted_hybrid
+from densehybrid_ros.evaluation.curves import CurveMetrics
 from densehybrid_ros.networks import DenseHybrid, build_network
 from densehybrid_ros.scores import hybrid, likelihood, posterior
 
@@ -36,8 +37,8 @@ def test_a_model_with_weighted_head_has_the_weighted_score() -> None:
 
 
 def test_the_best_mean_wins_and_of_equal_ones_that_nearest_to_one() -> None:
-    def figures(*values: float) -> dict[str, Figures]:
-        return {score_name(weight): Figures(value, 0.1) for weight, value in zip((0.25, 1.0, 8.0), values, strict=True)}
+    def figures(*values: float) -> dict[str, CurveMetrics]:
+        return {score_name(weight): CurveMetrics(value) for weight, value in zip((0.25, 1.0, 8.0), values, strict=True)}
 
     weights = [0.25, 1.0, 8.0]
     assert best_weight({"a": figures(0.5, 0.6, 0.9), "b": figures(0.5, 0.9, 0.7)}, weights) == 8.0

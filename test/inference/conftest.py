@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_network import SIZE, loadable, tiny_model
+from loadable_engines import loadable
+from tiny_network import SIZE, tiny_model
 
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, loadable, tiny_model
+from loadable_engines import loadable
+from tiny_network import SIZE, tiny_model
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.calibration import folder_source

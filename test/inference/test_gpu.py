@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, loadable, tiny_model
+from loadable_engines import loadable
+from tiny_network import SIZE, tiny_model
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
@@ -67,7 +68,8 @@ def test_every_backend_agrees_with_the_cpu(name: str, backend: str, device: torc
     assert pipeline.backend == backend
     assert pipeline.precision == "fp16"
     error = np.abs(made.anomaly_score - expected.anomaly_score)
-    assert error.mean() < 0.01 * expected.anomaly_score.std(), pipeline.describe()
+    # Relative, since a posterior weighed by 16 widens the scores: 0.05 nats where they spread by 2.
+    assert error.mean() < 0.025 * expected.anomaly_score.std(), pipeline.describe()
     assert (made.semantic == expected.semantic).mean() > 0.98
     assert (made.open_set == expected.open_set).mean() > 0.97
     unknown = made.anomaly_score > threshold
@@ -189,7 +191,7 @@ def test_input_policies_agree_with_the_cpu(device: torch.device, policy: str) ->
     made = Pipeline(shipped("light"), "eager", "cuda", precision="fp32", **options)(image, 0.0)
     expected = Pipeline(shipped("light"), "eager", "cpu", **options)(image, 0.0)
     assert made.semantic.shape == (90, 200)
-    assert np.abs(made.anomaly_score - expected.anomaly_score).mean() < 0.005 * expected.anomaly_score.std()
+    assert np.abs(made.anomaly_score - expected.anomaly_score).mean() < 0.0035 * expected.anomaly_score.std()
 
 
 def test_inductor_in_the_process_runs_in_a_graph(device: torch.device) -> None:

@@ -6,29 +6,14 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import DenseHybrid, SegmentationNetwork
 
 SIZE = (32, 48)
-
-
-@contextmanager
-def loadable() -> Iterator[None]:
-    """Skips where torch can't load the engines of AOTInductor that it compiled, which the build found."""
-    try:
-        yield
-    except InputError as error:
-        if "ends with SIG" not in str(error):
-            raise
-        pytest.skip(str(error))
 
 
 class TinyNetwork(SegmentationNetwork):
