@@ -124,6 +124,9 @@ class LossConfig:
             accuracy; 0 = off.
         hints: Weight of the distance of the encoder's features from the teacher's, which stands in for pre-training
             where an encoder has none; 0 = off.
+        score_distillation: Weight of the distance of both halves of the hybrid score from the teacher's, on inliers and
+            outliers; 0 = off.
+        teacher_scales: Scales of a crop at which the teacher judges for ``score_distillation``; their mean is learnt.
         teacher: ``.safetensors`` of a model of any architecture with the same classes; null = the model that the run
             starts from.
     """
@@ -139,6 +142,8 @@ class LossConfig:
     margin_outlier: float = -5.0
     distillation: float = 0.0
     hints: float = 0.0
+    score_distillation: float = 0.0
+    teacher_scales: tuple[float, ...] = (1.0,)
     teacher: str | None = None
 
 
@@ -241,8 +246,18 @@ class TrainConfig:
             self._check_patches()
         if self.negatives.flow_samples and self.negatives.source != "cutouts":
             raise InputError(f"negatives.flow_samples: goes with source=cutouts, not {self.negatives.source}; set 0")
+        self._check_score_distillation()
         if self.cuda_graph and self.accumulate > 1:
             raise InputError(f"cuda_graph=true: not with accumulate={self.accumulate}; compile=true is possible there")
+
+    def _check_score_distillation(self) -> None:
+        loss = self.loss
+        if loss.score_distillation > 0 and (self.stage != "open_set" or loss.kind != "hybrid"):
+            raise InputError(
+                "loss.score_distillation: the hybrid score is learnt with stage=open_set, loss.kind=hybrid"
+            )
+        if not loss.teacher_scales or not all(0.1 <= scale <= 4 for scale in loss.teacher_scales):
+            raise InputError(f"loss.teacher_scales={list(loss.teacher_scales)}: give one or more scales within 0.1..4")
 
     @property
     def joint(self) -> bool:

@@ -94,6 +94,10 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         return {str(name): _convert(kind, item, where, f"{key}.{name}") for name, item in value.items()}
     if typing.get_origin(hint) is tuple:
         kinds = typing.get_args(hint)
+        if kinds[-1] is Ellipsis:
+            if not isinstance(value, list):
+                raise InputError(f"{where}{key}={value}: must be a list of numbers")
+            kinds = kinds[:1] * len(value)
         if not isinstance(value, list) or len(value) != len(kinds):
             raise InputError(f"{where}{key}={value}: must be a list of {len(kinds)} numbers")
         return tuple(_convert(kind, item, where, key) for kind, item in zip(kinds, value, strict=True))

@@ -28,7 +28,7 @@ from densehybrid_ros.training.optimization import (
 )
 from densehybrid_ros.training.run_log import colored, sheet
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, Pasted
-from densehybrid_ros.training.teacher import HintedModel, Lesson, hint_loss, lesson
+from densehybrid_ros.training.teacher import HintedModel, Lesson, hint_loss, lesson, score_halves, score_loss
 
 _PICTURES = 4
 
@@ -63,7 +63,8 @@ class SegmentationTask:
             device: Where it runs.
             processes: The processes of this run.
             partner: The flow that makes the negatives, if one does.
-            teacher: Whom ``loss.distillation`` and ``loss.hints`` follow; None: the model as it is now.
+            teacher: Whom ``loss.distillation``, ``score_distillation`` and ``hints`` follow; None: the model as
+                it is now.
         """
         self.config = config
         self.device = device
@@ -72,7 +73,8 @@ class SegmentationTask:
         if config.sync_norm and self.processes.count > 1 and device.type == "cuda":
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
-        self.teacher = self._teacher(teacher) if config.loss.distillation > 0 or config.loss.hints > 0 else None
+        lessons = (config.loss.distillation, config.loss.score_distillation, config.loss.hints)
+        self.teacher = self._teacher(teacher) if any(weight > 0 for weight in lessons) else None
         self.student: nn.Module = self.model
         groups = parameter_groups(self.model, config.encoder_rate_factor)
         if self.teacher is not None and config.loss.hints > 0:
@@ -163,6 +165,9 @@ class SegmentationTask:
             weight = self.config.loss
             losses["distillation"] = distillation_loss(output.logits, learnt.logits, batch.origin)
             losses["loss"] = losses["loss"] + weight.distillation * losses["distillation"]
+            if learnt.halves is not None:
+                losses["score_distillation"] = score_loss(score_halves(output), learnt.halves, batch.origin)
+                losses["loss"] = losses["loss"] + weight.score_distillation * losses["score_distillation"]
             if hints:
                 losses["hints"] = hint_loss(hints, learnt.features)
                 losses["loss"] = losses["loss"] + weight.hints * losses["hints"]
@@ -224,11 +229,13 @@ class SegmentationTask:
     def _lessons(self, teacher: DenseHybrid, images: Tensor) -> Callable[[Tensor], Lesson]:
         """Returns what asks the teacher: captured, where the passes of the model are; made once."""
         if self._ask is None:
-            with_features = self.config.loss.hints > 0
+            settings = self.config.loss
+            with_features = settings.hints > 0
+            scales = settings.teacher_scales if settings.score_distillation > 0 else ()
 
             def ask(images: Tensor) -> Lesson:
                 with autocast(self.config, self.device):
-                    return lesson(teacher, images, with_features)
+                    return lesson(teacher, images, with_features, scales)
 
             self._ask = replayed(ask, images) if self.config.cuda_graph else ask
         return self._ask

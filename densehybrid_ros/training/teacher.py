@@ -1,4 +1,7 @@
-"""Learning from a frozen model: its class posterior, and the features of its encoder as hints.
+"""Learning from a frozen model: its class posterior, its hybrid score, and the features of its encoder as hints.
+
+The score may be the mean of what the teacher says at several scales of a crop: such a mean is better than any one of
+them, at several times the cost, and a model that learns it looks once.
 
 An encoder that starts from random weights gets from the hints what others get from pre-training on ImageNet, if the
 teacher's encoder was pre-trained (Romero et al., FitNets, ICLR 2015).
@@ -13,7 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densehybrid_ros.networks import DenseHybrid, HybridOutput
+from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
+from densehybrid_ros.training.losses import OUTLIER, mean_where
+
+_STRIDE = 32
 
 
 class Lesson(NamedTuple):
@@ -22,19 +28,50 @@ class Lesson(NamedTuple):
     Attributes:
         logits: [B, K, h, w].
         features: Of its encoder at strides 4, 8, 16 and 32; none where hints are not asked for.
+        halves: float32 [B, 2, h, w], see ``score_halves``; None where the score is not asked for.
     """
 
     logits: Tensor
     features: list[Tensor]
+    halves: Tensor | None = None
 
 
 @torch.no_grad()
-def lesson(teacher: DenseHybrid, images: Tensor, with_features: bool) -> Lesson:
-    """Runs a frozen teacher on images [B, 3, H, W]."""
-    if not with_features:
-        return Lesson(teacher.network(images)[1], [])
-    features = teacher.network.encode(images)
-    return Lesson(teacher.network.decode(features)[1], features)
+def lesson(teacher: DenseHybrid, images: Tensor, with_features: bool, scales: Sequence[float] = ()) -> Lesson:
+    """Runs a frozen teacher on images [B, 3, H, W].
+
+    Args:
+        teacher: In evaluation mode.
+        images: float, RGB in 0..1.
+        with_features: Whether hints are asked for.
+        scales: Of the images at which it judges how unknown things are; none where the score is not asked for.
+    """
+    features = teacher.network.encode(images) if with_features else []
+    prelogits, logits = teacher.network.decode(features) if with_features else teacher.network(images)
+    if not scales:
+        return Lesson(logits, features)
+    size = (int(logits.shape[2]), int(logits.shape[3]))
+    total = torch.zeros((len(images), 2, *size), device=images.device)
+    for scale in scales:
+        if scale == 1:
+            output = HybridOutput(logits, teacher.posterior_head(prelogits))
+        else:
+            output = teacher(_rescaled(images, scale))
+        total += upsample(score_halves(output), size, teacher.align_corners)
+    return Lesson(logits, features, total / len(scales))
+
+
+def score_halves(output: HybridOutput) -> Tensor:
+    """Returns what the hybrid score is made of, float32 [B, 2, h, w]: ln p̂(x), and ln P(d_out|x) - ln P(d_in|x)."""
+    posterior = output.posterior.float()
+    return torch.stack([output.logits.float().logsumexp(1), posterior[:, 1] - posterior[:, 0]], dim=1)
+
+
+def _rescaled(images: Tensor, scale: float) -> Tensor:
+    """Resizes [B, 3, H, W] to sides that are multiples of the encoders' stride."""
+    height, width = (max(_STRIDE, round(side * scale / _STRIDE) * _STRIDE) for side in images.shape[2:])
+    resized = functional.interpolate(images, (height, width), mode="bilinear", antialias=scale < 1, align_corners=False)
+    return resized.contiguous(memory_format=torch.channels_last)
 
 
 class HintedModel(nn.Module):
@@ -69,3 +106,21 @@ def hint_loss(hints: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
         for own, theirs in zip(hints, features, strict=True)
     ]
     return torch.stack(losses).mean()
+
+
+def score_loss(halves: Tensor, learnt: Tensor, origin: Tensor) -> Tensor:
+    """Distance of a model's score from its teacher's, both halves in units of the teacher's spread in the batch.
+
+    The mean over what is no outlier and the mean over outliers, of which there are few, count alike.
+
+    Args:
+        halves: float [B, 2, h, w], of the model that learns; see ``score_halves``.
+        learnt: float [B, 2, h, w], of the teacher.
+        origin: integer [B, H, W]; 1 = outlier. Taken at the nearest pixel where its size differs.
+    """
+    spread = learnt.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-3)
+    distance = ((halves - learnt) / spread).abs().sum(1)
+    size = (halves.shape[2], halves.shape[3])
+    origin = functional.interpolate(origin.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
+    outlier = origin == OUTLIER
+    return mean_where(distance, ~outlier) + mean_where(distance, outlier)

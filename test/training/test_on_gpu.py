@@ -53,9 +53,18 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("stage", ["closed_set", "open_set"])
-@pytest.mark.parametrize("loss", [LossConfig(), LossConfig(distillation=0.5)], ids=["alone", "with a teacher"])
-def test_a_cuda_graph_trains_like_eager(loss: LossConfig, stage: str, precision: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "loss"),
+    [
+        ("closed_set", LossConfig()),
+        ("open_set", LossConfig()),
+        ("closed_set", LossConfig(distillation=0.5)),
+        ("open_set", LossConfig(distillation=0.5)),
+        ("open_set", LossConfig(distillation=0.5, score_distillation=0.3, teacher_scales=(1.0, 2.0))),
+    ],
+    ids=["closed set", "open set", "closed set, taught", "open set, taught", "open set, taught its score"],
+)
+def test_a_cuda_graph_trains_like_eager(stage: str, loss: LossConfig, precision: str) -> None:
     eager, graph = (train(stage=stage, precision=precision, loss=loss, cuda_graph=flag) for flag in (False, True))
     tolerance = 1e-3 if precision == "fp32" else 5e-2
     for first, second in zip(eager.curves, graph.curves, strict=True):

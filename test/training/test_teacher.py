@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from densehybrid_ros.networks import DenseHybrid, build_network
-from densehybrid_ros.training.teacher import HintedModel, hint_loss, lesson
+from densehybrid_ros.networks import DenseHybrid, HybridOutput, build_network
+from densehybrid_ros.scores.hybrid import hybrid
+from densehybrid_ros.training.teacher import HintedModel, hint_loss, lesson, score_halves, score_loss
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +48,43 @@ def test_a_lesson_without_features_is_the_logits_alone(teacher: DenseHybrid) -> 
     short, full = (lesson(teacher, images, with_features) for with_features in (False, True))
     assert short.features == []
     torch.testing.assert_close(short.logits, full.logits)
+    assert short.halves is None
+
+
+def test_the_halves_make_the_hybrid_score() -> None:
+    output = HybridOutput(torch.randn(2, 5, 3, 4), torch.randn(2, 2, 3, 4))
+    likelihood, odds = score_halves(output).unbind(1)
+    torch.testing.assert_close(torch.nn.functional.logsigmoid(odds) - likelihood, hybrid(*output))
+
+
+@pytest.mark.parametrize("with_features", [False, True])
+def test_a_lesson_at_scales_is_the_mean_of_those_at_each(teacher: DenseHybrid, with_features: bool) -> None:
+    images = torch.rand(2, 3, 64, 128)
+    learnt = lesson(teacher, images, with_features, (0.5, 1.0, 2.0)).halves
+    assert learnt is not None
+    expected = torch.zeros(2, 2, 16, 32)
+    for size in ((32, 64), (64, 128), (128, 256)):
+        small = size < (64, 128)
+        resized = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=small)
+        expected += torch.nn.functional.interpolate(score_halves(teacher(resized)), (16, 32), mode="bilinear") / 3
+    torch.testing.assert_close(learnt, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_loss_of_the_score_is_a_distance_in_spreads_and_outliers_count_alike() -> None:
+    learnt = torch.tensor([[0.0, 10.0, 0.0, 10.0], [1.0, -1.0, 1.0, -1.0]]).view(1, 2, 1, 4)
+    spread = learnt.std(dim=(0, 2, 3))
+    origin = torch.tensor([[[0, 0, 255, 1]]], dtype=torch.uint8)
+    own = learnt.clone()
+    assert float(score_loss(own, learnt, origin)) == 0
+    own[0, 0, 0, 3] += 3.0  # the one outlier
+    assert float(score_loss(own, learnt, origin)) == pytest.approx(3 / float(spread[0]))
+    own[0, 1, 0, 0] -= 0.5  # one of three others
+    expected = 3 / float(spread[0]) + 0.5 / float(spread[1]) / 3
+    assert float(score_loss(own, learnt, origin)) == pytest.approx(expected)
+
+
+def test_a_flat_teacher_and_a_batch_without_outliers_give_a_finite_loss() -> None:
+    halves = torch.randn(1, 2, 2, 2, requires_grad=True)
+    score_loss(halves, torch.zeros(1, 2, 2, 2), torch.zeros(1, 8, 8, dtype=torch.uint8)).backward()
+    assert halves.grad is not None
+    assert torch.isfinite(halves.grad).all()

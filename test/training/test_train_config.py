@@ -84,3 +84,14 @@ def test_mistakes_are_named_in_one_line(tmp_path: Path, text: str, overrides: li
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml: can't be read"):
         read_config(tmp_path / "none.yaml")
+
+
+def test_the_scales_of_a_teacher_are_a_list_of_any_length(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL + "stage: open_set\nloss: {score_distillation: 0.3}\n")
+    assert read_config(path, ["loss.teacher_scales=[0.5, 1, 1.4]"]).loss.teacher_scales == (0.5, 1.0, 1.4)
+    for wrong, line in (("0.5", "must be a list"), ("[]", "one or more scales"), ("[0.5, 9]", "within 0.1..4")):
+        with pytest.raises(InputError, match=line):
+            read_config(path, [f"loss.teacher_scales={wrong}"])
+    with pytest.raises(InputError, match="score_distillation"):
+        read_config(path, ["stage=closed_set"])
