@@ -20,6 +20,7 @@ from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
 from densehybrid_ros.training.losses import OUTLIER, mean_where
 
 _STRIDE = 32
+_LIKELIHOOD_UNIT = 10.0  # nats
 
 
 class Lesson(NamedTuple):
@@ -109,17 +110,17 @@ def hint_loss(hints: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
 
 
 def score_loss(halves: Tensor, learnt: Tensor, origin: Tensor) -> Tensor:
-    """Distance of a model's score from its teacher's, both halves in units of the teacher's spread in the batch.
+    """Distance of a model's score from its teacher's: that of ln p̂ in tens of nats, plus that of the log-odds in nats.
 
-    The mean over what is no outlier and the mean over outliers, of which there are few, count alike.
+    Margins of training let ln p̂ vary by tens of nats, the log-odds by a few. The mean over what is no outlier and the mean over outliers, of which there are few, count alike.
 
     Args:
         halves: float [B, 2, h, w], of the model that learns; see ``score_halves``.
         learnt: float [B, 2, h, w], of the teacher.
         origin: integer [B, H, W]; 1 = outlier. Taken at the nearest pixel where its size differs.
     """
-    spread = learnt.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-3)
-    distance = ((halves - learnt) / spread).abs().sum(1)
+    likelihood, odds = (halves - learnt).abs().unbind(1)
+    distance = likelihood / _LIKELIHOOD_UNIT + odds
     size = (halves.shape[2], halves.shape[3])
     origin = functional.interpolate(origin.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
     outlier = origin == OUTLIER
