@@ -20,7 +20,7 @@ from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
 from densehybrid_ros.training.losses import OUTLIER, mean_where
 
 _STRIDE = 32
-_LIKELIHOOD_UNIT = 10.0  # nats
+_LIKELIHOOD_RANGE, _ODDS_RANGE = 10.0, 4.0  # nats
 
 
 class Lesson(NamedTuple):
@@ -110,9 +110,11 @@ def hint_loss(hints: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
 
 
 def score_loss(halves: Tensor, learnt: Tensor, origin: Tensor) -> Tensor:
-    """Distance of a model's score from its teacher's: that of ln p̂ in tens of nats, plus that of the log-odds in nats.
+    """Distance of a model's score from its teacher's, relative where the teacher's is large.
 
-    Margins of training let ln p̂ vary by tens of nats, the log-odds by a few. The mean over what is no outlier and the mean over outliers, of which there are few, count alike.
+    A half that is t for the teacher and s for the model is |s - t| / (u + |t|) away, where u is the range of that half
+    on inliers. So what is far out, down to -100 nats of ln p̂ on outliers, neither rules the loss nor is cut off. The
+    mean over what is no outlier and the mean over outliers, of which there are few, count alike.
 
     Args:
         halves: float [B, 2, h, w], of the model that learns; see ``score_halves``.
@@ -120,7 +122,7 @@ def score_loss(halves: Tensor, learnt: Tensor, origin: Tensor) -> Tensor:
         origin: integer [B, H, W]; 1 = outlier. Taken at the nearest pixel where its size differs.
     """
     likelihood, odds = (halves - learnt).abs().unbind(1)
-    distance = likelihood / _LIKELIHOOD_UNIT + odds
+    distance = likelihood / (_LIKELIHOOD_RANGE + learnt[:, 0].abs()) + odds / (_ODDS_RANGE + learnt[:, 1].abs())
     size = (halves.shape[2], halves.shape[3])
     origin = functional.interpolate(origin.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
     outlier = origin == OUTLIER

@@ -70,14 +70,14 @@ def test_a_lesson_at_scales_is_the_mean_of_those_at_each(teacher: DenseHybrid, w
     torch.testing.assert_close(learnt, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_loss_of_the_score_counts_outliers_and_others_alike() -> None:
-    learnt = torch.tensor([[0.0, 10.0, 0.0, 10.0], [1.0, -1.0, 1.0, -1.0]]).view(1, 2, 1, 4)
+def test_the_loss_of_the_score_is_relative_and_counts_outliers_and_others_alike() -> None:
+    learnt = torch.tensor([[0.0, 10.0, 0.0, -90.0], [1.0, -1.0, 1.0, 6.0]]).view(1, 2, 1, 4)
     origin = torch.tensor([[[0, 0, 255, 1]]], dtype=torch.uint8)
     own = learnt.clone()
     assert float(score_loss(own, learnt, origin)) == 0
-    own[0, 0, 0, 3] += 3.0  # ln p of the one outlier
+    own[0, 0, 0, 3] += 30.0  # ln p of the one outlier, which is far out
     assert float(score_loss(own, learnt, origin)) == pytest.approx(0.3)
-    own[0, 1, 0, 0] -= 0.6  # log-odds of one of three others
+    own[0, 1, 0, 0] -= 3.0  # log-odds of one of three others
     assert float(score_loss(own, learnt, origin)) == pytest.approx(0.3 + 0.2)
 
 
