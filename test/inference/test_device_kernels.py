@@ -41,7 +41,7 @@ def controls(threshold: float, swapped: bool = False) -> torch.Tensor:
 def test_dense_output_is_equal_to_the_reference(classes, maps, size, align_corners, dtype, memory_format) -> None:
     exact = random_output(classes, *maps)
     output = HybridOutput(*(part.to(DEVICE, dtype).contiguous(memory_format=memory_format) for part in exact))
-    threshold = float(dense_output(output, size, 0.0, CONFIDENCE, align_corners).anomaly_score.median()) - 1e-6
+    threshold = float(dense_output(output, size, 0.0, CONFIDENCE, align_corners).anomaly_score.median()) - 2e-3
     reference = dense_output(output, size, threshold, CONFIDENCE, align_corners)
     buffer, made = packed_output(size, DEVICE)
     buffer.fill_(77)
