@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from densehybrid_ros.cli.measuring import distance_edges, process_device
-from densehybrid_ros.cli.options import count, size
+from densehybrid_ros.cli.options import count, positive, size
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
@@ -63,6 +63,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "number (default: that of its best pixel F1, as the benchmark has it)",
     )
     parser.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
+    parser.add_argument(
+        "--scales",
+        metavar="S,S,...",
+        help="of that input, such as 0.5,1,1.4: measures the mean of the heads' logits over them (default: one look)",
+    )
     parser.add_argument("--bins", help="edges of distance bins in metres, as 5,10,15 (default: LostAndFound's)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
@@ -76,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates and prints."""
     table = PAPER_TABLES[args.table] if args.table else None
     distance_edges(args.bins)  # wrong ones end the command before any work
+    if _scales(args.scales) and args.card:
+        raise InputError("--card: holds the figures of one look at each frame; leave out --scales")
     usual = table.scores if table else _BASIC_SCORES
     scores = [name for name in args.scores.split(",") if name] if args.scores else list(usual)
     if table:
@@ -134,6 +141,7 @@ def _measure(
                 pictures=args.report is not None,
                 model_scores=model_scores,
                 threshold=threshold,
+                scales=_scales(args.scales),
             )
         except InputError as error:
             if len(sets) == 1:
@@ -144,6 +152,18 @@ def _measure(
     if not results:
         raise InputError(f"{args.root}: none of the data sets could be evaluated; {missing[-1]}")
     return results
+
+
+def _scales(text: str | None) -> tuple[float, ...]:
+    if text is None:
+        return ()
+    try:
+        scales = tuple(positive(part) for part in text.split(","))
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"--scales {text}: {error}; write numbers with commas between them, as 0.5,1,1.4") from error
+    if not all(0.1 <= scale <= 4 for scale in scales):
+        raise InputError(f"--scales {text}: must be within 0.1..4")
+    return scales
 
 
 def _threshold(text: str | None, model: LoadedModel) -> float | None:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import DenseHybrid, upsample
+from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
+from densehybrid_ros.networks.scales import mean_over_scales
 from densehybrid_ros.scores import SCORES
-from densehybrid_ros.scores.model_score import ModelScore, observe
+from densehybrid_ros.scores.model_score import ModelScore, Observation, observe
 
 _READERS = 4
 _AHEAD = 8
@@ -58,9 +59,10 @@ class FrameScorer:
             size of the labels.
         model_scores: Scores that need the model itself, fitted where they must be.
         head_scores: Further functions like those of ``SCORES``, by name.
+        scales: Of the network's input; the mean of the heads' logits over them is scored. Empty: one look, as it is.
 
     Raises:
-        InputError: A score is unknown.
+        InputError: A score is unknown, or needs the model itself, which looks once, though there are ``scales``.
     """
 
     def __init__(
@@ -71,12 +73,16 @@ class FrameScorer:
         size: tuple[int, int] | None = None,
         model_scores: Mapping[str, ModelScore] | None = None,
         head_scores: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
+        scales: Sequence[float] = (),
     ) -> None:
         self._head_scores = {**SCORES, **(head_scores or {})}
         self._model_scores = dict(model_scores or {})
         for name in scores:
             if name not in self._head_scores and name not in self._model_scores:
                 raise InputError(f"--scores {name}: unknown; choose from {', '.join(SCORES)}")
+            if scales and name not in self._head_scores:
+                raise InputError(f"--scores {name}: not with --scales; choose from {', '.join(SCORES)}")
+        self._scales = tuple(scales)
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
         self._scores = list(scores)
@@ -89,7 +95,9 @@ class FrameScorer:
         Raises:
             InputError: The network's output is not finite.
         """
-        seen = observe(self._model, self._images(frame.image))
+        images = self._images(frame.image)
+        seen: Observation | HybridOutput
+        seen = mean_over_scales(self._model, images, self._scales) if self._scales else observe(self._model, images)
         if not (bool(seen.logits.isfinite().all()) and bool(seen.posterior.isfinite().all())):
             raise InputError(f"{frame.name}: the network's output is not finite there; check the model's weights")
         size = (frame.image.shape[0], frame.image.shape[1])
@@ -100,6 +108,7 @@ class FrameScorer:
             if name in self._head_scores:
                 scores[name] = self._head_scores[name](logits, posterior)[0]
             else:
+                assert isinstance(seen, Observation)
                 scores[name] = upsample(self._model_scores[name](seen).float()[:, None], size, align)[0, 0]
         return ScoredFrame(index, frame, scores, logits.argmax(dim=1)[0].to(torch.uint8))
 

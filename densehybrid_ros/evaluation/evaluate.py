@@ -34,6 +34,7 @@ def evaluate(
     pictures: bool = False,
     model_scores: Mapping[str, ModelScore] | None = None,
     threshold: float | None = None,
+    scales: Sequence[float] = (),
 ) -> EvaluationResult:
     """Measures what the data set's protocol asks for.
 
@@ -50,6 +51,7 @@ def evaluate(
         pictures: Gather the frames with the worst errors of the first score.
         model_scores: Scores that need the model itself, fitted where they must be.
         threshold: At which components and errors of the hybrid score are found; None: at its best pixel F1.
+        scales: Of the network's input, over which the heads' logits are averaged; empty: one look, as it is.
 
     Returns:
         The figures, the same in every process.
@@ -60,7 +62,7 @@ def evaluate(
     started = time.monotonic()
     shards = shards or Shards()
     protocol = PROTOCOLS.get(name, Protocol())
-    scorer = FrameScorer(model.network, device, scores, size, model_scores)
+    scorer = FrameScorer(model.network, device, scores, size, model_scores, scales=scales)
     plan = Plan(scores, protocol, _common_classes(dataset, model), edges)
     chosen = spread(len(dataset), limit)
     indices = [chosen[position] for position in shards.indices(len(chosen))]
@@ -89,6 +91,7 @@ def evaluate(
         }
     result.device = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     result.size = size
+    result.scales = tuple(scales)
     result.seconds = time.monotonic() - started
     return result
 

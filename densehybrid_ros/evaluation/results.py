@@ -54,6 +54,7 @@ class EvaluationResult:
         seconds: Time that it took.
         device: Where it ran.
         size: (height, width) of the network's input; None where images kept theirs.
+        scales: Of that input, over which the heads' logits were averaged; empty: one look.
         pixel: Score -> figures of its curve.
         binned: Score -> figures of its binned curve, where the benchmark bins.
         curves: Score -> sampled curve.
@@ -82,6 +83,7 @@ class EvaluationResult:
     seconds: float = 0.0
     device: str = ""
     size: tuple[int, int] | None = None
+    scales: tuple[float, ...] = ()
     pixel: dict[str, CurveMetrics] = field(default_factory=dict)
     binned: dict[str, BinnedMetrics] = field(default_factory=dict)
     curves: dict[str, CurvePoints] = field(default_factory=dict)
@@ -196,8 +198,10 @@ def format_result(result: EvaluationResult) -> str:
     """Writes the whole result for a terminal."""
     rows = main_rows(result)
     columns = used_columns(rows)
+    scales = f", mean of scales {', '.join(f'{scale:g}' for scale in result.scales)}" if result.scales else ""
     parts = [
-        f"{result.dataset}: {result.model}, {result.frames} frames in {result.seconds:.1f} s on {result.device}",
+        f"{result.dataset}: {result.model}{scales}, {result.frames} frames in {result.seconds:.1f} s "
+        f"on {result.device}",
     ]
     if rows:
         cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
+from densehybrid_ros.networks.scales import rescaled
 from densehybrid_ros.training.losses import OUTLIER, mean_where
 
-_STRIDE = 32
 _LIKELIHOOD_RANGE, _ODDS_RANGE = 10.0, 4.0  # nats
 
 
@@ -57,7 +57,7 @@ def lesson(teacher: DenseHybrid, images: Tensor, with_features: bool, scales: Se
         if scale == 1:
             output = HybridOutput(logits, teacher.posterior_head(prelogits))
         else:
-            output = teacher(_rescaled(images, scale))
+            output = teacher(rescaled(images, scale))
         total += upsample(score_halves(output), size, teacher.align_corners)
     return Lesson(logits, features, total / len(scales))
 
@@ -66,13 +66,6 @@ def score_halves(output: HybridOutput) -> Tensor:
     """Returns what the hybrid score is made of, float32 [B, 2, h, w]: ln p̂(x), and ln P(d_out|x) - ln P(d_in|x)."""
     posterior = output.posterior.float()
     return torch.stack([output.logits.float().logsumexp(1), posterior[:, 1] - posterior[:, 0]], dim=1)
-
-
-def _rescaled(images: Tensor, scale: float) -> Tensor:
-    """Resizes [B, 3, H, W] to sides that are multiples of the encoders' stride."""
-    height, width = (max(_STRIDE, round(side * scale / _STRIDE) * _STRIDE) for side in images.shape[2:])
-    resized = functional.interpolate(images, (height, width), mode="bilinear", antialias=scale < 1, align_corners=False)
-    return resized.contiguous(memory_format=torch.channels_last)
 
 
 class HintedModel(nn.Module):

@@ -19,6 +19,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
+from densehybrid_ros.networks.scales import mean_over_scales
 from densehybrid_ros.scores import SCORES
 
 HEIGHT, WIDTH = 64, 96
@@ -79,7 +80,7 @@ def _figures(path: Path) -> dict:
     return content
 
 
-def _reference(root: Path, model: Path) -> dict[str, tuple[float, float, float]]:
+def _reference(root: Path, model: Path, scales: tuple[float, ...] = ()) -> dict[str, tuple[float, float, float]]:
     """AP, FPR95 and AUROC of every score by scikit-learn, the model called directly."""
     network = load_model(model).network.to(memory_format=torch.channels_last)  # another layout rounds otherwise
     labels, scores = [], {name: [] for name in SCORES}
@@ -87,7 +88,8 @@ def _reference(root: Path, model: Path) -> dict[str, tuple[float, float, float]]
         image = cv2.imread(str(root / "image" / f"{index}.png"))[:, :, ::-1].copy()
         label = cv2.imread(str(root / "label" / f"{index}.png"), cv2.IMREAD_UNCHANGED)
         with torch.inference_mode():
-            output = network(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+            images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+            output = mean_over_scales(network, images, scales) if scales else network(images)
             heads = (upsample(output.logits, label.shape), upsample(output.posterior, label.shape))
             for name, function in SCORES.items():
                 scores[name].append(function(*heads)[0].numpy()[label != 255])
@@ -117,6 +119,20 @@ def test_figures_are_those_of_scikit_learn(folder: Path, model_path: Path, tmp_p
     printed = capsys.readouterr().out
     assert "score" in printed
     assert f"{100 * result['pixel']['hybrid']['average_precision']:.2f}" in printed
+
+
+def test_the_mean_of_scales_is_measured(folder: Path, model_path: Path, tmp_path: Path, capsys) -> None:
+    options = ("--json", tmp_path / "r.json", "--scores", "hybrid,max_logit", "--scales", "0.5,1,1.4")
+    assert _evaluate("folder", folder, model_path, *options) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["scales"] == [0.5, 1.0, 1.4]
+    expected = _reference(folder, model_path, (0.5, 1.0, 1.4))
+    assert expected["hybrid"] != _reference(folder, model_path)["hybrid"]
+    for name in ("hybrid", "max_logit"):
+        pixel = result["pixel"][name]
+        got = (pixel["average_precision"], pixel["fpr95"], pixel["auroc"])
+        np.testing.assert_allclose(got, expected[name], rtol=0, atol=1e-9)
+    assert "mean of scales 0.5, 1, 1.4" in capsys.readouterr().out
 
 
 @pytest.mark.gpu
@@ -273,6 +289,10 @@ def test_network_that_yields_nan_is_named(folder: Path, tmp_path: Path, capsys) 
         (["--scores", "magic"], "--scores magic: unknown"),
         (["--bins", "9,3"], "--bins 9,3"),
         (["--device", "toaster"], "device 'toaster'"),
+        (["--scales", "1,big"], "--scales 1,big"),
+        (["--scales", "1,9"], "--scales 1,9: must be within"),
+        (["--scales", "1,2", "--card"], "--card: holds the figures of one look"),
+        (["--scales", "1,2", "--scores", "odin"], "--scores odin: not with --scales"),
     ],
 )
 def test_wrong_usage_is_one_line(folder: Path, model_path: Path, options: list[str], message: str, capsys) -> None:
