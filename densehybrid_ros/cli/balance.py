@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.options import count, positive, size
+from densehybrid_ros.cli.options import count, positives, size
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.balance import (
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Measures, prints, and writes the model if asked to."""
     if args.output is not None and args.output.suffix != ".safetensors":
         raise InputError(f"--output {args.output}: the name must end in .safetensors")
-    weights = _weights(args.weights)
+    weights = positives("--weights", args.weights)
     opened = open_evaluation_sets(args.dataset, args.root)
     device = choose_device(args.device)
     model = load_model(args.model, device)
@@ -85,13 +85,6 @@ def run(args: argparse.Namespace) -> int:
         _write(args, model, best, found)
         print(f"{args.output}: thresholds and figures are to be measured anew")
     return 0
-
-
-def _weights(text: str) -> list[float]:
-    try:
-        return [positive(part) for part in text.split(",")]
-    except argparse.ArgumentTypeError as error:
-        raise InputError(f"--weights {text}: {error}; write numbers above 0 with commas between them") from error
 
 
 def _table(found: Mapping[str, Mapping[str, CurveMetrics]]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from densehybrid_ros.cli.measuring import distance_edges, process_device
-from densehybrid_ros.cli.options import count, positive, size
+from densehybrid_ros.cli.options import count, positives, size
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
@@ -25,6 +25,7 @@ from densehybrid_ros.evaluation.results import EvaluationResult, format_result, 
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.networks import LoadedModel, load_model, model_path, read_card, write_card
+from densehybrid_ros.networks.scales import LARGEST, SMALLEST, are_scales
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.model_score import ModelScore
 from densehybrid_ros.scores.model_scores import MODEL_SCORES
@@ -81,17 +82,16 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates and prints."""
     table = PAPER_TABLES[args.table] if args.table else None
     distance_edges(args.bins)  # wrong ones end the command before any work
-    if _scales(args.scales) and args.card:
-        raise InputError("--card: holds the figures of one look at each frame; leave out --scales")
     usual = table.scores if table else _BASIC_SCORES
     scores = [name for name in args.scores.split(",") if name] if args.scores else list(usual)
+    scales = _scales(args, scores)
     if table:
         sets, missing = open_parts(table, args.root)
     else:
         sets, missing = open_evaluation_sets(args.dataset, args.root), []
     shards = Shards()
     try:
-        results = _measure(args, sets, scores, shards, missing)
+        results = _measure(args, sets, scores, scales, shards, missing)
     finally:
         shards.close()
     if not shards.is_first:
@@ -117,6 +117,7 @@ def _measure(
     args: argparse.Namespace,
     sets: dict[str, EvaluationSet],
     scores: list[str],
+    scales: list[float],
     shards: Shards,
     missing: list[str],
 ) -> list[EvaluationResult]:
@@ -141,7 +142,7 @@ def _measure(
                 pictures=args.report is not None,
                 model_scores=model_scores,
                 threshold=threshold,
-                scales=_scales(args.scales),
+                scales=scales,
             )
         except InputError as error:
             if len(sets) == 1:
@@ -154,15 +155,18 @@ def _measure(
     return results
 
 
-def _scales(text: str | None) -> tuple[float, ...]:
-    if text is None:
-        return ()
-    try:
-        scales = tuple(positive(part) for part in text.split(","))
-    except argparse.ArgumentTypeError as error:
-        raise InputError(f"--scales {text}: {error}; write numbers with commas between them, as 0.5,1,1.4") from error
-    if not all(0.1 <= scale <= 4 for scale in scales):
-        raise InputError(f"--scales {text}: must be within 0.1..4")
+def _scales(args: argparse.Namespace, scores: Sequence[str]) -> list[float]:
+    """Reads ``--scales``, and refuses what can't be had of several looks; none where it is not given."""
+    if args.scales is None:
+        return []
+    scales = positives("--scales", args.scales)
+    if not are_scales(scales):
+        raise InputError(f"--scales {args.scales}: must be within {SMALLEST:g}..{LARGEST:g}")
+    if args.card:
+        raise InputError("--card: holds the figures of one look at each frame; leave out --scales")
+    for name in scores:
+        if name in MODEL_SCORES:
+            raise InputError(f"--scores {name}: not with --scales; choose from {', '.join(SCORES)}")
     return scales
 
 

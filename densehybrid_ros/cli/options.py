@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from densehybrid_ros.errors import InputError
+
 
 def size(text: str) -> tuple[int, int]:
     """Reads ``1024x512`` as (width, height)."""
@@ -45,3 +47,15 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def positives(option: str, text: str) -> list[float]:
+    """Reads finite numbers above 0 with commas between them.
+
+    Raises:
+        InputError: One is none; the line begins with the name of the option.
+    """
+    try:
+        return [positive(part) for part in text.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"{option} {text}: {error}; write numbers above 0 with commas between them") from error

@@ -60,9 +60,10 @@ class FrameScorer:
         model_scores: Scores that need the model itself, fitted where they must be.
         head_scores: Further functions like those of ``SCORES``, by name.
         scales: Of the network's input; the mean of the heads' logits over them is scored. Empty: one look, as it is.
+            Not together with ``model_scores``, which see what one look yields.
 
     Raises:
-        InputError: A score is unknown, or needs the model itself, which looks once, though there are ``scales``.
+        InputError: A score is unknown.
     """
 
     def __init__(
@@ -80,8 +81,6 @@ class FrameScorer:
         for name in scores:
             if name not in self._head_scores and name not in self._model_scores:
                 raise InputError(f"--scores {name}: unknown; choose from {', '.join(SCORES)}")
-            if scales and name not in self._head_scores:
-                raise InputError(f"--scores {name}: not with --scales; choose from {', '.join(SCORES)}")
         self._scales = tuple(scales)
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device

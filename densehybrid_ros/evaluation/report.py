@@ -117,11 +117,10 @@ def report_page(results: Sequence[EvaluationResult]) -> str:
 
 def _section(result: EvaluationResult) -> str:
     size = f", input {result.size[1]}x{result.size[0]}" if result.size else ""
-    size += f", mean of scales {', '.join(f'{scale:g}' for scale in result.scales)}" if result.scales else ""
     parts = [
         f"<h2>{escape(result.dataset)}</h2>",
         f'<p class="lead">{escape(result.model)}, {result.frames} frames in {result.seconds:.1f} s on '
-        f"{escape(result.device)}{size}</p>",
+        f"{escape(result.device)}{size}{result.looks}</p>",
         _main_table(result),
         _notes(result),
     ]

@@ -103,6 +103,11 @@ class EvaluationResult:
     remarks: list[str] = field(default_factory=list)
 
     @property
+    def looks(self) -> str:
+        """The scales, as an addition to a heading; empty for one look."""
+        return f", mean of scales {', '.join(f'{scale:g}' for scale in self.scales)}" if self.scales else ""
+
+    @property
     def rows(self) -> list[str]:
         """Names of our rows: the scores, each followed by its binned variant where there is one."""
         return [row for name in self.pixel for row in (name, *([name + BINNED] if name in self.binned else []))]
@@ -198,9 +203,8 @@ def format_result(result: EvaluationResult) -> str:
     """Writes the whole result for a terminal."""
     rows = main_rows(result)
     columns = used_columns(rows)
-    scales = f", mean of scales {', '.join(f'{scale:g}' for scale in result.scales)}" if result.scales else ""
     parts = [
-        f"{result.dataset}: {result.model}{scales}, {result.frames} frames in {result.seconds:.1f} s "
+        f"{result.dataset}: {result.model}{result.looks}, {result.frames} frames in {result.seconds:.1f} s "
         f"on {result.device}",
     ]
     if rows:

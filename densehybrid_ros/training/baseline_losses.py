@@ -7,7 +7,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from densehybrid_ros.datasets.taxonomy import VOID
-from densehybrid_ros.training.losses import INLIER, OUTLIER, closed_set_loss, exact, mean_where, posterior_loss
+from densehybrid_ros.training.losses import (
+    INLIER,
+    OUTLIER,
+    closed_set_loss,
+    exact,
+    mean_where,
+    origin_at,
+    posterior_loss,
+)
 
 
 def ood_head_loss(logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, beta: float) -> dict[str, Tensor]:
@@ -75,6 +83,4 @@ def distillation_loss(logits: Tensor, teacher: Tensor, origin: Tensor) -> Tensor
     """
     student_log, teacher_log = (functional.log_softmax(exact(values), dim=1) for values in (logits, teacher))
     divergence = functional.kl_div(student_log, teacher_log, reduction="none", log_target=True).sum(1)
-    size = (logits.shape[2], logits.shape[3])
-    origin = functional.interpolate(origin.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
-    return mean_where(divergence, origin != OUTLIER)
+    return mean_where(divergence, origin_at(origin, (logits.shape[2], logits.shape[3])) != OUTLIER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.networks.scales import are_scales
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.pasting import PasteConfig
 
@@ -256,7 +257,7 @@ class TrainConfig:
             raise InputError(
                 "loss.score_distillation: the hybrid score is learnt with stage=open_set, loss.kind=hybrid"
             )
-        if not loss.teacher_scales or not all(0.1 <= scale <= 4 for scale in loss.teacher_scales):
+        if not are_scales(loss.teacher_scales):
             raise InputError(f"loss.teacher_scales={list(loss.teacher_scales)}: give one or more scales within 0.1..4")
 
     @property

@@ -23,6 +23,11 @@ def exact(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
+def origin_at(origin: Tensor, size: tuple[int, int]) -> Tensor:
+    """Takes an integer mask [B, H, W] at the nearest pixels of a grid of (rows, columns); uint8 [B, h, w]."""
+    return functional.interpolate(origin.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
+
+
 def mean_where(values: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
     """Returns the mean of ``values`` where ``mask``; 0 (with a zero gradient) where nothing is selected.
 

@@ -1,7 +1,7 @@
 """Learning from a frozen model: its class posterior, its hybrid score, and the features of its encoder as hints.
 
-The score may be the mean of what the teacher says at several scales of a crop: such a mean is better than any one of
-them, at several times the cost, and a model that learns it looks once.
+The score may be the mean of what the teacher says at several scales of a crop, which docs/results.md compares with a
+single look; a model that learns it looks once.
 
 An encoder that starts from random weights gets from the hints what others get from pre-training on ImageNet, if the
 teacher's encoder was pre-trained (Romero et al., FitNets, ICLR 2015).
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
 from densehybrid_ros.networks.scales import rescaled
-from densehybrid_ros.training.losses import OUTLIER, mean_where
+from densehybrid_ros.training.losses import OUTLIER, mean_where, origin_at
 
 _LIKELIHOOD_RANGE, _ODDS_RANGE = 10.0, 4.0  # nats
 
@@ -116,7 +116,5 @@ def score_loss(halves: Tensor, learnt: Tensor, origin: Tensor) -> Tensor:
     """
     likelihood, odds = (halves - learnt).abs().unbind(1)
     distance = likelihood / (_LIKELIHOOD_RANGE + learnt[:, 0].abs()) + odds / (_ODDS_RANGE + learnt[:, 1].abs())
-    size = (halves.shape[2], halves.shape[3])
-    origin = functional.interpolate(origin.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
-    outlier = origin == OUTLIER
+    outlier = origin_at(origin, (halves.shape[2], halves.shape[3])) == OUTLIER
     return mean_where(distance, ~outlier) + mean_where(distance, outlier)

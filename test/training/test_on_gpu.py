@@ -73,7 +73,7 @@ def test_a_cuda_graph_trains_like_eager(stage: str, loss: LossConfig, precision:
     torch.testing.assert_close(
         states[0]["network.encoder.1.running_mean"],
         states[1]["network.encoder.1.running_mean"],
-        atol=30 * tolerance,  # sums in another order, amplified by ten steps at a high rate
+        atol=max(0.03, 10 * tolerance),  # sums in another order, amplified by ten steps at a high rate
         rtol=10 * tolerance,
     )
 
