@@ -5,6 +5,7 @@ The encoders follow EfficientNet-Lite (Google, 2020): inverted residuals without
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -14,8 +15,10 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.blocks import BNReLUConv, LadderStep, SpatialPyramidPooling
 from densehybrid_ros.networks.ladder import LadderNetwork
 
-# (expansion, kernel, stride, output channels, repetitions) of the seven stages.
-_LITE0 = (
+_Stages = tuple[tuple[int, int, int, int, int], ...]
+
+# (expansion, kernel, stride, output channels, repetitions) of the seven stages of EfficientNet-Lite0.
+_STAGES: _Stages = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
     (6, 5, 2, 40, 2),
@@ -24,19 +27,19 @@ _LITE0 = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-_LITE2 = (  # 1.1 times the channels, to multiples of 8, and 1.2 times the repetitions
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 3),
-    (6, 5, 2, 48, 3),
-    (6, 3, 2, 88, 4),
-    (6, 5, 1, 120, 4),
-    (6, 5, 2, 208, 5),
-    (6, 3, 1, 352, 1),
-)
 _STEM_CHANNELS = 32
 SKIP_STAGES = (1, 2, 4)  # last stages at strides 4, 8 and 16
 _BN_EPSILON = 1e-3  # as the published weights were trained
 PIXEL_MEAN, PIXEL_STD = 0.498, 0.502  # (x - 127) / 128 on bytes, likewise
+
+
+def _scaled(width: float, depth: float) -> _Stages:
+    """Returns the stages of a larger EfficientNet-Lite: channels to multiples of 8; the ends are not repeated more."""
+    last = len(_STAGES) - 1
+    return tuple(
+        (expansion, kernel, stride, int(outputs * width + 4) // 8 * 8, times if i in (0, last) else ceil(times * depth))
+        for i, (expansion, kernel, stride, outputs, times) in enumerate(_STAGES)
+    )
 
 
 def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -75,7 +78,7 @@ class LightNetwork(LadderNetwork):
 
     prelogit_channels = 128
     encoder = "efficientnet-lite0"
-    _stages = _LITE0
+    _stages = _STAGES
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -137,7 +140,7 @@ class Light2Network(LightNetwork):
     """EfficientNet-Lite2 under the same pyramid and ladder: half as large again, for teaching ``LightNetwork``."""
 
     encoder = "efficientnet-lite2"
-    _stages = _LITE2
+    _stages = _scaled(width=1.1, depth=1.2)
 
 
 def _published_names(network: LightNetwork) -> dict[str, str]:
