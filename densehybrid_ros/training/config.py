@@ -127,7 +127,10 @@ class LossConfig:
             where an encoder has none; 0 = off.
         score_distillation: Weight of the distance of both halves of the hybrid score from the teacher's, on inliers and
             outliers; 0 = off.
-        teacher_scales: Scales of a crop at which the teacher judges for ``score_distillation``; their mean is learnt.
+        teacher_scales: Scales of a crop at which the teacher judges for ``distillation`` and ``score_distillation``;
+            their mean is learnt.
+        keenest_on_outliers: Whether ``score_distillation`` learns, on outliers, not that mean but the scale that finds
+            a pixel most unknown.
         teacher: ``.safetensors`` of a model of any architecture with the same classes; null = the model that the run
             starts from.
     """
@@ -145,6 +148,7 @@ class LossConfig:
     hints: float = 0.0
     score_distillation: float = 0.0
     teacher_scales: tuple[float, ...] = (1.0,)
+    keenest_on_outliers: bool = False
     teacher: str | None = None
 
 

@@ -166,7 +166,10 @@ class SegmentationTask:
             losses["distillation"] = distillation_loss(output.logits, learnt.logits, batch.origin)
             losses["loss"] = losses["loss"] + weight.distillation * losses["distillation"]
             if learnt.halves is not None:
-                losses["score_distillation"] = score_loss(score_halves(output), learnt.halves, batch.origin)
+                keenest = learnt.keenest if weight.keenest_on_outliers else None
+                losses["score_distillation"] = score_loss(
+                    score_halves(output), learnt.halves, batch.origin, keenest, batch.weights
+                )
                 losses["loss"] = losses["loss"] + weight.score_distillation * losses["score_distillation"]
             if hints:
                 losses["hints"] = hint_loss(hints, learnt.features)
@@ -231,11 +234,11 @@ class SegmentationTask:
         if self._ask is None:
             settings = self.config.loss
             with_features = settings.hints > 0
-            scales = settings.teacher_scales if settings.score_distillation > 0 else ()
+            with_score = settings.score_distillation > 0
 
             def ask(images: Tensor) -> Lesson:
                 with autocast(self.config, self.device):
-                    return lesson(teacher, images, with_features, scales)
+                    return lesson(teacher, images, with_features, settings.teacher_scales, with_score)
 
             self._ask = replayed(ask, images) if self.config.cuda_graph else ask
         return self._ask

@@ -1,7 +1,8 @@
 """Learning from a frozen model: its class posterior, its hybrid score, and the features of its encoder as hints.
 
-The score may be the mean of what the teacher says at several scales of a crop, which docs/results.md compares with a
-single look; a model that learns it looks once.
+Classes and score may be the mean of what the teacher says at several scales of a crop, which docs/results.md compares
+with a single look; a model that learns it looks once. Small outliers fade in that mean, so that on outliers, where the
+truth is known, the scale that finds them most unknown may be learnt instead.
 
 An encoder that starts from random weights gets from the hints what others get from pre-training on ImageNet, if the
 teacher's encoder was pre-trained (Romero et al., FitNets, ICLR 2015).
@@ -27,39 +28,47 @@ class Lesson(NamedTuple):
     """What a teacher says of a batch.
 
     Attributes:
-        logits: [B, K, h, w].
-        features: Of its encoder at strides 4, 8, 16 and 32; none where hints are not asked for.
-        halves: float32 [B, 2, h, w], see ``score_halves``; None where the score is not asked for.
+        logits: [B, K, h, w], the mean over the scales.
+        features: Of its encoder at strides 4, 8, 16 and 32, at scale 1; none where hints are not asked for.
+        halves: float32 [B, 2, h, w], see ``score_halves``, the mean over the scales; None where the score is not asked
+            for.
+        keenest: float32 [B, 2, h, w], of each half the most unknown that any scale finds a pixel; None likewise.
     """
 
     logits: Tensor
     features: list[Tensor]
     halves: Tensor | None = None
+    keenest: Tensor | None = None
 
 
 @torch.no_grad()
-def lesson(teacher: DenseHybrid, images: Tensor, with_features: bool, scales: Sequence[float] = ()) -> Lesson:
+def lesson(
+    teacher: DenseHybrid,
+    images: Tensor,
+    with_features: bool,
+    scales: Sequence[float] = (1.0,),
+    with_score: bool = False,
+) -> Lesson:
     """Runs a frozen teacher on images [B, 3, H, W].
 
     Args:
         teacher: In evaluation mode.
         images: float, RGB in 0..1.
         with_features: Whether hints are asked for.
-        scales: Of the images at which it judges how unknown things are; none where the score is not asked for.
+        scales: Of the images at which it judges classes and score.
+        with_score: Whether the score is asked for.
     """
     features = teacher.network.encode(images) if with_features else []
     prelogits, logits = teacher.network.decode(features) if with_features else teacher.network(images)
-    if not scales:
-        return Lesson(logits, features)
     size = (int(logits.shape[2]), int(logits.shape[3]))
-    total = torch.zeros((len(images), 2, *size), device=images.device)
-    for scale in scales:
-        if scale == 1:
-            output = HybridOutput(logits, teacher.posterior_head(prelogits))
-        else:
-            output = teacher(rescaled(images, scale))
-        total += upsample(score_halves(output), size, teacher.align_corners)
-    return Lesson(logits, features, total / len(scales))
+    at_one = HybridOutput(logits, teacher.posterior_head(prelogits))
+    outputs = [at_one if scale == 1 else teacher(rescaled(images, scale)) for scale in scales]
+    classes = torch.stack([upsample(output.logits.float(), size, teacher.align_corners) for output in outputs]).mean(0)
+    if not with_score:
+        return Lesson(classes, features)
+    halves = torch.stack([upsample(score_halves(output), size, teacher.align_corners) for output in outputs])
+    keenest = torch.stack([halves[:, :, 0].amin(0), halves[:, :, 1].amax(0)], dim=1)
+    return Lesson(classes, features, halves.mean(0), keenest)
 
 
 def score_halves(output: HybridOutput) -> Tensor:
@@ -102,7 +111,9 @@ def hint_loss(hints: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def score_loss(halves: Tensor, learnt: Tensor, origin: Tensor) -> Tensor:
+def score_loss(
+    halves: Tensor, learnt: Tensor, origin: Tensor, keenest: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
     """Distance of a model's score from its teacher's, relative where the teacher's is large.
 
     A half that is t for the teacher and s for the model is |s - t| / (u + |t|) away, where u is the range of that half
@@ -113,8 +124,15 @@ def score_loss(halves: Tensor, learnt: Tensor, origin: Tensor) -> Tensor:
         halves: float [B, 2, h, w], of the model that learns; see ``score_halves``.
         learnt: float [B, 2, h, w], of the teacher.
         origin: integer [B, H, W]; 1 = outlier. Taken at the nearest pixel where its size differs.
+        keenest: float [B, 2, h, w], what is learnt of the teacher on outliers instead; None: the same.
+        weights: float [B, H, W], how much each outlier counts; None: all alike.
     """
+    size = (int(halves.shape[2]), int(halves.shape[3]))
+    outlier = origin_at(origin, size) == OUTLIER
+    if keenest is not None:
+        learnt = torch.where(outlier.unsqueeze(1), keenest, learnt)
+    if weights is not None:
+        weights = functional.interpolate(weights.unsqueeze(1), size, mode="nearest-exact").squeeze(1)
     likelihood, odds = (halves - learnt).abs().unbind(1)
     distance = likelihood / (_LIKELIHOOD_RANGE + learnt[:, 0].abs()) + odds / (_ODDS_RANGE + learnt[:, 1].abs())
-    outlier = origin_at(origin, (halves.shape[2], halves.shape[3])) == OUTLIER
-    return mean_where(distance, ~outlier) + mean_where(distance, outlier)
+    return mean_where(distance, ~outlier) + mean_where(distance, outlier, weights)

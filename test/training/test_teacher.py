@@ -60,14 +60,20 @@ def test_the_halves_make_the_hybrid_score() -> None:
 @pytest.mark.parametrize("with_features", [False, True])
 def test_a_lesson_at_scales_is_the_mean_of_those_at_each(teacher: DenseHybrid, with_features: bool) -> None:
     images = torch.rand(2, 3, 64, 128)
-    learnt = lesson(teacher, images, with_features, (0.5, 1.0, 2.0)).halves
-    assert learnt is not None
-    expected = torch.zeros(2, 2, 16, 32)
+    learnt = lesson(teacher, images, with_features, (0.5, 1.0, 2.0), with_score=True)
+    assert learnt.halves is not None
+    assert learnt.keenest is not None
+    logits, halves = [], []
     for size in ((32, 64), (64, 128), (128, 256)):
         small = size < (64, 128)
-        resized = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=small)
-        expected += torch.nn.functional.interpolate(score_halves(teacher(resized)), (16, 32), mode="bilinear") / 3
-    torch.testing.assert_close(learnt, expected, atol=1e-4, rtol=1e-4)
+        output = teacher(torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=small))
+        for found, values in ((logits, output.logits), (halves, score_halves(output))):
+            found.append(torch.nn.functional.interpolate(values, (16, 32), mode="bilinear"))
+    torch.testing.assert_close(learnt.logits, sum(logits) / 3, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(learnt.halves, sum(halves) / 3, atol=1e-4, rtol=1e-4)
+    likelihood, odds = torch.stack(halves).unbind(2)
+    torch.testing.assert_close(learnt.keenest[:, 0], likelihood.min(0).values, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(learnt.keenest[:, 1], odds.max(0).values, atol=1e-4, rtol=1e-4)
 
 
 def test_the_loss_of_the_score_is_relative_and_counts_outliers_and_others_alike() -> None:
@@ -79,6 +85,18 @@ def test_the_loss_of_the_score_is_relative_and_counts_outliers_and_others_alike(
     assert float(score_loss(own, learnt, origin)) == pytest.approx(0.3)
     own[0, 1, 0, 0] -= 3.0  # log-odds of one of three others
     assert float(score_loss(own, learnt, origin)) == pytest.approx(0.3 + 0.2)
+
+
+def test_on_outliers_the_keenest_may_be_learnt_and_weights_count() -> None:
+    learnt, keenest = torch.zeros(1, 2, 1, 3), torch.zeros(1, 2, 1, 3)
+    keenest[:, 0] = -30.0  # ln p: a distance of 30 / (10 + 30) from 0
+    origin = torch.tensor([[[0, 1, 1]]], dtype=torch.uint8)
+    own = torch.zeros(1, 2, 1, 3)
+    assert float(score_loss(own, learnt, origin)) == 0
+    assert float(score_loss(own, learnt, origin, keenest)) == pytest.approx(0.75)
+    own[0, 0, 0, 1] = -30.0  # one of the two outliers has learnt it
+    assert float(score_loss(own, learnt, origin, keenest)) == pytest.approx(0.375)
+    assert float(score_loss(own, learnt, origin, keenest, torch.tensor([[[9.0, 3.0, 1.0]]]))) == pytest.approx(0.1875)
 
 
 def test_a_batch_without_outliers_gives_a_finite_gradient() -> None:
