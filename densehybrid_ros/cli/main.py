@@ -65,7 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     selected = next((word for word in argv if word in COMMANDS), None)
-    parsed = build_parser(selected).parse_args(argv)
+    parser = build_parser(selected)
+    parsed, rest = parser.parse_known_args(argv)
+    # argparse takes one run of key=value words and leaves those that follow a later option.
+    if "overrides" in parsed and not any(word.startswith("-") for word in rest):
+        parsed.overrides += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return int(_module(parsed.command).run(parsed))
     except InputError as error:

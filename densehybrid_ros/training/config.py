@@ -242,6 +242,8 @@ class TrainConfig:
         for key in ("steps", "batch_size", "accumulate", "log_every"):
             if getattr(self, key) < 1:
                 raise InputError(f"{key}={getattr(self, key)}: must be at least 1")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate={self.learning_rate}: must be above 0")
         if self.batch_size % self.accumulate:
             raise InputError(f"batch_size={self.batch_size}: must be a multiple of accumulate={self.accumulate}")
         if not 0 <= self.data.rendered_share <= 1:

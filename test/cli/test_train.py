@@ -160,6 +160,16 @@ def test_check_says_ok_and_writes_nothing(data: Path, closed_set: Path, tmp_path
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_overrides_stand_anywhere_among_the_options(data: Path, tmp_path: Path, capsys) -> None:
+    config = write(tmp_path)
+    words = ["train", f"data.cityscapes_640={data}", "--config", str(config), "learning_rate=-1", "--check", "steps=2"]
+    assert main(words) == 2
+    assert "learning_rate=-1.0: must be above 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--chek", "seed=1"])
+    assert "unrecognized arguments: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("recipe", ["objects", "masks", "boxes"])
 def test_frames_and_negatives_are_read_from_files_step_by_step(
     recipe: str, data: Path, closed_set: Path, tmp_path: Path

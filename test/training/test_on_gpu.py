@@ -60,7 +60,10 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
         ("open_set", LossConfig()),
         ("closed_set", LossConfig(distillation=0.5)),
         ("open_set", LossConfig(distillation=0.5)),
-        ("open_set", LossConfig(distillation=0.5, score_distillation=0.3, teacher_scales=(1.0, 2.0))),
+        (
+            "open_set",
+            LossConfig(distillation=0.5, score_distillation=0.3, teacher_scales=(1.0, 2.0), keenest_on_outliers=True),
+        ),
     ],
     ids=["closed set", "open set", "closed set, taught", "open set, taught", "open set, taught its score"],
 )
