@@ -28,7 +28,7 @@ class Lesson(NamedTuple):
     """What a teacher says of a batch.
 
     Attributes:
-        logits: [B, K, h, w], the mean over the scales.
+        logits: float32 [B, K, h, w], the mean over the scales.
         features: Of its encoder at strides 4, 8, 16 and 32, at scale 1; none where hints are not asked for.
         halves: float32 [B, 2, h, w], see ``score_halves``, the mean over the scales; None where the score is not asked
             for.
@@ -63,10 +63,14 @@ def lesson(
     size = (int(logits.shape[2]), int(logits.shape[3]))
     at_one = HybridOutput(logits, teacher.posterior_head(prelogits))
     outputs = [at_one if scale == 1 else teacher(rescaled(images, scale)) for scale in scales]
-    classes = torch.stack([upsample(output.logits.float(), size, teacher.align_corners) for output in outputs]).mean(0)
+
+    def on_one_grid(maps: Sequence[Tensor]) -> Tensor:
+        return torch.stack([upsample(part.float(), size, teacher.align_corners) for part in maps])
+
+    classes = on_one_grid([output.logits for output in outputs]).mean(0)
     if not with_score:
         return Lesson(classes, features)
-    halves = torch.stack([upsample(score_halves(output), size, teacher.align_corners) for output in outputs])
+    halves = on_one_grid([score_halves(output) for output in outputs])
     keenest = torch.stack([halves[:, :, 0].amin(0), halves[:, :, 1].amax(0)], dim=1)
     return Lesson(classes, features, halves.mean(0), keenest)
 
