@@ -21,7 +21,7 @@ from densehybrid_ros.nodes.message_types import is_installed, message_class
 from densehybrid_ros.nodes.spinning import wait_until
 
 _DEPTH = 5  # a few large pictures must fit into a transport's shared memory
-_SETTLE_SECONDS = 0.3  # the other side learns of a match a little later than this one
+_SETTLE_SECONDS = 1.0  # the other side learns of a match a little later than this one
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ class BagPlayer:
         Args:
             rate: 1 for the times at which the bag was recorded, 2 for twice as fast; None for no pauses.
             answered: Called with a picture's stamp after it was sent; it returns once there is an answer (True)
-                or too much time went by (False), and only then the next message is sent.
+                or too much time went by (False), and only then the next message is sent. If the first picture has
+                no answer, the messages up to it are sent once more: on a busy machine, a subscriber may learn of
+                this publisher later than ``wait_for_subscriber`` allows for, and nothing tells when.
 
         Yields:
             One item a picture.
@@ -110,16 +112,27 @@ class BagPlayer:
         """
         began = time.monotonic()
         first_time: int | None = None
+        opening: list[tuple[str, bytes]] | None = []
         for connection, recorded, data in read_raw_messages(self._reader, list(self._publishers)):
             if first_time is None:
                 first_time = recorded
             if rate:
                 _sleep_until(began + (recorded - first_time) / 1e9 / rate)
+            if opening is not None:
+                opening.append((connection.topic, data))
             sent = time.monotonic_ns()
             self._publishers[connection.topic].publish(data)
-            if connection.topic == self._image_topic:
-                stamp = header_stamp_ns(data)
-                yield SentFrame(stamp, sent, answered(stamp) if answered else None)
+            if connection.topic != self._image_topic:
+                continue
+            stamp = header_stamp_ns(data)
+            came = answered(stamp) if answered else None
+            if opening is not None and answered and not came:
+                for topic, earlier in opening:
+                    sent = time.monotonic_ns()
+                    self._publishers[topic].publish(earlier)
+                came = answered(stamp)
+            opening = None
+            yield SentFrame(stamp, sent, came)
 
     def _connection(self, topic: str) -> Connection:
         return next(c for c in self._reader.connections if c.topic == topic)

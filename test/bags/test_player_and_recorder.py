@@ -116,8 +116,11 @@ def test_lock_step_sends_and_records_every_message_byte_by_byte(
         recorder = BagRecorder(node, writer)
         recorder.subscribe(["/echo/image", "/echo/camera_info"], timeout=20)
         assert player.wait_for_subscriber(timeout=20)
-        wait = 3.0
-        sent = list(player.play(answered=lambda stamp: recorder.wait_for("/echo/image", stamp, wait)))
+
+        def answered(stamp: int) -> bool:
+            return all(recorder.wait_for(topic, stamp, 3.0) for topic in ("/echo/camera_info", "/echo/image"))
+
+        sent = list(player.play(answered=answered))
         arrivals = recorder.received("/echo/image")
 
     assert [frame.stamp for frame in sent] == [1_000_000_000 + index for index in range(1, 6)]
@@ -130,6 +133,34 @@ def test_lock_step_sends_and_records_every_message_byte_by_byte(
     for frame in sent:
         if frame.answered:
             assert arrivals[frame.stamp] > frame.sent
+
+
+def test_a_first_picture_without_an_answer_is_sent_once_more_with_what_precedes_it(
+    tmp_path: Path, bag: Path, domain_id: int
+) -> None:
+    asked: list[int] = []
+
+    def answered(stamp: int) -> bool:
+        asked.append(stamp - 1_000_000_000)
+        heard = all(recorder.wait_for(topic, stamp, 5.0) for topic in ("/camera/image", "/camera/camera_info"))
+        return heard and len(asked) not in (1, 4)
+
+    recording = tmp_path / "heard"
+    with (
+        spinning_node("player", domain_id) as node,
+        BagPlayer(node, bag, "/camera/image") as player,
+        RawBagWriter(recording) as writer,
+    ):
+        recorder = BagRecorder(node, writer)
+        recorder.subscribe(["/camera/image", "/camera/camera_info"], timeout=20)
+        assert player.wait_for_subscriber(timeout=20)
+        sent = list(player.play(answered=answered))
+
+    assert asked == [1, 1, 2, 3, 4, 5]
+    assert [frame.answered for frame in sent] == [True, True, False, True, True]
+    for topic in ("/camera/image", "/camera/camera_info"):
+        messages = contents(bag, topic)
+        assert_same_messages(contents(recording, topic), messages[:1] + messages)
 
 
 def test_a_topic_that_nobody_publishes_or_hears_is_noticed(tmp_path: Path, bag: Path, domain_id: int) -> None:
