@@ -130,7 +130,7 @@ class LossConfig:
         teacher_scales: Scales of a crop at which the teacher judges for ``distillation`` and ``score_distillation``;
             their mean is learnt.
         keenest_on_outliers: Whether ``score_distillation`` learns, on outliers, not that mean but the scale that finds
-            a pixel most unknown.
+            a pixel most unknown; goes with several ``teacher_scales``.
         teacher: ``.safetensors`` of a model of any architecture with the same classes; null = the model that the run
             starts from.
     """
@@ -265,6 +265,11 @@ class TrainConfig:
             )
         if not are_scales(loss.teacher_scales):
             raise InputError(f"loss.teacher_scales={list(loss.teacher_scales)}: give one or more scales within 0.1..4")
+        if loss.keenest_on_outliers and not (loss.score_distillation > 0 and len(loss.teacher_scales) > 1):
+            raise InputError(
+                "loss.keenest_on_outliers=true: goes with loss.score_distillation above 0 and several "
+                "loss.teacher_scales; set false"
+            )
 
     @property
     def joint(self) -> bool:

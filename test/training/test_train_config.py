@@ -86,6 +86,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_config(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize("lacking", ["loss.score_distillation=0", "loss.teacher_scales=[1]"])
+def test_the_keenest_scale_goes_with_a_score_learnt_at_several(tmp_path: Path, lacking: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL + "stage: open_set\nloss: {score_distillation: 0.3, teacher_scales: [0.5, 1]}\n")
+    wanted = "loss.keenest_on_outliers=true"
+    assert read_config(path, [wanted]).loss.keenest_on_outliers
+    with pytest.raises(InputError, match=r"^loss\.keenest_on_outliers=true: goes with .*; set false$"):
+        read_config(path, [wanted, lacking])
+
+
 def test_the_scales_of_a_teacher_are_a_list_of_any_length(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(MINIMAL + "stage: open_set\nloss: {score_distillation: 0.3}\n")
