@@ -112,7 +112,7 @@ class BagPlayer:
         """
         began = time.monotonic()
         first_time: int | None = None
-        opening: list[tuple[str, bytes]] | None = []
+        opening: list[tuple[str, bytes]] | None = [] if answered else None
         for connection, recorded, data in read_raw_messages(self._reader, list(self._publishers)):
             if first_time is None:
                 first_time = recorded
@@ -126,7 +126,7 @@ class BagPlayer:
                 continue
             stamp = header_stamp_ns(data)
             came = answered(stamp) if answered else None
-            if opening is not None and answered and not came:
+            if answered and opening and not came:
                 for topic, earlier in opening:
                     sent = time.monotonic_ns()
                     self._publishers[topic].publish(earlier)

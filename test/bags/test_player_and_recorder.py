@@ -6,7 +6,8 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,10 @@ def bag(tmp_path: Path) -> Path:
     return path
 
 
+def heard_all(recorder: BagRecorder, topics: Collection[str], stamp: int, timeout: float) -> bool:
+    return all(recorder.wait_for(topic, stamp, timeout) for topic in topics)
+
+
 def contents(bag: Path, topic: str) -> list[bytes]:
     with open_bag(bag) as reader:
         return [data for _, _, data in read_raw_messages(reader, [topic])]
@@ -92,6 +97,22 @@ def assert_same_messages(actual: list[bytes], expected: list[bytes]) -> None:
     for one, other in zip(actual, expected, strict=True):
         assert one[: len(other)] == other
         assert len(one) - len(other) < 4
+
+
+@contextmanager
+def playing(
+    bag: Path, recording: Path, topics: Collection[str], domain_id: int
+) -> Iterator[tuple[BagPlayer, BagRecorder]]:
+    """Yields a player whose pictures somebody listens to, and what records the topics meanwhile."""
+    with (
+        spinning_node("player", domain_id) as node,
+        BagPlayer(node, bag, "/camera/image") as player,
+        RawBagWriter(recording) as writer,
+    ):
+        recorder = BagRecorder(node, writer)
+        recorder.subscribe(topics, timeout=20)
+        assert player.wait_for_subscriber(timeout=20)
+        yield player, recorder
 
 
 def test_answers_that_the_bag_holds_already_are_not_played(bag: Path, domain_id: int) -> None:
@@ -108,19 +129,9 @@ def test_lock_step_sends_and_records_every_message_byte_by_byte(
     tmp_path: Path, bag: Path, echo: subprocess.Popen[bytes], domain_id: int
 ) -> None:
     recording = tmp_path / "echoed"
-    with (
-        spinning_node("player", domain_id) as node,
-        BagPlayer(node, bag, "/camera/image") as player,
-        RawBagWriter(recording) as writer,
-    ):
-        recorder = BagRecorder(node, writer)
-        recorder.subscribe(["/echo/image", "/echo/camera_info"], timeout=20)
-        assert player.wait_for_subscriber(timeout=20)
-
-        def answered(stamp: int) -> bool:
-            return all(recorder.wait_for(topic, stamp, 3.0) for topic in ("/echo/camera_info", "/echo/image"))
-
-        sent = list(player.play(answered=answered))
+    topics = ["/echo/image", "/echo/camera_info"]
+    with playing(bag, recording, topics, domain_id) as (player, recorder):
+        sent = list(player.play(answered=lambda stamp: heard_all(recorder, topics, stamp, 3.0)))
         arrivals = recorder.received("/echo/image")
 
     assert [frame.stamp for frame in sent] == [1_000_000_000 + index for index in range(1, 6)]
@@ -138,27 +149,20 @@ def test_lock_step_sends_and_records_every_message_byte_by_byte(
 def test_a_first_picture_without_an_answer_is_sent_once_more_with_what_precedes_it(
     tmp_path: Path, bag: Path, domain_id: int
 ) -> None:
+    topics = ["/camera/image", "/camera/camera_info"]
+    recording = tmp_path / "heard"
     asked: list[int] = []
 
     def answered(stamp: int) -> bool:
         asked.append(stamp - 1_000_000_000)
-        heard = all(recorder.wait_for(topic, stamp, 5.0) for topic in ("/camera/image", "/camera/camera_info"))
-        return heard and len(asked) not in (1, 4)
+        return heard_all(recorder, topics, stamp, 5.0) and len(asked) not in (1, 4)
 
-    recording = tmp_path / "heard"
-    with (
-        spinning_node("player", domain_id) as node,
-        BagPlayer(node, bag, "/camera/image") as player,
-        RawBagWriter(recording) as writer,
-    ):
-        recorder = BagRecorder(node, writer)
-        recorder.subscribe(["/camera/image", "/camera/camera_info"], timeout=20)
-        assert player.wait_for_subscriber(timeout=20)
+    with playing(bag, recording, topics, domain_id) as (player, recorder):
         sent = list(player.play(answered=answered))
 
     assert asked == [1, 1, 2, 3, 4, 5]
     assert [frame.answered for frame in sent] == [True, True, False, True, True]
-    for topic in ("/camera/image", "/camera/camera_info"):
+    for topic in topics:
         messages = contents(bag, topic)
         assert_same_messages(contents(recording, topic), messages[:1] + messages)
 
