@@ -80,6 +80,7 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
     classes = _classes(sets)
     model, card = initial_model(config, classes)
     partner = _partner(config, device, processes)
+    teacher = _teacher(config, model)  # before the frames, which take their time: its name may be wrong
     void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
     sources = training_sources(config, sets, device)
     layers = open_layers(config, sources, device)
@@ -92,7 +93,7 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
         def validate(candidate: DenseHybrid) -> dict[str, float]:
             return mean_iou(candidate, held_out_sets, device, processes)
 
-    task = SegmentationTask(config, model, device, processes, partner, _teacher(config, model))
+    task = SegmentationTask(config, model, device, processes, partner, teacher)
     return RunParts(task, maker, validate, card, partner)
 
 

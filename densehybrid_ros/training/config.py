@@ -131,6 +131,9 @@ class LossConfig:
             their mean is learnt.
         keenest_on_outliers: Whether ``score_distillation`` learns, on outliers, not that mean but the scale that finds
             a pixel most unknown; goes with several ``teacher_scales``.
+        even_classes: Of ``margins``: how far the inliers of rare classes count like those of frequent ones in the
+            posterior's and the score's loss, and how far the teacher's score is brought to one level over the classes
+            before it is learnt; 0 = not at all, 1 = as far as can be.
         teacher: ``.safetensors`` of a model of any architecture with the same classes; null = the model that the run
             starts from.
     """
@@ -149,6 +152,7 @@ class LossConfig:
     score_distillation: float = 0.0
     teacher_scales: tuple[float, ...] = (1.0,)
     keenest_on_outliers: bool = False
+    even_classes: float = 0.0
     teacher: str | None = None
 
 
@@ -265,6 +269,13 @@ class TrainConfig:
             )
         if not are_scales(loss.teacher_scales):
             raise InputError(f"loss.teacher_scales={list(loss.teacher_scales)}: give one or more scales within 0.1..4")
+        if not 0 <= loss.even_classes <= 1:
+            raise InputError(f"loss.even_classes={loss.even_classes}: must be within 0..1")
+        if loss.even_classes > 0 and (self.stage != "open_set" or (loss.kind, loss.weighting) != ("hybrid", "margins")):
+            raise InputError(
+                f"loss.even_classes={loss.even_classes}: goes with stage=open_set, loss.kind=hybrid, "
+                "loss.weighting=margins; set 0"
+            )
         if loss.keenest_on_outliers and not (loss.score_distillation > 0 and len(loss.teacher_scales) > 1):
             raise InputError(
                 "loss.keenest_on_outliers=true: goes with loss.score_distillation above 0 and several "

@@ -42,7 +42,7 @@ def mean_where(values: Tensor, mask: Tensor, weights: Tensor | None = None) -> T
     return (torch.where(mask, values, torch.zeros_like(values)) * weights).sum() / weights.sum().clamp(min=1e-3)
 
 
-def hardest_mean(values: Tensor, mask: Tensor, share: float) -> Tensor:
+def hardest_mean(values: Tensor, mask: Tensor, share: float, weights: Tensor | None = None) -> Tensor:
     """Returns the mean of the largest values where ``mask``: of about ``share`` of them.
 
     What is large is read off every fourth row and column, since sorting all pixels would take longer than the network;
@@ -52,12 +52,13 @@ def hardest_mean(values: Tensor, mask: Tensor, share: float) -> Tensor:
         values: [B, H, W], not negative.
         mask: bool [B, H, W].
         share: In 0..1.
+        weights: Not negative, [B, H, W]: how much each of them counts, not which they are; None: all alike.
     """
     coarse = (slice(None), slice(None, None, 4), slice(None, None, 4))
     sample = torch.where(mask[coarse], values.detach()[coarse], -1).flatten().sort(descending=True).values
     rank = (share * mask[coarse].sum()).long().clamp(min=1) - 1
     limit = sample.gather(0, rank.view(1))
-    return mean_where(values, mask & (values.detach() >= limit))
+    return mean_where(values, mask & (values.detach() >= limit), weights)
 
 
 def closed_set_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -216,6 +217,7 @@ def margin_loss(
     origin: Tensor,
     margins: Margins,
     weights: Tensor | None = None,
+    inlier_weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The compound loss with margins: every term of (17) is bounded, and both its expectations count alike.
 
@@ -232,15 +234,18 @@ def margin_loss(
         origin: integer [B, H, W]: 0 inlier, 1 outlier, 255 neither.
         margins: Weights and margins.
         weights: float [B, H, W], how much each outlier counts; None: all alike.
+        inlier_weights: float [B, H, W], how much each inlier counts in the posterior's term; None: all alike.
 
     Returns:
         As ``compound_loss``, and ``inlier_likelihood``.
     """
     closed_set = closed_set_loss(logits, labels)
     log_posterior = functional.log_softmax(exact(posterior), dim=1)
-    inlier = mean_where(-log_posterior[:, 0], origin == INLIER)
+    known = origin == INLIER
+    inlier = mean_where(-log_posterior[:, 0], known, inlier_weights)
     if margins.hard_share > 0:
-        inlier = 0.5 * (inlier + hardest_mean(-log_posterior[:, 0], origin == INLIER, margins.hard_share))
+        hardest = hardest_mean(-log_posterior[:, 0], known, margins.hard_share, inlier_weights)
+        inlier = 0.5 * (inlier + hardest)
     outlier = mean_where(-log_posterior[:, 1], origin == OUTLIER, weights)
     below = outlier_likelihood(logits, origin, margins.floor, weights)
     above = inlier_likelihood(logits, origin, margins.ceiling)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from densehybrid_ros.networks import DenseHybrid, upsample
+from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.training.baseline_losses import distillation_loss
+from densehybrid_ros.training.class_levels import class_weights, labels_at, levelled
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes, without_sync
 from densehybrid_ros.training.graphs import accelerate, replayed
@@ -162,19 +163,28 @@ class SegmentationTask:
         losses = objective(self.config, logits, posterior, batch.labels, batch.origin, batch.weights)
         if self.teacher is not None:
             learnt = self._lessons(self.teacher, images)(images)
-            weight = self.config.loss
-            losses["distillation"] = distillation_loss(output.logits, learnt.logits, batch.origin)
-            losses["loss"] = losses["loss"] + weight.distillation * losses["distillation"]
-            if learnt.halves is not None:
-                keenest = learnt.keenest if weight.keenest_on_outliers else None
-                losses["score_distillation"] = score_loss(
-                    score_halves(output), learnt.halves, batch.origin, keenest, batch.weights
-                )
-                losses["loss"] = losses["loss"] + weight.score_distillation * losses["score_distillation"]
-            if hints:
-                losses["hints"] = hint_loss(hints, learnt.features)
-                losses["loss"] = losses["loss"] + weight.hints * losses["hints"]
+            for name, weight, value in self._learnt(output, hints, learnt, batch):
+                losses[name] = value
+                losses["loss"] = losses["loss"] + weight * value
         return logits, losses
+
+    def _learnt(
+        self, output: HybridOutput, hints: Sequence[Tensor], learnt: Lesson, batch: MixedBatch
+    ) -> Iterator[tuple[str, float, Tensor]]:
+        """Yields name, weight and value of each loss towards the teacher."""
+        settings = self.config.loss
+        yield "distillation", settings.distillation, distillation_loss(output.logits, learnt.logits, batch.origin)
+        if learnt.halves is not None:
+            keenest = learnt.keenest if settings.keenest_on_outliers else None
+            halves, counts = learnt.halves, None
+            if settings.even_classes > 0:
+                labels = labels_at(batch.labels, (int(halves.shape[2]), int(halves.shape[3])))
+                halves = levelled(halves, labels, settings.even_classes)
+                counts = class_weights(labels, settings.even_classes)
+            distance = score_loss(score_halves(output), halves, batch.origin, keenest, batch.weights, counts)
+            yield "score_distillation", settings.score_distillation, distance
+        if hints:
+            yield "hints", settings.hints, hint_loss(hints, learnt.features)
 
     def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
         """Returns the mixed images of a batch beside the score maps of the averaged model, and samples of the flow."""

@@ -116,7 +116,12 @@ def hint_loss(hints: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
 
 
 def score_loss(
-    halves: Tensor, learnt: Tensor, origin: Tensor, keenest: Tensor | None = None, weights: Tensor | None = None
+    halves: Tensor,
+    learnt: Tensor,
+    origin: Tensor,
+    keenest: Tensor | None = None,
+    weights: Tensor | None = None,
+    other_weights: Tensor | None = None,
 ) -> Tensor:
     """Distance of a model's score from its teacher's, relative where the teacher's is large.
 
@@ -130,6 +135,7 @@ def score_loss(
         origin: integer [B, H, W]; 1 = outlier. Taken at the nearest pixel where its size differs.
         keenest: float [B, 2, h, w], what is learnt of the teacher on outliers instead; None: the same.
         weights: float [B, H, W], how much each outlier counts; None: all alike.
+        other_weights: float [B, h, w], how much each pixel that is no outlier counts; None: all alike.
     """
     size = (int(halves.shape[2]), int(halves.shape[3]))
     outlier = origin_at(origin, size) == OUTLIER
@@ -139,4 +145,4 @@ def score_loss(
         weights = functional.interpolate(weights.unsqueeze(1), size, mode="nearest-exact").squeeze(1)
     likelihood, odds = (halves - learnt).abs().unbind(1)
     distance = likelihood / (_LIKELIHOOD_RANGE + learnt[:, 0].abs()) + odds / (_ODDS_RANGE + learnt[:, 1].abs())
-    return mean_where(distance, ~outlier) + mean_where(distance, outlier, weights)
+    return mean_where(distance, ~outlier, other_weights) + mean_where(distance, outlier, weights)

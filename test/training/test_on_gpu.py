@@ -62,7 +62,14 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
         ("open_set", LossConfig(distillation=0.5)),
         (
             "open_set",
-            LossConfig(distillation=0.5, score_distillation=0.3, teacher_scales=(1.0, 2.0), keenest_on_outliers=True),
+            LossConfig(
+                weighting="margins",
+                distillation=0.5,
+                score_distillation=0.3,
+                teacher_scales=(1.0, 2.0),
+                keenest_on_outliers=True,
+                even_classes=0.5,
+            ),
         ),
     ],
     ids=["closed set", "open set", "closed set, taught", "open set, taught", "open set, taught its score"],

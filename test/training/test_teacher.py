@@ -99,6 +99,15 @@ def test_on_outliers_the_keenest_may_be_learnt_and_weights_count() -> None:
     assert float(score_loss(own, learnt, origin, keenest, torch.tensor([[[9.0, 3.0, 1.0]]]))) == pytest.approx(0.1875)
 
 
+def test_weights_of_the_others_count() -> None:
+    origin = torch.tensor([[[0, 0, 1]]], dtype=torch.uint8)
+    own = torch.zeros(1, 2, 1, 3)
+    own[0, 1, 0, 0] = 4.0  # a distance of 1 from the teacher's 0
+    counts = torch.tensor([[[3.0, 1.0, 8.0]]])
+    assert float(score_loss(own, torch.zeros_like(own), origin)) == pytest.approx(0.5)
+    assert float(score_loss(own, torch.zeros_like(own), origin, other_weights=counts)) == pytest.approx(0.75)
+
+
 def test_a_batch_without_outliers_gives_a_finite_gradient() -> None:
     halves = torch.randn(1, 2, 2, 2, requires_grad=True)
     score_loss(halves, torch.zeros(1, 2, 2, 2), torch.zeros(1, 8, 8, dtype=torch.uint8)).backward()

@@ -96,6 +96,18 @@ def test_the_keenest_scale_goes_with_a_score_learnt_at_several(tmp_path: Path, l
         read_config(path, [wanted, lacking])
 
 
+def test_classes_are_evened_out_in_the_loss_with_margins(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL + "stage: open_set\nloss: {weighting: margins}\n")
+    wanted = "loss.even_classes=0.5"
+    assert read_config(path, [wanted]).loss.even_classes == 0.5
+    for lacking in ("loss.weighting=paper", "loss.kind=energy", "stage=closed_set"):
+        with pytest.raises(InputError, match=r"^loss\.even_classes=0\.5: goes with .*; set 0$"):
+            read_config(path, [wanted, lacking])
+    with pytest.raises(InputError, match=r"^loss\.even_classes=1\.5: must be within 0\.\.1$"):
+        read_config(path, ["loss.even_classes=1.5"])
+
+
 def test_the_scales_of_a_teacher_are_a_list_of_any_length(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(MINIMAL + "stage: open_set\nloss: {score_distillation: 0.3}\n")

@@ -15,9 +15,11 @@ from tiny import colored_store, settings, trainer
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.training.batches import Job
+from densehybrid_ros.training.class_levels import class_weights, levelled
 from densehybrid_ros.training.config import DataConfig, FlowPartnerConfig, LossConfig, NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.optimization import set_rate
+from densehybrid_ros.training.teacher import score_halves, score_loss
 
 FLOW = FlowPartnerConfig(size=(16, 24), learning_rate=1e-3, sizes_per_batch=2)
 EVERYTHING = {
@@ -200,6 +202,21 @@ def test_distillation_holds_the_closed_set_posterior() -> None:
             return float((end - model(images).logits.softmax(1)).abs().mean())
 
     assert drift(30.0) < 0.5 * drift(0.0)
+
+
+def test_a_teachers_uneven_score_is_learnt_evened_out() -> None:
+    loss = LossConfig(weighting="margins", score_distillation=0.5, even_classes=0.8)
+    run = trainer(settings(stage="open_set", loss=loss, freeze_norm=True))
+    task, batch = run.task, run.maker.batch(Job(0, 0, 4))
+    task.train_mode()
+    assert task.teacher is not None
+    losses = task.losses(batch)[1]
+    own, learnt = (score_halves(model(batch.images)) for model in (task.model, task.teacher))
+    labels = batch.labels[:, 2::4, 2::4]
+    expected = score_loss(own, levelled(learnt, labels, 0.8), batch.origin, other_weights=class_weights(labels, 0.8))
+    torch.testing.assert_close(losses["score_distillation"], expected)
+    plain = score_loss(own, learnt, batch.origin)
+    assert float((expected - plain).detach()) > 0.01
 
 
 def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path: Path) -> None:
