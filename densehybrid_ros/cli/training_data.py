@@ -132,6 +132,7 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
             raise InputError(f"init={config.init}: is {loaded.card.architecture}, the run wants {config.architecture}")
         if loaded.card.num_classes != len(classes):
             raise InputError(f"init={config.init}: has {loaded.card.num_classes} classes, the data {len(classes)}")
+        loaded.network.level = None  # of the scores that it had; a run changes them
         return loaded.network, loaded.card
     network = build_network(config.architecture, len(classes))
     if config.init == "imagenet":
@@ -309,6 +310,7 @@ def _teacher(config: TrainConfig, model: DenseHybrid) -> DenseHybrid | None:
         raise InputError(
             f"loss.teacher={config.loss.teacher}: has {loaded.network.num_classes} classes, the run {model.num_classes}"
         )
+    loaded.network.level = None  # learnt is what the heads say; a level is measured afterwards
     return loaded.network
 
 

@@ -21,6 +21,7 @@ from densehybrid_ros.scores.model_score import ModelScore, Observation, observe
 
 _READERS = 4
 _AHEAD = 8
+_LEVELLED = "hybrid"  # the score that a model's level belongs to; what it is compared with stays as it is
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,12 @@ class FrameScorer:
         align = self._model.align_corners
         logits, posterior = (upsample(maps.float(), size, align) for maps in (seen.logits, seen.posterior))
         scores: dict[str, Tensor] = {}
+        level = self._model.level
         for name in self._scores:
             if name in self._head_scores:
                 scores[name] = self._head_scores[name](logits, posterior)[0]
+                if name == _LEVELLED and level is not None:
+                    scores[name] = scores[name] - upsample(level.offset(seen.logits, seen.posterior), size, align)[0, 0]
             else:
                 assert isinstance(seen, Observation)
                 scores[name] = upsample(self._model_scores[name](seen).float()[:, None], size, align)[0, 0]

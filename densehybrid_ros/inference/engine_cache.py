@@ -154,7 +154,9 @@ class EngineCache:
             reason = f"fused kernels with the block sizes of {entry.path.name}"
             engine = fused_engine(self.network, self.device, Tiles.read(entry.path), reason, spec.closed_set)
             return replace(engine, size=spec.size, facts=entry.facts)
-        return load_engine(entry.path, spec, self.device, f"compiled engine {entry.path.name}", entry.facts)
+        return load_engine(
+            entry.path, self.network, spec, self.device, f"compiled engine {entry.path.name}", entry.facts
+        )
 
 
 def _calibrated_on(engine: Engine, folder: Path | None) -> bool:

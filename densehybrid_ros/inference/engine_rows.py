@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,8 @@ class _Gpu:
             row.values = {"device_ms": alone, "open_set_ms": opened, "overhead_percent": 100 * (opened / alone - 1)}
 
         self._add(f"{name}: {best}, closed set, argmax alone", closed)
+        if self._model.network.level is not None:
+            self.device_row(f"{name}: {best}, on no level", lambda: replace(make(), level=None))
 
         def host(row: Row) -> None:
             runner = self._runner(make())

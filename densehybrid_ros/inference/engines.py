@@ -26,7 +26,7 @@ from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import multiplies_bytes, torch_tensorrt, torch_tensorrt_problem
 from densehybrid_ros.inference.trial_load import fatal_problem
-from densehybrid_ros.networks import DenseHybrid, HybridOutput
+from densehybrid_ros.networks import DenseHybrid, HybridOutput, ScoreLevel, levelled
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
 """Name -> dtype of images, weights and activations; log-sum-exp and score are float32 always. What int8 rounds to 8
@@ -71,7 +71,7 @@ class Engine:
     """A network that runs.
 
     Attributes:
-        run: Images [1, 3, H, W] in 0..1 -> outputs. A closed-set engine gives its logits in both places.
+        heads: Images [1, 3, H, W] in 0..1 -> both heads. A closed-set engine gives its logits in both places.
         backend: ``eager``, ``inductor`` or ``tensorrt``.
         precision: One of ``PRECISIONS``.
         size: The only input (height, width) that it takes; None: any.
@@ -79,9 +79,11 @@ class Engine:
         reason: Why this one was taken, for people.
         facts: What its build noted: error of the score in nats.
         border: Of the images, see ``fused.images``; None: they have none.
+        level: How the score is brought to one level; None: not at all. It is compiled nowhere, so that a model's
+            engines stay valid when its level changes.
     """
 
-    run: Callable[[Tensor], HybridOutput]
+    heads: Callable[[Tensor], HybridOutput]
     backend: str
     precision: str
     size: tuple[int, int] | None
@@ -89,6 +91,11 @@ class Engine:
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     border: float | None = None
+    level: ScoreLevel | None = None
+
+    def run(self, images: Tensor) -> HybridOutput:
+        """Maps images [1, 3, H, W] in 0..1 to both heads, on one level."""
+        return levelled(self.heads(images), self.level)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -118,12 +125,12 @@ class _Maps(nn.Module):
     def __init__(self, network: DenseHybrid, closed_set: bool) -> None:
         super().__init__()
         self.network = network.network if closed_set else network
-        self.closed_set = closed_set
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns logits and posterior, or logits alone."""
-        outputs = self.network(images)
-        return (outputs[1],) if self.closed_set else (outputs[0], outputs[1])
+        if isinstance(self.network, DenseHybrid):
+            return tuple(self.network.heads(images))
+        return (self.network(images)[1],)
 
 
 def check_precision(precision: str, backend: str, device: torch.device) -> None:
@@ -166,7 +173,7 @@ def eager_engine(
 ) -> Engine:
     """Runs the network with PyTorch, at any size. ``network`` itself is left as it is."""
     module = _prepared(network, precision, device, torch.channels_last, closed_set)
-    return Engine(_pair(module), "eager", precision, None, closed_set, reason)
+    return Engine(_pair(module), "eager", precision, None, closed_set, reason, level=_level(network, closed_set))
 
 
 def fused_engine(
@@ -193,7 +200,8 @@ def fused_engine(
         raise InputError(problem)
     duplicate = copy.deepcopy(network).to(device).eval().requires_grad_(False)
     made = fuse(duplicate, tiles or Tiles(), closed_set)
-    engine = Engine(_pair(made), "eager", "fp16", None, closed_set, reason, border=made.border)
+    level = _level(network, closed_set)
+    engine = Engine(_pair(made), "eager", "fp16", None, closed_set, reason, border=made.border, level=level)
     try:  # Triton's compiler, its launcher's and the device have to play along
         with torch.cuda.device(device), torch.inference_mode():
             engine.run(engine.new_images(_TRIAL_SIZE, device))
@@ -240,9 +248,9 @@ def jit_engine(network: DenseHybrid, spec: EngineSpec, device: torch.device, rea
     if compiler() is None:
         raise InputError("backend 'inductor': no C++ compiler on this machine; install g++ or use eager")
     module = _prepared(network, spec.precision, device, torch.channels_last, spec.closed_set)
-    return Engine(
-        _pair(torch.compile(module, dynamic=False)), "inductor", spec.precision, None, spec.closed_set, reason
-    )
+    level = _level(network, spec.closed_set)
+    run = _pair(torch.compile(module, dynamic=False))
+    return Engine(run, "inductor", spec.precision, None, spec.closed_set, reason, level=level)
 
 
 def build_engine(
@@ -291,20 +299,34 @@ def build_engine(
             if problem:
                 raise InputError(f"backend 'inductor': {problem}; use another backend")
         report("checking against eager fp32")
-        return {**facts, **check_engine(network, load_engine(path, spec, device), spec, device, images)}
+        return {**facts, **check_engine(network, load_engine(path, network, spec, device), spec, device, images)}
 
 
 def load_engine(
-    path: Path, spec: EngineSpec, device: torch.device, reason: str = "", facts: Mapping[str, Any] | None = None
+    path: Path,
+    network: DenseHybrid,
+    spec: EngineSpec,
+    device: torch.device,
+    reason: str = "",
+    facts: Mapping[str, Any] | None = None,
 ) -> Engine:
-    """Loads what ``build_engine`` wrote. Raises whatever the libraries raise on a file that they can't take."""
+    """Loads what ``build_engine`` wrote for ``network``.
+
+    Raises whatever the libraries raise on a file that they can't take.
+    """
     if spec.backend == "tensorrt":
         module = torch_tensorrt().load(str(path)).module()
     else:
         # The runner's locks and events get in the way of capturing a CUDA graph; one thread calls it anyway.
         single = device.type == "cuda"
         module = torch._inductor.aoti_load_package(str(path), run_single_threaded=single, device_index=_index(device))
-    return Engine(_pair(module), spec.backend, spec.precision, spec.size, spec.closed_set, reason, facts or {})
+    level = _level(network, spec.closed_set)
+    known = facts or {}
+    return Engine(_pair(module), spec.backend, spec.precision, spec.size, spec.closed_set, reason, known, level=level)
+
+
+def _level(network: DenseHybrid, closed_set: bool) -> ScoreLevel | None:
+    return None if closed_set else network.level
 
 
 def _index(device: torch.device) -> int:

@@ -5,10 +5,12 @@ from densehybrid_ros.networks.base import (
     HybridOutput,
     SegmentationNetwork,
     count_parameters,
+    levelled,
     upsample,
 )
 from densehybrid_ros.networks.card import ModelCard, read_card, write_card
 from densehybrid_ros.networks.registry import ARCHITECTURES, build_network
+from densehybrid_ros.networks.score_level import ScoreLevel
 from densehybrid_ros.networks.weights import LoadedModel, load_model, model_path, save_model, shipped_models
 
 __all__ = [
@@ -17,9 +19,11 @@ __all__ = [
     "HybridOutput",
     "LoadedModel",
     "ModelCard",
+    "ScoreLevel",
     "SegmentationNetwork",
     "build_network",
     "count_parameters",
+    "levelled",
     "load_model",
     "model_path",
     "read_card",

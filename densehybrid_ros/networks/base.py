@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from densehybrid_ros.networks.blocks import BNReLUConv
+from densehybrid_ros.networks.score_level import ScoreLevel
 
 
 class SegmentationNetwork(nn.Module):
@@ -60,11 +61,16 @@ class HybridOutput(NamedTuple):
 
 
 class DenseHybrid(nn.Module):
-    """A segmentation network with the dataset-posterior head g (BN-ReLU-Conv1x1, equation 6) on its pre-logits."""
+    """A segmentation network with the dataset-posterior head g (BN-ReLU-Conv1x1, equation 6) on its pre-logits.
+
+    Attributes:
+        level: How its score is brought to one level; None: not at all, which is the paper's score.
+    """
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.network = network
+        self.level: ScoreLevel | None = None
         self.posterior_head = BNReLUConv(network.prelogit_channels, 2, kernel_size=1, bias=True)
 
     @property
@@ -78,9 +84,20 @@ class DenseHybrid(nn.Module):
         return self.network.align_corners
 
     def forward(self, images: Tensor) -> HybridOutput:
-        """Maps images, float [B, 3, H, W] RGB in 0..1, to low-resolution logits of both heads."""
+        """Maps images, float [B, 3, H, W] RGB in 0..1, to low-resolution logits of both heads, on one level."""
+        return levelled(self.heads(images), self.level)
+
+    def heads(self, images: Tensor) -> HybridOutput:
+        """As ``forward``, without ``level``."""
         prelogits, logits = self.network(images)
         return HybridOutput(logits, self.posterior_head(prelogits))
+
+
+def levelled(output: HybridOutput, level: ScoreLevel | None) -> HybridOutput:
+    """Brings the score of an output to one level, in its logits; None leaves it as it is."""
+    if level is None:
+        return output
+    return output._replace(logits=output.logits + level.offset(*output).to(output.logits.dtype))
 
 
 def count_parameters(module: nn.Module) -> int:

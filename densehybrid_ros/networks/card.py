@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.networks.score_level import ScoreLevel
 
 
 @dataclass
@@ -24,6 +25,7 @@ class ModelCard:
         classes: Names and colours in the order of train ids; their count is K.
         thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.
         default_threshold: The name of the one that the node takes.
+        score_level: How the score is brought to one level (``densehybrid level``), None if it is not.
         fitted_confidence: Calibration of the score (``densehybrid calibrate --by probability``), None if there is none.
         input_size: (height, width) in pixels at which the figures were measured; other sizes work as well.
         details: Everything for people: data, terms, training, figures with their commands. Kept as written.
@@ -34,6 +36,7 @@ class ModelCard:
     classes: tuple[SemanticClass, ...] = CITYSCAPES_CLASSES
     thresholds: dict[str, float] = field(default_factory=dict)
     default_threshold: str | None = None
+    score_level: ScoreLevel | None = None
     fitted_confidence: Confidence | None = None
     input_size: tuple[int, int] = (1024, 2048)
     details: dict[str, Any] = field(default_factory=dict)
@@ -63,7 +66,10 @@ class ModelCard:
         return Confidence(self.thresholds.get(self.default_threshold or "", 0.0), 1.0)
 
     def after(self, stage: dict[str, Any]) -> ModelCard:
-        """The card of a model that this one became by one more stage: thresholds and figures are no longer true."""
+        """The card of a model that this one became by one more stage.
+
+        Thresholds and figures are no longer true, nor is the level that was measured on the scores before.
+        """
         training = [*self.details.get("training", []), stage]
         details = {"terms": self.details.get("terms", ""), "training": training}
         return ModelCard(self.name, self.architecture, self.classes, details=details)
@@ -72,10 +78,12 @@ class ModelCard:
         """Returns plain types in the order in which the file shows them."""
         fitted = self.fitted_confidence
         confidence = {"confidence": {"midpoint": fitted.midpoint, "scale": fitted.scale}} if fitted else {}
+        level = {"score_level": asdict(self.score_level)} if self.score_level else {}
         return {
             "name": self.name,
             "architecture": self.architecture,
             "input": {"size": list(self.input_size), "colors": "RGB", "scaling": "value / 255"},
+            **level,
             "thresholds": dict(self.thresholds),
             "default_threshold": self.default_threshold,
             **confidence,
@@ -117,7 +125,7 @@ def read_card(path: Path) -> ModelCard:
         raise InputError(f"{path}: model card is not valid YAML ({line})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: model card must be a YAML mapping")
-    known = {"name", "architecture", "input", "thresholds", "default_threshold", "confidence", "classes"}
+    known = {"name", "architecture", "input", "thresholds", "default_threshold", "confidence", "classes", "score_level"}
     try:
         classes = tuple(SemanticClass(str(item["name"]), _color(item["color"])) for item in content["classes"])
         height, width = content["input"]["size"]
@@ -128,17 +136,27 @@ def read_card(path: Path) -> ModelCard:
             classes=classes,
             thresholds={str(key): float(value) for key, value in (content.get("thresholds") or {}).items()},
             default_threshold=content.get("default_threshold"),
+            score_level=_score_level(content.get("score_level")),
             fitted_confidence=Confidence(float(fitted["midpoint"]), float(fitted["scale"])) if fitted else None,
             input_size=(int(height), int(width)),
             details={key: value for key, value in content.items() if key not in known},
         )
     except KeyError as error:
         raise InputError(f"{path}: model card lacks the entry {error}") from error
+    except InputError as error:
+        raise InputError(f"{path}: model card: {error}") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: model card has a malformed entry ({error})") from error
     if not 1 <= card.num_classes < 255:
         raise InputError(f"{path}: model card lists {card.num_classes} classes; 1 to 254 are possible")
     return card
+
+
+def _score_level(values: Any) -> ScoreLevel | None:
+    if values is None:
+        return None
+    kinds = {"share": float, "reach": int, "midpoint": float, "softness": float, "frame": float}
+    return ScoreLevel(**{name: kind(values[name]) for name, kind in kinds.items()})
 
 
 def _color(values: Any) -> tuple[int, int, int]:

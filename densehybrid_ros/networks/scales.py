@@ -30,14 +30,14 @@ def rescaled(images: Tensor, scale: float) -> Tensor:
 
 
 def mean_over_scales(model: DenseHybrid, images: Tensor, scales: Sequence[float]) -> HybridOutput:
-    """Returns the mean of both heads' logits over the scales, on the grid of the largest one.
+    """Returns the mean of both heads' logits over the scales, on the grid of the largest one; on no level.
 
     Args:
         model: In evaluation mode.
         images: float [B, 3, H, W], RGB in 0..1.
         scales: At least one; 1 is the image as it is.
     """
-    outputs = [model(rescaled(images, scale)) for scale in sorted(scales, reverse=True)]
+    outputs = [model.heads(rescaled(images, scale)) for scale in sorted(scales, reverse=True)]
     size = (int(outputs[0].logits.shape[2]), int(outputs[0].logits.shape[3]))
 
     def mean(maps: Sequence[Tensor]) -> Tensor:

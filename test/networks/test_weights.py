@@ -10,7 +10,15 @@ import yaml
 from safetensors import safe_open
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, read_card, save_model
+from densehybrid_ros.networks import (
+    DenseHybrid,
+    ModelCard,
+    ScoreLevel,
+    build_network,
+    load_model,
+    read_card,
+    save_model,
+)
 
 
 @pytest.fixture
@@ -33,6 +41,38 @@ def edit_card(path: Path, **entries) -> None:
     content = yaml.safe_load(card.read_text())
     content.update(entries)
     card.write_text(yaml.safe_dump(content))
+
+
+def test_the_level_of_the_score_comes_back_and_counts(tmp_path: Path) -> None:
+    level = ScoreLevel(share=0.4, reach=3, midpoint=-90.5, softness=8.0)
+    path = tmp_path / "level.safetensors"
+    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("level", "light", score_level=level))
+    loaded = load_model(path)
+    assert loaded.card.score_level == loaded.network.level == level
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        heads = loaded.network.heads(images)
+        torch.testing.assert_close(loaded.network(images).logits, heads.logits + level.offset(*heads))
+    assert loaded.card.after({"stage": "average"}).score_level is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"share": 0.4}, "lacks the entry 'reach'"),
+        ("half", "malformed"),
+        (
+            {"share": 3, "reach": 2, "midpoint": -9, "softness": 1, "frame": 0.1},
+            r"score level: share 3\.0 must be within",
+        ),
+    ],
+)
+def test_a_card_with_a_wrong_level_is_refused(saved: Path, entry: object, message: str) -> None:
+    edit_card(saved, score_level=entry)
+    with pytest.raises(InputError, match=message) as caught:
+        load_model(saved)
+    assert "toy.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_and_card_come_back(saved: Path) -> None:
