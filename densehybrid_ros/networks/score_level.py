@@ -60,17 +60,18 @@ class ScoreLevel:
         Returns:
             float32 [B, 1, h, w], in nats.
         """
-        coarse = _cells(logits)
-        odds = _cells(posterior)
-        score = functional.logsigmoid(odds[:, 1:] - odds[:, :1]) - coarse.logsumexp(1, keepdim=True) - self.midpoint
-        known = torch.sigmoid(-score / self.softness)
+        # Small maps, so that on a GPU operations count, not values: log_softmax is one kernel, logsumexp several.
+        classes, odds = _cells(logits), _cells(posterior)
+        log_density = (classes - functional.log_softmax(classes, dim=1))[:, :1]
+        score = functional.logsigmoid(odds[:, 1:] - odds[:, :1]) - log_density - self.midpoint
+        known = torch.sigmoid(score * (-1 / self.softness))
         sums = torch.cat([known * score, known], dim=1)
         whole = sums.mean((2, 3), keepdim=True)
         near = self._spread(self._spread(sums))
         frame_level = whole[:, :1] / whole[:, 1:].clamp(min=1e-6)
         level = (near[:, :1] + self.frame * frame_level) / (near[:, 1:] + self.frame)
         size = (int(logits.shape[2]), int(logits.shape[3]))
-        return self.share * functional.interpolate(level, size, mode="bilinear", align_corners=False)
+        return functional.interpolate(self.share * level, size, mode="bilinear", align_corners=False)
 
     def _spread(self, sums: Tensor) -> Tensor:
         return functional.avg_pool2d(sums, 2 * self.reach + 1, stride=1, padding=self.reach)

@@ -19,7 +19,15 @@ from densehybrid_ros.inference.engines import EngineSpec, eager_engine, fused_en
 from densehybrid_ros.inference.input_policy import place
 from densehybrid_ros.inference.pipeline import Pipeline
 from densehybrid_ros.inference.results import Levels
-from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, build_network, load_model, shipped_models
+from densehybrid_ros.networks import (
+    DenseHybrid,
+    LoadedModel,
+    ModelCard,
+    ScoreLevel,
+    build_network,
+    load_model,
+    shipped_models,
+)
 
 pytestmark = pytest.mark.gpu
 
@@ -204,6 +212,20 @@ def test_inductor_in_the_process_runs_in_a_graph(device: torch.device) -> None:
         assert runner.note == ""
         made = runner(noise(SIZE), Levels(-3.0, card.confidence))
         expected = Pipeline(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(SIZE), -3.0)
+    np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=0.05)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_level_runs_in_the_graph(device: torch.device, precision: str) -> None:
+    model = tiny_model()
+    model.level = ScoreLevel(0.5, 2, -3.0, 1.0)
+    card = ModelCard("tiny", "tiny", input_size=FRAME)
+    with torch.inference_mode():
+        engine = eager_engine(model, precision, device)
+        runner = DeviceRunner(engine, place("exact", FRAME, FRAME), False, device, card.confidence)
+        assert runner.note == ""
+        made = runner(noise(FRAME), Levels(-3.0, card.confidence))
+        expected = Pipeline(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(FRAME), -3.0)
     np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=0.05)
 
 
