@@ -14,8 +14,6 @@ from densehybrid_ros.cli.main import main
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
 from densehybrid_ros.scores import SCORES
 
-SIZE = (64, 96)
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -25,22 +23,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     card = ModelCard("light", "light", thresholds={"old": 1.0}, default_threshold="old", details=details)
     save_model(path, DenseHybrid(build_network("light", 19)), card, half=False)
     return path
-
-
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("frames")
-    rng = np.random.default_rng(1)
-    for name in ("road_anomaly21_val", "road_obstacle21_val"):
-        for folder in ("image", "label"):
-            (root / name / folder).mkdir(parents=True)
-        for index in range(2):
-            label = np.zeros(SIZE, np.uint8)
-            label[20:40, 30:60] = 1
-            image = rng.integers(0, 255, (*SIZE, 3), np.uint8)
-            assert cv2.imwrite(str(root / name / "image" / f"{index}.png"), image)
-            assert cv2.imwrite(str(root / name / "label" / f"{index}.png"), label)
-    return root
 
 
 def _balance(model: Path, frames: Path, *options: object) -> int:
@@ -67,7 +49,7 @@ def test_the_best_weight_is_printed_and_lies_in_the_model_written(
     assert means[f"hybrid, weight {weight:g}"] == max(means[f"hybrid, weight {each}"] for each in ("0.5", "1", "64"))
 
     before, after = load_model(model), load_model(output)
-    image = torch.rand(1, 3, *SIZE)
+    image = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
         old, new = before.network(image), after.network(image)
         expected = SCORES["hybrid"](old.logits, weight * old.posterior)
@@ -82,7 +64,7 @@ def test_frames_without_anomalies_are_refused(model: Path, frames: Path, tmp_pat
     root = tmp_path / "frames"
     shutil.copytree(frames / "road_anomaly21_val", root)
     for path in (root / "label").iterdir():
-        assert cv2.imwrite(str(path), np.zeros(SIZE, np.uint8))
+        assert cv2.imwrite(str(path), np.zeros((64, 96), np.uint8))
     words = ["balance", "--model", model, "--dataset", "road_anomaly21_val", "--root", root, "--device", "cpu"]
     output = tmp_path / "light.safetensors"
     assert main([str(word) for word in (*words, "--output", output)]) == 2

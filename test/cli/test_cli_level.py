@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -20,7 +18,6 @@ from densehybrid_ros.networks import (
     save_model,
 )
 
-SIZE = (96, 128)
 OLD = ScoreLevel(0.9, 1, -1.0, 1.0)
 
 
@@ -34,22 +31,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network.network.classifier.conv.weight.data *= 3e4  # scores of random weights are nearly the same everywhere
     save_model(path, network, card, half=False)
     return path
-
-
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("frames")
-    rng = np.random.default_rng(1)
-    for name in ("road_anomaly21_val", "road_obstacle21_val"):
-        for folder in ("image", "label"):
-            (root / name / folder).mkdir(parents=True)
-        label = np.zeros(SIZE, np.uint8)
-        label[20:40, 30:60] = 1
-        coarse = rng.integers(0, 255, (6, 8, 3), np.uint8)
-        image = cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_CUBIC)
-        assert cv2.imwrite(str(root / name / "image" / "0.png"), image)
-        assert cv2.imwrite(str(root / name / "label" / "0.png"), label)
-    return root
 
 
 def _level(model: Path, frames: Path, *options: object) -> int:
