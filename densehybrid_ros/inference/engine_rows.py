@@ -218,6 +218,8 @@ def cpu_rows(model: LoadedModel, settings: Settings, show_times: bool = False) -
         "inductor bf16": lambda: _compiled(cache, EngineSpec("inductor", settings.size, "bf16"), settings),
         "inductor int8": lambda: _compiled(cache, EngineSpec("inductor", settings.size, "int8"), settings),
     }
+    if model.network.level is not None:
+        makers["eager fp32, on no level"] = lambda: replace(makers["eager fp32"](), level=None)
     runs: dict[str, Callable[[], object]] = {BASELINE: _plain_cpu(model, frame)}
     rows = {}
     for name, make in makers.items():
