@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from densehybrid_ros.cli.options import check_model_output
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import LoadedModel, load_model, save_model
 from densehybrid_ros.training.averaging import Ingredient, average_models
@@ -25,8 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Averages and saves."""
-    if args.output.suffix != ".safetensors":
-        raise InputError(f"--output {args.output}: the name must end in .safetensors")
+    check_model_output(args.output)
     models = [load_model(name) for name in args.models]
     shares = _shares(args.shares, len(models))
     ingredients = [

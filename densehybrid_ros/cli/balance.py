@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.held_out import add_options, check_output, comparison, is_above
-from densehybrid_ros.cli.options import positives
+from densehybrid_ros.cli.held_out import add_options, comparison, is_above
+from densehybrid_ros.cli.options import check_model_output, positives
 from densehybrid_ros.datasets.registry import open_evaluation_sets
 from densehybrid_ros.evaluation.balance import (
     COMPARED,
@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Measures, prints, and writes the model if asked to."""
-    check_output(args.output)
+    check_model_output(args.output)
     weights = positives("--weights", args.weights)
     opened = open_evaluation_sets(args.dataset, args.root)
     device = choose_device(args.device)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from densehybrid_ros.cli.options import count, size
 from densehybrid_ros.datasets.registry import EVALUATION_SETS
-from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.curves import CurveMetrics
 
 
@@ -31,16 +30,6 @@ def add_options(parser: argparse.ArgumentParser, written: str) -> None:
     parser.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
-
-
-def check_output(output: Path | None) -> None:
-    """Refuses a name that no model can have.
-
-    Raises:
-        InputError: It does not end in ``.safetensors``.
-    """
-    if output is not None and output.suffix != ".safetensors":
-        raise InputError(f"--output {output}: the name must end in .safetensors")
 
 
 def comparison(found: Mapping[str, Mapping[str, CurveMetrics]]) -> str:

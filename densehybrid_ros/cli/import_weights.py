@@ -6,6 +6,7 @@ import argparse
 import hashlib
 from pathlib import Path
 
+from densehybrid_ros.cli.options import check_model_output
 from densehybrid_ros.datasets.class_tables import CLASS_TABLES
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
@@ -42,8 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Imports and saves."""
-    if args.output.suffix != ".safetensors":
-        raise InputError(f"--output {args.output}: the name must end in .safetensors")
+    check_model_output(args.output)
     classes = _classes(args.classes, args.format, args.file)
     model = import_weights(args.format, args.file, len(classes))
     save_model(args.output, model.network, _card(args, model, classes), half=args.half)

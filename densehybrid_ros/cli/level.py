@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 
 import torch
 
-from densehybrid_ros.cli.held_out import add_options, check_output, comparison, is_above
-from densehybrid_ros.cli.options import positives
+from densehybrid_ros.cli.held_out import add_options, comparison, is_above
+from densehybrid_ros.cli.options import check_model_output, positives
 from densehybrid_ros.datasets.registry import open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.balance import COMPARED, measure
@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Measures, prints, and writes the model if asked to."""
-    check_output(args.output)
+    check_model_output(args.output)
     shares, reaches = positives("--shares", args.shares), positives("--reaches", args.reaches)
     if max(shares) > 1:
         raise InputError(f"--shares {args.shares}: must be within 0..1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from densehybrid_ros.errors import InputError
 
@@ -59,3 +60,13 @@ def positives(option: str, text: str) -> list[float]:
         return [positive(part) for part in text.split(",")]
     except argparse.ArgumentTypeError as error:
         raise InputError(f"{option} {text}: {error}; write numbers above 0 with commas between them") from error
+
+
+def check_model_output(output: Path | None) -> None:
+    """Refuses a name that no model can have.
+
+    Raises:
+        InputError: It does not end in ``.safetensors``.
+    """
+    if output is not None and output.suffix != ".safetensors":
+        raise InputError(f"--output {output}: the name must end in .safetensors")

@@ -12,8 +12,8 @@ from densehybrid_ros.training.losses import (
     OUTLIER,
     closed_set_loss,
     exact,
+    mask_at,
     mean_where,
-    origin_at,
     posterior_loss,
 )
 
@@ -83,4 +83,4 @@ def distillation_loss(logits: Tensor, teacher: Tensor, origin: Tensor) -> Tensor
     """
     student_log, teacher_log = (functional.log_softmax(exact(values), dim=1) for values in (logits, teacher))
     divergence = functional.kl_div(student_log, teacher_log, reduction="none", log_target=True).sum(1)
-    return mean_where(divergence, origin_at(origin, (logits.shape[2], logits.shape[3])) != OUTLIER)
+    return mean_where(divergence, mask_at(origin, (logits.shape[2], logits.shape[3])) != OUTLIER)

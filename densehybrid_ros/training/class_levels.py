@@ -10,15 +10,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _RAREST = 0.004  # of the labelled pixels; what keeps the weight of a class within bounds that has next to none
 _BINS = 20  # one a train id; what is no class, void, falls into the last
-
-
-def labels_at(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Takes train ids [B, H, W] at the nearest pixels of a grid of (rows, columns); integer [B, h, w]."""
-    return functional.interpolate(labels.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
 
 
 def _membership(labels: Tensor) -> Tensor:
@@ -44,7 +38,7 @@ def class_weights(labels: Tensor, share: float) -> Tensor:
     return weights[labels.clamp(max=_BINS - 1).long()]
 
 
-def levelled(halves: Tensor, labels: Tensor, share: float) -> Tensor:
+def evened(halves: Tensor, labels: Tensor, share: float) -> Tensor:
     """Takes from the score what a class is more unknown by, in the mean, than all labelled pixels; [B, 2, h, w].
 
     Classes that are better known than the mean stay where they are, and so does void, and with it what is pasted.

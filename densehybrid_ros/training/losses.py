@@ -23,9 +23,9 @@ def exact(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def origin_at(origin: Tensor, size: tuple[int, int]) -> Tensor:
-    """Takes an integer mask [B, H, W] at the nearest pixels of a grid of (rows, columns); uint8 [B, h, w]."""
-    return functional.interpolate(origin.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
+def mask_at(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Takes origins or train ids [B, H, W] at the nearest pixels of a grid of (rows, columns); uint8 [B, h, w]."""
+    return functional.interpolate(mask.unsqueeze(1).to(torch.uint8), size, mode="nearest-exact").squeeze(1)
 
 
 def mean_where(values: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:

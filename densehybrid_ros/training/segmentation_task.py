@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.training.baseline_losses import distillation_loss
-from densehybrid_ros.training.class_levels import class_weights, labels_at, levelled
+from densehybrid_ros.training.class_levels import class_weights, evened
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes, without_sync
 from densehybrid_ros.training.graphs import accelerate, replayed
+from densehybrid_ros.training.losses import mask_at
 from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.objectives import objective, uses_posterior
 from densehybrid_ros.training.optimization import (
@@ -178,8 +179,8 @@ class SegmentationTask:
             keenest = learnt.keenest if settings.keenest_on_outliers else None
             halves, counts = learnt.halves, None
             if settings.even_classes > 0:
-                labels = labels_at(batch.labels, (int(halves.shape[2]), int(halves.shape[3])))
-                halves = levelled(halves, labels, settings.even_classes)
+                labels = mask_at(batch.labels, (int(halves.shape[2]), int(halves.shape[3])))
+                halves = evened(halves, labels, settings.even_classes)
                 counts = class_weights(labels, settings.even_classes)
             distance = score_loss(score_halves(output), halves, batch.origin, keenest, batch.weights, counts)
             yield "score_distillation", settings.score_distillation, distance

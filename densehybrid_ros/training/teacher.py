@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
 from densehybrid_ros.networks.scales import rescaled
-from densehybrid_ros.training.losses import OUTLIER, mean_where, origin_at
+from densehybrid_ros.training.losses import OUTLIER, mask_at, mean_where
 
 _LIKELIHOOD_RANGE, _ODDS_RANGE = 10.0, 4.0  # nats
 
@@ -138,7 +138,7 @@ def score_loss(
         other_weights: float [B, h, w], how much each pixel that is no outlier counts; None: all alike.
     """
     size = (int(halves.shape[2]), int(halves.shape[3]))
-    outlier = origin_at(origin, size) == OUTLIER
+    outlier = mask_at(origin, size) == OUTLIER
     if keenest is not None:
         learnt = torch.where(outlier.unsqueeze(1), keenest, learnt)
     if weights is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from densehybrid_ros.training.class_levels import class_weights, labels_at, levelled
+from densehybrid_ros.training.class_levels import class_weights, evened
+from densehybrid_ros.training.losses import mask_at
 
 ROAD, SIGN, RIDER, VOID = 0, 7, 12, 255
 
@@ -41,7 +42,7 @@ def test_a_very_rare_class_does_not_outweigh_the_rest() -> None:
 
 
 def test_labels_are_taken_at_the_nearest_pixel(labels: torch.Tensor) -> None:
-    assert torch.equal(labels_at(labels, (4, 8)), labels[:, ::4, ::4])
+    assert torch.equal(mask_at(labels, (4, 8)), labels[:, ::4, ::4])
 
 
 def halves_by_class(labels: torch.Tensor) -> torch.Tensor:
@@ -56,7 +57,7 @@ def halves_by_class(labels: torch.Tensor) -> torch.Tensor:
 
 def test_only_what_is_more_unknown_than_the_mean_is_moved_and_only_to_the_mean(labels: torch.Tensor) -> None:
     halves = halves_by_class(labels)
-    even = levelled(halves, labels, 1.0)
+    even = evened(halves, labels, 1.0)
     known = labels != VOID
     for half in (0, 1):
         mean = halves[:, half][known].mean()
@@ -69,9 +70,9 @@ def test_only_what_is_more_unknown_than_the_mean_is_moved_and_only_to_the_mean(l
 
 def test_a_share_of_the_way(labels: torch.Tensor) -> None:
     halves = halves_by_class(labels)
-    torch.testing.assert_close(levelled(halves, labels, 0.0), halves)
+    torch.testing.assert_close(evened(halves, labels, 0.0), halves)
     torch.testing.assert_close(
-        levelled(halves, labels, 0.5), 0.5 * (halves + levelled(halves, labels, 1.0)), atol=1e-4, rtol=1e-4
+        evened(halves, labels, 0.5), 0.5 * (halves + evened(halves, labels, 1.0)), atol=1e-4, rtol=1e-4
     )
     void = torch.full_like(labels, VOID)
-    torch.testing.assert_close(levelled(halves, void, 1.0), halves)
+    torch.testing.assert_close(evened(halves, void, 1.0), halves)

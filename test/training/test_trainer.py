@@ -15,7 +15,7 @@ from tiny import colored_store, settings, trainer
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.training.batches import Job
-from densehybrid_ros.training.class_levels import class_weights, levelled
+from densehybrid_ros.training.class_levels import class_weights, evened
 from densehybrid_ros.training.config import DataConfig, FlowPartnerConfig, LossConfig, NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.optimization import set_rate
@@ -213,7 +213,7 @@ def test_a_teachers_uneven_score_is_learnt_evened_out() -> None:
     losses = task.losses(batch)[1]
     own, learnt = (score_halves(model(batch.images)) for model in (task.model, task.teacher))
     labels = batch.labels[:, 2::4, 2::4]
-    expected = score_loss(own, levelled(learnt, labels, 0.8), batch.origin, other_weights=class_weights(labels, 0.8))
+    expected = score_loss(own, evened(learnt, labels, 0.8), batch.origin, other_weights=class_weights(labels, 0.8))
     torch.testing.assert_close(losses["score_distillation"], expected)
     plain = score_loss(own, learnt, batch.origin)
     assert float((expected - plain).detach()) > 0.01
