@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "train": "train a closed-set network, or fine-tune it into an open-set one",
     "import": "published weights (the authors', NVIDIA's, torchvision's) into a model with its card",
     "average": "the weighted mean of models that share an origin",
+    "refine": "short runs from a model, each kept as far as held-out data say",
     "balance": "choose the weight of the posterior in the hybrid score, on held-out data",
     "level": "choose how far the score is brought to the level of its surroundings, on held-out data",
     "evaluate": "AP, FPR95, AUROC and mIoU on a data set",

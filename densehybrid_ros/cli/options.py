@@ -62,6 +62,14 @@ def positives(option: str, text: str) -> list[float]:
         raise InputError(f"{option} {text}: {error}; write numbers above 0 with commas between them") from error
 
 
+def not_negatives(option: str, text: str) -> list[float]:
+    """Reads finite numbers of at least 0 with commas between them; raises as ``positives`` does."""
+    try:
+        return [0.0 if float(part) == 0 else positive(part) for part in text.split(",")]
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        raise InputError(f"{option} {text}: write numbers of at least 0 with commas between them") from error
+
+
 def check_model_output(output: Path | None) -> None:
     """Refuses a name that no model can have.
 

@@ -121,7 +121,7 @@ def _stage(
     timing = {"seconds", "images_per_second", "gpu_gib"}
     return {
         "stage": config.stage,
-        "command": f"densehybrid train --config {args.config} {shlex.join(_portable(args.overrides))}".strip(),
+        "command": f"densehybrid train --config {args.config} {shlex.join(portable(args.overrides))}".strip(),
         "configuration": yaml.safe_load(args.config.read_text(encoding="utf-8")),
         "seed": config.seed,
         "steps": trainer.step,
@@ -150,7 +150,7 @@ def _save_partner(config: TrainConfig, partner: FlowPartner, output: Path, stage
     save_flow(path, partner.flow, architecture, {"terms": config.terms, "training": [stage]})
 
 
-def _portable(overrides: list[str]) -> list[str]:
+def portable(overrides: list[str]) -> list[str]:
     """Replaces folders of this machine in ``key=path`` by their last name, which is what a reader can use."""
     parts = [override.partition("=") for override in overrides]
     return [f"{key}={Path(value).name}" if "/" in value else f"{key}={value}" for key, _, value in parts]

@@ -77,21 +77,67 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
         return RunParts(
             FlowTask(config, flow, device, processes), maker, lambda trained: flow_figures(trained, held_out), card
         )
-    classes = _classes(sets)
-    model, card = initial_model(config, classes)
-    partner = _partner(config, device, processes)
-    teacher = _teacher(config, model)  # before the frames, which take their time: its name may be wrong
+    model, card = initial_model(config, _classes(sets))
+    partner = open_partner(config, device, processes)
+    teacher = open_teacher(config, model)  # before the frames, which take their time: its name may be wrong
+    return segmentation_run(config, model, card, open_data(config, device), device, processes, partner, teacher)
+
+
+@dataclass
+class RunData:
+    """What a segmentation model is trained on, which several runs may share.
+
+    Attributes:
+        sources: Frames with their share of the crops.
+        layers: What is pasted; None = nothing.
+        held_out: The frames that a model is validated on.
+    """
+
+    sources: list[tuple[Source, float]]
+    layers: DrawLayer | None
+    held_out: list[Source]
+
+
+def open_data(config: TrainConfig, device: torch.device) -> RunData:
+    """Opens frames and negatives of a segmentation run.
+
+    Raises:
+        InputError: Something is missing or unreadable.
+    """
+    sources = training_sources(config, _open_sets(config, "train"), device)
+    return RunData(sources, open_layers(config, sources, device), validation_sources(config))
+
+
+def segmentation_run(
+    config: TrainConfig,
+    model: DenseHybrid,
+    card: ModelCard,
+    data: RunData,
+    device: torch.device,
+    processes: Processes,
+    partner: FlowPartner | None = None,
+    teacher: DenseHybrid | None = None,
+) -> RunParts:
+    """Puts a run of a segmentation model together.
+
+    Args:
+        config: The run; what it opens is given here.
+        model: Is trained in place.
+        card: Its card.
+        data: Frames and negatives.
+        device: Where it runs.
+        processes: The processes of this run.
+        partner: The flow that makes negatives, if one does.
+        teacher: Whom the model follows; None: itself as it is now.
+    """
     void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
-    sources = training_sources(config, sets, device)
-    layers = open_layers(config, sources, device)
     flow_share = config.negatives.flow_share if config.joint else 0.0
-    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, flow_share)
-    held_out_sets = validation_sources(config)
+    maker = BatchMaker(config.seed, config.crops, data.sources, device, data.layers, void_is_outlier, flow_share)
     validate: Callable[[DenseHybrid], dict[str, float]] | None = None
-    if held_out_sets:
+    if data.held_out:
 
         def validate(candidate: DenseHybrid) -> dict[str, float]:
-            return mean_iou(candidate, held_out_sets, device, processes)
+            return mean_iou(candidate, data.held_out, device, processes)
 
     task = SegmentationTask(config, model, device, processes, partner, teacher)
     return RunParts(task, maker, validate, card, partner)
@@ -262,6 +308,15 @@ def _open_sets(config: TrainConfig, split: str) -> list[TrainingSet]:
     return [open_training_set(name, Path(root), split) for name, root in config.data.sets.items()]
 
 
+def known_classes(config: TrainConfig) -> tuple[SemanticClass, ...]:
+    """The classes of a run's frames.
+
+    Raises:
+        InputError: Its data sets have different ones, or can't be read.
+    """
+    return _classes(_open_sets(config, "train"))
+
+
 def _classes(sets: Sequence[TrainingSet]) -> tuple[SemanticClass, ...]:
     if not sets:
         return CITYSCAPES_CLASSES
@@ -283,7 +338,12 @@ def _held_out_frames(config: TrainConfig) -> list[Tensor]:
     return frames
 
 
-def _partner(config: TrainConfig, device: torch.device, processes: Processes) -> FlowPartner | None:
+def open_partner(config: TrainConfig, device: torch.device, processes: Processes) -> FlowPartner | None:
+    """Loads the flow that makes negatives; None where none learns along.
+
+    Raises:
+        InputError: The run names none, or it can't be read.
+    """
     if not config.joint:
         return None
     return FlowPartner(_flow(config), config.flow, config.seed, device, processes, config.flow_share)
@@ -297,7 +357,7 @@ def _flow(config: TrainConfig) -> DenseFlow:
     return load_flow(config.flow.weights).flow
 
 
-def _teacher(config: TrainConfig, model: DenseHybrid) -> DenseHybrid | None:
+def open_teacher(config: TrainConfig, model: DenseHybrid) -> DenseHybrid | None:
     """Loads ``loss.teacher``; None where the run names none.
 
     Raises:

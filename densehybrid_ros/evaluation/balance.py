@@ -1,15 +1,20 @@
-"""How much the dataset posterior weighs in the hybrid score, measured on held-out data.
+"""How the dataset posterior counts in the hybrid score, measured on held-out data.
 
 Equation (8) adds ln P(d_out|x) to minus the logarithm of a density that is not normalised: in which range the
 log-sum-exp of the logits lies is a matter of training. Where it is wide, the posterior has no say. Its two logits
-multiplied by a weight (a temperature, as in calibration: Guo et al., ICML 2017) give it one. Neither half's ranking of
-the pixels changes by that, nor any class.
+multiplied by a weight (a temperature, as in calibration: Guo et al., ICML 2017) give it one.
+
+ln P(d_out|x) ends at 0: what is surely unknown is ranked by the density alone. But how sure the posterior is depends on
+how many outliers there were among the pixels of training, and there are far fewer on a road. By Bayes' rule, other
+priors move the logit of the outliers by a constant (Saerens et al., Neural Computation 2002).
+
+Neither half's ranking of the pixels changes by that, nor any class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,28 +31,57 @@ COMPARED = ("posterior", "likelihood", "max_softmax", "max_logit")
 """What the hybrid is to be better than."""
 
 
-def weighted_hybrid(weight: float, logits: Tensor, posterior: Tensor) -> Tensor:
-    """Returns the hybrid score of a model whose posterior logits are multiplied by ``weight``.
+@dataclass(frozen=True)
+class Balance:
+    """What becomes of the posterior's logits.
 
-    Args:
-        weight: Above 0; 1 is equation (8) as the model was trained.
-        logits: [B, K, H, W].
-        posterior: [B, 2, H, W], index 1 = outlier.
-
-    Returns:
-        float32 [B, H, W]; higher = more anomalous.
+    Attributes:
+        weight: Above 0; both are multiplied by it. 1 is equation (8) as the model was trained.
+        rarity: Nats, not negative, taken from the outliers' logit then: how much rarer they are than in training.
     """
-    return hybrid(logits, weight * posterior.float())
+
+    weight: float = 1.0
+    rarity: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What the hybrid with this balance is called among scores."""
+        return f"hybrid, weight {self.weight:g}" + (f", rarity {self.rarity:g}" if self.rarity else "")
+
+    def hybrid(self, logits: Tensor, posterior: Tensor) -> Tensor:
+        """Returns the hybrid score of a model with this balance.
+
+        Args:
+            logits: [B, K, H, W].
+            posterior: [B, 2, H, W], index 1 = outlier; as trained.
+
+        Returns:
+            float32 [B, H, W]; higher = more anomalous.
+        """
+        known, unknown = (self.weight * posterior.float()).split(1, dim=1)
+        return hybrid(logits, torch.cat([known, unknown - self.rarity], dim=1))
+
+    @torch.no_grad()
+    def apply(self, model: DenseHybrid) -> None:
+        """Changes the weights of the model's posterior head accordingly."""
+        weight, bias = _head(model)
+        weight.mul_(self.weight)
+        bias.mul_(self.weight)
+        bias[1] -= self.rarity
+
+    @torch.no_grad()
+    def undo(self, model: DenseHybrid) -> None:
+        """Takes ``apply`` back."""
+        weight, bias = _head(model)
+        bias[1] += self.rarity
+        weight.div_(self.weight)
+        bias.div_(self.weight)
 
 
-def score_name(weight: float) -> str:
-    """What the hybrid with this weight is called among scores."""
-    return f"hybrid, weight {weight:g}"
-
-
-def weighted_scores(weights: Sequence[float]) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """The hybrid with each weight, by ``score_name``."""
-    return {score_name(weight): partial(weighted_hybrid, weight) for weight in weights}
+def _head(model: DenseHybrid) -> tuple[Tensor, Tensor]:
+    convolution = model.posterior_head.conv
+    assert convolution.bias is not None
+    return convolution.weight, convolution.bias
 
 
 def measure(name: str, frames: Iterable[ScoredFrame], device: torch.device) -> dict[str, CurveMetrics]:
@@ -67,25 +101,16 @@ def measure(name: str, frames: Iterable[ScoredFrame], device: torch.device) -> d
     return metrics
 
 
-def best_weight(sets: Mapping[str, Mapping[str, CurveMetrics]], weights: Sequence[float]) -> float:
-    """The weight with the highest mean AP over the data sets; of equal ones that nearest to 1.
+def best_balance(sets: Mapping[str, Mapping[str, CurveMetrics]], tried: Sequence[Balance]) -> Balance:
+    """The balance with the highest mean AP over the data sets; of equal ones that which changes least.
 
     Args:
-        sets: Data set -> what ``measure`` returned.
-        weights: The weights measured.
+        sets: Data set -> what ``measure`` returned, by ``Balance.name``.
+        tried: The balances measured.
     """
 
-    def rank(weight: float) -> tuple[float, float]:
-        mean = sum(figures[score_name(weight)].average_precision for figures in sets.values()) / len(sets)
-        return mean, -max(weight, 1 / weight)
+    def rank(balance: Balance) -> tuple[float, float, float]:
+        mean = sum(figures[balance.name].average_precision for figures in sets.values()) / len(sets)
+        return mean, -balance.rarity, -max(balance.weight, 1 / balance.weight)
 
-    return max(weights, key=rank)
-
-
-@torch.no_grad()
-def weigh_posterior(model: DenseHybrid, weight: float) -> None:
-    """Multiplies the model's posterior logits by ``weight``, in the weights of the head's convolution."""
-    convolution = model.posterior_head.conv
-    for parameter in (convolution.weight, convolution.bias):
-        if parameter is not None:
-            parameter.mul_(weight)
+    return max(tried, key=rank)

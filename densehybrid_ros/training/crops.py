@@ -7,6 +7,7 @@ batch at once where that saves kernel launches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -46,6 +47,7 @@ class CropConfig:
         short_side: Rescale frames to this short side first, so that ``scale`` is relative to it; null = as they are.
         rare_share: Share of the crops that are laid around a pixel of a class, rare classes more often; 0 = none.
         color_jitter: Strength of brightness, contrast, saturation and gamma changes; 0 = none.
+        hue_jitter: Largest turn of the colours around the grey axis, in degrees; 0 = none, 180 = any.
         blur_probability: Share of the crops that are blurred a little, as a cheap lens or motion would.
         sharpen_probability: Share of the crops that are sharpened, as many cameras do.
         noise: Largest standard deviation of the pixel noise that is added, in 0..1.
@@ -57,6 +59,7 @@ class CropConfig:
     short_side: int | None = None
     rare_share: float = 0.0
     color_jitter: float = 0.3
+    hue_jitter: float = 0.0
     blur_probability: float = 0.15
     sharpen_probability: float = 0.0
     noise: float = 0.02
@@ -72,6 +75,7 @@ class Photometry:
         sharpen: How much of what a blur of 1.2 pixels takes away is added on top; 0 = none.
         noise: Deviation of pixel noise; 0 = none.
         noise_seed: Seed of the noise.
+        hue: Turn of the colours around the grey axis, in degrees; 0 = none.
     """
 
     factors: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
@@ -79,6 +83,7 @@ class Photometry:
     sharpen: float = 0.0
     noise: float = 0.0
     noise_seed: int = 0
+    hue: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,9 @@ def draw_photometry(config: CropConfig, rng: np.random.Generator) -> Photometry:
     if not blur and config.sharpen_probability > 0 and rng.random() < config.sharpen_probability:
         sharpen = float(rng.uniform(0.3, _SHARPEST))
     noise = float(rng.uniform(0, config.noise)) if config.noise > 0 and rng.random() < 0.5 else 0.0
-    return Photometry((brightness, contrast, saturation, gamma), blur, sharpen, noise, int(rng.integers(2**62)))
+    noise_seed = int(rng.integers(2**62))
+    hue = float(rng.uniform(-1, 1)) * config.hue_jitter if config.hue_jitter > 0 else 0.0
+    return Photometry((brightness, contrast, saturation, gamma), blur, sharpen, noise, noise_seed, hue)
 
 
 def cut_batch(windows: Sequence[tuple[Tensor, Tensor]], crops: Sequence[Crop], config: CropConfig) -> Batch:
@@ -190,6 +197,9 @@ def recolor(images: Tensor, changes: Sequence[Photometry]) -> Tensor:
         images = (images - mean) * contrast + mean
         grey = (images * images.new_tensor(_LUMINANCE).view(3, 1, 1)).sum(1, keepdim=True)
         images = grey + (images - grey) * saturation
+    if any(change.hue for change in changes):
+        turns = np.stack([_hue_turn(change.hue) for change in changes])
+        images = torch.einsum("bij,bjhw->bihw", torch.from_numpy(turns).to(images.device, non_blocking=True), images)
     for index, change in enumerate(changes):
         if change.blur > 0:
             images[index] = gaussian_blur(images[index], change.blur)
@@ -201,6 +211,14 @@ def recolor(images: Tensor, changes: Sequence[Photometry]) -> Tensor:
             noise = torch.randn(images[index].shape, generator=generator, device=images.device)
             images[index].add_(noise, alpha=change.noise)
     return images.clamp_(0, 1)
+
+
+def _hue_turn(degrees: float) -> np.ndarray:
+    """The matrix that turns RGB around the grey axis, float32 [3, 3]; greys stay, and so does the mean of a colour."""
+    angle = math.radians(degrees)
+    along, across = (1 - math.cos(angle)) / 3, math.sin(angle) / math.sqrt(3)
+    turn = np.array([[0, -across, across], [across, 0, -across], [-across, across, 0]])
+    return (math.cos(angle) * np.eye(3) + along + turn).astype(np.float32)
 
 
 def gaussian_blur(maps: Tensor, sigma: float) -> Tensor:

@@ -35,7 +35,7 @@ def test_the_best_weight_is_printed_and_lies_in_the_model_written(
     model: Path, frames: Path, tmp_path: Path, capsys
 ) -> None:
     output = tmp_path / "balanced" / "light.safetensors"
-    assert _balance(model, frames, "--weights", "0.5,1,64", "--output", output) == 0
+    assert _balance(model, frames, "--weights", "0.5,1,64", "--rarities", "0", "--output", output) == 0
     printed = capsys.readouterr().out.splitlines()
     means = {line.split("  ")[0]: float(line.split()[-1]) for line in printed[1:8]}
     assert set(means) == {
@@ -76,6 +76,7 @@ def test_frames_without_anomalies_are_refused(model: Path, frames: Path, tmp_pat
     ("options", "message"),
     [
         (["--weights", "1,0"], "--weights 1,0: '0' is not a number above 0"),
+        (["--rarities", "0,-1"], "--rarities 0,-1: write numbers of at least 0"),
         (["--output", "model.pt"], "--output model.pt: the name must end in .safetensors"),
         (["--root", "nowhere"], "nowhere"),
     ],

@@ -212,3 +212,13 @@ def test_an_engine_that_is_not_equal_to_the_network_is_not_kept() -> None:
     with pytest.raises(InputError, match=r"off by .* not kept"):
         check_engine(tiny_model(), other, EngineSpec("inductor", SIZE, "int8"), CPU)
     assert check_engine(tiny_model(), eager_engine(tiny_model(), "fp32", CPU), SPEC, CPU)["score_error_max"] == 0
+
+
+def test_how_far_off_an_engine_may_be_is_measured_by_how_far_the_score_varies() -> None:
+    """A posterior that weighs more makes the score vary more, and its rounding errors as well."""
+    model, rounded = tiny_model(), EngineSpec("eager", SIZE, "bf16")
+    with torch.no_grad():
+        for parameter in model.posterior_head.conv.parameters():
+            parameter.mul_(64)
+    facts = check_engine(model, eager_engine(model, "bf16", CPU), rounded, CPU)
+    assert facts["score_error_max"] > 0.5

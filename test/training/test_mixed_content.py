@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import torch
 
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.training.batches import BatchMaker, Job, stream
-from densehybrid_ros.training.crops import Batch, CropConfig, Photometry, gaussian_blur, recolor
+from densehybrid_ros.training.crops import Batch, CropConfig, Photometry, draw_photometry, gaussian_blur, recolor
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 from densehybrid_ros.training.mixed_content import (
     DrawLayer,
@@ -194,17 +195,37 @@ def test_blur_keeps_a_constant_and_the_mean() -> None:
 
 
 def test_recolouring_a_batch_is_that_of_each_image() -> None:
-    images = torch.rand(4, 3, 12, 16, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(5, 3, 12, 16, generator=torch.Generator().manual_seed(1))
     changes = [
         Photometry(),
         Photometry(sharpen=1.0),
         Photometry((1.2, 0.8, 1.3, 0.9), noise=0.05, noise_seed=7),
         Photometry((0.9, 1.1, 0.7, 1.2), 0.8),
+        Photometry(hue=120.0),
     ]
     together = recolor(images.clone(), changes)
     for index, change in enumerate(changes):
         torch.testing.assert_close(together[index : index + 1], recolor(images[index : index + 1].clone(), [change]))
     torch.testing.assert_close(together[0], images[0])
+
+
+def test_a_third_of_a_turn_of_the_hue_moves_the_channels_on_and_leaves_greys() -> None:
+    images = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(2))
+    images[1] = images[1, :1]
+    turned = recolor(images.clone(), [Photometry(hue=120.0), Photometry(hue=77.0)])
+    torch.testing.assert_close(turned[0], images[0].roll(1, dims=0))
+    torch.testing.assert_close(turned[1], images[1])
+
+
+def test_hues_are_drawn_last_and_within_their_range() -> None:
+    """What else is drawn for a crop is the same with and without, so that older runs can be repeated."""
+    plain, turned = CropConfig(), CropConfig(hue_jitter=30.0)
+    drawn = [draw_photometry(config, np.random.default_rng(3)) for config in (plain, turned)]
+    assert drawn[0].hue == 0
+    assert replace(drawn[1], hue=0.0) == drawn[0]
+    hues = [draw_photometry(turned, np.random.default_rng(seed)).hue for seed in range(200)]
+    assert -30 <= min(hues) < -25
+    assert 25 < max(hues) <= 30
 
 
 def test_processes_live_on_where_opencv_had_threads(store: FrameStore, square: torch.Tensor) -> None:

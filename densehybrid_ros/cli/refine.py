@@ -1,0 +1,244 @@
+"""``densehybrid refine``: short runs from a model, each of which counts as far as held-out data say."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from densehybrid_ros.cli.options import check_model_output, count, positive, positives
+from densehybrid_ros.cli.train import portable
+from densehybrid_ros.cli.training_data import (
+    RunData,
+    known_classes,
+    mean_iou,
+    open_data,
+    open_partner,
+    open_teacher,
+    segmentation_run,
+)
+from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
+from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.balance import Balance, measure
+from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, read_ahead
+from densehybrid_ros.evaluation.levels import PLAIN
+from densehybrid_ros.evaluation.thresholds import anomaly_labels
+from densehybrid_ros.inference.backends import choose_device
+from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, load_model, save_model
+from densehybrid_ros.training.config import STAGES, TrainConfig
+from densehybrid_ros.training.config_file import read_config
+from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.refinement import Refinement, mean_figure
+from densehybrid_ros.training.trainer import Trainer
+
+_SHARES = "0.5,1"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.epilog = (
+        "A round is a run of the configuration from the best model so far, which is its own teacher unless\n"
+        "loss.teacher names one. A mean of both is kept if the mean AP of the hybrid score rises, and the output is\n"
+        "written whenever one is. The balance of the posterior and the level of the score stay those of MODEL; while\n"
+        "it runs they are taken out. Thresholds and figures are to be measured anew, and the sets chosen by are no\n"
+        "longer unseen.\n\nexample:\n"
+        "  densehybrid refine --config config/train/light_refine.yaml --model light --rounds 20 --root DATA \\\n"
+        "      --dataset road_anomaly21_val,road_obstacle21_val --output runs/refined/light.safetensors \\\n"
+        "      data.cityscapes_640=/data/cityscapes_640 negatives.root=/data/negatives"
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML of one round (config/train/*_refine.yaml)")
+    parser.add_argument("--model", required=True, help="a shipped model's name or a .safetensors file, to start from")
+    parser.add_argument(
+        "--dataset", required=True, metavar="NAME[,NAME...]", help=f"to choose by: {', '.join(EVALUATION_SETS)}"
+    )
+    parser.add_argument("--root", type=Path, required=True, help="folder of that data")
+    parser.add_argument("--output", type=Path, required=True, help=".safetensors file to write")
+    parser.add_argument("--rounds", type=count, default=10, metavar="N", help="number of runs (default: 10)")
+    parser.add_argument(
+        "--shares", metavar="S,S,...", default=_SHARES, help=f"of a run in the mean, within 0..1 ({_SHARES})"
+    )
+    parser.add_argument("--minutes", type=positive, metavar="M", help="begin no further round after this time")
+    parser.add_argument(
+        "--miou-loss", type=positive, default=0.5, metavar="P", help="points of mIoU that may be lost (default: 0.5)"
+    )
+    parser.add_argument(
+        "--every", type=count, default=2, metavar="N", help="row and column whose pixels are measured (default: 2)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="entries of the YAML to replace")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the rounds; writes the model whenever one has made it better."""
+    check_model_output(args.output)
+    shares = positives("--shares", args.shares)
+    if max(shares) > 1:
+        raise InputError(f"--shares {args.shares}: must be within 0..1")
+    config = read_config(args.config, args.overrides)
+    if config.stage != "open_set":
+        raise InputError(f"--config {args.config}: stage={config.stage}; rounds are of stage=open_set")
+    started = time.monotonic()
+    device = choose_device(args.device)
+    opened = open_evaluation_sets(args.dataset, args.root)
+    model = _open_model(args.model, config)
+    open_teacher(config, model.network)  # before the frames, which take their time: its name may be wrong
+    judge = _Judge({name: _frames(each) for name, each in opened.items()}, device, args.every, model.card)
+    data = open_data(config, device)
+    first = model.network.to(device).eval()
+    accept = _keeps_classes(first, data, device, args.miou_loss) if data.held_out else None
+    refinement = Refinement(first, judge, shares, accept)
+    _tell(refinement)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    for number in range(1, args.rounds + 1):
+        if args.minutes is not None and time.monotonic() - started > 60 * args.minutes:
+            break
+        last = refinement.offer(
+            _round(replace(config, seed=config.seed + number), refinement.model, model.card, data, device)
+        )
+        _tell(refinement)
+        if last.kept:
+            _write(args, config, model.card, refinement, (time.monotonic() - started) / 3600, name)
+    kept = sum(each.kept for each in refinement.rounds)
+    if not kept:
+        print(f"{args.output}: not written, no round made the model better")
+        return 0
+    _write(args, config, model.card, refinement, (time.monotonic() - started) / 3600, name)
+    print(
+        f"{args.output}: {kept} of {len(refinement.rounds)} rounds kept; thresholds and figures are to be measured anew"
+    )
+    return 0
+
+
+def _keeps_classes(
+    first: DenseHybrid, data: RunData, device: torch.device, loss: float
+) -> Callable[[DenseHybrid], bool]:
+    """Whether a model's mIoU is at most some points below that of the first."""
+
+    def measured(model: DenseHybrid) -> float:
+        return mean_iou(model, data.held_out, device, Processes())["mean_iou"]
+
+    limit = measured(first) - loss
+    return lambda candidate: measured(candidate) >= limit
+
+
+def balances(card: ModelCard) -> list[Balance]:
+    """What balances have done to the posterior's logits since the last training run, the first one first."""
+    found: list[Balance] = []
+    for stage in reversed(card.details.get("training", [])):
+        if stage.get("stage") in STAGES:
+            break
+        if stage.get("stage") == "balance":
+            found.append(Balance(float(stage["posterior_weight"]), float(stage.get("rarity", 0.0))))
+    return found[::-1]
+
+
+class _Judge:
+    """Measures a model on held-out frames that lie decoded in memory."""
+
+    def __init__(
+        self, frames: dict[str, list[EvaluationFrame]], device: torch.device, every: int, card: ModelCard
+    ) -> None:
+        self._frames = frames
+        self._device = device
+        self._part = (slice(None, None, every),) * 2
+        self._card = card
+
+    def __call__(self, model: DenseHybrid) -> dict[str, float]:
+        """Returns the AP of the hybrid score in percent, by data set."""
+        scorer = FrameScorer(_as_used(model, self._card), self._device, [PLAIN])
+        found = {}
+        for name, frames in self._frames.items():
+            scored = (self._scored(scorer, index, frame) for index, frame in enumerate(frames))
+            found[name] = round(100 * measure(name, scored, self._device)[PLAIN].average_precision, 3)
+        return found
+
+    def _scored(self, scorer: FrameScorer, index: int, frame: EvaluationFrame) -> ScoredFrame:
+        item = scorer(index, frame)
+        scores = {name: values[self._part] for name, values in item.scores.items()}
+        return replace(item, frame=replace(frame, anomaly=anomaly_labels(frame)[self._part]), scores=scores)
+
+
+def _open_model(name: str, config: TrainConfig) -> LoadedModel:
+    """Loads what the first round starts from, its posterior as it was trained, on no level."""
+    model = load_model(name)
+    if model.card.architecture != config.architecture:
+        raise InputError(f"--model {name}: is {model.card.architecture}, the configuration wants {config.architecture}")
+    if tuple(model.card.classes) != tuple(known_classes(config)):
+        raise InputError(f"--model {name}: has other classes than the data")
+    model.network.level = None
+    for balance in reversed(balances(model.card)):
+        balance.undo(model.network)
+    return model
+
+
+def _as_used(network: DenseHybrid, card: ModelCard) -> DenseHybrid:
+    """A copy with the balance of the posterior and the level of the score that the first model had."""
+    used = copy.deepcopy(network)
+    for balance in balances(card):
+        balance.apply(used)
+    used.level = card.score_level
+    return used
+
+
+def _frames(dataset: EvaluationSet) -> list[EvaluationFrame]:
+    frames = []
+    for item in read_ahead(dataset, range(len(dataset))):
+        if isinstance(item, LeftOut):
+            raise InputError(item.reason)
+        frames.append(item)
+    return frames
+
+
+def _round(
+    config: TrainConfig, model: DenseHybrid, card: ModelCard, data: RunData, device: torch.device
+) -> DenseHybrid:
+    """Trains a copy of the model for a round; returns the result in evaluation mode."""
+    torch.manual_seed(config.seed)
+    student = copy.deepcopy(model)
+    partner, teacher = open_partner(config, device, Processes()), open_teacher(config, student)
+    parts = segmentation_run(config, student, card, data, device, Processes(), partner, teacher)
+    trained: DenseHybrid = Trainer(config, parts.task, parts.maker).run()
+    return trained.eval()
+
+
+def _write(
+    args: argparse.Namespace, config: TrainConfig, card: ModelCard, refinement: Refinement, hours: float, device: str
+) -> None:
+    """Writes the best model so far."""
+    stage: dict[str, Any] = {
+        "stage": "refine",
+        "command": f"densehybrid refine --config {args.config} --model {Path(args.model).name} --dataset "
+        f"{args.dataset} {shlex.join(portable(args.overrides))}".strip(),
+        "configuration": yaml.safe_load(args.config.read_text(encoding="utf-8")),
+        "seed": config.seed,
+        "steps": config.steps,
+        "device": device,
+        "hours": round(hours, 3),
+        "torch": str(torch.__version__),
+        "chosen_on": list(refinement.figures),
+        "rounds": [asdict(each) for each in refinement.rounds],
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+    written = replace(card.after(stage), name=config.name, score_level=card.score_level)
+    save_model(args.output, _as_used(refinement.model, card), written)
+
+
+def _tell(refinement: Refinement) -> None:
+    """Prints a line on the last round, or on what there is before the first."""
+    last = refinement.rounds[-1] if refinement.rounds else None
+    what = f"round {last.number}, share {last.share:g}, {'kept' if last.kept else 'left'}" if last else "start"
+    figures = last.figures if last else refinement.figures
+    values = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+    print(
+        f"{what}: AP {values}; mean {mean_figure(figures):.2f}, best {mean_figure(refinement.figures):.2f}", flush=True
+    )
