@@ -225,6 +225,8 @@ def _write(
         "device": device,
         "hours": round(hours, 3),
         "torch": str(torch.__version__),
+        "shares": list(refinement.shares),
+        "miou_loss": args.miou_loss,
         "chosen_on": list(refinement.figures),
         "rounds": [asdict(each) for each in refinement.rounds],
         "date": datetime.now(timezone.utc).date().isoformat(),
