@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import os
 import shlex
 import time
 from collections.abc import Callable
@@ -29,13 +30,13 @@ from densehybrid_ros.cli.training_data import (
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.balance import Balance, measure
+from densehybrid_ros.evaluation.balance import balances, make_trainable, measure
 from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, read_ahead
 from densehybrid_ros.evaluation.levels import PLAIN
 from densehybrid_ros.evaluation.thresholds import anomaly_labels
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, load_model, save_model
-from densehybrid_ros.training.config import STAGES, TrainConfig
+from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.config_file import read_config
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.refinement import Refinement, mean_figure
@@ -81,6 +82,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the rounds; writes the model whenever one has made it better."""
     check_model_output(args.output)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("runs in one process; start several with other seeds, and average what they write")
     shares = positives("--shares", args.shares)
     if max(shares) > 1:
         raise InputError(f"--shares {args.shares}: must be within 0..1")
@@ -131,17 +134,6 @@ def _keeps_classes(
     return lambda candidate: measured(candidate) >= limit
 
 
-def balances(card: ModelCard) -> list[Balance]:
-    """What balances have done to the posterior's logits since the last training run, the first one first."""
-    found: list[Balance] = []
-    for stage in reversed(card.details.get("training", [])):
-        if stage.get("stage") in STAGES:
-            break
-        if stage.get("stage") == "balance":
-            found.append(Balance(float(stage["posterior_weight"]), float(stage.get("rarity", 0.0))))
-    return found[::-1]
-
-
 class _Judge:
     """Measures a model on held-out frames that lie decoded in memory."""
 
@@ -175,9 +167,7 @@ def _open_model(name: str, config: TrainConfig) -> LoadedModel:
         raise InputError(f"--model {name}: is {model.card.architecture}, the configuration wants {config.architecture}")
     if tuple(model.card.classes) != tuple(known_classes(config)):
         raise InputError(f"--model {name}: has other classes than the data")
-    model.network.level = None
-    for balance in reversed(balances(model.card)):
-        balance.undo(model.network)
+    make_trainable(model)
     return model
 
 

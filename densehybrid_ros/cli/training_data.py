@@ -21,6 +21,7 @@ from densehybrid_ros.datasets.training_frames import FrameStore, load_cityscapes
 from densehybrid_ros.datasets.training_registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.balance import make_trainable
 from densehybrid_ros.evaluation.confusion import ConfusionMatrix
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, upsample
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow
@@ -178,7 +179,7 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
             raise InputError(f"init={config.init}: is {loaded.card.architecture}, the run wants {config.architecture}")
         if loaded.card.num_classes != len(classes):
             raise InputError(f"init={config.init}: has {loaded.card.num_classes} classes, the data {len(classes)}")
-        loaded.network.level = None  # of the scores that it had; a run changes them
+        make_trainable(loaded)
         return loaded.network, loaded.card
     network = build_network(config.architecture, len(classes))
     if config.init == "imagenet":
@@ -370,7 +371,7 @@ def open_teacher(config: TrainConfig, model: DenseHybrid) -> DenseHybrid | None:
         raise InputError(
             f"loss.teacher={config.loss.teacher}: has {loaded.network.num_classes} classes, the run {model.num_classes}"
         )
-    loaded.network.level = None  # learnt is what the heads say; a level is measured afterwards
+    make_trainable(loaded)  # learnt is what the heads say
     return loaded.network
 
 

@@ -24,8 +24,10 @@ from densehybrid_ros.evaluation.curves import CurveMetrics
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.thresholds import anomaly_labels
-from densehybrid_ros.networks import DenseHybrid
+from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard
 from densehybrid_ros.scores.hybrid import hybrid
+
+_RUNS = ("closed_set", "open_set")  # stages after which a posterior is as it was trained
 
 COMPARED = ("posterior", "likelihood", "max_softmax", "max_logit")
 """What the hybrid is to be better than."""
@@ -76,6 +78,24 @@ class Balance:
         bias[1] += self.rarity
         weight.div_(self.weight)
         bias.div_(self.weight)
+
+
+def balances(card: ModelCard) -> list[Balance]:
+    """What balances have done to the posterior's logits since the last training run, the first one first."""
+    found: list[Balance] = []
+    for stage in reversed(card.details.get("training", [])):
+        if stage.get("stage") in _RUNS:
+            break
+        if stage.get("stage") == "balance":
+            found.append(Balance(float(stage["posterior_weight"]), float(stage.get("rarity", 0.0))))
+    return found[::-1]
+
+
+def make_trainable(model: LoadedModel) -> None:
+    """Gives a model the heads that it was trained with: no balance, no level. Both are measured after training."""
+    model.network.level = None
+    for balance in reversed(balances(model.card)):
+        balance.undo(model.network)
 
 
 def _head(model: DenseHybrid) -> tuple[Tensor, Tensor]:

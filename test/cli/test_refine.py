@@ -12,10 +12,10 @@ import torch
 import yaml
 
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.cli.refine import _keeps_classes, balances
+from densehybrid_ros.cli.refine import _keeps_classes
 from densehybrid_ros.cli.training_data import RunData, mean_iou
 from densehybrid_ros.datasets.training_frames import load_cityscapes_640
-from densehybrid_ros.evaluation.balance import Balance
+from densehybrid_ros.evaluation.balance import Balance, balances
 from densehybrid_ros.networks import DenseHybrid, ModelCard, ScoreLevel, build_network, load_model, save_model
 from densehybrid_ros.training.distributed import Processes
 
@@ -165,22 +165,9 @@ def test_what_can_not_be_is_one_line(
     assert not output.exists()
 
 
-@pytest.mark.parametrize(
-    ("stages", "expected"),
-    [
-        ([], []),
-        ([{"stage": "open_set"}], []),
-        ([{"stage": "balance", "posterior_weight": 8.0}, {"stage": "open_set"}], []),
-        ([{"stage": "open_set"}, {"stage": "balance", "posterior_weight": 8.0}, {"stage": "refine"}], [Balance(8.0)]),
-        (
-            [
-                {"stage": "balance", "posterior_weight": 2.0, "rarity": 1.0},
-                {"stage": "average"},
-                {"stage": "balance", "posterior_weight": 3.0},
-            ],
-            [Balance(2.0, 1.0), Balance(3.0)],
-        ),
-    ],
-)
-def test_the_balances_are_those_since_the_last_training(stages: list, expected: list) -> None:
-    assert balances(ModelCard("light", "light", details={"training": stages})) == expected
+def test_several_processes_are_refused(
+    data: Path, model: Path, frames: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert _refine(data, model, frames, tmp_path / "light.safetensors") == 2
+    assert "runs in one process" in capsys.readouterr().err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from densehybrid_ros.evaluation.balance import Balance, best_balance
+from densehybrid_ros.evaluation.balance import Balance, balances, best_balance, make_trainable
 from densehybrid_ros.evaluation.curves import CurveMetrics
-from densehybrid_ros.networks import DenseHybrid, build_network
+from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, ScoreLevel, build_network
 from densehybrid_ros.scores import hybrid, likelihood, posterior
 
 
@@ -60,3 +62,41 @@ def test_the_best_mean_wins_and_of_equal_ones_that_which_changes_least() -> None
     assert best_balance({"a": figures(0.5, 0.4, 0.5, 0.6)}, tried) == tried[3]
     with pytest.raises(KeyError):
         best_balance({"a": figures(0.5, 0.4, 0.5, 0.4)}, [Balance(2.0)])
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        ([], []),
+        ([{"stage": "open_set"}], []),
+        ([{"stage": "balance", "posterior_weight": 8.0}, {"stage": "open_set"}], []),
+        ([{"stage": "open_set"}, {"stage": "balance", "posterior_weight": 8.0}, {"stage": "refine"}], [Balance(8.0)]),
+        (
+            [
+                {"stage": "balance", "posterior_weight": 2.0, "rarity": 1.0},
+                {"stage": "average"},
+                {"stage": "balance", "posterior_weight": 3.0},
+            ],
+            [Balance(2.0, 1.0), Balance(3.0)],
+        ),
+    ],
+)
+def test_the_balances_are_those_since_the_last_training(stages: list, expected: list) -> None:
+    assert balances(ModelCard("light", "light", details={"training": stages})) == expected
+
+
+def test_a_model_is_trained_on_with_the_heads_that_it_was_trained_with() -> None:
+    torch.manual_seed(0)
+    network = DenseHybrid(build_network("light", 19)).eval()
+    image, made = torch.rand(1, 3, 64, 96), [Balance(8.0), Balance(1.5, 100.0)]
+    with torch.inference_mode():
+        before = network.heads(image)
+    for balance in made:
+        balance.apply(network)
+    network.level = ScoreLevel(0.5, 1, -3.0, 2.0)
+    stages = [{"stage": "balance", "posterior_weight": each.weight, "rarity": each.rarity} for each in made]
+    card = ModelCard("light", "light", details={"training": stages})
+    make_trainable(LoadedModel(network, card, Path("light.safetensors")))
+    assert network.level is None
+    with torch.inference_mode():
+        torch.testing.assert_close(network(image).posterior, before.posterior, atol=1e-4, rtol=1e-4)
