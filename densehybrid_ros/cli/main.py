@@ -18,7 +18,7 @@ COMMANDS: dict[str, str] = {
     "import": "published weights (the authors', NVIDIA's, torchvision's) into a model with its card",
     "average": "the weighted mean of models that share an origin",
     "refine": "short runs from a model, each kept as far as held-out data say",
-    "balance": "choose the weight of the posterior in the hybrid score, on held-out data",
+    "balance": "choose weight and prior of the posterior in the hybrid score, on held-out data",
     "level": "choose how far the score is brought to the level of its surroundings, on held-out data",
     "evaluate": "AP, FPR95, AUROC and mIoU on a data set",
     "calibrate": "write a named anomaly threshold into a model card, from held-out data",
