@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import torch
 
 from densehybrid_ros.cli.held_out import add_options, comparison, is_above
-from densehybrid_ros.cli.options import check_model_output, positives
+from densehybrid_ros.cli.options import check_model_output, positives, shares
 from densehybrid_ros.datasets.registry import open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.balance import COMPARED, measure
@@ -54,9 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measures, prints, and writes the model if asked to."""
     check_model_output(args.output)
-    shares, reaches = positives("--shares", args.shares), positives("--reaches", args.reaches)
-    if max(shares) > 1:
-        raise InputError(f"--shares {args.shares}: must be within 0..1")
+    wanted, reaches = shares(args.shares), positives("--reaches", args.reaches)
     if any(reach != int(reach) for reach in reaches):
         raise InputError(f"--reaches {args.reaches}: must be whole numbers of cells")
     opened = open_evaluation_sets(args.dataset, args.root)
@@ -69,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         inlier_quantiles(score_all(plain, dataset, args.limit, f"quantiles of {name}"))
         for name, dataset in opened.items()
     ]
-    levels = candidates(quantiles, shares, [int(reach) for reach in reaches])
+    levels = candidates(quantiles, wanted, [int(reach) for reach in reaches])
     maps = offsets(levels)
     scorer = FrameScorer(model.network, device, [*COMPARED, PLAIN, *maps], size, model_scores=maps)
     found = {

@@ -16,19 +16,21 @@ from typing import Any
 import torch
 import yaml
 
-from densehybrid_ros.cli.options import check_model_output, count, positive, positives
+from densehybrid_ros.cli.options import check_model_output, count, positive, shares
 from densehybrid_ros.cli.train import portable
 from densehybrid_ros.cli.training_data import (
     RunData,
-    known_classes,
+    classes_of,
     mean_iou,
     open_data,
     open_partner,
+    open_sets,
     open_teacher,
     segmentation_run,
 )
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
+from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.balance import balances, make_trainable, measure
 from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, read_ahead
@@ -84,38 +86,35 @@ def run(args: argparse.Namespace) -> int:
     check_model_output(args.output)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("runs in one process; start several with other seeds, and average what they write")
-    shares = positives("--shares", args.shares)
-    if max(shares) > 1:
-        raise InputError(f"--shares {args.shares}: must be within 0..1")
+    wanted = shares(args.shares)
     config = read_config(args.config, args.overrides)
     if config.stage != "open_set":
         raise InputError(f"--config {args.config}: stage={config.stage}; rounds are of stage=open_set")
     started = time.monotonic()
     device = choose_device(args.device)
     opened = open_evaluation_sets(args.dataset, args.root)
-    model = _open_model(args.model, config)
-    open_teacher(config, model.network)  # before the frames, which take their time: its name may be wrong
+    sets = open_sets(config, "train")
+    model = _open_model(args.model, config, classes_of(sets))
+    teacher = open_teacher(config, model.network)  # before the frames, which take their time: its name may be wrong
     judge = _Judge({name: _frames(each) for name, each in opened.items()}, device, args.every, model.card)
-    data = open_data(config, device)
+    data = open_data(config, sets, device)
     first = model.network.to(device).eval()
     accept = _keeps_classes(first, data, device, args.miou_loss) if data.held_out else None
-    refinement = Refinement(first, judge, shares, accept)
+    refinement = Refinement(first, judge, wanted, accept)
     _tell(refinement)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    kept = 0
     for number in range(1, args.rounds + 1):
         if args.minutes is not None and time.monotonic() - started > 60 * args.minutes:
             break
-        last = refinement.offer(
-            _round(replace(config, seed=config.seed + number), refinement.model, model.card, data, device)
-        )
+        this = replace(config, seed=config.seed + number)
+        kept += refinement.offer(_round(this, refinement.model, model.card, data, device, teacher)).kept
         _tell(refinement)
-        if last.kept:
+        if kept:  # after every round, since the card lists those that were left as well
             _write(args, config, model.card, refinement, (time.monotonic() - started) / 3600, name)
-    kept = sum(each.kept for each in refinement.rounds)
     if not kept:
         print(f"{args.output}: not written, no round made the model better")
         return 0
-    _write(args, config, model.card, refinement, (time.monotonic() - started) / 3600, name)
     print(
         f"{args.output}: {kept} of {len(refinement.rounds)} rounds kept; thresholds and figures are to be measured anew"
     )
@@ -160,12 +159,12 @@ class _Judge:
         return replace(item, frame=replace(frame, anomaly=anomaly_labels(frame)[self._part]), scores=scores)
 
 
-def _open_model(name: str, config: TrainConfig) -> LoadedModel:
+def _open_model(name: str, config: TrainConfig, classes: tuple[SemanticClass, ...]) -> LoadedModel:
     """Loads what the first round starts from, its posterior as it was trained, on no level."""
     model = load_model(name)
     if model.card.architecture != config.architecture:
         raise InputError(f"--model {name}: is {model.card.architecture}, the configuration wants {config.architecture}")
-    if tuple(model.card.classes) != tuple(known_classes(config)):
+    if tuple(model.card.classes) != classes:
         raise InputError(f"--model {name}: has other classes than the data")
     make_trainable(model)
     return model
@@ -190,12 +189,17 @@ def _frames(dataset: EvaluationSet) -> list[EvaluationFrame]:
 
 
 def _round(
-    config: TrainConfig, model: DenseHybrid, card: ModelCard, data: RunData, device: torch.device
+    config: TrainConfig,
+    model: DenseHybrid,
+    card: ModelCard,
+    data: RunData,
+    device: torch.device,
+    teacher: DenseHybrid | None,
 ) -> DenseHybrid:
     """Trains a copy of the model for a round; returns the result in evaluation mode."""
     torch.manual_seed(config.seed)
     student = copy.deepcopy(model)
-    partner, teacher = open_partner(config, device, Processes()), open_teacher(config, student)
+    partner = open_partner(config, device, Processes())  # the flow begins anew as well
     parts = segmentation_run(config, student, card, data, device, Processes(), partner, teacher)
     trained: DenseHybrid = Trainer(config, parts.task, parts.maker).run()
     return trained.eval()

@@ -67,7 +67,7 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
         InputError: Something is missing, unreadable or does not fit together.
     """
     torch.manual_seed(config.seed)
-    sets = _open_sets(config, "train")
+    sets = open_sets(config, "train")
     if config.stage == "flow":
         flow = initial_flow(config)
         sources = training_sources(config, sets, device)
@@ -78,10 +78,11 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
         return RunParts(
             FlowTask(config, flow, device, processes), maker, lambda trained: flow_figures(trained, held_out), card
         )
-    model, card = initial_model(config, _classes(sets))
+    model, card = initial_model(config, classes_of(sets))
     partner = open_partner(config, device, processes)
     teacher = open_teacher(config, model)  # before the frames, which take their time: its name may be wrong
-    return segmentation_run(config, model, card, open_data(config, device), device, processes, partner, teacher)
+    data = open_data(config, sets, device)
+    return segmentation_run(config, model, card, data, device, processes, partner, teacher)
 
 
 @dataclass
@@ -99,13 +100,18 @@ class RunData:
     held_out: list[Source]
 
 
-def open_data(config: TrainConfig, device: torch.device) -> RunData:
+def open_data(config: TrainConfig, sets: Sequence[TrainingSet], device: torch.device) -> RunData:
     """Opens frames and negatives of a segmentation run.
+
+    Args:
+        config: The run.
+        sets: Its data sets.
+        device: Where frames are held that fit in memory.
 
     Raises:
         InputError: Something is missing or unreadable.
     """
-    sources = training_sources(config, _open_sets(config, "train"), device)
+    sources = training_sources(config, sets, device)
     return RunData(sources, open_layers(config, sources, device), validation_sources(config))
 
 
@@ -153,7 +159,7 @@ def check_data(config: TrainConfig) -> tuple[list[str], list[str]]:
     faults: list[str] = []
     found: list[str] = []
     for split, limit in (("train", config.data.limit), ("val", config.data.validation_limit)):
-        opened = _open_sets(config, split)
+        opened = open_sets(config, split)
         if config.data.cityscapes_640:
             opened.append(open_training_set("cityscapes_640", Path(config.data.cityscapes_640), split))
         for frames in opened:
@@ -236,7 +242,7 @@ def training_sources(
 def validation_sources(config: TrainConfig) -> list[Source]:
     """Opens what a segmentation model is validated on: the val splits of the run's data sets."""
     limit = config.data.validation_limit
-    sources: list[Source] = [frames.subset(limit) for frames in _open_sets(config, "val")]
+    sources: list[Source] = [frames.subset(limit) for frames in open_sets(config, "val")]
     if config.data.cityscapes_640:
         sources.append(load_cityscapes_640(Path(config.data.cityscapes_640), "val", limit))
     return sources
@@ -305,20 +311,21 @@ def _frame(source: Source, index: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(frame.image.transpose(2, 0, 1).copy()), torch.from_numpy(frame.label)
 
 
-def _open_sets(config: TrainConfig, split: str) -> list[TrainingSet]:
+def open_sets(config: TrainConfig, split: str) -> list[TrainingSet]:
+    """Opens ``data.sets`` of a run.
+
+    Raises:
+        InputError: One is unknown or can't be read.
+    """
     return [open_training_set(name, Path(root), split) for name, root in config.data.sets.items()]
 
 
-def known_classes(config: TrainConfig) -> tuple[SemanticClass, ...]:
-    """The classes of a run's frames.
+def classes_of(sets: Sequence[TrainingSet]) -> tuple[SemanticClass, ...]:
+    """The classes of a run's frames; those of Cityscapes where it names no sets.
 
     Raises:
-        InputError: Its data sets have different ones, or can't be read.
+        InputError: The sets have different ones.
     """
-    return _classes(_open_sets(config, "train"))
-
-
-def _classes(sets: Sequence[TrainingSet]) -> tuple[SemanticClass, ...]:
     if not sets:
         return CITYSCAPES_CLASSES
     for other in sets[1:]:

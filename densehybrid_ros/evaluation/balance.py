@@ -60,8 +60,8 @@ class Balance:
         Returns:
             float32 [B, H, W]; higher = more anomalous.
         """
-        known, unknown = (self.weight * posterior.float()).split(1, dim=1)
-        return hybrid(logits, torch.cat([known, unknown - self.rarity], dim=1))
+        weighted = self.weight * posterior.float()
+        return hybrid(logits, weighted - weighted.new_tensor([0.0, self.rarity]).view(2, 1, 1))
 
     @torch.no_grad()
     def apply(self, model: DenseHybrid) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -38,25 +36,6 @@ RUN = {
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stretched frames of 64x64, and cut-outs."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for part in ("image", "label"):
-            (root / "city" / split / part).mkdir(parents=True)
-        for number in range(2):
-            image = cv2.resize(rng.integers(0, 255, (8, 8, 3), np.uint8), (64, 64))
-            label = cv2.resize(rng.integers(0, 19, (4, 4), np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST)
-            assert cv2.imwrite(str(root / "city" / split / "image" / f"{number}.jpg"), image)
-            assert cv2.imwrite(str(root / "city" / split / "label" / f"{number}.png"), label)
-    (root / "negatives").mkdir()
-    assert cv2.imwrite(str(root / "negatives" / "0.png"), rng.integers(0, 255, (20, 30, 4), np.uint8) | 128)
-    (root / "run.yaml").write_text(yaml.safe_dump(RUN))
-    return root
-
-
-@pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Balanced, and on a level."""
     torch.manual_seed(0)
@@ -69,9 +48,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _refine(data: Path, model: Path, frames: Path, output: Path, *options: object) -> int:
-    words = ["refine", "--config", data / "run.yaml", "--model", model, "--root", frames, "--device", "cpu"]
+    config = data / "refine.yaml"
+    config.write_text(yaml.safe_dump(RUN))
+    words = ["refine", "--config", config, "--model", model, "--root", frames, "--device", "cpu"]
     words += ["--dataset", "road_anomaly21_val,road_obstacle21_val", "--output", output, "--every", "1"]
-    words += ["--miou-loss", "100", f"data.cityscapes_640={data / 'city'}", f"negatives.root={data / 'negatives'}"]
+    words += ["--miou-loss", "100", f"data.cityscapes_640={data}", f"negatives.root={data / 'negatives'}"]
     return main([str(word) for word in (*words, *options)])
 
 
@@ -119,7 +100,7 @@ def test_a_run_with_no_better_round_writes_nothing(
 
 
 def test_a_model_that_has_lost_its_classes_is_not_accepted(data: Path) -> None:
-    held_out = [load_cityscapes_640(data / "city", "val")]
+    held_out = [load_cityscapes_640(data, "val")]
     cpu = torch.device("cpu")
     labels = held_out[0].labels
     frequent = int(labels[labels < 19].flatten().mode().values)

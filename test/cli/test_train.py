@@ -37,26 +37,6 @@ SMOOTH = {"height": 16, "width": 16, "scale": [1, 1], "color_jitter": 0, "blur_p
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``cityscapes_640`` in small: stretched frames of 64x64."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 4), ("val", 2)):
-        for part in ("image", "label"):
-            (root / split / part).mkdir(parents=True)
-        for number in range(count):
-            image = cv2.resize(rng.integers(0, 255, (8, 8, 3), np.uint8), (64, 64))
-            label = cv2.resize(rng.integers(0, 19, (4, 4), np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST)
-            cv2.imwrite(str(root / split / "image" / f"{number}.jpg"), image)
-            cv2.imwrite(str(root / split / "label" / f"{number}.png"), label)
-    negatives = root / "negatives"
-    negatives.mkdir()
-    for number in range(2):
-        cv2.imwrite(str(negatives / f"{number}.png"), rng.integers(0, 255, (20, 30, 4), np.uint8) | 128)
-    return root
-
-
-@pytest.fixture(scope="module")
 def closed_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "light.safetensors"
     torch.manual_seed(0)
