@@ -36,7 +36,7 @@ from densehybrid_ros.evaluation.balance import balances, make_trainable, measure
 from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, read_ahead
 from densehybrid_ros.evaluation.levels import PLAIN
 from densehybrid_ros.evaluation.thresholds import anomaly_labels
-from densehybrid_ros.inference.backends import choose_device
+from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, load_model, save_model
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.config_file import read_config
@@ -102,7 +102,6 @@ def run(args: argparse.Namespace) -> int:
     accept = _keeps_classes(first, data, device, args.miou_loss) if data.held_out else None
     refinement = Refinement(first, judge, wanted, accept)
     _tell(refinement)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     kept = 0
     for number in range(1, args.rounds + 1):
         if args.minutes is not None and time.monotonic() - started > 60 * args.minutes:
@@ -111,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         kept += refinement.offer(_round(this, refinement.model, model.card, data, device, teacher)).kept
         _tell(refinement)
         if kept:  # after every round, since the card lists those that were left as well
-            _write(args, config, model.card, refinement, (time.monotonic() - started) / 3600, name)
+            _write(args, config, model.card, refinement, (time.monotonic() - started) / 3600, device_name(device))
     if not kept:
         print(f"{args.output}: not written, no round made the model better")
         return 0

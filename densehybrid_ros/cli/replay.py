@@ -29,6 +29,7 @@ from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.inference.backends import device_name
 from densehybrid_ros.networks import LoadedModel, load_model
 from densehybrid_ros.nodes.image_conversion import rgb_from_message
 from densehybrid_ros.progress import progress
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(replay.left_out[0].reason if replay.left_out else nothing)
     result = replay.result(args.bag.name, model.card.name)
     result.seconds = time.monotonic() - started
-    result.device = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    result.device = device_name(device)
     if shards.is_first:
         _publish(args, replay, result)
     return 0

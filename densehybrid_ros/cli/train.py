@@ -16,7 +16,7 @@ import yaml
 
 from densehybrid_ros.cli.training_data import check_data, open_run
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.backends import choose_device
+from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import ModelCard, save_model
 from densehybrid_ros.networks.dense_flow import FLOWS, load_flow, save_flow
 from densehybrid_ros.training.config import TrainConfig
@@ -117,7 +117,7 @@ def _stage(
 ) -> dict[str, Any]:
     """What the card says about this run."""
     points = trainer.curves[:: max(1, len(trainer.curves) // _CURVE_POINTS)]
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    name = device_name(device)
     timing = {"seconds", "images_per_second", "gpu_gib"}
     return {
         "stage": config.stage,

@@ -49,6 +49,11 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
+def device_name(device: torch.device) -> str:
+    """What reports and cards call a device: the GPU's name, or ``CPU``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
 def tensorrt_problem(device: torch.device) -> str | None:
     """Says in a few words why backend tensorrt can't run here; None where it can."""
     return torch_tensorrt_problem() if device.type == "cuda" else "it needs an NVIDIA GPU"

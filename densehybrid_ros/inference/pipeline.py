@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.backends import EngineChoice, choose_device
+from densehybrid_ros.inference.backends import EngineChoice, choose_device, device_name
 from densehybrid_ros.inference.device_runner import DeviceRunner
 from densehybrid_ros.inference.engine_builder import BackgroundBuild
 from densehybrid_ros.inference.engine_cache import EngineCache
@@ -104,9 +104,8 @@ class Pipeline:
 
     def describe(self) -> str:
         """Returns one line: model, backend, device; ``reason`` says why this backend."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         model = f"{self.card.name} ({self.card.architecture})"
-        return f"{model}, {self.backend} {self.precision} on {name}"
+        return f"{model}, {self.backend} {self.precision} on {device_name(self.device)}"
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray, threshold: float) -> FrameResult:
