@@ -7,7 +7,7 @@ import copy
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,6 +38,7 @@ from densehybrid_ros.evaluation.levels import PLAIN
 from densehybrid_ros.evaluation.thresholds import anomaly_labels
 from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, load_model, save_model
+from densehybrid_ros.training.batches import Source
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.config_file import read_config
 from densehybrid_ros.training.distributed import Processes
@@ -45,16 +46,17 @@ from densehybrid_ros.training.refinement import Refinement, mean_figure
 from densehybrid_ros.training.trainer import Trainer
 
 _SHARES = "0.5,1"
+_CLASSES = "mean_iou"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = (
         "A round is a run of the configuration from the best model so far, which is its own teacher unless\n"
-        "loss.teacher names one. A mean of both is kept if the mean AP of the hybrid score rises, and the output is\n"
-        "written whenever one is. The balance of the posterior and the level of the score stay those of MODEL; while\n"
-        "it runs they are taken out. Thresholds and figures are to be measured anew, and the sets chosen by are no\n"
-        "longer unseen.\n\nexample:\n"
+        "loss.teacher names one. A mean of both is kept if the mean AP of the hybrid score rises (--with-classes:\n"
+        "that of AP and mIoU), and the output is written whenever one is. The balance of the posterior and the level\n"
+        "of the score stay those of MODEL; while it runs they are taken out. Thresholds and figures are to be\n"
+        "measured anew, and the sets chosen by are no longer unseen.\n\nexample:\n"
         "  densehybrid refine --config config/train/light_refine.yaml --model light --rounds 20 --root DATA \\\n"
         "      --dataset road_anomaly21_val,road_obstacle21_val --output runs/refined/light.safetensors \\\n"
         "      data.cityscapes_640=/data/cityscapes_640 negatives.root=/data/negatives"
@@ -73,6 +75,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=positive, metavar="M", help="begin no further round after this time")
     parser.add_argument(
         "--miou-loss", type=positive, default=0.5, metavar="P", help="points of mIoU that may be lost (default: 0.5)"
+    )
+    parser.add_argument(
+        "--with-classes",
+        action="store_true",
+        help="let the mIoU count among the figures that means are chosen by, as much as the AP of one data set",
     )
     parser.add_argument(
         "--every", type=count, default=2, metavar="N", help="row and column whose pixels are measured (default: 2)"
@@ -98,6 +105,10 @@ def run(args: argparse.Namespace) -> int:
     teacher = open_teacher(config, model.network)  # before the frames, which take their time: its name may be wrong
     judge = _Judge({name: _frames(each) for name, each in opened.items()}, device, args.every, model.card)
     data = open_data(config, sets, device)
+    if args.with_classes:
+        if not data.held_out:
+            raise InputError("--with-classes: the data have no held-out frames with classes; leave it out")
+        judge.classes = data.held_out
     first = model.network.to(device).eval()
     accept = _keeps_classes(first, data, device, args.miou_loss) if data.held_out else None
     refinement = Refinement(first, judge, wanted, accept)
@@ -126,14 +137,20 @@ def _keeps_classes(
     """Whether a model's mIoU is at most some points below that of the first."""
 
     def measured(model: DenseHybrid) -> float:
-        return mean_iou(model, data.held_out, device, Processes())["mean_iou"]
+        return mean_iou(model, data.held_out, device, Processes())[_CLASSES]
 
     limit = measured(first) - loss
     return lambda candidate: measured(candidate) >= limit
 
 
 class _Judge:
-    """Measures a model on held-out frames that lie decoded in memory."""
+    """Measures a model on held-out frames that lie decoded in memory.
+
+    Attributes:
+        classes: Frames whose mIoU is a figure as well; none at first.
+    """
+
+    classes: Sequence[Source] = ()
 
     def __init__(
         self, frames: dict[str, list[EvaluationFrame]], device: torch.device, every: int, card: ModelCard
@@ -144,12 +161,14 @@ class _Judge:
         self._card = card
 
     def __call__(self, model: DenseHybrid) -> dict[str, float]:
-        """Returns the AP of the hybrid score in percent, by data set."""
+        """Returns the AP of the hybrid score in percent, by data set, and the mIoU where there are frames for it."""
         scorer = FrameScorer(_as_used(model, self._card), self._device, [PLAIN])
         found = {}
         for name, frames in self._frames.items():
             scored = (self._scored(scorer, index, frame) for index, frame in enumerate(frames))
             found[name] = round(100 * measure(name, scored, self._device)[PLAIN].average_precision, 3)
+        if self.classes:
+            found |= mean_iou(model, self.classes, self._device, Processes())
         return found
 
     def _scored(self, scorer: FrameScorer, index: int, frame: EvaluationFrame) -> ScoredFrame:
@@ -233,7 +252,6 @@ def _tell(refinement: Refinement) -> None:
     last = refinement.rounds[-1] if refinement.rounds else None
     what = f"round {last.number}, share {last.share:g}, {'kept' if last.kept else 'left'}" if last else "start"
     figures = last.figures if last else refinement.figures
-    values = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-    print(
-        f"{what}: AP {values}; mean {mean_figure(figures):.2f}, best {mean_figure(refinement.figures):.2f}", flush=True
-    )
+    named = {"mIoU" if name == _CLASSES else f"AP {name}": value for name, value in figures.items()}
+    values = ", ".join(f"{name} {value:.2f}" for name, value in named.items())
+    print(f"{what}: {values}; mean {mean_figure(figures):.2f}, best {mean_figure(refinement.figures):.2f}", flush=True)

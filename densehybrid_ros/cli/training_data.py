@@ -139,7 +139,16 @@ def segmentation_run(
     """
     void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
     flow_share = config.negatives.flow_share if config.joint else 0.0
-    maker = BatchMaker(config.seed, config.crops, data.sources, device, data.layers, void_is_outlier, flow_share)
+    maker = BatchMaker(
+        config.seed,
+        config.crops,
+        data.sources,
+        device,
+        data.layers,
+        void_is_outlier,
+        flow_share,
+        config.loss.plain_teacher,
+    )
     validate: Callable[[DenseHybrid], dict[str, float]] | None = None
     if data.held_out:
 

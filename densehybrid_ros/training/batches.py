@@ -93,6 +93,7 @@ class BatchMaker:
         negatives: DrawLayer | None = None,
         void_is_outlier: bool = False,
         flow_share: float = 0.0,
+        with_plain: bool = False,
     ) -> None:
         """Keeps what is drawn from.
 
@@ -104,6 +105,7 @@ class BatchMaker:
             negatives: What is pasted; None = nothing.
             void_is_outlier: Whether void pixels are the negatives.
             flow_share: Share of the crops that are left to a flow's samples (``is_sampled``).
+            with_plain: Whether batches hold the images before their colours are changed as well.
         """
         self.seed = seed
         self.crops = crops
@@ -114,6 +116,7 @@ class BatchMaker:
         self.negatives = negatives
         self.void_is_outlier = void_is_outlier
         self.flow_share = flow_share
+        self.with_plain = with_plain
         stores = [source if isinstance(source, FrameStore) else None for source in self.sources]
         if negatives is not None or crops.rare_share > 0:
             for store in stores:
@@ -156,7 +159,7 @@ class BatchMaker:
     def finish(self, samples: Sequence[Sample]) -> MixedBatch:
         """Computes the batch on the device."""
         windows = [self._window(sample) for sample in samples]
-        batch = cut_batch(windows, [sample.crop for sample in samples], self.crops)
+        batch = cut_batch(windows, [sample.crop for sample in samples], self.crops, self.with_plain)
         if self.void_is_outlier:
             return void_as_negatives(batch)
         layers = [sample.layer for sample in samples]

@@ -134,6 +134,8 @@ class LossConfig:
         even_classes: Of ``margins``: how far the inliers of rare classes count like those of frequent ones in the
             posterior's and the score's loss, and how far the teacher's score is brought to one level over the classes
             before it is learnt; 0 = not at all, 1 = as far as can be.
+        plain_teacher: Whether the teacher sees crops as they are before their colours are changed, so that the model
+            learns not to mind the changes; what is pasted is in both.
         teacher: ``.safetensors`` of a model of any architecture with the same classes; null = the model that the run
             starts from.
     """
@@ -153,6 +155,7 @@ class LossConfig:
     teacher_scales: tuple[float, ...] = (1.0,)
     keenest_on_outliers: bool = False
     even_classes: float = 0.0
+    plain_teacher: bool = False
     teacher: str | None = None
 
 
@@ -257,15 +260,19 @@ class TrainConfig:
             self._check_patches()
         if self.negatives.flow_samples and self.negatives.source != "cutouts":
             raise InputError(f"negatives.flow_samples: goes with source=cutouts, not {self.negatives.source}; set 0")
-        self._check_score_distillation()
+        self._check_lessons()
         if self.cuda_graph and self.accumulate > 1:
             raise InputError(f"cuda_graph=true: not with accumulate={self.accumulate}; compile=true is possible there")
 
-    def _check_score_distillation(self) -> None:
+    def _check_lessons(self) -> None:
         loss = self.loss
         if loss.score_distillation > 0 and (self.stage != "open_set" or loss.kind != "hybrid"):
             raise InputError(
                 "loss.score_distillation: the hybrid score is learnt with stage=open_set, loss.kind=hybrid"
+            )
+        if loss.plain_teacher and not (loss.distillation > 0 or loss.score_distillation > 0 or loss.hints > 0):
+            raise InputError(
+                "loss.plain_teacher=true: nothing is learnt of a teacher; set loss.distillation, or set false"
             )
         if not are_scales(loss.teacher_scales):
             raise InputError(f"loss.teacher_scales={list(loss.teacher_scales)}: give one or more scales within 0.1..4")

@@ -35,12 +35,14 @@ class MixedBatch(NamedTuple):
         labels: uint8 [B, h, w], train ids; 255 = void, and on all negatives.
         origin: uint8 [B, h, w]: 0 inlier, 1 outlier, 255 neither (void of the scene, mixed borders).
         weights: float32 [B, h, w], how much each outlier pixel counts; None: all alike.
+        plain: float32 [B, 3, h, w], the images with the colours of the scenes as they were; None: not asked for.
     """
 
     images: Tensor
     labels: Tensor
     origin: Tensor
     weights: Tensor | None = None
+    plain: Tensor | None = None
 
 
 class Layer(NamedTuple):
@@ -69,13 +71,13 @@ def is_sampled(place: int, share: float) -> bool:
 def without_negatives(batch: Batch) -> MixedBatch:
     """Returns the batch with its origin mask: labelled pixels are inliers, void ones neither."""
     origin = torch.where(batch.labels == VOID, NEITHER, INLIER).to(torch.uint8)
-    return MixedBatch(batch.images, batch.labels, origin)
+    return MixedBatch(batch.images, batch.labels, origin, plain=batch.plain)
 
 
 def void_as_negatives(batch: Batch) -> MixedBatch:
     """Returns the batch with its void pixels as the outliers, as the void classifier wants them."""
     origin = torch.where(batch.labels == VOID, OUTLIER, INLIER).to(torch.uint8)
-    return MixedBatch(batch.images, batch.labels, origin)
+    return MixedBatch(batch.images, batch.labels, origin, plain=batch.plain)
 
 
 def lay_over(batch: Batch, layers: Sequence[Layer | None]) -> MixedBatch:
@@ -95,7 +97,9 @@ def lay_over(batch: Batch, layers: Sequence[Layer | None]) -> MixedBatch:
     color, alpha = pixels[:, :3].float() / 255, pixels[:, 3:4].float() / 255
     known = pixels[:, 4]
     pasted, touched = alpha[:, 0] > _OPAQUE, alpha[:, 0] > _CLEAR
-    mixed.images[where] = (1 - alpha) * mixed.images[where] + alpha * color
+    for images in (mixed.images, mixed.plain):
+        if images is not None:
+            images[where] = (1 - alpha) * images[where] + alpha * color
     mixed.labels[where] = torch.where(pasted, known, torch.where(touched, VOID, mixed.labels[where]))
     border = torch.where(touched, NEITHER, mixed.origin[where])
     mixed.origin[where] = torch.where(pasted, torch.where(known == VOID, OUTLIER, INLIER), border).to(torch.uint8)

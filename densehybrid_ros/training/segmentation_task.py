@@ -163,7 +163,8 @@ class SegmentationTask:
         logits, posterior = (upsample(maps.float(), size, align) for maps in (output.logits, output.posterior))
         losses = objective(self.config, logits, posterior, batch.labels, batch.origin, batch.weights)
         if self.teacher is not None:
-            learnt = self._lessons(self.teacher, images)(images)
+            seen = images if batch.plain is None else batch.plain.contiguous(memory_format=torch.channels_last)
+            learnt = self._lessons(self.teacher, images)(seen)
             for name, weight, value in self._learnt(output, hints, learnt, batch):
                 losses[name] = value
                 losses["loss"] = losses["loss"] + weight * value

@@ -100,6 +100,7 @@ class FlowPartner:
         rng = np.random.default_rng([self.seed, step, part, 0xF10])
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         images, labels, origin = list(mixed.images.unbind(0)), mixed.labels.clone(), mixed.origin.clone()
+        plain = None if mixed.plain is None else mixed.plain.clone()
         chosen = self._chosen(len(images), part)
         groups = []
         for members in np.array_split(chosen, min(len(chosen), max(1, self.config.sizes_per_batch))):
@@ -117,8 +118,10 @@ class FlowPartner:
                 replaced.append(images[index][:, window[0], window[1]])
                 images[index] = _pasted(images[index], patch, top, left)
                 labels[index][window], origin[index][window] = VOID, OUTLIER
+                if plain is not None:
+                    plain[index, :, window[0], window[1]] = patch.detach()
             groups.append(Group(generated, leaf, torch.stack(replaced)))
-        return Pasted(MixedBatch(torch.stack(images), labels, origin, mixed.weights), groups, chosen)
+        return Pasted(MixedBatch(torch.stack(images), labels, origin, mixed.weights, plain), groups, chosen)
 
     def _chosen(self, count: int, part: int) -> np.ndarray:
         return np.array([index for index in range(count) if is_sampled(part * count + index, self.share)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,21 @@ def test_what_is_kept_is_better_and_is_used_as_the_first_was(
     written = {each["dataset"]: each["pixel"]["hybrid"] for each in results}
     for name, value in kept[-1]["figures"].items():
         assert 100 * written[name]["average_precision"] == pytest.approx(value, abs=0.05)  # fp16
+
+
+def test_classes_may_count_among_the_figures(data: Path, model: Path, frames: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "light.safetensors"
+    assert _refine(data, model, frames, output, "--rounds", "3", "--shares", "1", "--with-classes") == 0
+    printed = capsys.readouterr().out.splitlines()
+    values = [float(part.split()[-1]) for part in printed[0].split(";")[0].split(", ")]
+    assert re.search(r"^start: AP road_anomaly21_val .*, AP road_obstacle21_val .*, mIoU ", printed[0])
+    assert float(re.search(r"best ([0-9.]+)", printed[0])[1]) == pytest.approx(sum(values) / 3, abs=0.01)
+    start = mean_iou(load_model(model).network, [load_cityscapes_640(data, "val")], torch.device("cpu"), Processes())
+    assert values[2] == start["mean_iou"]
+    assert output.exists(), "noise before, and three chances; if none is better the test is in vain"
+    stage = load_model(output).card.details["training"][-1]
+    assert stage["chosen_on"] == ["road_anomaly21_val", "road_obstacle21_val", "mean_iou"]
+    assert all(len(each["figures"]) == 3 for each in stage["rounds"])
 
 
 def test_a_run_with_no_better_round_writes_nothing(

@@ -96,6 +96,15 @@ def test_the_segmentation_loss_does_not_reach_the_flow(partner: FlowPartner, mix
     assert any(gradient is not None and gradient.any() for gradient in gradients(model))
 
 
+def test_plain_images_get_the_same_samples(partner: FlowPartner, mixed: MixedBatch) -> None:
+    pasted = partner.paste(mixed._replace(plain=torch.zeros_like(mixed.images)), 3).mixed
+    assert pasted.plain is not None
+    assert not pasted.plain.requires_grad
+    outlier = (pasted.origin == OUTLIER).unsqueeze(1).expand_as(pasted.images)
+    assert torch.equal(pasted.plain[outlier], pasted.images[outlier].detach())
+    assert not pasted.plain[~outlier].any()
+
+
 def test_the_flow_gets_the_gradient_of_equation_20(partner: FlowPartner, mixed: MixedBatch) -> None:
     """The two halves of the step against one graph from the flow through the model to L_mle + lambda L_jsd."""
     model = DenseHybrid(TinyNetwork())

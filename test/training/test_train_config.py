@@ -108,6 +108,14 @@ def test_classes_are_evened_out_in_the_loss_with_margins(tmp_path: Path) -> None
         read_config(path, ["loss.even_classes=1.5"])
 
 
+def test_a_plain_teacher_has_something_to_teach(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL + "loss: {plain_teacher: true, distillation: 0.5}\n")
+    assert read_config(path, []).loss.plain_teacher
+    with pytest.raises(InputError, match=r"^loss\.plain_teacher=true: nothing is learnt of a teacher; set "):
+        read_config(path, ["loss.distillation=0"])
+
+
 def test_the_scales_of_a_teacher_are_a_list_of_any_length(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(MINIMAL + "stage: open_set\nloss: {score_distillation: 0.3}\n")

@@ -14,6 +14,7 @@ from tiny import colored_store, settings, trainer
 
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.training.baseline_losses import distillation_loss
 from densehybrid_ros.training.batches import Job
 from densehybrid_ros.training.class_levels import class_weights, evened
 from densehybrid_ros.training.config import DataConfig, FlowPartnerConfig, LossConfig, NegativesConfig
@@ -217,6 +218,24 @@ def test_a_teachers_uneven_score_is_learnt_evened_out() -> None:
     torch.testing.assert_close(losses["score_distillation"], expected)
     plain = score_loss(own, learnt, batch.origin)
     assert float((expected - plain).detach()) > 0.01
+
+
+@pytest.mark.parametrize("stage", ["closed_set", "open_set"])
+def test_a_plain_teacher_sees_the_colours_that_the_scene_had(stage: str) -> None:
+    crops = CropConfig(height=32, width=32, noise=0.0, hue_jitter=180.0, paint_jitter=1.0)
+    losses = {}
+    for plain in (False, True):
+        loss = LossConfig(weighting="margins", distillation=0.5, plain_teacher=plain)
+        run = trainer(settings(stage=stage, loss=loss, freeze_norm=True, crops=crops))
+        batch = run.maker.batch(Job(0, 0, 4))
+        run.task.train_mode()
+        losses[plain] = run.task.losses(batch)[1]["distillation"].detach()
+    # The student is still its teacher: only what they see can differ.
+    assert float(losses[False]) == pytest.approx(0, abs=1e-6)
+    assert float(losses[True]) > 1e-3
+    assert batch.plain is not None
+    own, learnt = (run.task.model(images).logits for images in (batch.images, batch.plain))
+    torch.testing.assert_close(losses[True], distillation_loss(own, learnt, batch.origin).detach())
 
 
 def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path: Path) -> None:

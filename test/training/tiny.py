@@ -89,6 +89,7 @@ def trainer(
     if config.stage == "open_set" and config.negatives.source == "cutouts":
         layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
     void, flow_share = config.negatives.source == "void", config.negatives.flow_share
-    maker = BatchMaker(config.seed, config.crops, sources, CPU, layers, void, flow_share)
+    plain = config.loss.plain_teacher
+    maker = BatchMaker(config.seed, config.crops, sources, CPU, layers, void, flow_share, plain)
     task = SegmentationTask(config, DenseHybrid(TinyNetwork()), CPU, processes, partner)
     return Trainer(config, task, maker, validate, run, processes)
