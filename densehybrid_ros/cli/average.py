@@ -8,6 +8,7 @@ from typing import Any
 
 from densehybrid_ros.cli.options import check_model_output
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.balance import AS_TRAINED, balances, make_trainable
 from densehybrid_ros.networks import LoadedModel, load_model, save_model
 from densehybrid_ros.training.averaging import Ingredient, average_models
 
@@ -15,7 +16,7 @@ from densehybrid_ros.training.averaging import Ingredient, average_models
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = (
-        "example:\n"
+        "A balance of a posterior is undone first, and a level left out: choose both for the mean.\n\nexample:\n"
         "  densehybrid average runs/a/light.safetensors runs/b/light.safetensors runs/closed/light.safetensors \\\n"
         "      --shares 0.4,0.4,0.2 --output runs/mean/light.safetensors"
     )
@@ -28,6 +29,9 @@ def run(args: argparse.Namespace) -> int:
     """Averages and saves."""
     check_model_output(args.output)
     models = [load_model(name) for name in args.models]
+    weighed = any(balances(model.card) or model.card.score_level for model in models)
+    for model in models:
+        make_trainable(model)  # heads of different balances have no mean
     shares = _shares(args.shares, len(models))
     ingredients = [
         Ingredient(model.network, share, _last_stage(model) != "closed_set")
@@ -36,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
     network = models[0].network
     state = average_models(ingredients)
     network.load_state_dict(state)
-    save_model(args.output, network, models[0].card.after(_stage(models, shares)))
-    print(f"{args.output}: mean of {len(models)} models; thresholds and figures are to be measured anew")
+    stage = _stage(models, shares) | ({AS_TRAINED: True} if weighed else {})
+    save_model(args.output, network, models[0].card.after(stage))
+    undone = ", its posterior as it was trained, on no level" if weighed else ""
+    print(f"{args.output}: mean of {len(models)} models{undone}; thresholds and figures are to be measured anew")
     return 0
 
 

@@ -27,7 +27,7 @@ from densehybrid_ros.evaluation.levels import (
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.networks import LoadedModel, ScoreLevel, load_model, save_model
 
-_SHARES, _REACHES = "0.3,0.45,0.6", "2,4"
+_SHARES, _REACHES = "0.3,0.45,0.6,0.8", "2,4"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,9 @@ from densehybrid_ros.scores.hybrid import hybrid
 
 _RUNS = ("closed_set", "open_set")  # stages after which a posterior is as it was trained
 
+AS_TRAINED = "posterior_as_trained"
+"""Key of a stage in a card before which balances were undone."""
+
 COMPARED = ("posterior", "likelihood", "max_softmax", "max_logit")
 """What the hybrid is to be better than."""
 
@@ -81,10 +84,10 @@ class Balance:
 
 
 def balances(card: ModelCard) -> list[Balance]:
-    """What balances have done to the posterior's logits since the last training run, the first one first."""
+    """What balances have done to the posterior's logits since it was as trained, the first one first."""
     found: list[Balance] = []
     for stage in reversed(card.details.get("training", [])):
-        if stage.get("stage") in _RUNS:
+        if stage.get("stage") in _RUNS or stage.get(AS_TRAINED):
             break
         if stage.get("stage") == "balance":
             found.append(Balance(float(stage["posterior_weight"]), float(stage.get("rarity", 0.0))))

@@ -17,7 +17,7 @@ from densehybrid_ros.scores.model_score import ModelScore, Observation
 
 PLAIN = "hybrid"
 """The score as the heads give it."""
-_QUANTILES = (0.75, 0.9)
+_QUANTILES = (0.5, 0.75, 0.9)
 _EVERY = 4  # row and column of a frame that quantiles are taken of
 
 
@@ -37,8 +37,8 @@ def level_name(level: ScoreLevel) -> str:
     return f"share {level.share:g}, reach {level.reach}, midpoint {level.midpoint:.4g}"
 
 
-def inlier_quantiles(frames: Iterable[ScoredFrame]) -> tuple[float, float]:
-    """Returns the scores that 75 and 90 % of the known pixels of some frames stay below.
+def inlier_quantiles(frames: Iterable[ScoredFrame]) -> tuple[float, float, float]:
+    """Returns the scores that 50, 75 and 90 % of the known pixels of some frames stay below.
 
     Raises:
         InputError: The frames have no known pixel.
@@ -50,28 +50,28 @@ def inlier_quantiles(frames: Iterable[ScoredFrame]) -> tuple[float, float]:
     scores = torch.cat(found).sort().values
     if not len(scores):
         raise InputError("the frames have no pixel that is labelled as known; take another set")
-    low, high = (float(scores[int(share * (len(scores) - 1))]) for share in _QUANTILES)
-    return low, high
+    middle, low, high = (float(scores[int(share * (len(scores) - 1))]) for share in _QUANTILES)
+    return middle, low, high
 
 
 def candidates(
-    quantiles: Sequence[tuple[float, float]], shares: Sequence[float], reaches: Sequence[int]
+    quantiles: Sequence[tuple[float, float, float]], shares: Sequence[float], reaches: Sequence[int]
 ) -> list[ScoreLevel]:
     """Every combination of share, reach and midpoint.
 
     Midpoints are the quantiles of that data set whose known pixels score highest: what is below them is clearly known.
-    A third of the way between both is the softness.
+    A third of the way between the upper two is the softness.
 
     Args:
         quantiles: What ``inlier_quantiles`` returned, for each data set.
         shares: Each within 0..1.
         reaches: Each at least 1.
     """
-    low, high = max(quantiles, key=lambda pair: pair[1])
+    middle, low, high = max(quantiles, key=lambda found: found[2])
     softness = max((high - low) / 3, 1e-3)
     return [
         ScoreLevel(share, reach, midpoint, softness)
-        for midpoint in (low, high)
+        for midpoint in (middle, low, high)
         for reach in reaches
         for share in shares
     ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
+from densehybrid_ros.evaluation.balance import Balance, balances
+from densehybrid_ros.networks import DenseHybrid, ModelCard, ScoreLevel, build_network, load_model, save_model
 
 
 @pytest.fixture
@@ -32,6 +34,25 @@ def test_the_mean_is_written_with_its_members(files: list[str], tmp_path: Path) 
     torch.testing.assert_close(mean["posterior_head.norm.weight"], first["posterior_head.norm.weight"])
     stage = load_model(output).card.details["training"][-1]
     assert [(member["share"], member["seed"]) for member in stage["members"]] == [(3.0, 1), (1.0, 2)]
+
+
+def test_balanced_models_are_averaged_as_they_were_trained(files: list[str], tmp_path: Path, capsys) -> None:
+    first, second = (load_model(path) for path in files)
+    trained = {key: value.clone() for key, value in first.network.state_dict().items()}
+    balanced, output = tmp_path / "balanced.safetensors", tmp_path / "light.safetensors"
+    for weight in (4.0, 2.0):
+        Balance(weight, 3.0).apply(first.network)
+        first.card.details["training"].append({"stage": "balance", "posterior_weight": weight, "rarity": 3.0})
+    save_model(balanced, first.network, replace(first.card, score_level=ScoreLevel(0.4, 1, -3.0, 2.0)), half=False)
+    assert main(["average", str(balanced), files[1], "--shares", "1,1", "--output", str(output)]) == 0
+    assert "its posterior as it was trained, on no level" in capsys.readouterr().out
+    mean = load_model(output)
+    for key in ("posterior_head.conv.weight", "posterior_head.conv.bias"):
+        torch.testing.assert_close(mean.network.state_dict()[key], trained[key], atol=1e-3, rtol=1e-2)  # fp16
+    key = "network.stem.1.bias"
+    torch.testing.assert_close(mean.network.state_dict()[key], (trained[key] + second.network.state_dict()[key]) / 2)
+    assert balances(mean.card) == []
+    assert mean.card.score_level is None
 
 
 @pytest.mark.parametrize("shares", ["1", "1,x", "-1,2"])

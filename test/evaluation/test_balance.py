@@ -79,6 +79,14 @@ def test_the_best_mean_wins_and_of_equal_ones_that_which_changes_least() -> None
             ],
             [Balance(2.0, 1.0), Balance(3.0)],
         ),
+        (
+            [
+                {"stage": "balance", "posterior_weight": 2.0},
+                {"stage": "average", "posterior_as_trained": True},
+                {"stage": "balance", "posterior_weight": 3.0},
+            ],
+            [Balance(3.0)],
+        ),
     ],
 )
 def test_the_balances_are_those_since_the_last_training(stages: list, expected: list) -> None:

@@ -33,18 +33,17 @@ def test_quantiles_are_those_of_known_pixels() -> None:
     scores = np.linspace(-100, 0, 101, dtype=np.float32).repeat(16).reshape(101, 16)
     scores = scores.repeat(4, axis=0)
     label = np.zeros(scores.shape, np.uint8)
-    low, high = inlier_quantiles([scored(scores, label)])
-    assert (low, high) == (-25, -10)
+    assert inlier_quantiles([scored(scores, label)]) == (-50, -25, -10)
     label[scores > -50] = 1
-    assert inlier_quantiles([scored(scores, label)])[1] == -55
+    assert inlier_quantiles([scored(scores, label)])[2] == -55
     with pytest.raises(InputError, match="no pixel that is labelled as known"):
         inlier_quantiles([scored(scores, np.ones_like(label))])
 
 
 def test_candidates_are_all_combinations_with_the_midpoints_of_the_set_that_scores_highest() -> None:
-    levels = candidates([(-170.0, -150.0), (-118.0, -88.0)], [0.3, 0.6], [2, 4])
-    assert len(levels) == len({level_name(level) for level in levels}) == 8
-    assert {level.midpoint for level in levels} == {-118.0, -88.0}
+    levels = candidates([(-120.0, -110.0, -100.0), (-160.0, -118.0, -88.0)], [0.3, 0.6], [2, 4])
+    assert len(levels) == len({level_name(level) for level in levels}) == 12
+    assert {level.midpoint for level in levels} == {-160.0, -118.0, -88.0}
     assert {level.softness for level in levels} == {10.0}
     assert {(level.share, level.reach) for level in levels} == {(0.3, 2), (0.3, 4), (0.6, 2), (0.6, 4)}
 
@@ -55,7 +54,7 @@ def test_scores_on_a_level_are_those_of_a_model_that_has_it() -> None:
     model.network.classifier.conv.weight.data *= 3e4  # scores of random weights are nearly the same everywhere
     image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     frame = EvaluationFrame("one", image, np.zeros((64, 96), np.uint8))
-    levels = candidates([(-6.0, -3.0)], [0.5], [1, 3])
+    levels = candidates([(-8.0, -6.0, -3.0)], [0.5], [1, 3])
     maps = offsets(levels)
     scorer = FrameScorer(model, CPU, [PLAIN, "likelihood", *maps], model_scores=maps)
     (made,) = on_levels([scorer(0, frame)], levels)
@@ -70,7 +69,7 @@ def test_scores_on_a_level_are_those_of_a_model_that_has_it() -> None:
 
 
 def test_the_best_mean_wins_unless_no_level_is_better() -> None:
-    levels = candidates([(-4.0, -1.0)], [0.3, 0.6], [2])
+    levels = candidates([(-6.0, -4.0, -1.0)], [0.3, 0.6], [2])[2:]
 
     def figures(plain: float, *values: float) -> dict[str, CurveMetrics]:
         named = dict(zip([level_name(level) for level in levels], values, strict=True))
