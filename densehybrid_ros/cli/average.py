@@ -34,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
         make_trainable(model)  # heads of different balances have no mean
     shares = _shares(args.shares, len(models))
     ingredients = [
-        Ingredient(model.network, share, _last_stage(model) != "closed_set")
-        for model, share in zip(models, shares, strict=True)
+        Ingredient(model.network, share, _has_posterior(model)) for model, share in zip(models, shares, strict=True)
     ]
     network = models[0].network
     state = average_models(ingredients)
@@ -59,9 +58,10 @@ def _shares(text: str | None, count: int) -> list[float]:
     return shares
 
 
-def _last_stage(model: LoadedModel) -> str:
-    stages = model.card.details.get("training") or [{}]
-    return str(stages[-1].get("stage"))
+def _has_posterior(model: LoadedModel) -> bool:
+    """Whether the posterior head was ever trained; a closed-set stage after that leaves it so, but for its norm."""
+    stages = model.card.details.get("training") or []
+    return any(stage.get("stage") != "closed_set" for stage in stages) or not stages
 
 
 def _stage(models: list[LoadedModel], shares: list[float]) -> dict[str, Any]:

@@ -36,6 +36,17 @@ def test_the_mean_is_written_with_its_members(files: list[str], tmp_path: Path) 
     assert [(member["share"], member["seed"]) for member in stage["members"]] == [(3.0, 1), (1.0, 2)]
 
 
+def test_a_closed_set_model_counts_for_the_posterior_if_it_ever_learnt_one(files: list[str], tmp_path: Path) -> None:
+    second, output = load_model(files[1]), tmp_path / "light.safetensors"
+    second.network.posterior_head.norm.weight.data += 1.0
+    for stages, share in ((["closed_set"], 0.0), (["open_set", "closed_set"], 0.25)):
+        card = replace(second.card, details={"training": [{"stage": stage} for stage in stages]})
+        save_model(Path(files[1]), second.network, card, half=False)
+        assert main(["average", *files, "--shares", "3,1", "--output", str(output)]) == 0
+        mean, first = (load_model(path).network.posterior_head.norm.weight for path in (output, files[0]))
+        torch.testing.assert_close(mean, first + share)
+
+
 def test_balanced_models_are_averaged_as_they_were_trained(files: list[str], tmp_path: Path, capsys) -> None:
     first, second = (load_model(path) for path in files)
     trained = {key: value.clone() for key, value in first.network.state_dict().items()}
