@@ -23,6 +23,7 @@ from densehybrid_ros.inference.engines import (
 )
 from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.host_kernels import compiler
+from densehybrid_ros.inference.host_memory import keep_freed_memory
 from densehybrid_ros.inference.machine import torch_tensorrt_problem
 from densehybrid_ros.networks import DenseHybrid
 
@@ -33,11 +34,13 @@ BACKENDS = ("auto", "eager", "inductor", "tensorrt")
 def choose_device(device: str) -> torch.device:
     """Turns ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that exists.
 
+    A process that chooses the CPU keeps freed memory from then on (``host_memory``).
+
     Raises:
         InputError: It is not a device name, or there is no such device here.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
@@ -46,6 +49,8 @@ def choose_device(device: str) -> torch.device:
         raise InputError(
             f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"
         )
+    if chosen.type == "cpu":
+        keep_freed_memory()
     return chosen
 
 

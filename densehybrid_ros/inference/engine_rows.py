@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from densehybrid_ros.inference.backends import tensorrt_problem
+from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
 from densehybrid_ros.inference.cost import network_cost
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.device_runner import DeviceRunner
@@ -19,7 +19,6 @@ from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import Engine, EngineSpec, Report, eager_engine
 from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.host_kernels import host_kernels
-from densehybrid_ros.inference.host_memory import keep_freed_memory
 from densehybrid_ros.inference.host_runner import HostRunner
 from densehybrid_ros.inference.input_policy import place
 from densehybrid_ros.inference.results import Levels
@@ -205,8 +204,7 @@ def cpu_rows(model: LoadedModel, settings: Settings, show_times: bool = False) -
         settings: What to measure.
         show_times: Milliseconds as well; on a machine that others use they mean little.
     """
-    keep_freed_memory()
-    device = torch.device("cpu")
+    device = choose_device("cpu")
     cache = EngineCache(model.network, model.card.architecture, device, settings.cache)
     kernels, problem = host_kernels(cache.files)
     frame, levels = noise_frame(settings.size), Levels(-10.0, model.card.confidence)

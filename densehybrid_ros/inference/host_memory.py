@@ -15,7 +15,8 @@ def keep_freed_memory() -> bool:
     """Tells glibc to keep freed blocks instead of giving them back to the kernel; holds for the whole process.
 
     By default each large tensor is mapped and unmapped anew, and the kernel clears its pages every time: on two cores a
-    fifth of the time of a frame. One arena, because freed blocks of one thread then serve the next.
+    fifth to half of the time of a frame or of a step of training. One arena, because freed blocks of one thread then
+    serve the next.
 
     Returns:
         Whether that was possible (Linux with glibc).

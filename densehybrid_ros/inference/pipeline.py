@@ -16,7 +16,6 @@ from densehybrid_ros.inference.engine_builder import BackgroundBuild
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import Engine
 from densehybrid_ros.inference.host_kernels import HostKernels, host_kernels
-from densehybrid_ros.inference.host_memory import keep_freed_memory
 from densehybrid_ros.inference.host_runner import HostRunner
 from densehybrid_ros.inference.input_policy import Placement, place
 from densehybrid_ros.inference.results import FrameResult, Levels
@@ -77,7 +76,6 @@ class Pipeline:
         self._choice = EngineChoice(engines, backend, precision, build, at_once, _log.info)
         self._kernels: HostKernels | None = None
         if self.device.type == "cpu":
-            keep_freed_memory()
             self._kernels, problem = host_kernels(engines.files)
             if problem:
                 warn(f"{problem}: the pass after the network runs slower")
