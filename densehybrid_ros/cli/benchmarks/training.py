@@ -29,7 +29,7 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.backends import choose_device
+from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import ARCHITECTURES, DenseHybrid, build_network
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.progress import progress
@@ -113,7 +113,7 @@ def _figures(
     figures: dict[str, Any] = {
         "architecture": config.architecture,
         "stage": config.stage,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": device_name(device),
         "torch": str(torch.__version__),
         "precision": config.precision,
         "cuda_graph": config.cuda_graph,
