@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Averages and saves."""
     check_model_output(args.output)
     models = [load_model(name) for name in args.models]
+    _check_like(models)
     weighed = any(balances(model.card) or model.card.score_level for model in models)
     for model in models:
         make_trainable(model)  # heads of different balances have no mean
@@ -44,6 +45,16 @@ def run(args: argparse.Namespace) -> int:
     undone = ", its posterior as it was trained, on no level" if weighed else ""
     print(f"{args.output}: mean of {len(models)} models{undone}; thresholds and figures are to be measured anew")
     return 0
+
+
+def _check_like(models: list[LoadedModel]) -> None:
+    first = models[0]
+    for model in models[1:]:
+        if (model.card.architecture, model.card.num_classes) != (first.card.architecture, first.card.num_classes):
+            raise InputError(
+                f"{model.path}: is {model.card.architecture} with {model.card.num_classes} classes, {first.path} "
+                f"{first.card.architecture} with {first.card.num_classes}; leave it out, only like models have a mean"
+            )
 
 
 def _shares(text: str | None, count: int) -> list[float]:

@@ -74,3 +74,16 @@ def test_wrong_shares_are_one_line(files: list[str], tmp_path: Path, shares: str
     assert "--shares" in error
     assert len(error.splitlines()) == 1
     assert not output.exists()
+
+
+def test_a_model_of_other_classes_is_named(files: list[str], tmp_path: Path, capsys) -> None:
+    other, output = tmp_path / "other.safetensors", tmp_path / "mean" / "light.safetensors"
+    card = load_model(files[0]).card
+    save_model(other, DenseHybrid(build_network("light", 12)), replace(card, classes=card.classes[:12]), half=False)
+    assert main(["average", files[0], str(other), "--output", str(output)]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert error == [
+        f"densehybrid average: {other}: is light with 12 classes, {files[0]} light with 19; leave it out, "
+        "only like models have a mean"
+    ]
+    assert not output.parent.exists()
