@@ -121,6 +121,7 @@ class LossConfig:
         hard_share: Of ``margins``: share of inlier pixels, the hardest, that count for half of the inliers' posterior.
         margin_inlier: Of ``energy``: the energy -ln p̂ of inliers is pushed below this.
         margin_outlier: Of ``energy``: the energy of outliers is pushed above this.
+        jaccard: Weight of ``losses.jaccard_loss``, which counts classes alike, beside any of these; 0 = off.
         distillation: Weight of the divergence from a frozen teacher on inlier pixels, which holds the closed-set
             accuracy; 0 = off.
         hints: Weight of the distance of the encoder's features from the teacher's, which stands in for pre-training
@@ -149,6 +150,7 @@ class LossConfig:
     hard_share: float = 0.0
     margin_inlier: float = -15.0
     margin_outlier: float = -5.0
+    jaccard: float = 0.0
     distillation: float = 0.0
     hints: float = 0.0
     score_distillation: float = 0.0
@@ -255,6 +257,8 @@ class TrainConfig:
             raise InputError(f"batch_size={self.batch_size}: must be a multiple of accumulate={self.accumulate}")
         if not 0 <= self.data.rendered_share <= 1:
             raise InputError(f"data.rendered_share={self.data.rendered_share}: must be within 0..1")
+        if not self.loss.jaccard >= 0:
+            raise InputError(f"loss.jaccard={self.loss.jaccard}: must be at least 0")
         self._check_flow_share()
         if self.joint or self.negatives.flow_samples:
             self._check_patches()

@@ -14,7 +14,7 @@ from densehybrid_ros.training.baseline_losses import (
 )
 from densehybrid_ros.training.class_levels import class_weights
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.losses import OPEN_SET_LOSSES, Margins, closed_set_loss, margin_loss
+from densehybrid_ros.training.losses import OPEN_SET_LOSSES, Margins, closed_set_loss, jaccard_loss, margin_loss
 
 
 def objective(
@@ -29,6 +29,16 @@ def objective(
 
     ``weights`` of outliers count in the loss with margins alone.
     """
+    losses = _without_jaccard(config, logits, posterior, labels, origin, weights)
+    if config.loss.jaccard > 0:
+        losses["jaccard"] = jaccard_loss(logits, labels)
+        losses["loss"] = losses["loss"] + config.loss.jaccard * losses["jaccard"]
+    return losses
+
+
+def _without_jaccard(
+    config: TrainConfig, logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, weights: Tensor | None
+) -> dict[str, Tensor]:
     settings = config.loss
     if config.stage == "closed_set":
         return {"loss": closed_set_loss(logits, labels)}

@@ -108,6 +108,14 @@ def test_classes_are_evened_out_in_the_loss_with_margins(tmp_path: Path) -> None
         read_config(path, ["loss.even_classes=1.5"])
 
 
+def test_the_weight_of_the_jaccard_loss(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL)
+    assert read_config(path, ["loss.jaccard=0.5"]).loss.jaccard == 0.5
+    with pytest.raises(InputError, match=r"^loss\.jaccard=-1\.0: must be at least 0$"):
+        read_config(path, ["loss.jaccard=-1"])
+
+
 def test_a_plain_teacher_has_something_to_teach(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(MINIMAL + "loss: {plain_teacher: true, distillation: 0.5}\n")

@@ -221,6 +221,19 @@ def test_a_teachers_uneven_score_is_learnt_evened_out() -> None:
 
 
 @pytest.mark.parametrize("stage", ["closed_set", "open_set"])
+def test_the_jaccard_loss_adds_to_whatever_a_stage_learns(stage: str) -> None:
+    found = {}
+    for weight in (0.0, 2.0):
+        run = trainer(settings(stage=stage, loss=LossConfig(weighting="margins", jaccard=weight), freeze_norm=True))
+        run.task.train_mode()
+        _, losses = run.task.losses(run.maker.batch(Job(0, 0, 4)))
+        found[weight] = losses
+    assert "jaccard" not in found[0.0]
+    assert 0 < float(found[2.0]["jaccard"]) < 1
+    torch.testing.assert_close(found[2.0]["loss"], found[0.0]["loss"] + 2 * found[2.0]["jaccard"])
+
+
+@pytest.mark.parametrize("stage", ["closed_set", "open_set"])
 def test_a_plain_teacher_sees_the_colours_that_the_scene_had(stage: str) -> None:
     crops = CropConfig(height=32, width=32, noise=0.0, hue_jitter=180.0, paint_jitter=1.0)
     losses = {}
