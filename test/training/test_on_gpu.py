@@ -58,7 +58,7 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
     [
         ("closed_set", LossConfig()),
         ("open_set", LossConfig()),
-        ("closed_set", LossConfig(distillation=0.5)),
+        ("closed_set", LossConfig(distillation=0.5, jaccard=0.5)),
         ("open_set", LossConfig(distillation=0.5)),
         (
             "open_set",
