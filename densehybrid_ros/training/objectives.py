@@ -29,14 +29,14 @@ def objective(
 
     ``weights`` of outliers count in the loss with margins alone.
     """
-    losses = _without_jaccard(config, logits, posterior, labels, origin, weights)
+    losses = _main_loss(config, logits, posterior, labels, origin, weights)
     if config.loss.jaccard > 0:
         losses["jaccard"] = jaccard_loss(logits, labels)
         losses["loss"] = losses["loss"] + config.loss.jaccard * losses["jaccard"]
     return losses
 
 
-def _without_jaccard(
+def _main_loss(
     config: TrainConfig, logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, weights: Tensor | None
 ) -> dict[str, Tensor]:
     settings = config.loss
