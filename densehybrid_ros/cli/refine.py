@@ -25,7 +25,7 @@ from densehybrid_ros.cli.training_data import (
     open_data,
     open_partner,
     open_sets,
-    open_teacher,
+    open_teachers,
     segmentation_run,
 )
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
@@ -43,6 +43,7 @@ from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.config_file import read_config
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.refinement import Refinement, mean_figure
+from densehybrid_ros.training.teacher import Teachers
 from densehybrid_ros.training.trainer import Trainer
 
 _SHARES = "0.5,1"
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     opened = open_evaluation_sets(args.dataset, args.root)
     sets = open_sets(config, "train")
     model = _open_model(args.model, config, classes_of(sets))
-    teacher = open_teacher(config, model.network)  # before the frames, which take their time: its name may be wrong
+    teachers = open_teachers(config, model.network)  # before the frames, which take their time: a name may be wrong
     judge = _Judge({name: _frames(each) for name, each in opened.items()}, device, args.every, model.card)
     data = open_data(config, sets, device)
     if args.with_classes:
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         if args.minutes is not None and time.monotonic() - started > 60 * args.minutes:
             break
         this = replace(config, seed=config.seed + number)
-        kept += refinement.offer(_round(this, refinement.model, model.card, data, device, teacher)).kept
+        kept += refinement.offer(_round(this, refinement.model, model.card, data, device, teachers)).kept
         _tell(refinement)
         if kept:  # after every round, since the card lists those that were left as well
             _write(args, config, model.card, refinement, (time.monotonic() - started) / 3600, device_name(device))
@@ -212,13 +213,13 @@ def _round(
     card: ModelCard,
     data: RunData,
     device: torch.device,
-    teacher: DenseHybrid | None,
+    teachers: Teachers,
 ) -> DenseHybrid:
     """Trains a copy of the model for a round; returns the result in evaluation mode."""
     torch.manual_seed(config.seed)
     student = copy.deepcopy(model)
     partner = open_partner(config, device, Processes())  # the flow begins anew as well
-    parts = segmentation_run(config, student, card, data, device, Processes(), partner, teacher)
+    parts = segmentation_run(config, student, card, data, device, Processes(), partner, teachers)
     trained: DenseHybrid = Trainer(config, parts.task, parts.maker).run()
     return trained.eval()
 

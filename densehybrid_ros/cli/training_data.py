@@ -35,6 +35,7 @@ from densehybrid_ros.training.pasting import cutout_layers, recipe_layers
 from densehybrid_ros.training.plain_crops import plain_crops
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, sampled_cutouts
+from densehybrid_ros.training.teacher import Teachers
 
 _HELD_OUT_CROPS, _HELD_OUT_FRAMES = 256, 64
 _HELD_OUT_SCENES = 4
@@ -80,9 +81,9 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
         )
     model, card = initial_model(config, classes_of(sets))
     partner = open_partner(config, device, processes)
-    teacher = open_teacher(config, model)  # before the frames, which take their time: its name may be wrong
+    teachers = open_teachers(config, model)  # before the frames, which take their time: a name may be wrong
     data = open_data(config, sets, device)
-    return segmentation_run(config, model, card, data, device, processes, partner, teacher)
+    return segmentation_run(config, model, card, data, device, processes, partner, teachers)
 
 
 @dataclass
@@ -123,7 +124,7 @@ def segmentation_run(
     device: torch.device,
     processes: Processes,
     partner: FlowPartner | None = None,
-    teacher: DenseHybrid | None = None,
+    teachers: Teachers | None = None,
 ) -> RunParts:
     """Puts a run of a segmentation model together.
 
@@ -135,7 +136,7 @@ def segmentation_run(
         device: Where it runs.
         processes: The processes of this run.
         partner: The flow that makes negatives, if one does.
-        teacher: Whom the model follows; None: itself as it is now.
+        teachers: Whom the model follows; None: itself as it is now.
     """
     void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
     flow_share = config.negatives.flow_share if config.joint else 0.0
@@ -155,7 +156,7 @@ def segmentation_run(
         def validate(candidate: DenseHybrid) -> dict[str, float]:
             return mean_iou(candidate, data.held_out, device, processes)
 
-    task = SegmentationTask(config, model, device, processes, partner, teacher)
+    task = SegmentationTask(config, model, device, processes, partner, teachers)
     return RunParts(task, maker, validate, card, partner)
 
 
@@ -277,8 +278,8 @@ def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]], de
         known = cut_known_objects(stores[0])
     if config.stage != "open_set" or settings.source in ("flow", "void"):
         return cutout_layers(lambda size, rng: None, settings, known) if known else None
-    if settings.source == "cutouts":
-        cutouts = load_cutouts(Path(_root(config)), settings.limit)
+    if settings.source in ("cutouts", "samples"):
+        cutouts = load_cutouts(Path(_root(config)), settings.limit) if settings.source == "cutouts" else []
         if settings.flow_samples:
             cutouts += sampled_cutouts(_flow(config), config.flow, settings.flow_samples, config.seed, device)
         return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known)
@@ -374,19 +375,24 @@ def _flow(config: TrainConfig) -> DenseFlow:
     return load_flow(config.flow.weights).flow
 
 
-def open_teacher(config: TrainConfig, model: DenseHybrid) -> DenseHybrid | None:
-    """Loads ``loss.teacher``; None where the run names none.
+def open_teachers(config: TrainConfig, model: DenseHybrid) -> Teachers:
+    """Loads ``loss.teacher`` and ``loss.score_teacher``, where the run names them.
 
     Raises:
-        InputError: It can't be read, or has other classes.
+        InputError: One can't be read, or has other classes.
     """
-    if config.loss.teacher is None:
+    return Teachers(
+        _open_teacher("loss.teacher", config.loss.teacher, model),
+        _open_teacher("loss.score_teacher", config.loss.score_teacher, model),
+    )
+
+
+def _open_teacher(key: str, path: str | None, model: DenseHybrid) -> DenseHybrid | None:
+    if path is None:
         return None
-    loaded = load_model(Path(config.loss.teacher))
+    loaded = load_model(Path(path))
     if loaded.network.num_classes != model.num_classes:
-        raise InputError(
-            f"loss.teacher={config.loss.teacher}: has {loaded.network.num_classes} classes, the run {model.num_classes}"
-        )
+        raise InputError(f"{key}={path}: has {loaded.network.num_classes} classes, the run {model.num_classes}")
     make_trainable(loaded)  # learnt is what the heads say
     return loaded.network
 

@@ -13,7 +13,7 @@ STAGES = ("closed_set", "open_set", "flow")
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 OPTIMIZERS = ("adamw", "adam", "adamax")
 SCHEDULES = ("cosine", "constant")
-SOURCES = ("cutouts", "dataset", "flow", "void")
+SOURCES = ("cutouts", "dataset", "flow", "samples", "void")
 LOSSES = ("hybrid", "ood_head", "outlier_exposure", "energy", "k_plus_1")
 
 
@@ -56,12 +56,13 @@ class NegativesConfig(PasteConfig):
 
     Attributes:
         source: ``cutouts`` (a folder of them), ``dataset`` (ADE20k, COCO, ... by a recipe), ``flow`` (samples of a
-            jointly trained flow, section 4.2) or ``void`` (nothing is pasted: void pixels of the frames are the
-            negatives, as in the void classifier).
+            jointly trained flow, section 4.2), ``samples`` (``flow_samples`` of a flow that does not learn, and nothing
+            else) or ``void`` (nothing is pasted: void pixels of the frames are the negatives, as in the void
+            classifier).
         root: Folder of the cut-outs or of the data set.
         limit: At most this many cut-outs.
-        flow_samples: Beside the cut-outs, this many samples of the flow in ``flow.weights``, which does not learn then;
-            drawn once, and pasted like the cut-outs.
+        flow_samples: Beside the cut-outs, or in their place, this many samples of the flow in ``flow.weights``, which
+            does not learn then; drawn once, and pasted like the cut-outs.
         flow_share: Share of the crops that get a sample of a jointly trained flow in place of anything else that is
             pasted; 0 = none. Where ``source`` is ``flow`` all do.
         dataset: Name in ``datasets.training_registry.NEGATIVE_SETS``.
@@ -127,7 +128,7 @@ class LossConfig:
         hints: Weight of the distance of the encoder's features from the teacher's, which stands in for pre-training
             where an encoder has none; 0 = off.
         score_distillation: Weight of the distance of both halves of the hybrid score from the teacher's, on inliers and
-            outliers; 0 = off.
+            outliers; 0 = off. In the closed-set stage the second head learns by nothing else.
         teacher_scales: Scales of a crop at which the teacher judges for ``distillation`` and ``score_distillation``;
             their mean is learnt.
         keenest_on_outliers: Whether ``score_distillation`` learns, on outliers, not that mean but the scale that finds
@@ -139,6 +140,8 @@ class LossConfig:
             learns not to mind the changes; what is pasted is in both.
         teacher: ``.safetensors`` of a model of any architecture with the same classes; null = the model that the run
             starts from.
+        score_teacher: Of one whose score is learnt in place of the teacher's, which then teaches classes and features
+            alone; null = the teacher.
     """
 
     kind: str = "hybrid"
@@ -159,6 +162,7 @@ class LossConfig:
     even_classes: float = 0.0
     plain_teacher: bool = False
     teacher: str | None = None
+    score_teacher: str | None = None
 
 
 @dataclass
@@ -262,17 +266,28 @@ class TrainConfig:
         self._check_flow_share()
         if self.joint or self.negatives.flow_samples:
             self._check_patches()
-        if self.negatives.flow_samples and self.negatives.source != "cutouts":
-            raise InputError(f"negatives.flow_samples: goes with source=cutouts, not {self.negatives.source}; set 0")
+        if self.negatives.flow_samples and self.negatives.source not in ("cutouts", "samples"):
+            raise InputError(
+                f"negatives.flow_samples: goes with source=cutouts or samples, not {self.negatives.source}; set 0"
+            )
+        if self.stage == "open_set" and self.negatives.source == "samples" and self.negatives.flow_samples < 1:
+            raise InputError(
+                f"negatives.flow_samples={self.negatives.flow_samples}: negatives.source=samples pastes nothing else; "
+                "set some hundreds"
+            )
         self._check_lessons()
         if self.cuda_graph and self.accumulate > 1:
             raise InputError(f"cuda_graph=true: not with accumulate={self.accumulate}; compile=true is possible there")
 
     def _check_lessons(self) -> None:
         loss = self.loss
-        if loss.score_distillation > 0 and (self.stage != "open_set" or loss.kind != "hybrid"):
+        if loss.score_distillation > 0 and self.stage == "open_set" and loss.kind != "hybrid":
             raise InputError(
-                "loss.score_distillation: the hybrid score is learnt with stage=open_set, loss.kind=hybrid"
+                f"loss.score_distillation: the hybrid score is learnt with loss.kind=hybrid, not {loss.kind}"
+            )
+        if loss.score_teacher is not None and not loss.score_distillation > 0:
+            raise InputError(
+                f"loss.score_teacher={loss.score_teacher}: no score is learnt; set loss.score_distillation, or null"
             )
         if loss.plain_teacher and not (loss.distillation > 0 or loss.score_distillation > 0 or loss.hints > 0):
             raise InputError(

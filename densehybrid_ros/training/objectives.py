@@ -67,4 +67,6 @@ def _main_loss(
 
 def uses_posterior(config: TrainConfig) -> bool:
     """Whether the second head gets a gradient."""
+    if config.loss.score_distillation > 0:
+        return True
     return config.stage == "open_set" and config.loss.kind in ("hybrid", "ood_head", "k_plus_1")

@@ -30,7 +30,7 @@ from densehybrid_ros.training.optimization import (
 )
 from densehybrid_ros.training.run_log import colored, sheet
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, Pasted
-from densehybrid_ros.training.teacher import HintedModel, Lesson, hint_loss, lesson, score_halves, score_loss
+from densehybrid_ros.training.teacher import HintedModel, Lesson, Teachers, hint_loss, lesson, score_halves, score_loss
 
 _PICTURES = 4
 
@@ -55,7 +55,7 @@ class SegmentationTask:
         device: torch.device,
         processes: Processes | None = None,
         partner: FlowPartner | None = None,
-        teacher: DenseHybrid | None = None,
+        teachers: Teachers | None = None,
     ) -> None:
         """Prepares model, average and optimiser.
 
@@ -65,7 +65,7 @@ class SegmentationTask:
             device: Where it runs.
             processes: The processes of this run.
             partner: The flow that makes the negatives, if one does.
-            teacher: Whom ``loss.distillation``, ``score_distillation`` and ``hints`` follow; None: the model as
+            teachers: Whom ``loss.distillation``, ``score_distillation`` and ``hints`` follow; None: the model as
                 it is now.
         """
         self.config = config
@@ -76,7 +76,10 @@ class SegmentationTask:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
         lessons = (config.loss.distillation, config.loss.score_distillation, config.loss.hints)
-        self.teacher = self._teacher(teacher) if any(weight > 0 for weight in lessons) else None
+        taught = any(weight > 0 for weight in lessons)
+        main, score = teachers or Teachers()
+        self.teacher = self._frozen(main or copy.deepcopy(self.model)) if taught else None
+        self.score_teacher = self._frozen(score) if taught and score is not None else None
         self.student: nn.Module = self.model
         groups = parameter_groups(self.model, config.encoder_rate_factor)
         if self.teacher is not None and config.loss.hints > 0:
@@ -250,11 +253,12 @@ class SegmentationTask:
 
             def ask(images: Tensor) -> Lesson:
                 with autocast(self.config, self.device):
-                    return lesson(teacher, images, with_features, settings.teacher_scales, with_score)
+                    scales = settings.teacher_scales
+                    return lesson(teacher, images, with_features, scales, with_score, self.score_teacher)
 
             self._ask = replayed(ask, images) if self.config.cuda_graph else ask
         return self._ask
 
-    def _teacher(self, given: DenseHybrid | None) -> DenseHybrid:
-        frozen = copy.deepcopy(self.model) if given is None else given.to(self.device)
+    def _frozen(self, teacher: DenseHybrid) -> DenseHybrid:
+        frozen = teacher.to(self.device)
         return frozen.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]

@@ -24,6 +24,19 @@ from densehybrid_ros.training.losses import OUTLIER, mask_at, mean_where
 _LIKELIHOOD_RANGE, _ODDS_RANGE = 10.0, 4.0  # nats
 
 
+class Teachers(NamedTuple):
+    """Whom a model follows.
+
+    Attributes:
+        main: Teaches classes and features, and the score where no one else does; None: the model that the run starts
+            from.
+        score: Teaches the score, if it is another one.
+    """
+
+    main: DenseHybrid | None = None
+    score: DenseHybrid | None = None
+
+
 class Lesson(NamedTuple):
     """What a teacher says of a batch.
 
@@ -48,6 +61,7 @@ def lesson(
     with_features: bool,
     scales: Sequence[float] = (1.0,),
     with_score: bool = False,
+    score_teacher: DenseHybrid | None = None,
 ) -> Lesson:
     """Runs a frozen teacher on images [B, 3, H, W].
 
@@ -57,6 +71,7 @@ def lesson(
         with_features: Whether hints are asked for.
         scales: Of the images at which it judges classes and score.
         with_score: Whether the score is asked for.
+        score_teacher: Whom it is asked of, in evaluation mode; None: the same.
     """
     features = teacher.network.encode(images) if with_features else []
     prelogits, logits = teacher.network.decode(features) if with_features else teacher.network(images)
@@ -64,13 +79,16 @@ def lesson(
     at_one = HybridOutput(logits, teacher.posterior_head(prelogits))
     outputs = [at_one if scale == 1 else teacher(rescaled(images, scale)) for scale in scales]
 
-    def on_one_grid(maps: Sequence[Tensor]) -> Tensor:
-        return torch.stack([upsample(part.float(), size, teacher.align_corners) for part in maps])
+    def on_one_grid(maps: Sequence[Tensor], align_corners: bool) -> Tensor:
+        return torch.stack([upsample(part.float(), size, align_corners) for part in maps])
 
-    classes = on_one_grid([output.logits for output in outputs]).mean(0)
+    classes = on_one_grid([output.logits for output in outputs], teacher.align_corners).mean(0)
     if not with_score:
         return Lesson(classes, features)
-    halves = on_one_grid([score_halves(output) for output in outputs])
+    judge = score_teacher or teacher
+    if score_teacher is not None:
+        outputs = [score_teacher(rescaled(images, scale)) for scale in scales]
+    halves = on_one_grid([score_halves(output) for output in outputs], judge.align_corners)
     keenest = torch.stack([halves[:, :, 0].amin(0), halves[:, :, 1].amax(0)], dim=1)
     return Lesson(classes, features, halves.mean(0), keenest)
 

@@ -128,6 +128,20 @@ def test_a_flow_and_then_the_joint_run_that_uses_it(data: Path, closed_set: Path
     assert any(not torch.equal(value, second[key]) for key, value in first.items())
     assert list((tmp_path / "joint_run" / "pictures").glob("mixed_*.png"))
 
+    fixed = write(
+        tmp_path,
+        stage="open_set",
+        init=str(closed_set),
+        negatives={"source": "samples", "flow_samples": 4},
+        flow={"size": [16, 32]},
+        loss={"distillation": 0.5, "score_distillation": 0.5, "score_teacher": str(output)},
+    )
+    after = tmp_path / "after.safetensors"
+    assert main(["train", "--config", str(fixed), "--output", str(after), *overrides]) == 0
+    curve = load_model(after).card.details["training"][-1]["curve"]
+    assert all(point["outlier_likelihood"] != 0 and point["score_distillation"] > 0 for point in curve)
+    assert not (tmp_path / "after_flow.safetensors").exists()
+
 
 def test_check_says_ok_and_writes_nothing(data: Path, closed_set: Path, tmp_path: Path, capsys) -> None:
     config = write(tmp_path, stage="open_set", init=str(closed_set))
@@ -189,6 +203,16 @@ def test_frames_and_negatives_are_read_from_files_step_by_step(
             {"stage": "flow", "architecture": "dense_flow_tiny", "init": "none"},
             [CITY],
             "no such file",
+        ),
+        (
+            {"stage": "open_set"},
+            [CITY, "negatives.source=samples", "negatives.flow_samples=4", "flow.size=[16,64]"],
+            "flow.weights",
+        ),
+        (
+            {"stage": "open_set", "loss": {"score_distillation": 0.5}},
+            [CITY, "loss.score_teacher=nowhere.safetensors"],
+            "nowhere.safetensors",
         ),
         ({"architecture": "ldn121", "init": "imagenet"}, [CITY], "no ImageNet weights"),
         ({"batch_size": 3, "accumulate": 2}, [CITY], "batch_size=3"),

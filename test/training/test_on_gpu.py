@@ -59,6 +59,7 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
         ("closed_set", LossConfig()),
         ("open_set", LossConfig()),
         ("closed_set", LossConfig(distillation=0.5, jaccard=0.5)),
+        ("closed_set", LossConfig(distillation=0.5, score_distillation=0.5)),
         ("open_set", LossConfig(distillation=0.5)),
         (
             "open_set",
@@ -72,7 +73,14 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
             ),
         ),
     ],
-    ids=["closed set", "open set", "closed set, taught", "open set, taught", "open set, taught its score"],
+    ids=[
+        "closed set",
+        "open set",
+        "closed set, taught",
+        "closed set, taught its score",
+        "open set, taught",
+        "open set, taught its score",
+    ],
 )
 def test_a_cuda_graph_trains_like_eager(stage: str, loss: LossConfig, precision: str) -> None:
     eager, graph = (train(stage=stage, precision=precision, loss=loss, cuda_graph=flag) for flag in (False, True))

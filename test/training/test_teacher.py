@@ -113,3 +113,16 @@ def test_a_batch_without_outliers_gives_a_finite_gradient() -> None:
     score_loss(halves, torch.zeros(1, 2, 2, 2), torch.zeros(1, 8, 8, dtype=torch.uint8)).backward()
     assert halves.grad is not None
     assert torch.isfinite(halves.grad).all()
+
+
+def test_the_score_may_have_a_teacher_of_its_own(teacher: DenseHybrid) -> None:
+    torch.manual_seed(1)
+    other = DenseHybrid(build_network("ldn121", 5)).eval().requires_grad_(False)
+    images, scales = torch.rand(1, 3, 64, 96), (0.5, 1.0)
+    both = lesson(teacher, images, True, scales, True, score_teacher=other)
+    classes, score = (lesson(model, images, True, scales, True) for model in (teacher, other))
+    torch.testing.assert_close(both.logits, classes.logits)
+    assert [part.shape for part in both.features] == [part.shape for part in classes.features]
+    torch.testing.assert_close(both.halves, score.halves)
+    torch.testing.assert_close(both.keenest, score.keenest)
+    assert float((both.halves - classes.halves).abs().max()) > 0.1

@@ -66,6 +66,7 @@ def test_overrides_reach_sections_and_keep_their_types(tmp_path: Path) -> None:
         (MINIMAL, ["crops=3"], "crops must be a section"),
         (MINIMAL, ["data.sets=3"], "sets=3: must be a mapping"),
         (MINIMAL, ["negatives.flow_samples=8", "negatives.source=void"], "flow_samples: goes with source=cutouts"),
+        (MINIMAL, ["stage=open_set", "negatives.source=samples"], "flow_samples=0: negatives.source=samples pastes"),
         (MINIMAL, ["negatives.flow_share=0.5", "negatives.source=void"], "flow_share: goes with source=cutouts"),
         (MINIMAL, ["negatives.flow_share=0.01"], "flow_share=0.01: must be within 0.0625"),
         (MINIMAL, ["negatives.flow_share=0.5", "negatives.flow_samples=8"], "flow_samples must be 0"),
@@ -124,6 +125,14 @@ def test_a_plain_teacher_has_something_to_teach(tmp_path: Path) -> None:
         read_config(path, ["loss.distillation=0"])
 
 
+def test_a_teacher_of_the_score_has_a_score_to_teach(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL + "stage: open_set\nloss: {score_distillation: 0.5, score_teacher: other.safetensors}\n")
+    assert read_config(path, []).loss.score_teacher == "other.safetensors"
+    with pytest.raises(InputError, match=r"^loss\.score_teacher=other\.safetensors: no score is learnt; set "):
+        read_config(path, ["loss.score_distillation=0"])
+
+
 def test_the_scales_of_a_teacher_are_a_list_of_any_length(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(MINIMAL + "stage: open_set\nloss: {score_distillation: 0.3}\n")
@@ -131,5 +140,6 @@ def test_the_scales_of_a_teacher_are_a_list_of_any_length(tmp_path: Path) -> Non
     for wrong, line in (("0.5", "must be a list"), ("[]", "one or more scales"), ("[0.5, 9]", "within 0.1..4")):
         with pytest.raises(InputError, match=line):
             read_config(path, [f"loss.teacher_scales={wrong}"])
-    with pytest.raises(InputError, match="score_distillation"):
-        read_config(path, ["stage=closed_set"])
+    assert read_config(path, ["stage=closed_set"]).loss.score_distillation == 0.3
+    with pytest.raises(InputError, match=r"^loss\.score_distillation: .* loss\.kind=hybrid, not energy$"):
+        read_config(path, ["loss.kind=energy"])

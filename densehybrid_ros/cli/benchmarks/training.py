@@ -229,7 +229,7 @@ def _maker(config: TrainConfig, source: Source, device: torch.device) -> Maker:
         return plain_crops(config, sources, device) or BatchMaker(config.seed, config.crops, sources, device)
     rng = np.random.default_rng(0)
     cutouts = [torch.from_numpy(rng.integers(0, 256, (4, 200, 160), np.uint8)) for _ in range(_CUTOUTS)]
-    pasted = config.stage == "open_set" and config.negatives.source == "cutouts"
+    pasted = config.stage == "open_set" and config.negatives.source in ("cutouts", "samples")
     layers = cutout_layers(lambda _, rng: cutouts[int(rng.integers(_CUTOUTS))], config.negatives)
     is_void = config.stage == "open_set" and config.negatives.source == "void"
     return BatchMaker(config.seed, config.crops, sources, device, layers if pasted else None, is_void)
