@@ -27,7 +27,7 @@ from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow
 from densehybrid_ros.networks.light import LightNetwork
 from densehybrid_ros.training.batches import BatchMaker, Maker, Source
-from densehybrid_ros.training.config import TrainConfig
+from densehybrid_ros.training.config import HELD_SOURCES, TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_task import FlowTask, flow_figures, held_out_crops
 from densehybrid_ros.training.mixed_content import DrawLayer
@@ -278,7 +278,7 @@ def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]], de
         known = cut_known_objects(stores[0])
     if config.stage != "open_set" or settings.source in ("flow", "void"):
         return cutout_layers(lambda size, rng: None, settings, known) if known else None
-    if settings.source in ("cutouts", "samples"):
+    if settings.source in HELD_SOURCES:
         cutouts = load_cutouts(Path(_root(config)), settings.limit) if settings.source == "cutouts" else []
         if settings.flow_samples:
             cutouts += sampled_cutouts(_flow(config), config.flow, settings.flow_samples, config.seed, device)

@@ -14,6 +14,7 @@ PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 OPTIMIZERS = ("adamw", "adam", "adamax")
 SCHEDULES = ("cosine", "constant")
 SOURCES = ("cutouts", "dataset", "flow", "samples", "void")
+HELD_SOURCES = ("cutouts", "samples")  # cut-outs that are held in memory, of which flow samples may be some or all
 LOSSES = ("hybrid", "ood_head", "outlier_exposure", "energy", "k_plus_1")
 
 
@@ -266,7 +267,7 @@ class TrainConfig:
         self._check_flow_share()
         if self.joint or self.negatives.flow_samples:
             self._check_patches()
-        if self.negatives.flow_samples and self.negatives.source not in ("cutouts", "samples"):
+        if self.negatives.flow_samples and self.negatives.source not in HELD_SOURCES:
             raise InputError(
                 f"negatives.flow_samples: goes with source=cutouts or samples, not {self.negatives.source}; set 0"
             )
@@ -281,6 +282,8 @@ class TrainConfig:
 
     def _check_lessons(self) -> None:
         loss = self.loss
+        if loss.score_distillation > 0 and self.stage == "flow":
+            raise InputError("loss.score_distillation: a flow has no score; use stage=closed_set or open_set, or set 0")
         if loss.score_distillation > 0 and self.stage == "open_set" and loss.kind != "hybrid":
             raise InputError(
                 f"loss.score_distillation: the hybrid score is learnt with loss.kind=hybrid, not {loss.kind}"
@@ -302,9 +305,11 @@ class TrainConfig:
                 f"loss.even_classes={loss.even_classes}: goes with stage=open_set, loss.kind=hybrid, "
                 "loss.weighting=margins; set 0"
             )
-        if loss.keenest_on_outliers and not (loss.score_distillation > 0 and len(loss.teacher_scales) > 1):
+        if loss.keenest_on_outliers and not (
+            self.stage == "open_set" and loss.score_distillation > 0 and len(loss.teacher_scales) > 1
+        ):
             raise InputError(
-                "loss.keenest_on_outliers=true: goes with loss.score_distillation above 0 and several "
+                "loss.keenest_on_outliers=true: goes with stage=open_set, loss.score_distillation above 0 and several "
                 "loss.teacher_scales; set false"
             )
 

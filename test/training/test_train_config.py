@@ -87,7 +87,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_config(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("lacking", ["loss.score_distillation=0", "loss.teacher_scales=[1]"])
+@pytest.mark.parametrize("lacking", ["loss.score_distillation=0", "loss.teacher_scales=[1]", "stage=closed_set"])
 def test_the_keenest_scale_goes_with_a_score_learnt_at_several(tmp_path: Path, lacking: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(MINIMAL + "stage: open_set\nloss: {score_distillation: 0.3, teacher_scales: [0.5, 1]}\n")
@@ -143,3 +143,5 @@ def test_the_scales_of_a_teacher_are_a_list_of_any_length(tmp_path: Path) -> Non
     assert read_config(path, ["stage=closed_set"]).loss.score_distillation == 0.3
     with pytest.raises(InputError, match=r"^loss\.score_distillation: .* loss\.kind=hybrid, not energy$"):
         read_config(path, ["loss.kind=energy"])
+    with pytest.raises(InputError, match=r"^loss\.score_distillation: a flow has no score; "):
+        read_config(path, ["stage=flow"])
