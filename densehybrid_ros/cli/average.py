@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from densehybrid_ros.cli.options import check_model_output
+from densehybrid_ros.datasets.taxonomy import class_difference
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.balance import AS_TRAINED, balances, make_trainable
 from densehybrid_ros.networks import LoadedModel, load_model, save_model
@@ -50,7 +51,12 @@ def run(args: argparse.Namespace) -> int:
 def _check_like(models: list[LoadedModel]) -> None:
     first = models[0]
     for model in models[1:]:
-        if (model.card.architecture, model.card.num_classes) != (first.card.architecture, first.card.num_classes):
+        difference = class_difference(model.card.classes, first.card.classes)
+        if difference and model.card.num_classes == first.card.num_classes:
+            raise InputError(
+                f"{model.path}: {difference} as {first.path} does; leave it out, only like models have a mean"
+            )
+        if difference or model.card.architecture != first.card.architecture:
             raise InputError(
                 f"{model.path}: is {model.card.architecture} with {model.card.num_classes} classes, {first.path} "
                 f"{first.card.architecture} with {first.card.num_classes}; leave it out, only like models have a mean"

@@ -30,7 +30,7 @@ from densehybrid_ros.cli.training_data import (
 )
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
-from densehybrid_ros.datasets.taxonomy import SemanticClass
+from densehybrid_ros.datasets.taxonomy import SemanticClass, class_difference
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.balance import balances, make_trainable, measure
 from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, read_ahead
@@ -103,7 +103,9 @@ def run(args: argparse.Namespace) -> int:
     opened = open_evaluation_sets(args.dataset, args.root)
     sets = open_sets(config, "train")
     model = _open_model(args.model, config, classes_of(sets))
-    teachers = open_teachers(config, model.network)  # before the frames, which take their time: a name may be wrong
+    teachers = open_teachers(
+        config, model.card.classes
+    )  # before the frames, which take their time: a name may be wrong
     judge = _Judge({name: _frames(each) for name, each in opened.items()}, device, args.every, model.card)
     data = open_data(config, sets, device)
     if args.with_classes:
@@ -183,8 +185,8 @@ def _open_model(name: str, config: TrainConfig, classes: tuple[SemanticClass, ..
     model = load_model(name)
     if model.card.architecture != config.architecture:
         raise InputError(f"--model {name}: is {model.card.architecture}, the configuration wants {config.architecture}")
-    if tuple(model.card.classes) != classes:
-        raise InputError(f"--model {name}: has other classes than the data")
+    if difference := class_difference(model.card.classes, classes):
+        raise InputError(f"--model {name}: {difference} as the data do")
     make_trainable(model)
     return model
 

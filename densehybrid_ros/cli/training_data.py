@@ -16,7 +16,7 @@ from densehybrid_ros.datasets.check import check_negatives, check_training_set
 from densehybrid_ros.datasets.known_objects import KnownObject, cut_known_objects
 from densehybrid_ros.datasets.negative_recipes import RECIPES
 from densehybrid_ros.datasets.negatives import load_cutouts
-from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass, class_difference
 from densehybrid_ros.datasets.training_frames import FrameStore, load_cityscapes_640, render_frames
 from densehybrid_ros.datasets.training_registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.training_set import TrainingSet
@@ -81,7 +81,7 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
         )
     model, card = initial_model(config, classes_of(sets))
     partner = open_partner(config, device, processes)
-    teachers = open_teachers(config, model)  # before the frames, which take their time: a name may be wrong
+    teachers = open_teachers(config, card.classes)  # before the frames, which take their time: a name may be wrong
     data = open_data(config, sets, device)
     return segmentation_run(config, model, card, data, device, processes, partner, teachers)
 
@@ -193,8 +193,8 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
         loaded = load_model(Path(config.init))
         if loaded.card.architecture != config.architecture:
             raise InputError(f"init={config.init}: is {loaded.card.architecture}, the run wants {config.architecture}")
-        if loaded.card.num_classes != len(classes):
-            raise InputError(f"init={config.init}: has {loaded.card.num_classes} classes, the data {len(classes)}")
+        if difference := class_difference(loaded.card.classes, classes):
+            raise InputError(f"init={config.init}: {difference} as the data do")
         make_trainable(loaded)
         return loaded.network, loaded.card
     network = build_network(config.architecture, len(classes))
@@ -375,24 +375,24 @@ def _flow(config: TrainConfig) -> DenseFlow:
     return load_flow(config.flow.weights).flow
 
 
-def open_teachers(config: TrainConfig, model: DenseHybrid) -> Teachers:
-    """Loads ``loss.teacher`` and ``loss.score_teacher``, where the run names them.
+def open_teachers(config: TrainConfig, classes: Sequence[SemanticClass]) -> Teachers:
+    """Loads ``loss.teacher`` and ``loss.score_teacher``, where the run, of these classes, names them.
 
     Raises:
         InputError: One can't be read, or has other classes.
     """
     return Teachers(
-        _open_teacher("loss.teacher", config.loss.teacher, model),
-        _open_teacher("loss.score_teacher", config.loss.score_teacher, model),
+        _open_teacher("loss.teacher", config.loss.teacher, classes),
+        _open_teacher("loss.score_teacher", config.loss.score_teacher, classes),
     )
 
 
-def _open_teacher(key: str, path: str | None, model: DenseHybrid) -> DenseHybrid | None:
+def _open_teacher(key: str, path: str | None, classes: Sequence[SemanticClass]) -> DenseHybrid | None:
     if path is None:
         return None
     loaded = load_model(Path(path))
-    if loaded.network.num_classes != model.num_classes:
-        raise InputError(f"{key}={path}: has {loaded.network.num_classes} classes, the run {model.num_classes}")
+    if difference := class_difference(loaded.card.classes, classes):
+        raise InputError(f"{key}={path}: {difference} as the run does")
     make_trainable(loaded)  # learnt is what the heads say
     return loaded.network
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,16 @@ CITYSCAPES_CLASSES: tuple[SemanticClass, ...] = (
 
 UNKNOWN_CLASS = SemanticClass("unknown", (0, 255, 255))
 """What the open-set mask calls a pixel whose anomaly score exceeds the threshold (id K)."""
+
+
+def class_difference(found: Sequence[SemanticClass], wanted: Sequence[SemanticClass]) -> str:
+    """Says how classes differ from those that are wanted, for a message; empty where names and order are the same."""
+    if len(found) != len(wanted):
+        return f"has {len(found)} classes, not {len(wanted)}"
+    for index, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        if one.name != other.name:
+            return f"calls class {index} {one.name!r}, not {other.name!r}"
+    return ""
 
 
 def color_table(classes: tuple[SemanticClass, ...]) -> np.ndarray:

@@ -15,6 +15,7 @@ from densehybrid_ros.evaluation.passes import PixelPass, Plan, ThresholdPass
 from densehybrid_ros.evaluation.protocols import PROTOCOLS, Protocol
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.evaluation.shards import Shards
+from densehybrid_ros.inference.backends import device_name
 from densehybrid_ros.networks import LoadedModel
 from densehybrid_ros.progress import progress
 from densehybrid_ros.scores.model_score import ModelScore
@@ -89,7 +90,7 @@ def evaluate(
             for score, folds in second.open_set.items()
             if folds and all(fold.frames for fold in folds.values())
         }
-    result.device = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    result.device = device_name(device)
     result.size = size
     result.scales = tuple(scales)
     result.seconds = time.monotonic() - started

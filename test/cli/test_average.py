@@ -87,3 +87,15 @@ def test_a_model_of_other_classes_is_named(files: list[str], tmp_path: Path, cap
         "only like models have a mean"
     ]
     assert not output.parent.exists()
+
+
+def test_a_model_of_the_same_classes_in_another_order_is_named(files: list[str], tmp_path: Path, capsys) -> None:
+    card, output = load_model(files[0]).card, tmp_path / "mean" / "light.safetensors"
+    turned = replace(card, classes=tuple(reversed(card.classes)))
+    save_model(Path(files[1]), DenseHybrid(build_network("light", 19)), turned, half=False)
+    assert main(["average", *files, "--output", str(output)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"densehybrid average: {files[1]}: calls class 0 'bicycle', not 'road' as {files[0]} does; leave it out, "
+        "only like models have a mean"
+    ]
+    assert not output.parent.exists()

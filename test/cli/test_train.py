@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -227,6 +228,23 @@ def test_what_is_missing_is_one_line(
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("densehybrid train:")]
     assert len(error) == 1
     assert message in error[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "end"), [("init", "the data do"), ("loss.teacher", "the run does"), ("loss.score_teacher", "the run does")]
+)
+def test_a_model_of_the_same_classes_in_another_order_is_refused(
+    data: Path, tmp_path: Path, key: str, end: str, capsys
+) -> None:
+    card, path = ModelCard("light", "light"), tmp_path / "turned.safetensors"
+    save_model(path, DenseHybrid(build_network("light", 19)), replace(card, classes=tuple(reversed(card.classes))))
+    config = write(tmp_path, stage="open_set", loss={"score_distillation": 0.5, "distillation": 0.5})
+    overrides = [CITY.replace("DATA", str(data)), f"negatives.root={data / 'negatives'}", f"{key}={path}"]
+    output = tmp_path / "run" / "x.safetensors"
+    assert main(["train", "--config", str(config), "--output", str(output), *overrides]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("densehybrid train:")]
+    assert error == [f"densehybrid train: {key}={path}: calls class 0 'bicycle', not 'road' as {end}"]
+    assert not output.exists()
 
 
 def test_check_names_the_file_and_the_value(data: Path, tmp_path: Path, capsys) -> None:
