@@ -217,10 +217,10 @@ def period_ns(fps: float) -> int:
     """Returns the time between two frames in nanoseconds.
 
     Raises:
-        InputError: The rate is not a positive number up to 1e6.
+        InputError: The rate is not within 0.001..1e6.
     """
-    if not 0 < fps <= 1e6:
-        raise InputError(f"--fps {fps:g}: must be above 0")
+    if not 1e-3 <= fps <= 1e6:
+        raise InputError(f"--fps {fps:g}: must be within 0.001..1e6")
     return round(1e9 / fps)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 
 from densehybrid_ros.errors import InputError
 
 COMPRESSED_SUFFIX = "/compressed"
 """What image_transport appends to the topic of compressed pictures."""
+
+_TOPIC = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")  # of ROS 2's rules for names, what matters to a bag
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def parse_topics(text: str) -> BagTopics:
     """Reads ``image=/left/image_rect,disparity=/stereo/disparity``; what is not named keeps its usual name.
 
     Raises:
-        InputError: An entry is malformed, or its key is none of BagTopics'.
+        InputError: An entry is malformed, its key is none of BagTopics', or ROS can't have such names.
     """
     known = [field.name for field in fields(BagTopics)]
     named: dict[str, str] = {}
@@ -46,4 +49,11 @@ def parse_topics(text: str) -> BagTopics:
         if not separator or key not in known or not topic:
             raise InputError(f"--topics {entry!r}: write KEY=/topic with KEY one of {', '.join(known)}")
         named[key] = topic if topic.startswith("/") else f"/{topic}"
-    return replace(BagTopics(), **named)
+        if not _TOPIC.fullmatch(named[key]):
+            raise InputError(f"--topics {entry!r}: no name that a ROS topic can have; write such as /camera/image")
+    topics = replace(BagTopics(), **named)
+    names = [getattr(topics, key) for key in known]
+    for key in named:
+        if names.count(named[key]) > 1:
+            raise InputError(f"--topics {key}={named[key]}: two topics of one name; give each its own")
+    return topics

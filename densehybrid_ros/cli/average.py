@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from densehybrid_ros.cli.options import check_model_output
+from densehybrid_ros.cli.options import check_model_output, not_negatives, output_file
 from densehybrid_ros.datasets.taxonomy import class_difference
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.balance import AS_TRAINED, balances, make_trainable
@@ -23,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help=".safetensors files; the first one's card is kept")
     parser.add_argument("--shares", metavar="S,S,...", help="weight of each model (default: equal)")
-    parser.add_argument("--output", type=Path, required=True, help=".safetensors file to write")
+    parser.add_argument("--output", type=output_file, required=True, help=".safetensors file to write")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,10 +65,7 @@ def _check_like(models: list[LoadedModel]) -> None:
 def _shares(text: str | None, count: int) -> list[float]:
     if text is None:
         return [1.0] * count
-    try:
-        shares = [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"--shares {text}: must be numbers separated by commas") from error
+    shares = not_negatives("--shares", text)
     if len(shares) != count:
         raise InputError(f"--shares {text}: {len(shares)} numbers for {count} models")
     return shares

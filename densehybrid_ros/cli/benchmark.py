@@ -10,10 +10,10 @@ import argparse
 import importlib
 import json
 import pkgutil
-from pathlib import Path
 from types import ModuleType
 
 from densehybrid_ros.cli import benchmarks
+from densehybrid_ros.cli.options import output_file
 from densehybrid_ros.files import write_text_atomically
 
 
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.configure(subparser)
-        subparser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+        subparser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
 
 
 def run(args: argparse.Namespace) -> int:

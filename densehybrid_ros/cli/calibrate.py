@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.options import count, positive, size
+from densehybrid_ros.cli.options import count, not_negative, output_file, positive, size
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import FrameScorer
@@ -52,8 +52,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"{OUTLIER_TPR95}: 95 %% of anomalous pixels exceed it; "
         f"{_PROBABILITY}: no threshold, but how a score becomes P(anomaly) (needs anomalies)",
     )
-    how.add_argument("--false-alarms", type=float, metavar="N", help="at most N false regions a frame")
-    how.add_argument("--false-alarms-per-km", type=float, metavar="N", help="the same a kilometre")
+    how.add_argument("--false-alarms", type=not_negative, metavar="N", help="at most N false regions a frame")
+    how.add_argument("--false-alarms-per-km", type=not_negative, metavar="N", help="the same a kilometre")
     parser.add_argument(
         "--frames-per-km", type=positive, metavar="N", help="frames that the vehicle takes in a kilometre"
     )
@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--min-area", type=count, metavar="N", default=50, help="pixels of a region that counts (default: 50)"
     )
     parser.add_argument("--default", action="store_true", help="make this the threshold that the node takes")
-    parser.add_argument("--output", type=Path, help="card to write (default: the model's own)")
+    parser.add_argument("--output", type=output_file, help="card to write (default: the model's own)")
     parser.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
@@ -144,9 +144,7 @@ def _write(args: argparse.Namespace, model: LoadedModel) -> Path:
 
 def _false_alarms_per_frame(args: argparse.Namespace) -> float | None:
     if args.false_alarms_per_km is None:
-        if args.false_alarms is not None and args.false_alarms < 0:
-            raise InputError(f"--false-alarms {args.false_alarms:g}: must not be negative")
         return args.false_alarms
-    if not args.frames_per_km or args.false_alarms_per_km < 0:
-        raise InputError("--false-alarms-per-km: needs --frames-per-km beside it, and must not be negative")
+    if not args.frames_per_km:
+        raise InputError("--false-alarms-per-km: needs --frames-per-km beside it")
     return args.false_alarms_per_km / args.frames_per_km

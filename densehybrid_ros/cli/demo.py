@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 from densehybrid_ros.bags.sources import DEFAULT_FPS
-from densehybrid_ros.cli.options import count, positive, seed, size
+from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive, seed, size
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
 
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     parser.add_argument("--frames", type=Path, metavar="DIR", help="real frames instead of the rendered road")
     parser.add_argument(
-        "--output", type=Path, default=Path("demo_output"), metavar="DIR", help="result (default demo_output)"
+        "--output", type=output_folder, default=Path("demo_output"), metavar="DIR", help="result (default demo_output)"
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--count", type=count, metavar="N", help="at most N frames (default 60)")
@@ -41,14 +41,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=1, help="rendered road: same seed, same drive (default 1)")
     parser.add_argument("--model", default="light", help="shipped model or .safetensors file (default light)")
     parser.add_argument("--backend", default="auto", help="how the network is run (default auto)")
-    parser.add_argument("--threshold", type=float, metavar="NATS", help="anomaly threshold (default: the model's)")
+    parser.add_argument("--threshold", type=finite, metavar="NATS", help="anomaly threshold (default: the model's)")
     parser.add_argument(
         "--rate",
         type=positive,
         metavar="R",
         help="play at R times real time; frames may be dropped (default: wait for every answer)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON as well")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures as JSON as well")
 
 
 def run(arguments: argparse.Namespace) -> int:

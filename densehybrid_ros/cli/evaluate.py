@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from densehybrid_ros.cli.measuring import distance_edges, process_device
-from densehybrid_ros.cli.options import count, positives, size
+from densehybrid_ros.cli.options import count, output_file, output_folder, positives, size
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
@@ -72,10 +72,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bins", help="edges of distance bins in metres, as 5,10,15 (default: LostAndFound's)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--csv", type=Path, help="file for the table")
+    parser.add_argument("--json", type=output_file, help="file for the figures")
+    parser.add_argument("--csv", type=output_file, help="file for the table")
     parser.add_argument("--card", action="store_true", help="write the figures into the model's card, too")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="folder for report.html, report.json, report.csv")
+    parser.add_argument(
+        "--report", type=output_folder, metavar="DIR", help="folder for report.html, report.json, report.csv"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     distance_edges(args.bins)  # wrong ones end the command before any work
     usual = table.scores if table else _BASIC_SCORES
     scores = [name for name in args.scores.split(",") if name] if args.scores else list(usual)
+    if not scores:
+        raise InputError(f"--scores {args.scores}: names none; leave it out for the usual ones")
     scales = _scales(args, scores)
     if table:
         sets, missing = open_parts(table, args.root)
@@ -227,6 +231,10 @@ def _card_figures(args: argparse.Namespace, result: EvaluationResult) -> dict[st
     entry: dict[str, object] = {"command": f"{command} --root {result.dataset}{options}", "frames": result.frames}
     for score, metrics in result.pixel.items():
         rates = {"ap": metrics.average_precision, "fpr95": metrics.fpr95, "auroc": metrics.auroc}
+        if any(math.isnan(value) for value in rates.values()):
+            raise InputError(
+                f"--card: {score} has no AP on {result.dataset}, which needs pixels of both kinds; leave --card out"
+            )
         entry[score] = {name: round(100 * value, 2) for name, value in rates.items()}
     if not math.isnan(result.mean_iou):
         entry["mean_iou"] = round(100 * result.mean_iou, 2)

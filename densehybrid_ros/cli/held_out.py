@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from densehybrid_ros.cli.options import count, size
+from densehybrid_ros.cli.options import count, output_file, size
 from densehybrid_ros.datasets.registry import EVALUATION_SETS
 from densehybrid_ros.evaluation.curves import CurveMetrics
 
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser, written: str) -> None:
         help=f"several lie below ROOT: {', '.join(EVALUATION_SETS)}",
     )
     parser.add_argument("--root", type=Path, required=True, help="folder of the held-out data")
-    parser.add_argument("--output", type=Path, help=f".safetensors file for the model with {written}")
+    parser.add_argument("--output", type=output_file, help=f".safetensors file for the model with {written}")
     parser.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")

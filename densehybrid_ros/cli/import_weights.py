@@ -6,7 +6,7 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from densehybrid_ros.cli.options import check_model_output
+from densehybrid_ros.cli.options import check_model_output, output_file
 from densehybrid_ros.datasets.class_tables import CLASS_TABLES
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
@@ -33,7 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE + "\n".join(f"  {name}: {kind.description}" for name, kind in FORMATS.items())
     parser.add_argument("file", type=Path, metavar="FILE", help="the published file (.pth)")
     parser.add_argument("--format", choices=list(FORMATS), required=True, help="whose file it is")
-    parser.add_argument("--output", type=Path, required=True, help=".safetensors file to write; its card beside it")
+    parser.add_argument(
+        "--output", type=output_file, required=True, help=".safetensors file to write; its card beside it"
+    )
     parser.add_argument("--terms", required=True, help="terms of use of the weights, for the model card")
     parser.add_argument(
         "--classes", choices=list(CLASS_TABLES), help="class table (default: the one with the file's number of classes)"

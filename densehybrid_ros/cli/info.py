@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from densehybrid_ros import __version__
+from densehybrid_ros.cli.options import output_file
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference.artifact_cache import default_cache
@@ -29,7 +30,7 @@ _PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "s
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = "example:\n  densehybrid info --json info.json"
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the same as JSON")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (the user's cache directory)")
 
 

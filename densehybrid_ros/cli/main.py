@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Returns:
-        0 on success, 2 on wrong usage or bad input (one line on stderr), 130 when interrupted.
+        0 on success, 2 on wrong usage, bad input or a file that can't be written (one line on stderr), 130 when
+        interrupted.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     selected = next((word for word in argv if word in COMMANDS), None)
@@ -86,3 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, less) has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # What no check foresaw: a full disk, a folder that has gone meanwhile.
+        print(f"densehybrid {parsed.command}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 from pathlib import Path
 
 from densehybrid_ros.errors import InputError
+
+_LONGEST_SIDE = 16384  # pixels; what no camera has, and the largest that fits in memory as a score map
 
 
 def size(text: str) -> tuple[int, int]:
@@ -22,6 +26,8 @@ def _two_sides(text: str, form: str) -> tuple[int, int]:
     first, _, second = text.lower().partition("x")
     if not (first.isdecimal() and second.isdecimal() and int(first) > 0 and int(second) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write {form}")
+    if max(int(first), int(second)) > _LONGEST_SIDE:
+        raise argparse.ArgumentTypeError(f"{text!r}: sides are at most {_LONGEST_SIDE} pixels")
     return int(first), int(second)
 
 
@@ -48,6 +54,51 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def finite(text: str) -> float:
+    """Reads a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """Reads a finite number of at least 0."""
+    value = finite(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
+
+
+def output_file(text: str) -> Path:
+    """Reads the name of a file to write, and refuses what can't be one before any work is done."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file")
+    _check_place(path)
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """Reads the name of a folder to write into, and refuses what can't be one before any work is done."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file; name a folder")
+    _check_place(path)
+    return path
+
+
+def _check_place(path: Path) -> None:
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    if not place.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: {place.name} is a file, no folder; name another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{path}: {place} can't be written to; name another place")
 
 
 def positives(option: str, text: str) -> list[float]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import yaml
 
-from densehybrid_ros.cli.options import check_model_output, count, positive, shares
+from densehybrid_ros.cli.options import check_model_output, count, not_negative, output_file, positive, shares
 from densehybrid_ros.cli.train import portable
 from densehybrid_ros.cli.training_data import (
     RunData,
@@ -68,14 +68,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--dataset", required=True, metavar="NAME[,NAME...]", help=f"to choose by: {', '.join(EVALUATION_SETS)}"
     )
     parser.add_argument("--root", type=Path, required=True, help="folder of that data")
-    parser.add_argument("--output", type=Path, required=True, help=".safetensors file to write")
+    parser.add_argument("--output", type=output_file, required=True, help=".safetensors file to write")
     parser.add_argument("--rounds", type=count, default=10, metavar="N", help="number of runs (default: 10)")
     parser.add_argument(
         "--shares", metavar="S,S,...", default=_SHARES, help=f"of a run in the mean, within 0..1 ({_SHARES})"
     )
     parser.add_argument("--minutes", type=positive, metavar="M", help="begin no further round after this time")
     parser.add_argument(
-        "--miou-loss", type=positive, default=0.5, metavar="P", help="points of mIoU that may be lost (default: 0.5)"
+        "--miou-loss",
+        type=not_negative,
+        default=0.5,
+        metavar="P",
+        help="points of mIoU that may be lost (default: 0.5)",
     )
     parser.add_argument(
         "--with-classes",

@@ -19,7 +19,7 @@ from densehybrid_ros.bags.reader import BagFrames
 from densehybrid_ros.bags.salvage import promised_messages
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
 from densehybrid_ros.cli.measuring import distance_edges, hazard_settings, process_device
-from densehybrid_ros.cli.options import count
+from densehybrid_ros.cli.options import count, finite, output_file, output_folder
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import FrameScorer
@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="model",
         help="model: call it directly, the same figures bit for bit (default); node: over DDS, frame after frame",
     )
-    parser.add_argument("--threshold", type=float, help="of the hybrid score (default: the model card's)")
+    parser.add_argument("--threshold", type=finite, help="of the hybrid score (default: the model card's)")
     parser.add_argument("--bins", help="edges of distance bins in metres (default: 5,10,...,50)")
     parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -66,16 +66,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE,...",
         help="settings of the hazard stage, such as trigger_count=1,trigger_window=1 (default: the node's)",
     )
-    alerts.add_argument("--ego-speed", type=float, metavar="M/S", help="where the bag holds no odometry")
+    alerts.add_argument("--ego-speed", type=finite, metavar="M/S", help="where the bag holds no odometry")
     alerts.add_argument(
         "--speeds", metavar="KM/H,...", help="speeds at which to compare the first alert with the stopping distance"
     )
-    alerts.add_argument("--reaction-time", type=float, default=1.0, metavar="S", help="until the brakes hold (1.0)")
-    alerts.add_argument("--deceleration", type=float, default=6.0, metavar="M/S2", help="of the brakes (6.0)")
+    alerts.add_argument("--reaction-time", type=finite, default=1.0, metavar="S", help="until the brakes hold (1.0)")
+    alerts.add_argument("--deceleration", type=finite, default=6.0, metavar="M/S2", help="of the brakes (6.0)")
     parser.add_argument("--limit", type=count, metavar="N", help="the first N frames of each bag (through the model)")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="folder for report.html, report.json, report.csv")
-    parser.add_argument("--overlays", type=Path, metavar="DIR", help="folder for a picture of every frame")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument(
+        "--report", type=output_folder, metavar="DIR", help="folder for report.html, report.json, report.csv"
+    )
+    parser.add_argument("--overlays", type=output_folder, metavar="DIR", help="folder for a picture of every frame")
+    parser.add_argument("--json", type=output_file, help="file for the figures")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 
+from densehybrid_ros.cli.options import check_model_output, output_file
 from densehybrid_ros.cli.training_data import check_data, open_run
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import choose_device, device_name
@@ -40,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE
     parser.add_argument("--config", type=Path, required=True, help="the run's YAML (config/train/*.yaml)")
     parser.add_argument(
-        "--output", type=Path, help=".safetensors file to write; its card lies beside it, its log in NAME_run"
+        "--output", type=output_file, help=".safetensors file to write; its card lies beside it, its log in NAME_run"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of this run, if there is one")
@@ -52,8 +53,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains and saves the model."""
-    if not args.check and (args.output is None or args.output.suffix != ".safetensors"):
-        raise InputError(f"--output {args.output}: name a file that ends in .safetensors")
+    if not args.check and args.output is None:
+        raise InputError("--output: missing; name a file that ends in .safetensors, or only --check the data")
+    if not args.check:
+        check_model_output(args.output)
     config = read_config(args.config, args.overrides)
     processes, device = join(choose_device(args.device))
     try:

@@ -53,7 +53,12 @@ class ModelCard:
             InputError: The card has no such threshold.
         """
         name = name or self.default_threshold
-        if name is None or name not in self.thresholds:
+        if name is None:
+            raise InputError(
+                f"model {self.name}: no default threshold in its card; run densehybrid calibrate --default on it, or "
+                f"give a threshold (named ones: {', '.join(self.thresholds) or 'none'})"
+            )
+        if name not in self.thresholds:
             known = ", ".join(self.thresholds) or "none"
             raise InputError(f"model {self.name}: no threshold {name!r} in its card; it has: {known}")
         return self.thresholds[name]

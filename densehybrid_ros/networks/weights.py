@@ -54,7 +54,8 @@ def model_path(name: str | Path) -> Path:
     models = shipped_models()
     if str(name) not in models:
         raise InputError(
-            f"model {name!r}: not among the shipped ones ({', '.join(models) or 'none'}); or give a .safetensors file"
+            f"model {str(name)!r}: not among the shipped ones ({', '.join(models) or 'none'}); "
+            "or give a .safetensors file"
         )
     return models[str(name)]
 
@@ -68,8 +69,14 @@ def save_model(path: Path, network: DenseHybrid, card: ModelCard, half: bool = T
         card: Its card. What it says of ``score_level`` counts, not what ``network`` has.
         half: Store convolution weights as float16, which halves the file. Batch-norm statistics and biases stay
             float32: they are few, and a variance may exceed float16's range.
+
+    Raises:
+        InputError: A weight is not finite, as it is or as float16.
     """
     tensors = {key: _stored(value, half) for key, value in network.state_dict().items() if _is_kept(key)}
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise InputError(f"{path}: not written, {key} would hold numbers that are not finite")
     metadata = {"format": _FORMAT, "architecture": card.architecture, "num_classes": str(card.num_classes)}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.scales import are_scales
@@ -16,6 +18,9 @@ SCHEDULES = ("cosine", "constant")
 SOURCES = ("cutouts", "dataset", "flow", "samples", "void")
 HELD_SOURCES = ("cutouts", "samples")  # cut-outs that are held in memory, of which flow samples may be some or all
 LOSSES = ("hybrid", "ood_head", "outlier_exposure", "energy", "k_plus_1")
+_OF_ANY_SIGN = ("likelihood_floor", "likelihood_ceiling", "margin_inlier", "margin_outlier")  # nats
+_RISING = ("scale", "count", "size", "metres")  # pairs of a smallest and a largest value
+_UNBOUNDED = ("clip_norm",)
 
 
 @dataclass
@@ -256,14 +261,15 @@ class TrainConfig:
         for key in ("steps", "batch_size", "accumulate", "log_every"):
             if getattr(self, key) < 1:
                 raise InputError(f"{key}={getattr(self, key)}: must be at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate={self.learning_rate}: must be above 0")
+        for key in ("learning_rate", "clip_norm"):
+            if not getattr(self, key) > 0:
+                raise InputError(f"{key}={getattr(self, key)}: must be above 0")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay={self.ema_decay}: must be at least 0 and below 1")
         if self.batch_size % self.accumulate:
             raise InputError(f"batch_size={self.batch_size}: must be a multiple of accumulate={self.accumulate}")
-        if not 0 <= self.data.rendered_share <= 1:
-            raise InputError(f"data.rendered_share={self.data.rendered_share}: must be within 0..1")
-        if not self.loss.jaccard >= 0:
-            raise InputError(f"loss.jaccard={self.loss.jaccard}: must be at least 0")
+        for section in ("", "crops", "data", "negatives", "flow", "loss"):
+            _check_numbers(section, getattr(self, section) if section else self)
         self._check_flow_share()
         if self.joint or self.negatives.flow_samples:
             self._check_patches()
@@ -350,3 +356,21 @@ class TrainConfig:
         for key in ("compile", "cuda_graph"):
             if getattr(self, key):
                 raise InputError(f"{key}=true: not with a flow that learns along, whose step runs two backward passes")
+
+
+def _check_numbers(section: str, values: Any) -> None:
+    """Checks what holds for all numbers of a section: shares and probabilities, signs, and pairs that rise."""
+    for each in fields(values):
+        value, key = getattr(values, each.name), f"{section}.{each.name}".lstrip(".")
+        if isinstance(value, tuple) and each.name in _RISING:
+            low, high = value
+            least = 0.0 if each.name == "count" else math.ulp(0.0)
+            if not least <= low <= high < math.inf:
+                bound = "above 0" if least else "of at least 0"
+                raise InputError(f"{key}={[low, high]}: must be two numbers {bound}, the smaller one first")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or each.name in _OF_ANY_SIGN:
+            continue
+        if each.name.endswith(("_share", "probability")) and not 0 <= value <= 1:
+            raise InputError(f"{key}={value}: must be within 0..1")
+        if not value >= 0 or (value == math.inf and each.name not in _UNBOUNDED):
+            raise InputError(f"{key}={value}: must be a finite number of at least 0")

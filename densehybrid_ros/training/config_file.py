@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -102,10 +104,10 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
             raise InputError(f"{where}{key}={value}: must be a list of {len(kinds)} numbers")
         return tuple(_convert(kind, item, where, key) for kind, item in zip(kinds, value, strict=True))
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-4, without a point, as text
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):
+            value = float(value)  # YAML reads 1e-4, without a point, as text
+    if isinstance(value, float) and math.isnan(value):
+        raise InputError(f"{where}{key}={value}: must be a number")
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise InputError(f"{where}{key}={value}: must be of type {hint.__name__}")
     return value

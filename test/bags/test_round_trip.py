@@ -197,7 +197,9 @@ def test_topics_are_named_by_the_user(tmp_path: Path) -> None:
     assert_same(frame, make_frames(1)[0])
 
 
-@pytest.mark.parametrize("text", ["picture=/a", "image", "image="])
+@pytest.mark.parametrize(
+    "text", ["picture=/a", "image", "image=", "image=bad topic!", "image=/1a", "image=/a//b", "image=/a,labels=/a"]
+)
 def test_malformed_topic_names_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="--topics"):
         parse_topics(text)

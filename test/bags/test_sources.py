@@ -10,7 +10,7 @@ import pytest
 
 from densehybrid_ros.bags.frames import resize_frame
 from densehybrid_ros.bags.image_files import frame_name, list_pictures
-from densehybrid_ros.bags.sources import FIRST_STAMP, FolderFrames, RenderedFrames, VideoFrames
+from densehybrid_ros.bags.sources import FIRST_STAMP, FolderFrames, RenderedFrames, VideoFrames, period_ns
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.rendered_road import render_drive
 from densehybrid_ros.errors import InputError
@@ -240,3 +240,9 @@ def test_real_stereo_frames(shared_data: Path) -> None:
             disparity = frame.disparity[row, 960:1100]
             depth = frame.camera.fx * frame.camera.baseline / np.median(disparity[disparity > 0])
             assert depth == pytest.approx(frame.camera.ground_depth(row), rel=0.04)
+
+
+@pytest.mark.parametrize("fps", [0.0, 1e-300, 1e300, float("nan")])
+def test_a_rate_that_no_clock_has_is_named(fps: float) -> None:
+    with pytest.raises(InputError, match=r"^--fps .*: must be within 0\.001\.\.1e6$"):
+        period_ns(fps)

@@ -99,3 +99,11 @@ def test_a_model_of_the_same_classes_in_another_order_is_named(files: list[str],
         "only like models have a mean"
     ]
     assert not output.parent.exists()
+
+
+@pytest.mark.parametrize("shares", ["nan,1", "inf,1", "-1,2", "one,1"])
+def test_shares_are_finite_numbers(files: list[str], tmp_path: Path, shares: str, capsys) -> None:
+    output = tmp_path / "mean" / "light.safetensors"
+    assert main(["average", *files, f"--shares={shares}", "--output", str(output)]) == 2
+    assert f"--shares {shares}: write numbers of at least 0" in capsys.readouterr().err
+    assert not output.parent.exists()

@@ -105,8 +105,11 @@ def test_false_alarms_a_frame_and_a_kilometre_agree(model_path: Path, folder: Pa
 def test_usage_is_named(model_path: Path, folder: Path) -> None:
     with pytest.raises(InputError, match="needs --frames-per-km"):
         _calibrate(model_path, folder, "--false-alarms-per-km", "3")
-    with pytest.raises(InputError, match="must not be negative"):
-        _calibrate(model_path, folder, "--false-alarms", "-1")
+    card = model_path.with_suffix(".yaml").read_text()
+    for number in ("-1", "nan", "inf"):
+        with pytest.raises(SystemExit):
+            _calibrate(model_path, folder, "--false-alarms", number)
+    assert model_path.with_suffix(".yaml").read_text() == card
 
 
 def test_a_bad_frame_stops_it(model_path: Path, folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import socket
 import subprocess
@@ -277,8 +276,9 @@ def test_nothing_left_to_evaluate_is_an_error(model_path: Path, tmp_path: Path, 
 def test_network_that_yields_nan_is_named(folder: Path, tmp_path: Path, capsys) -> None:
     network = DenseHybrid(build_network("light", 19))
     with torch.no_grad():
-        next(iter(network.posterior_head.parameters())).fill_(math.nan)
-    save_model(tmp_path / "nan.safetensors", network, ModelCard("nan", "light"))
+        for weights in network.posterior_head.parameters():
+            weights.fill_(3e38)  # finite, as a file of weights is, until they are multiplied
+    save_model(tmp_path / "nan.safetensors", network, ModelCard("nan", "light"), half=False)
     assert _evaluate("folder", folder, tmp_path / "nan.safetensors") == 2
     assert "the network's output is not finite" in capsys.readouterr().err
 
@@ -287,6 +287,7 @@ def test_network_that_yields_nan_is_named(folder: Path, tmp_path: Path, capsys) 
     ("options", "message"),
     [
         (["--scores", "magic"], "--scores magic: unknown"),
+        (["--scores", ","], "--scores ,: names none"),
         (["--bins", "9,3"], "--bins 9,3"),
         (["--device", "toaster"], "device 'toaster'"),
         (["--scales", "1,big"], "--scales 1,big"),
@@ -370,3 +371,14 @@ def test_training_frames_need_classes(folder: Path, model_path: Path, capsys) ->
     options = ("--scores", "sml", "--fit-dataset", "folder", "--fit-root", folder)
     assert _evaluate("folder", folder, model_path, *options) == 2
     assert "no semantic labels; fit scores on a data set that has classes" in capsys.readouterr().err
+
+
+def test_a_card_takes_no_figure_of_a_set_without_outliers(folder: Path, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "light.safetensors"
+    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("light", "light"))
+    before = path.with_suffix(".yaml").read_text()
+    for label in (folder / "label").iterdir():
+        cv2.imwrite(str(label), np.zeros_like(cv2.imread(str(label), cv2.IMREAD_UNCHANGED)))
+    assert _evaluate("folder", folder, path, "--scores", "hybrid", "--card") == 2
+    assert "--card: hybrid has no AP on folder, which needs pixels of both kinds" in capsys.readouterr().err
+    assert path.with_suffix(".yaml").read_text() == before

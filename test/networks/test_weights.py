@@ -102,6 +102,16 @@ def test_half_precision_spares_what_float16_might_overflow(saved: Path) -> None:
     assert dtypes["network.stem.1.running_var"] == torch.float32
 
 
+def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "model" / "light.safetensors"
+    for value in (float("nan"), 1e6):  # the latter not in float16
+        network = DenseHybrid(build_network("light", 19))
+        network.state_dict()["network.stem.0.weight"].fill_(value)
+        with pytest.raises(InputError, match=r"light\.safetensors: not written, network\.stem\.0\.weight would hold"):
+            save_model(path, network, ModelCard("light", "light"))
+        assert not path.parent.exists()
+
+
 def test_a_truncated_file_is_refused(saved: Path) -> None:
     saved.write_bytes(saved.read_bytes()[:-1000])
     with pytest.raises(InputError, match=r"toy\.safetensors: truncated"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ def test_the_weight_of_the_jaccard_loss(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(MINIMAL)
     assert read_config(path, ["loss.jaccard=0.5"]).loss.jaccard == 0.5
-    with pytest.raises(InputError, match=r"^loss\.jaccard=-1\.0: must be at least 0$"):
+    with pytest.raises(InputError, match=r"^loss\.jaccard=-1\.0: must be a finite number of at least 0$"):
         read_config(path, ["loss.jaccard=-1"])
 
 
@@ -145,3 +146,37 @@ def test_the_scales_of_a_teacher_are_a_list_of_any_length(tmp_path: Path) -> Non
         read_config(path, ["loss.kind=energy"])
     with pytest.raises(InputError, match=r"^loss\.score_distillation: a flow has no score; "):
         read_config(path, ["stage=flow"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=-1", "seed=-1: must be a finite number of at least 0"),
+        ("weight_decay=inf", "weight_decay=inf: must be a finite number of at least 0"),
+        ("ema_decay=2", "ema_decay=2.0: must be at least 0 and below 1"),
+        ("ema_decay=nan", "ema_decay=nan: must be a number"),
+        ("clip_norm=-1", "clip_norm=-1.0: must be above 0"),
+        ("data.workers=-1", "data.workers=-1: must be a finite number of at least 0"),
+        ("crops.scale=[2,1]", "crops.scale=[2.0, 1.0]: must be two numbers above 0, the smaller one first"),
+        ("crops.scale=[0,1]", "crops.scale=[0.0, 1.0]: must be two numbers above 0, the smaller one first"),
+        ("crops.hue_jitter=-2", "crops.hue_jitter=-2.0: must be a finite number of at least 0"),
+        ("negatives.count=[5,1]", "negatives.count=[5, 1]: must be two numbers of at least 0, the smaller one first"),
+        ("negatives.size=[400,16]", "negatives.size=[400.0, 16.0]: must be two numbers above 0, the smaller one first"),
+        ("negatives.shadow_share=1.5", "negatives.shadow_share=1.5: must be within 0..1"),
+        ("loss.likelihood_floor=nan", "loss.likelihood_floor=nan: must be a number"),
+    ],
+)
+def test_numbers_are_within_their_bounds(tmp_path: Path, override: str, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL)
+    with pytest.raises(InputError, match=f"{re.escape(message)}$"):
+        read_config(path, [override])
+
+
+def test_numbers_at_their_bounds_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL)
+    config = read_config(
+        path, ["clip_norm=inf", "negatives.count=[0,0]", "loss.likelihood_floor=-30", "crops.scale=[1,1]"]
+    )
+    assert (config.clip_norm, config.negatives.count, config.crops.scale) == (float("inf"), (0, 0), (1.0, 1.0))

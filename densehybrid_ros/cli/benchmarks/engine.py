@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.options import count, rows_by_columns
+from densehybrid_ros.cli.options import count, output_file, rows_by_columns
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engine_rows import Row, Settings, cpu_rows, gpu_rows
 from densehybrid_ros.inference.machine import device_facts, version_facts
@@ -38,7 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-build", action="store_true", help="take compiled engines from the cache alone")
     parser.add_argument("--tune", action="store_true", help="inductor's tuned engine as well; minutes to build")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (the user's cache directory)")
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="write a profile of each model's best GPU row")
+    parser.add_argument(
+        "--profile", type=output_file, metavar="FILE", help="write a profile of each model's best GPU row"
+    )
 
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:

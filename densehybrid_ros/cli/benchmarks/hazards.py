@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from densehybrid_ros.cli.options import count, seed, size
+from densehybrid_ros.cli.options import count, output_file, seed, size
 from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.rendered_road import render_drive, standard_camera
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=seed, default=0, help="of the rendered drive (0)")
     parser.add_argument(
-        "--picture", type=Path, metavar="FILE", help="write what the stage says about a frame (.jpg, .png)"
+        "--picture", type=output_file, metavar="FILE", help="write what the stage says about a frame (.jpg, .png)"
     )
 
 

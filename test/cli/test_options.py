@@ -1,0 +1,81 @@
+"""Values of options: what is refused before any work is done, and what a full disk ends in."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from densehybrid_ros.cli.main import main
+from densehybrid_ros.cli.options import finite, not_negative, output_file, output_folder, rows_by_columns, size
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        (finite, "nan", "'nan' is not a finite number"),
+        (finite, "-inf", "'-inf' is not a finite number"),
+        (finite, "high", "'high' is not a finite number"),
+        (not_negative, "-1", "'-1' is not a number of at least 0"),
+        (size, "100000x8", "'100000x8': sides are at most 16384 pixels"),
+        (rows_by_columns, "8x0", "'8x0' is no size; write HEIGHTxWIDTH, such as 512x1024"),
+    ],
+)
+def test_what_is_no_number_is_named(kind: Callable[[str], object], text: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as error:
+        kind(text)
+    assert str(error.value) == message
+
+
+def test_numbers_are_read() -> None:
+    assert (finite("-8.5"), not_negative("0"), size("2x3"), rows_by_columns("2x3")) == (-8.5, 0.0, (2, 3), (2, 3))
+
+
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file.txt"
+    file.touch()
+    for kind, path, message in (
+        (output_file, tmp_path, f"{tmp_path} is a folder; name a file"),
+        (output_folder, file, f"{file} is a file; name a folder"),
+        (output_file, file / "x.json", f"{file / 'x.json'}: file.txt is a file, no folder; name another place"),
+        (output_folder, file / "a" / "b", f"{file / 'a' / 'b'}: file.txt is a file, no folder; name another place"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError) as error:
+            kind(str(path))
+        assert str(error.value) == message
+
+
+def test_a_new_place_is_taken_and_not_made(tmp_path: Path) -> None:
+    assert output_file(str(tmp_path / "a" / "b.json")) == tmp_path / "a" / "b.json"
+    assert output_folder(str(tmp_path)) == tmp_path
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["replay", "bag", "--json", "FOLDER"],
+        ["evaluate", "--dataset", "folder", "--root", "x", "--report", "FILE"],
+        ["average", "a", "b", "--output", "FILE/a.safetensors"],
+        ["train", "--config", "x", "--output", "FILE/a.safetensors"],
+        ["demo", "--output", "FILE"],
+        ["replay", "bag", "--threshold", "nan"],
+    ],
+)
+def test_commands_refuse_it_in_one_line_before_any_work(words: list[str], tmp_path: Path, capsys) -> None:
+    file = tmp_path / "file.txt"
+    file.touch()
+    with pytest.raises(SystemExit) as end:
+        main([word.replace("FOLDER", str(tmp_path)).replace("FILE", str(file)) for word in words])
+    assert end.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, where root can't make files either")
+def test_what_no_check_foresaw_is_one_line_as_well(capsys) -> None:
+    assert main(["info", "--json", "/proc/nope.json"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("densehybrid info: /proc/")
