@@ -308,8 +308,10 @@ def _resolve_topics(path: Path, topics: BagTopics, types: dict[str, str]) -> Bag
             found[field.name] = name
         elif field.name != "image" and name == getattr(usual, field.name):
             found[field.name] = ""
+        elif types:
+            raise InputError(f"{path}: no topic {name}; it has: {', '.join(types)} (see --topics)")
         else:
-            raise InputError(f"{path}: no topic {name}; it has: {', '.join(types) or 'none'} (see --topics)")
+            raise _damaged(path, ValueError("it holds no message"))
     return replace(topics, **found)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from densehybrid_ros.cli.options import rows_by_columns
+from densehybrid_ros.cli.options import output_folder, rows_by_columns
 from densehybrid_ros.datasets.pictures import list_pictures
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import BACKENDS, backend_to_build, choose_device
@@ -48,7 +48,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tune", action="store_true", help="inductor on a GPU: search for faster kernels; minutes")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (the user's cache directory)")
+    parser.add_argument(
+        "--cache", type=output_folder, metavar="DIR", help="where engines are kept (user's cache directory)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         if precision != "int8":
             raise InputError(f"--calibration: {precision} needs none; it goes with --precision int8")
         list_pictures(args.calibration)  # refuses a folder that has none
+    if args.tune and device.type != "cuda":
+        raise InputError("--tune: is for backend inductor on a GPU; leave it out")
     model = load_model(args.model)
     backend = backend_to_build(args.backend, model.network, device, precision)
     check_precision(precision, backend, device)

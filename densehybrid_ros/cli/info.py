@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = "example:\n  densehybrid info --json info.json"
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the same as JSON")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (the user's cache directory)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (user's cache directory)")
 
 
 def run(args: argparse.Namespace) -> int:

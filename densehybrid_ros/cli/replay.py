@@ -29,6 +29,7 @@ from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.hazards.drivable import unknown_classes
 from densehybrid_ros.inference.backends import device_name
 from densehybrid_ros.networks import LoadedModel, load_model
 from densehybrid_ros.nodes.image_conversion import rgb_from_message
@@ -85,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     edges = distance_edges(args.bins)
     parse_topics(args.topics)  # as the bins: wrong ones end the command before any work
     settings, braking = hazard_settings(args.hazards), _braking(args)
+    if args.limit and args.through == "node":
+        raise InputError("--limit: the whole bag is played to a node; leave it out, or take --through model")
     bags = find_bags(args.bag)
     shards = Shards()
     try:
@@ -94,6 +97,9 @@ def run(args: argparse.Namespace) -> int:
         model = load_model(args.model, device)
         threshold = model.card.threshold() if args.threshold is None else args.threshold
         card = model.card
+        if strange := unknown_classes(card.classes, settings.drivable_classes):
+            known = ", ".join(item.name for item in card.classes)
+            raise InputError(f"--hazards drivable_classes: {args.model} has no class {strange[0]!r}; it has: {known}")
         hazards = HazardAccumulator(card.classes, card.confidence, settings, edges, braking, args.ego_speed)
         replay = Replay(threshold, edges, bags, hazards, args.overlays)
         started = time.monotonic()

@@ -37,6 +37,12 @@ def drivable_ids(classes: Sequence[SemanticClass], names: Sequence[str]) -> tupl
     return tuple(index for index, item in enumerate(classes) if item.name in names)
 
 
+def unknown_classes(classes: Sequence[SemanticClass], names: Sequence[str]) -> list[str]:
+    """Returns those of these names that the table of classes does not have: misspelt ones, or another model's."""
+    known = {item.name for item in classes}
+    return [name for name in names if name not in known]
+
+
 def drivable_surface(
     semantic: np.ndarray, ids: Sequence[int], clusters: Clusters, horizon: float | None = None
 ) -> DrivableSurface:

@@ -12,6 +12,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards.drivable import unknown_classes
 from densehybrid_ros.nodes import alert_watch
 from densehybrid_ros.nodes.alert_watch import AlertTopic
 from densehybrid_ros.nodes.counters import FrameStatistics
@@ -186,6 +187,8 @@ class PerceptionNode(LifecycleNode):
         )
         if settings.anomaly_threshold is None:
             self._server.set_threshold_if_unset(pipeline.card.threshold(settings.threshold_name or None))
+        for name in unknown_classes(pipeline.card.classes, settings.drivable_classes):
+            self.get_logger().warning(f"drivable_classes: {settings.model} has no class {name!r}; check its spelling")
         height, width = settings.warm_up_size
         if height and width:
             self.get_logger().info(f"warming up at {width}x{height}; a first compilation can take minutes")

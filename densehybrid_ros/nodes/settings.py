@@ -19,7 +19,7 @@ _HAZARDS = HazardSettings()
 
 
 def _size_problem(size: Any) -> str | None:
-    return None if len(size) == 2 and min(size) >= 0 else f"{list(size)} is no height and width"
+    return None if len(size) == 2 and (min(size) > 0 or not any(size)) else f"{list(size)} is no height and width"
 
 
 def _names_problem(names: Any) -> str | None:

@@ -107,3 +107,9 @@ def test_int8_says_what_it_was_calibrated_on_and_is_calibrated_anew_for_pictures
     assert f"calibrated on 1 picture of {pictures}" in printed
     assert main([*command, "--calibration", str(pictures)]) == 0
     assert "already there" in capsys.readouterr().out
+
+
+def test_tuning_on_a_cpu_is_refused_before_the_cache_is_touched(model: Path, tmp_path: Path, capsys) -> None:
+    assert main(["compile", "--model", str(model), "--device", "cpu", "--tune"]) == 2
+    assert capsys.readouterr().err == "densehybrid compile: --tune: is for backend inductor on a GPU; leave it out\n"
+    assert not (tmp_path / "user").exists()

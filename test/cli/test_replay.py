@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -139,6 +140,8 @@ def test_alerts_are_judged_by_obstacle_and_speed(bag: Path, model_path: Path, tm
         (("--hazards", "trigger_count=x"), "--hazards 'trigger_count=x': 'x' is no int"),
         (("--hazards", "trigger_window=1"), "--hazards: trigger_window 1 is below trigger_count 3"),
         (("--speeds", "fast"), "--speeds fast: write speeds in km/h"),
+        (("--threshold", -3, "--hazards", "drivable_classes=nope"), "drivable_classes: "),
+        (("--threshold", -3, "--limit", 1, "--through", "node"), "--limit: the whole bag is played to a node"),
         (("--deceleration", "0"), "--deceleration above 0"),
         (("--ego-speed", "-1"), "--ego-speed -1: give metres a second"),
         (("--threshold", -3, "--topics", "image=/nowhere"), "no topic /nowhere"),
@@ -277,3 +280,17 @@ def test_a_network_that_yields_nan_is_named_with_the_frame(bag: Path, tmp_path: 
     error = capsys.readouterr().err
     assert f"{bag}: /camera/image at " in error
     assert "the network's output is not finite" in error
+
+
+def test_a_bag_of_which_the_head_alone_is_left_is_called_damaged(
+    bag: Path, model_path: Path, tmp_path: Path, capsys
+) -> None:
+    left = tmp_path / "left"
+    shutil.copytree(bag, left)
+    (file,) = left.glob("*.mcap")
+    file.write_bytes(file.read_bytes()[:400])
+    assert _replay(left, model_path, "--threshold", -3) == 2
+    error = capsys.readouterr().err
+    assert (
+        f"{left}: truncated or damaged bag (it holds no message); record it again, or try `ros2 bag reindex`" in error
+    )

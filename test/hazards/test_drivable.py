@@ -7,7 +7,7 @@ import pytest
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.hazards.clusters import find_clusters
-from densehybrid_ros.hazards.drivable import DrivableSurface, drivable_ids, drivable_surface
+from densehybrid_ros.hazards.drivable import DrivableSurface, drivable_ids, drivable_surface, unknown_classes
 
 HEIGHT, WIDTH = 128, 256
 ROAD, SIDEWALK, BUILDING, SKY = 0, 1, 2, 10
@@ -96,3 +96,8 @@ def test_drivable_classes_by_name() -> None:
     assert drivable_ids(other, ("road",)) == (1,)
     assert drivable_ids(other, ("water",)) == ()
     assert look(street(), (90, 110), (10, 30), ids=(ROAD, SIDEWALK))[0]
+
+
+def test_misspelt_classes_are_found() -> None:
+    assert unknown_classes(CITYSCAPES_CLASSES, ["road", "sidewlk"]) == ["sidewlk"]
+    assert unknown_classes(CITYSCAPES_CLASSES, ["road"]) == []

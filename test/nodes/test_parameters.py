@@ -127,6 +127,7 @@ def test_integers_become_floats_where_these_are_meant(name: str, value: object, 
         ("drivable_classes", [], "at least one name"),
         ("backend", "openvino", "one of auto, eager"),
         ("warm_up_size", [1024], "no height and width"),
+        ("warm_up_size", [0, 5], "no height and width"),
         ("source_timeout", 0.0, "not in 0.1 to 3600"),
     ],
 )

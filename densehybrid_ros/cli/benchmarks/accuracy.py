@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.options import count, rows_by_columns
+from densehybrid_ros.cli.options import count, output_folder, rows_by_columns
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
@@ -38,7 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=rows_by_columns, metavar="HxW", help="of the network's input (the card's size)")
     parser.add_argument("--frames", type=count, metavar="N", help="take the first N frames (all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (the user's cache directory)")
+    parser.add_argument(
+        "--cache", type=output_folder, metavar="DIR", help="where engines are kept (user's cache directory)"
+    )
 
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:

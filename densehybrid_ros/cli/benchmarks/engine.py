@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.options import count, output_file, rows_by_columns
+from densehybrid_ros.cli.options import count, output_file, output_folder, rows_by_columns
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engine_rows import Row, Settings, cpu_rows, gpu_rows
 from densehybrid_ros.inference.machine import device_facts, version_facts
@@ -37,7 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-cpu", action="store_true", help="leave the CPU rows out")
     parser.add_argument("--no-build", action="store_true", help="take compiled engines from the cache alone")
     parser.add_argument("--tune", action="store_true", help="inductor's tuned engine as well; minutes to build")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (the user's cache directory)")
+    parser.add_argument(
+        "--cache", type=output_folder, metavar="DIR", help="where engines are kept (user's cache directory)"
+    )
     parser.add_argument(
         "--profile", type=output_file, metavar="FILE", help="write a profile of each model's best GPU row"
     )
