@@ -50,15 +50,14 @@ def run(args: argparse.Namespace) -> int:
 def _check_like(models: list[LoadedModel]) -> None:
     first = models[0]
     for model in models[1:]:
-        difference = class_difference(model.card.classes, first.card.classes)
-        if difference and model.card.num_classes == first.card.num_classes:
-            raise InputError(
-                f"{model.path}: {difference} as {first.path} does; leave it out, only like models have a mean"
-            )
-        if difference or model.card.architecture != first.card.architecture:
+        if (model.card.architecture, model.card.num_classes) != (first.card.architecture, first.card.num_classes):
             raise InputError(
                 f"{model.path}: is {model.card.architecture} with {model.card.num_classes} classes, {first.path} "
                 f"{first.card.architecture} with {first.card.num_classes}; leave it out, only like models have a mean"
+            )
+        if difference := class_difference(model.card.classes, first.card.classes):
+            raise InputError(
+                f"{model.path}: {difference} as {first.path} does; leave it out, only like models have a mean"
             )
 
 

@@ -69,19 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     selected = next((word for word in argv if word in COMMANDS), None)
     parser = build_parser(selected)
-    parsed, rest = parser.parse_known_args(argv)
-    # argparse takes one run of key=value words and leaves those that follow a later option.
-    if "overrides" in parsed and not any(word.startswith("-") for word in rest):
-        parsed.overrides += rest
-    elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
+        parsed, rest = parser.parse_known_args(argv)
+        # argparse takes one run of key=value words and leaves those that follow a later option.
+        if "overrides" in parsed and not any(word.startswith("-") for word in rest):
+            parsed.overrides += rest
+        elif rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
         return int(_module(parsed.command).run(parsed))
     except InputError as error:
-        print(f"densehybrid {parsed.command}: {error}", file=sys.stderr)
+        print(f"densehybrid {selected}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"densehybrid {parsed.command}: interrupted", file=sys.stderr)
+        print(f"densehybrid {selected}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (head, less) has gone; there is nobody left to tell.
@@ -89,5 +89,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         # What no check foresaw: a full disk, a folder that has gone meanwhile.
-        print(f"densehybrid {parsed.command}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        print(f"densehybrid {selected}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from densehybrid_ros.errors import InputError
 
-_LONGEST_SIDE = 16384  # pixels; what no camera has, and the largest that fits in memory as a score map
+_LONGEST_SIDE = 16384  # pixels; more than a camera has
 
 
 def size(text: str) -> tuple[int, int]:
@@ -124,8 +124,8 @@ def shares(text: str) -> list[float]:
 def not_negatives(option: str, text: str) -> list[float]:
     """Reads finite numbers of at least 0 with commas between them; raises as ``positives`` does."""
     try:
-        return [0.0 if float(part) == 0 else positive(part) for part in text.split(",")]
-    except (ValueError, argparse.ArgumentTypeError) as error:
+        return [not_negative(part) for part in text.split(",")]
+    except argparse.ArgumentTypeError as error:
         raise InputError(f"{option} {text}: write numbers of at least 0 with commas between them") from error
 
 

@@ -107,9 +107,8 @@ def run(args: argparse.Namespace) -> int:
     opened = open_evaluation_sets(args.dataset, args.root)
     sets = open_sets(config, "train")
     model = _open_model(args.model, config, classes_of(sets))
-    teachers = open_teachers(
-        config, model.card.classes
-    )  # before the frames, which take their time: a name may be wrong
+    # Before the frames, which take their time: a name may be wrong.
+    teachers = open_teachers(config, model.card.classes)
     judge = _Judge({name: _frames(each) for name, each in opened.items()}, device, args.every, model.card)
     data = open_data(config, sets, device)
     if args.with_classes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 import time
@@ -121,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _braking(args: argparse.Namespace) -> Braking:
-    if args.ego_speed is not None and not (math.isfinite(args.ego_speed) and args.ego_speed >= 0):
+    if args.ego_speed is not None and args.ego_speed < 0:
         raise InputError(f"--ego-speed {args.ego_speed:g}: give metres a second, at least 0")
     speeds: tuple[float, ...] = DEFAULT_SPEEDS
     if args.speeds is not None:

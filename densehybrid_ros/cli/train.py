@@ -53,9 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains and saves the model."""
-    if not args.check and args.output is None:
-        raise InputError("--output: missing; name a file that ends in .safetensors, or only --check the data")
     if not args.check:
+        if args.output is None:
+            raise InputError("--output: missing; name a file that ends in .safetensors, or only --check the data")
         check_model_output(args.output)
     config = read_config(args.config, args.overrides)
     processes, device = join(choose_device(args.device))

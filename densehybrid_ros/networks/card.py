@@ -52,14 +52,13 @@ class ModelCard:
         Raises:
             InputError: The card has no such threshold.
         """
-        name = name or self.default_threshold
+        name, known = name or self.default_threshold, ", ".join(self.thresholds) or "none"
         if name is None:
             raise InputError(
                 f"model {self.name}: no default threshold in its card; run densehybrid calibrate --default on it, or "
-                f"give a threshold (named ones: {', '.join(self.thresholds) or 'none'})"
+                f"give a threshold (named ones: {known})"
             )
         if name not in self.thresholds:
-            known = ", ".join(self.thresholds) or "none"
             raise InputError(f"model {self.name}: no threshold {name!r} in its card; it has: {known}")
         return self.thresholds[name]
 

@@ -364,9 +364,8 @@ def _check_numbers(section: str, values: Any) -> None:
         value, key = getattr(values, each.name), f"{section}.{each.name}".lstrip(".")
         if isinstance(value, tuple) and each.name in _RISING:
             low, high = value
-            least = 0.0 if each.name == "count" else math.ulp(0.0)
-            if not least <= low <= high < math.inf:
-                bound = "above 0" if least else "of at least 0"
+            bound, begins = ("of at least 0", low >= 0) if each.name == "count" else ("above 0", low > 0)
+            if not (begins and low <= high < math.inf):
                 raise InputError(f"{key}={[low, high]}: must be two numbers {bound}, the smaller one first")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or each.name in _OF_ANY_SIGN:
             continue

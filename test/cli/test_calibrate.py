@@ -107,7 +107,7 @@ def test_usage_is_named(model_path: Path, folder: Path) -> None:
         _calibrate(model_path, folder, "--false-alarms-per-km", "3")
     card = model_path.with_suffix(".yaml").read_text()
     for number in ("-1", "nan", "inf"):
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit, match="2"):
             _calibrate(model_path, folder, "--false-alarms", number)
     assert model_path.with_suffix(".yaml").read_text() == card
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +75,17 @@ def test_commands_refuse_it_in_one_line_before_any_work(words: list[str], tmp_pa
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("length", [250, 300])  # a name too long for its temporary twin, and one for itself
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, length: int, capsys) -> None:
+    assert main(["info", "--json", str(tmp_path / ("x" * length))]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"densehybrid info: {tmp_path}/")
+    assert error.endswith("File name too long")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, where root can't make files either")
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root is refused before any work")
 def test_what_no_check_foresaw_is_one_line_as_well(capsys) -> None:
     assert main(["info", "--json", "/proc/nope.json"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
