@@ -182,7 +182,7 @@ def test_everything_imported_is_declared(declared: dict, package_xml) -> None:
 def test_triton_is_needed_by_the_fused_kernels_alone() -> None:
     """PyTorch for NVIDIA GPUs brings it along; where there is none, all else must import."""
     blocked = "import sys; sys.modules['triton'] = None\n"
-    imports = "from densehybrid_ros.inference import backends, engine_rows, fused, pipeline"
+    imports = "from densehybrid_ros.inference import backends, engine_rows, fused, segmenter"
     subprocess.run([sys.executable, "-c", blocked + imports], check=True, cwd=REPOSITORY)
     kernels = subprocess.run(
         [sys.executable, "-c", blocked + "import densehybrid_ros.inference.fused.light"],

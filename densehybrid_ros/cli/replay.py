@@ -31,7 +31,7 @@ from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.hazards.drivable import unknown_classes
 from densehybrid_ros.inference.backends import device_name
 from densehybrid_ros.networks import LoadedModel, load_model
-from densehybrid_ros.nodes.image_conversion import rgb_from_message
+from densehybrid_ros.perception.images import rgb_from_message
 from densehybrid_ros.progress import progress
 
 _EXAMPLE = """examples:

@@ -16,7 +16,7 @@ from densehybrid_ros.bags.reader import BagFrames, LeaveOut, StampedMessages, op
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, PICTURE_TOPICS, SCORE_TOPIC
 from densehybrid_ros.hazards.hazard import Level
-from densehybrid_ros.nodes.image_conversion import rgb_from_image, rgb_from_message
+from densehybrid_ros.perception.images import rgb_from_image, rgb_from_message
 
 _SCORES_SAMPLED = 4096  # a frame, to find the range of the colour map
 

@@ -14,13 +14,13 @@ from densehybrid_ros.bags.reader import open_bag, topic_types
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import RawBagWriter
 from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.demo.bag_player import BagPlayer, SentFrame
+from densehybrid_ros.demo.bag_recorder import BagRecorder
+from densehybrid_ros.demo.node_process import NodeProcess
+from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, IMAGE_TOPIC, MARKERS_TOPIC, PICTURE_TOPICS
+from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.bag_player import BagPlayer, SentFrame
-from densehybrid_ros.nodes.bag_recorder import BagRecorder
-from densehybrid_ros.nodes.node_process import NodeProcess
-from densehybrid_ros.nodes.spinning import spinning_node, wait_until
-from densehybrid_ros.nodes.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.progress import progress
 
 _START_SECONDS = 600.0  # compiling a network takes minutes

@@ -19,12 +19,12 @@ from densehybrid_ros.datasets.rendered_road import standard_camera
 from densehybrid_ros.demo.answers import AnsweredFrame, answered_frames, last_report, score_range
 from densehybrid_ros.demo.drive import Drive, check_alive, drive, running_node
 from densehybrid_ros.demo.figures import DriveFigures, TruthFigures
+from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.page import DrivePage
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_directory, write_text_atomically
 from densehybrid_ros.networks.card import ModelCard, read_card
 from densehybrid_ros.networks.weights import model_path
-from densehybrid_ros.nodes.node_process import NodeProcess
 from densehybrid_ros.progress import progress
 
 DEFAULT_COUNT = 60

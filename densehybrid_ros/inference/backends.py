@@ -167,7 +167,7 @@ class EngineChoice:
         return None, "; ".join(problems)
 
     def start_build(self, size: tuple[int, int], model: Path) -> BackgroundBuild | None:
-        """Starts to compile in another process what ``choose`` lacks; see ``Pipeline.start_build``."""
+        """Starts to compile in another process what ``choose`` lacks; see ``Segmenter.start_build``."""
         if (self.backend == "eager" and not self._fused) or self.choose_cached(size) is not None:
             return None
         backend = self._backend_to_build()

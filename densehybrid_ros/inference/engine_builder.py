@@ -21,7 +21,7 @@ from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import Engine, EngineSpec
 
 if TYPE_CHECKING:
-    from densehybrid_ros.inference.pipeline import Pipeline
+    from densehybrid_ros.inference.segmenter import Segmenter
 
 COMPILE_PROGRAM = (
     *(("nice", "-n", "10") if shutil.which("nice") else ()),
@@ -99,8 +99,8 @@ class BackgroundBuild:
         """Returns the engine, loaded; None while there is none."""
         return self._engine if self.finished else None
 
-    def swap_into(self, pipeline: Pipeline) -> bool:
-        """Hands the engine to the pipeline once it is there; to be called between two frames, by the pipeline's thread.
+    def swap_into(self, segmenter: Segmenter) -> bool:
+        """Hands the engine over once it is there; to be called between two frames, by the segmenter's thread.
 
         Returns:
             Whether it was handed over now.
@@ -109,7 +109,7 @@ class BackgroundBuild:
         if engine is None or self._taken:
             return False
         self._taken = True
-        pipeline.swap(engine)
+        segmenter.swap(engine)
         return True
 
     def cancel(self) -> None:

@@ -6,21 +6,21 @@ from collections.abc import Callable
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.engine_builder import BackgroundBuild
-from densehybrid_ros.inference.pipeline import Pipeline
+from densehybrid_ros.inference.segmenter import Segmenter
 
 
 class EngineUpgrade:
     """At most one build at a time, in a process of its own; another one where the camera's size changes."""
 
-    def __init__(self, pipeline: Pipeline, inform: Callable[[str], None], warn: Callable[[str], None]) -> None:
+    def __init__(self, segmenter: Segmenter, inform: Callable[[str], None], warn: Callable[[str], None]) -> None:
         """Notes what to upgrade.
 
         Args:
-            pipeline: The model, on whatever could be had at once.
+            segmenter: The model, on whatever could be had at once.
             inform: Is told when a build begins and when its engine takes over.
             warn: Is told when a build can't be had or fails.
         """
-        self._pipeline, self._inform, self._warn = pipeline, inform, warn
+        self._segmenter, self._inform, self._warn = segmenter, inform, warn
         self._size: tuple[int, int] | None = None
         self._build: BackgroundBuild | None = None
         self._told = False
@@ -34,10 +34,10 @@ class EngineUpgrade:
         if build is None or self._told or not build.finished:
             return
         self._told = True
-        if build.swap_into(self._pipeline):
-            self._inform(f"{build.progress()}; from this frame on: {self._pipeline.describe()}")
+        if build.swap_into(self._segmenter):
+            self._inform(f"{build.progress()}; from this frame on: {self._segmenter.describe()}")
         else:
-            self._warn(f"{build.progress()}; {self._pipeline.backend} goes on")
+            self._warn(f"{build.progress()}; {self._segmenter.backend} goes on")
 
     def progress(self) -> str:
         """Returns one line about the build; empty where nothing was built. Any thread may ask."""
@@ -53,9 +53,9 @@ class EngineUpgrade:
         self.close()
         self._build, self._told = None, False
         try:
-            self._build = self._pipeline.start_build(height, width)
+            self._build = self._segmenter.start_build(height, width)
         except InputError as error:
-            self._warn(f"build_engine: {error}; {self._pipeline.backend} goes on")
+            self._warn(f"build_engine: {error}; {self._segmenter.backend} goes on")
             return
         if self._build is not None:
-            self._inform(f"{self._build.progress()}; until then: {self._pipeline.describe()}")
+            self._inform(f"{self._build.progress()}; until then: {self._segmenter.describe()}")

@@ -38,7 +38,7 @@ class FrameResult:
         semantic: uint8 [H, W], train ids 0..K-1.
         anomaly_score: float32 [H, W], s(x) in nats; higher = more anomalous.
         open_set: uint8 [H, W], train ids, K where the score exceeds the threshold.
-        confidence: uint8 [H, W], P(anomaly) in 255 steps; empty [0, 0] in results that were not made by a pipeline.
+        confidence: uint8 [H, W], P(anomaly) in 255 steps; empty [0, 0] in results that were not made by a segmenter.
     """
 
     semantic: np.ndarray

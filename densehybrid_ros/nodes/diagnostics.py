@@ -8,8 +8,8 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-from densehybrid_ros.nodes.counters import Counts, FrameStatistics
 from densehybrid_ros.nodes.hazard_alert import key_values
+from densehybrid_ros.nodes.statistics import Counts, FrameStatistics
 
 PERIOD = 1.0
 """Seconds between two reports."""

@@ -13,15 +13,15 @@ from std_msgs.msg import Header
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.alert_watch import AlertTopic
-from densehybrid_ros.nodes.counters import FrameStatistics
 from densehybrid_ros.nodes.hazard_stage import HazardReport, HazardStage
-from densehybrid_ros.nodes.image_conversion import rgb_from_compressed, rgb_from_image
 from densehybrid_ros.nodes.outputs import Outputs, ProcessedFrame, needs_hazards
-from densehybrid_ros.nodes.settings import Settings
+from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.perception.images import rgb_from_compressed, rgb_from_image
+from densehybrid_ros.perception.settings import Settings
 
 if TYPE_CHECKING:
     # PyTorch is imported when the node configures, not before.
-    from densehybrid_ros.inference import FrameResult, Pipeline
+    from densehybrid_ros.inference import FrameResult, Segmenter
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
 _SECONDS_BETWEEN_WARNINGS = 5.0
@@ -41,7 +41,7 @@ class IncomingFrame:
 class Model(NamedTuple):
     """The model, and what compiles a faster engine for it meanwhile (None: nothing does)."""
 
-    pipeline: Pipeline
+    segmenter: Segmenter
     upgrade: EngineUpgrade | None = None
 
 
@@ -72,7 +72,7 @@ class FrameProcessor:
         self._logger = node.get_logger()
         self._clock = node.get_clock()
         self._topic = node.resolve_topic_name("~/input/image")
-        self._pipeline, self._upgrade = model
+        self._segmenter, self._upgrade = model
         self._hazards = hazards
         self._outputs = outputs
         self._alert = alert
@@ -106,11 +106,11 @@ class FrameProcessor:
         read = time.monotonic()
         if self._upgrade is not None:
             self._upgrade.before_frame(image.shape[0], image.shape[1])
-        result = self._pipeline(image, threshold)
+        result = self._segmenter(image, threshold)
         inferred = time.monotonic()
         report = self._find_hazards(header, result, settings)
         found = time.monotonic()
-        classes = self._pipeline.card.classes
+        classes = self._segmenter.card.classes
         self._outputs.publish(ProcessedFrame(header, image, result, classes, threshold, settings, report))
         published = time.monotonic()
         self._statistics.add_time("queue_age", started - frame.arrival)

@@ -9,8 +9,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level
-from densehybrid_ros.nodes.camera_input import Mount
 from densehybrid_ros.nodes.hazard_stage import HazardReport
+from densehybrid_ros.perception.camera_model import Mount
 
 
 def key_values(values: dict[str, Any]) -> list[KeyValue]:

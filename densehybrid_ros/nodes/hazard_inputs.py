@@ -18,17 +18,17 @@ from stereo_msgs.msg import DisparityImage
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.camera_input import (
+from densehybrid_ros.nodes.message_types import is_installed, message_class
+from densehybrid_ros.perception.camera_model import (
     Mount,
     camera_from_info,
     mount_from_parameters,
     mount_from_transforms,
 )
-from densehybrid_ros.nodes.disparity_input import Disparity, DisparityBuffer, nanoseconds
-from densehybrid_ros.nodes.message_types import is_installed, message_class
-from densehybrid_ros.nodes.settings import Settings
-from densehybrid_ros.nodes.speed_input import SpeedInput
-from densehybrid_ros.nodes.transforms import TransformTree
+from densehybrid_ros.perception.disparity import Disparity, DisparityBuffer, nanoseconds
+from densehybrid_ros.perception.settings import Settings
+from densehybrid_ros.perception.speed import SpeedInput
+from densehybrid_ros.perception.transforms import TransformTree
 
 T = TypeVar("T")
 

@@ -13,11 +13,11 @@ from std_msgs.msg import Header
 
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.hazard import HazardFrame
-from densehybrid_ros.nodes.camera_input import Mount
-from densehybrid_ros.nodes.counters import FrameStatistics
-from densehybrid_ros.nodes.disparity_input import nanoseconds
 from densehybrid_ros.nodes.hazard_inputs import Surroundings
-from densehybrid_ros.nodes.settings import Settings
+from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.perception.camera_model import Mount
+from densehybrid_ros.perception.disparity import nanoseconds
+from densehybrid_ros.perception.settings import Settings
 
 if TYPE_CHECKING:
     from densehybrid_ros.inference import FrameResult

@@ -11,10 +11,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from densehybrid_ros.nodes.counters import FrameStatistics, SequenceGaps
 from densehybrid_ros.nodes.frame_processor import IncomingFrame
 from densehybrid_ros.nodes.input_watch import InputWatch
-from densehybrid_ros.nodes.settings import Settings
+from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
+from densehybrid_ros.perception.settings import Settings
 
 _MESSAGE_TYPES = {"raw": Image, "compressed": CompressedImage}
 

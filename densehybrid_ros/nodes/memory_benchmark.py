@@ -15,12 +15,12 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from densehybrid_ros.demo.child import answer
+from densehybrid_ros.demo.node_process import NodeProcess
+from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.child import answer
 from densehybrid_ros.nodes.messages import image_message
-from densehybrid_ros.nodes.node_process import NodeProcess
 from densehybrid_ros.nodes.outputs import OUTPUTS
-from densehybrid_ros.nodes.spinning import spinning_node, wait_until
 from densehybrid_ros.progress import progress
 
 _TOPIC = "/benchmark/image"

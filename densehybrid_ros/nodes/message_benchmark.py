@@ -22,16 +22,16 @@ from std_msgs.msg import Header
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
+from densehybrid_ros.demo.child import answer
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference import FrameResult
 from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.nodes.alert_watch import AlertTopic
-from densehybrid_ros.nodes.child import answer
-from densehybrid_ros.nodes.counters import FrameStatistics
 from densehybrid_ros.nodes.hazard_inputs import Surroundings
 from densehybrid_ros.nodes.hazard_stage import HazardStage
 from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs, ProcessedFrame
-from densehybrid_ros.nodes.settings import Settings
+from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.perception.settings import Settings
 
 _PAUSE = 0.05  # seconds between two frames, in which the subscriber catches up
 _PATIENCE = 30.0  # seconds to wait for the subscriber

@@ -29,8 +29,8 @@ from densehybrid_ros.nodes.hazard_messages import (
 from densehybrid_ros.nodes.hazard_stage import HazardReport
 from densehybrid_ros.nodes.message_types import is_installed, message_class
 from densehybrid_ros.nodes.messages import image_message
-from densehybrid_ros.nodes.overlay import compose_overlay
-from densehybrid_ros.nodes.settings import Settings
+from densehybrid_ros.perception.overlay import compose_overlay
+from densehybrid_ros.perception.settings import Settings
 
 if TYPE_CHECKING:
     from densehybrid_ros.inference import FrameResult  # PyTorch is imported when the node configures, not before

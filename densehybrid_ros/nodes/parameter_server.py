@@ -12,9 +12,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.parameter import Parameter
-from densehybrid_ros.nodes.parameters import PARAMETERS
-from densehybrid_ros.nodes.settings import Settings
+from densehybrid_ros.perception.parameter import Parameter
+from densehybrid_ros.perception.parameters import PARAMETERS
+from densehybrid_ros.perception.settings import Settings
 
 _HANDLED_BY_ROS = ("qos_overrides.", "start_type_description_service", "use_sim_time")
 

@@ -15,7 +15,6 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.drivable import unknown_classes
 from densehybrid_ros.nodes import alert_watch
 from densehybrid_ros.nodes.alert_watch import AlertTopic
-from densehybrid_ros.nodes.counters import FrameStatistics
 from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState
 from densehybrid_ros.nodes.frame_processor import FrameProcessor, IncomingFrame, Model
 from densehybrid_ros.nodes.frame_slot import FrameSlot
@@ -26,11 +25,12 @@ from densehybrid_ros.nodes.outputs import Outputs
 from densehybrid_ros.nodes.parameter_server import ParameterServer
 from densehybrid_ros.nodes.pausing import offer_pausing
 from densehybrid_ros.nodes.runner import run
-from densehybrid_ros.nodes.settings import Settings
+from densehybrid_ros.nodes.statistics import FrameStatistics
 from densehybrid_ros.nodes.worker import Worker
+from densehybrid_ros.perception.settings import Settings
 
 if TYPE_CHECKING:
-    from densehybrid_ros.inference import Pipeline
+    from densehybrid_ros.inference import Segmenter
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
@@ -48,7 +48,7 @@ class PerceptionNode(LifecycleNode):
         super().__init__("perception", **options)
         self._server = ParameterServer(self)
         self._statistics = FrameStatistics()
-        self._pipeline: Pipeline | None = None
+        self._segmenter: Segmenter | None = None
         self._upgrade: EngineUpgrade | None = None
         self._outputs: Outputs | None = None
         self._hazards: HazardStage | None = None
@@ -78,7 +78,7 @@ class PerceptionNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads the model and creates the publishers."""
         try:
-            self._pipeline = self._load(self._server.settings)
+            self._segmenter = self._load(self._server.settings)
             self._outputs = Outputs(self, self._alert)
         except Exception as error:  # rclpy would swallow it without a word
             self.get_logger().error(str(error) if isinstance(error, InputError) else traceback.format_exc())
@@ -89,15 +89,15 @@ class PerceptionNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes to the camera and all else, and starts the worker."""
-        assert self._pipeline is not None
+        assert self._segmenter is not None
         assert self._outputs is not None
         result = super().on_activate(state)
-        settings, card = self._server.settings, self._pipeline.card
+        settings, card = self._server.settings, self._segmenter.card
         self._hazard_inputs = HazardInputs(self, settings)
         self._hazards = HazardStage(card, self._hazard_inputs.at, self._statistics)
         if settings.build_engine:
-            self._upgrade = _engine_upgrade(self._pipeline, self.get_logger())
-        model = Model(self._pipeline, self._upgrade)
+            self._upgrade = _engine_upgrade(self._segmenter, self.get_logger())
+        model = Model(self._segmenter, self._upgrade)
         process = FrameProcessor(
             self, model, self._hazards, self._outputs, self._alert, self._statistics, self._current_settings
         )
@@ -106,7 +106,7 @@ class PerceptionNode(LifecycleNode):
         self._outputs.offer_labels(card.classes)
         self._state = "active"
         self._open_input()
-        self.get_logger().info(f"active: {self._pipeline.describe()} ({self._pipeline.reason}), input {self._topic}")
+        self.get_logger().info(f"active: {self._segmenter.describe()} ({self._segmenter.reason}), input {self._topic}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -163,17 +163,17 @@ class PerceptionNode(LifecycleNode):
     def _release(self) -> None:
         if self._outputs is not None:
             self._outputs.destroy()
-        self._pipeline = self._outputs = self._hazards = self._worker = None
+        self._segmenter = self._outputs = self._hazards = self._worker = None
 
-    def _load(self, settings: Settings) -> Pipeline:
+    def _load(self, settings: Settings) -> Segmenter:
         # PyTorch takes seconds to import; the node is in the graph and answers signals before.
-        from densehybrid_ros.inference import Pipeline
+        from densehybrid_ros.inference import Segmenter
         from densehybrid_ros.networks import load_model
 
         self.get_logger().info(
             f"loading model {settings.model!r}, backend {settings.backend}, device {settings.device}"
         )
-        pipeline = Pipeline(
+        segmenter = Segmenter(
             load_model(settings.model),
             settings.backend,
             settings.device,
@@ -186,14 +186,14 @@ class PerceptionNode(LifecycleNode):
             warn=self.get_logger().warning,
         )
         if settings.anomaly_threshold is None:
-            self._server.set_threshold_if_unset(pipeline.card.threshold(settings.threshold_name or None))
-        for name in unknown_classes(pipeline.card.classes, settings.drivable_classes):
+            self._server.set_threshold_if_unset(segmenter.card.threshold(settings.threshold_name or None))
+        for name in unknown_classes(segmenter.card.classes, settings.drivable_classes):
             self.get_logger().warning(f"drivable_classes: {settings.model} has no class {name!r}; check its spelling")
         height, width = settings.warm_up_size
         if height and width:
             self.get_logger().info(f"warming up at {width}x{height}; a first compilation can take minutes")
-            pipeline.warm_up(height, width)
-        return pipeline
+            segmenter.warm_up(height, width)
+        return segmenter
 
     @property
     def _label(self) -> str:
@@ -229,8 +229,8 @@ class PerceptionNode(LifecycleNode):
     def _report_diagnostics(self) -> None:
         settings = self._server.settings
         self._silence = self._input.silence(settings.source_timeout) if self._input is not None else None
-        model = self._pipeline.describe() if self._pipeline is not None else ""
-        reason = self._pipeline.reason if self._pipeline is not None else ""
+        model = self._segmenter.describe() if self._segmenter is not None else ""
+        reason = self._segmenter.reason if self._segmenter is not None else ""
         build = self._upgrade.progress() if self._upgrade is not None else ""
         report = NodeState(self._label, model, self._topic, settings.anomaly_threshold, self._silence, reason, build)
         self._diagnostics.publish(self._report.make(report, self.get_clock().now().to_msg()))
@@ -247,10 +247,10 @@ class PerceptionNode(LifecycleNode):
             self._alert.say_stale_after(settings.source_timeout, self._topic, silence, reasons)
 
 
-def _engine_upgrade(pipeline: Pipeline, logger: Any) -> EngineUpgrade:
+def _engine_upgrade(segmenter: Segmenter, logger: Any) -> EngineUpgrade:
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
-    return EngineUpgrade(pipeline, logger.info, logger.error)
+    return EngineUpgrade(segmenter, logger.info, logger.error)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,10 +21,10 @@ from densehybrid_ros.bags.frames import BagFrame
 from densehybrid_ros.bags.reader import open_bag, read_raw_messages
 from densehybrid_ros.bags.writer import BagWriter, RawBagWriter
 from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.demo.bag_player import BagPlayer
+from densehybrid_ros.demo.bag_recorder import BagRecorder
+from densehybrid_ros.demo.spinning import spinning_node
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.bag_player import BagPlayer
-from densehybrid_ros.nodes.bag_recorder import BagRecorder
-from densehybrid_ros.nodes.spinning import spinning_node
 
 pytestmark = pytest.mark.ros
 

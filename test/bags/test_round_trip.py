@@ -19,7 +19,7 @@ from densehybrid_ros.bags.topics import BagTopics, parse_topics
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.image_conversion import rgb_from_compressed, rgb_from_image
+from densehybrid_ros.perception.images import rgb_from_compressed, rgb_from_image
 
 HEIGHT, WIDTH = 24, 40
 CAMERA = Camera(WIDTH, HEIGHT, 50.5, 51.25, 19.5, 11.5, baseline=0.25, pitch=0.04, mount_height=1.25)

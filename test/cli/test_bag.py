@@ -14,7 +14,7 @@ from densehybrid_ros.bags.reader import BagFrames, open_bag, read_messages, topi
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.datasets.rendered_road import render_drive, write_lost_and_found
-from densehybrid_ros.nodes.image_conversion import rgb_from_image
+from densehybrid_ros.perception.images import rgb_from_image
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ pytest.importorskip("rclpy")
 from densehybrid_ros.bags.reader import BagFrames, open_bag, topic_types
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.demo.answers import answered_frames
-from densehybrid_ros.inference import Pipeline
+from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
-from densehybrid_ros.nodes.image_conversion import rgb_from_image
+from densehybrid_ros.perception.images import rgb_from_image
 
 pytestmark = pytest.mark.ros
 
@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "random.safetensors"
     save_model(path, network, ModelCard("random", "light", thresholds={"none": THRESHOLD}, default_threshold="none"))
     image = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
-    score = Pipeline(load_model(path), "eager", "cpu")(image, THRESHOLD).anomaly_score
+    score = Segmenter(load_model(path), "eager", "cpu")(image, THRESHOLD).anomaly_score
     card = ModelCard("random", "light", thresholds={"median": float(np.median(score))}, default_threshold="median")
     save_model(path, network, card)
     return path
@@ -97,10 +97,10 @@ def test_a_rendered_drive_from_end_to_end(model: Path, tmp_path: Path, capsys: p
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     assert not node_processes(model)
 
-    pipeline = Pipeline(load_model(model), "eager", "cpu")
-    threshold = pipeline.card.threshold()
+    segmenter = Segmenter(load_model(model), "eager", "cpu")
+    threshold = segmenter.card.threshold()
     for answered in answered_frames(output / "drive", output / "perception"):
-        expected = pipeline(answered.frame.image, threshold)
+        expected = segmenter(answered.frame.image, threshold)
         np.testing.assert_array_equal(answered.semantic, expected.semantic)
         np.testing.assert_array_equal(answered.score, expected.anomaly_score)
         np.testing.assert_array_equal(answered.open_set, expected.open_set)

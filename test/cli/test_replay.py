@@ -22,7 +22,7 @@ from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
-from densehybrid_ros.nodes.image_conversion import rgb_from_image
+from densehybrid_ros.perception.images import rgb_from_image
 from densehybrid_ros.scores import hybrid
 
 FRAMES = 4

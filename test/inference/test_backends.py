@@ -14,7 +14,7 @@ from densehybrid_ros.inference.backends import EngineChoice, backend_to_build
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec, fused_engine
 from densehybrid_ros.inference.fused import fused_problem
-from densehybrid_ros.inference.pipeline import Pipeline
+from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import LoadedModel, ScoreLevel
 
 CPU = torch.device("cpu")
@@ -103,17 +103,17 @@ def test_what_auto_would_compile() -> None:
 
 
 def test_the_pipeline_says_what_it_took_and_why(tiny: LoadedModel, compiled: Path) -> None:
-    pipeline = Pipeline(tiny, device="cpu", cache=compiled)
-    assert (pipeline.backend, pipeline.precision) == ("inductor", "fp32")
-    assert pipeline.describe() == "tiny (tiny), inductor fp32 on CPU"
-    assert pipeline.reason.startswith("compiled engine")
-    assert "as asked" in Pipeline(tiny, "eager", "cpu", cache=compiled).reason
+    segmenter = Segmenter(tiny, device="cpu", cache=compiled)
+    assert (segmenter.backend, segmenter.precision) == ("inductor", "fp32")
+    assert segmenter.describe() == "tiny (tiny), inductor fp32 on CPU"
+    assert segmenter.reason.startswith("compiled engine")
+    assert "as asked" in Segmenter(tiny, "eager", "cpu", cache=compiled).reason
 
 
 def test_precision_is_checked(tiny: LoadedModel, tmp_path: Path) -> None:
-    assert Pipeline(tiny, "eager", "cpu", precision="bf16", cache=tmp_path).precision == "bf16"
+    assert Segmenter(tiny, "eager", "cpu", precision="bf16", cache=tmp_path).precision == "bf16"
     with pytest.raises(InputError, match="int8"):
-        Pipeline(tiny, "eager", "cpu", precision="int8", cache=tmp_path)
+        Segmenter(tiny, "eager", "cpu", precision="int8", cache=tmp_path)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tiny_network import SIZE, tiny_model
 from densehybrid_ros.inference.engine_builder import BackgroundBuild
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec
-from densehybrid_ros.inference.pipeline import Pipeline
+from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import LoadedModel
 
 SPEC = EngineSpec("inductor", SIZE, "fp32")
@@ -30,22 +30,22 @@ def test_frames_go_on_and_the_engine_is_swapped_in(tiny: LoadedModel, compiled: 
     directory = tmp_path / "cache"
     directory.mkdir()
     (directory / "slow").touch()
-    pipeline = Pipeline(tiny, device="cpu", cache=directory, at_once=True)
+    segmenter = Segmenter(tiny, device="cpu", cache=directory, at_once=True)
     image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    first = pipeline(image, -3.0)
-    assert pipeline.backend == "eager"
+    first = segmenter(image, -3.0)
+    assert segmenter.backend == "eager"
     work = build(directory, next(compiled.glob("*.pt2")))
-    assert not work.swap_into(pipeline)
+    assert not work.swap_into(segmenter)
     assert work.result() is None
     assert work.progress().startswith("building the inductor fp32 engine for 48x32")
     assert work.wait(LONG)
     assert not work.error
     assert work.progress().startswith("built the inductor fp32 engine for 48x32 in")
-    assert pipeline.backend == "eager"  # until the worker asks
-    assert work.swap_into(pipeline)
-    assert not work.swap_into(pipeline)
-    second = pipeline(image, -3.0)
-    assert pipeline.backend == "inductor"
+    assert segmenter.backend == "eager"  # until the worker asks
+    assert work.swap_into(segmenter)
+    assert not work.swap_into(segmenter)
+    second = segmenter(image, -3.0)
+    assert segmenter.backend == "inductor"
     np.testing.assert_allclose(second.anomaly_score, first.anomaly_score, atol=1e-3)
 
 
@@ -78,12 +78,12 @@ def test_cancelling_ends_the_process(compiled: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_built_where_an_engine_is_there_or_eager_was_asked_for(tiny: LoadedModel, compiled: Path) -> None:
-    assert Pipeline(tiny, device="cpu", cache=compiled).start_build(*SIZE) is None
-    assert Pipeline(tiny, "eager", "cpu", cache=compiled).start_build(64, 64) is None
+    assert Segmenter(tiny, device="cpu", cache=compiled).start_build(*SIZE) is None
+    assert Segmenter(tiny, "eager", "cpu", cache=compiled).start_build(64, 64) is None
 
 
 def test_the_pipelines_build_runs_the_command(tiny: LoadedModel, tmp_path: Path) -> None:
-    work = Pipeline(tiny, device="cpu", cache=tmp_path).start_build(*SIZE)
+    work = Segmenter(tiny, device="cpu", cache=tmp_path).start_build(*SIZE)
     assert work is not None
     assert work.wait(LONG)
     assert "tiny.safetensors: no such file" in work.error

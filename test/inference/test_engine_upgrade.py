@@ -14,14 +14,14 @@ from densehybrid_ros.inference.engine_builder import BackgroundBuild
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 from densehybrid_ros.inference.engines import EngineSpec
-from densehybrid_ros.inference.pipeline import Pipeline
+from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import LoadedModel
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("tiny_network.py"))]
 LONG = 120  # seconds; only a hang lasts as long
 
 
-class CopyingPipeline(Pipeline):
+class CopyingPipeline(Segmenter):
     """Its builds copy an engine file instead of compiling for a minute; the process is a real one."""
 
     engine_file: Path
@@ -35,39 +35,39 @@ class CopyingPipeline(Pipeline):
 
 
 @pytest.fixture
-def pipeline(tiny: LoadedModel, compiled: Path, tmp_path: Path) -> CopyingPipeline:
+def segmenter(tiny: LoadedModel, compiled: Path, tmp_path: Path) -> CopyingPipeline:
     (tmp_path / "cache").mkdir()
     made = CopyingPipeline(tiny, device="cpu", cache=tmp_path / "cache", at_once=True)
     made.engine_file, made.builds = next(compiled.glob("*.pt2")), []
     return made
 
 
-def test_the_engine_takes_over_between_two_frames_and_the_answers_stay(pipeline: CopyingPipeline) -> None:
+def test_the_engine_takes_over_between_two_frames_and_the_answers_stay(segmenter: CopyingPipeline) -> None:
     said: list[str] = []
-    upgrade = EngineUpgrade(pipeline, said.append, pytest.fail)
+    upgrade = EngineUpgrade(segmenter, said.append, pytest.fail)
     image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     upgrade.before_frame(*SIZE)
-    first = pipeline(image, -3.0)
-    assert pipeline.backend == "eager"
+    first = segmenter(image, -3.0)
+    assert segmenter.backend == "eager"
     assert "building the inductor fp32 engine" in said[0]
-    (build,) = pipeline.builds
+    (build,) = segmenter.builds
     assert build.wait(LONG)
-    assert pipeline.backend == "eager"  # not before the worker comes by
+    assert segmenter.backend == "eager"  # not before the worker comes by
     upgrade.before_frame(*SIZE)
-    assert pipeline.backend == "inductor"
+    assert segmenter.backend == "inductor"
     assert "from this frame on: tiny (tiny), inductor fp32" in said[1]
-    np.testing.assert_allclose(pipeline(image, -3.0).anomaly_score, first.anomaly_score, atol=1e-3)
+    np.testing.assert_allclose(segmenter(image, -3.0).anomaly_score, first.anomaly_score, atol=1e-3)
     upgrade.before_frame(*SIZE)
     assert len(said) == 2
-    assert len(pipeline.builds) == 1
+    assert len(segmenter.builds) == 1
 
 
-def test_a_failed_build_is_told_once_and_frames_go_on(pipeline: CopyingPipeline) -> None:
+def test_a_failed_build_is_told_once_and_frames_go_on(segmenter: CopyingPipeline) -> None:
     warned: list[str] = []
-    upgrade = EngineUpgrade(pipeline, lambda text: None, warned.append)
-    pipeline.engine_file = Path("missing")
+    upgrade = EngineUpgrade(segmenter, lambda text: None, warned.append)
+    segmenter.engine_file = Path("missing")
     upgrade.before_frame(*SIZE)
-    assert pipeline.builds[0].wait(LONG)
+    assert segmenter.builds[0].wait(LONG)
     for _ in range(2):
         upgrade.before_frame(*SIZE)
     assert len(warned) == 1
@@ -75,12 +75,12 @@ def test_a_failed_build_is_told_once_and_frames_go_on(pipeline: CopyingPipeline)
     assert "failed after" in upgrade.progress()
 
 
-def test_another_size_ends_the_build_and_starts_another(pipeline: CopyingPipeline, tmp_path: Path) -> None:
+def test_another_size_ends_the_build_and_starts_another(segmenter: CopyingPipeline, tmp_path: Path) -> None:
     (tmp_path / "cache" / "wait").touch()
-    upgrade = EngineUpgrade(pipeline, lambda text: None, lambda text: None)
+    upgrade = EngineUpgrade(segmenter, lambda text: None, lambda text: None)
     upgrade.before_frame(*SIZE)
     upgrade.before_frame(64, 64)
-    first, second = pipeline.builds
+    first, second = segmenter.builds
     assert first.wait(LONG)
     assert first.result() is None
     assert not second.finished
@@ -90,7 +90,7 @@ def test_another_size_ends_the_build_and_starts_another(pipeline: CopyingPipelin
 
 
 def test_without_a_build_there_is_nothing_to_tell(tiny: LoadedModel) -> None:
-    upgrade = EngineUpgrade(Pipeline(tiny, "eager", "cpu"), pytest.fail, pytest.fail)
+    upgrade = EngineUpgrade(Segmenter(tiny, "eager", "cpu"), pytest.fail, pytest.fail)
     upgrade.before_frame(*SIZE)
     assert upgrade.progress() == ""
     upgrade.close()

@@ -1,4 +1,4 @@
-"""On a GPU: every backend equal to the CPU in fp32, the pipeline's buffers, CUDA graphs, and the engine cache."""
+"""On a GPU: every backend equal to the CPU in fp32, the segmenter's buffers, CUDA graphs, and the engine cache."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engine_rows import Settings, gpu_rows
 from densehybrid_ros.inference.engines import EngineSpec, eager_engine, fused_engine, jit_engine
 from densehybrid_ros.inference.input_policy import place
-from densehybrid_ros.inference.pipeline import Pipeline
 from densehybrid_ros.inference.results import Levels
+from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import (
     DenseHybrid,
     LoadedModel,
@@ -67,17 +67,17 @@ def test_every_backend_agrees_with_the_cpu(name: str, backend: str, device: torc
     need(backend, device)
     model = shipped(name)
     image = noise(FRAME)
-    expected = Pipeline(model, "eager", "cpu", cache=engines)(image, 0.0)
+    expected = Segmenter(model, "eager", "cpu", cache=engines)(image, 0.0)
     threshold = float(np.median(expected.anomaly_score))
-    expected = Pipeline(model, "eager", "cpu", cache=engines)(image, threshold)
+    expected = Segmenter(model, "eager", "cpu", cache=engines)(image, threshold)
     with loadable():
-        pipeline = Pipeline(model, backend, "cuda", size=FRAME, cache=engines, build=True)
-    made = pipeline(image, threshold)
-    assert pipeline.backend == backend
-    assert pipeline.precision == "fp16"
+        segmenter = Segmenter(model, backend, "cuda", size=FRAME, cache=engines, build=True)
+    made = segmenter(image, threshold)
+    assert segmenter.backend == backend
+    assert segmenter.precision == "fp16"
     error = np.abs(made.anomaly_score - expected.anomaly_score)
     # Relative, since a posterior weighed by 16 widens the scores: 0.05 nats where they spread by 2.
-    assert error.mean() < 0.025 * expected.anomaly_score.std(), pipeline.describe()
+    assert error.mean() < 0.025 * expected.anomaly_score.std(), segmenter.describe()
     assert (made.semantic == expected.semantic).mean() > 0.98
     assert (made.open_set == expected.open_set).mean() > 0.97
     unknown = made.anomaly_score > threshold
@@ -131,11 +131,11 @@ def test_auto_takes_fused_kernels_where_there_are_some(device: torch.device, tmp
     model = LoadedModel(
         DenseHybrid(build_network("light", 19)).eval(), ModelCard("light", "light", input_size=FRAME), Path("x")
     )
-    pipeline = Pipeline(model, "auto", "cuda", cache=tmp_path)
-    assert (pipeline.backend, pipeline.precision) == ("eager", "fp16")
-    assert "fused kernels with given block sizes" in pipeline.reason
-    assert pipeline(noise((96, 160)), 0.0).semantic.shape == (96, 160)  # any size
-    assert "fused" not in Pipeline(model, "eager", "cuda", precision="fp32", cache=tmp_path).reason
+    segmenter = Segmenter(model, "auto", "cuda", cache=tmp_path)
+    assert (segmenter.backend, segmenter.precision) == ("eager", "fp16")
+    assert "fused kernels with given block sizes" in segmenter.reason
+    assert segmenter(noise((96, 160)), 0.0).semantic.shape == (96, 160)  # any size
+    assert "fused" not in Segmenter(model, "eager", "cuda", precision="fp32", cache=tmp_path).reason
     with pytest.raises(InputError, match="no fused kernels for TinyNetwork"):
         fused_engine(tiny_model(), device)
 
@@ -151,7 +151,7 @@ def test_frames_thresholds_and_colour_orders_reach_the_device(device: torch.devi
             engine, place("exact", SIZE, SIZE), False, device, card.confidence, graph=graph, fused=fused
         )
         assert runner.note == ""
-        cpu = Pipeline(LoadedModel(model, card, Path("x")), "eager", "cpu")
+        cpu = Segmenter(LoadedModel(model, card, Path("x")), "eager", "cpu")
         for seed, threshold in ((1, -4.0), (2, -2.0), (3, -3.0)):
             image = noise(SIZE, seed)
             for view in (
@@ -182,11 +182,11 @@ def test_nothing_is_allocated_for_a_frame(device: torch.device) -> None:
 
 
 def test_results_that_are_kept_are_not_overwritten(device: torch.device) -> None:
-    pipeline = Pipeline(shipped("light"), "eager", "cuda", size=FRAME)
-    first = [pipeline(noise(FRAME, seed), 0.0) for seed in range(4)]
+    segmenter = Segmenter(shipped("light"), "eager", "cuda", size=FRAME)
+    first = [segmenter(noise(FRAME, seed), 0.0) for seed in range(4)]
     copies = [result.anomaly_score.copy() for result in first]
     for seed in range(4, 12):
-        pipeline(noise(FRAME, seed), 0.0)
+        segmenter(noise(FRAME, seed), 0.0)
     for result, copy in zip(first, copies, strict=True):
         assert (result.anomaly_score == copy).all()
     assert not (copies[0] == copies[1]).all()
@@ -196,8 +196,8 @@ def test_results_that_are_kept_are_not_overwritten(device: torch.device) -> None
 def test_input_policies_agree_with_the_cpu(device: torch.device, policy: str) -> None:
     image = noise((90, 200))
     options = {"size": (128, 192), "input_policy": policy}
-    made = Pipeline(shipped("light"), "eager", "cuda", precision="fp32", **options)(image, 0.0)
-    expected = Pipeline(shipped("light"), "eager", "cpu", **options)(image, 0.0)
+    made = Segmenter(shipped("light"), "eager", "cuda", precision="fp32", **options)(image, 0.0)
+    expected = Segmenter(shipped("light"), "eager", "cpu", **options)(image, 0.0)
     assert made.semantic.shape == (90, 200)
     difference = np.abs(made.anomaly_score - expected.anomaly_score)  # tf32 on the GPU
     assert difference.mean() < 0.005 * expected.anomaly_score.std()
@@ -211,7 +211,7 @@ def test_inductor_in_the_process_runs_in_a_graph(device: torch.device) -> None:
         runner = DeviceRunner(engine, place("exact", SIZE, SIZE), False, device, card.confidence)
         assert runner.note == ""
         made = runner(noise(SIZE), Levels(-3.0, card.confidence))
-        expected = Pipeline(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(SIZE), -3.0)
+        expected = Segmenter(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(SIZE), -3.0)
     np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=0.05)
 
 
@@ -225,26 +225,28 @@ def test_a_level_runs_in_the_graph(device: torch.device, precision: str) -> None
         runner = DeviceRunner(engine, place("exact", FRAME, FRAME), False, device, card.confidence)
         assert runner.note == ""
         made = runner(noise(FRAME), Levels(-3.0, card.confidence))
-        expected = Pipeline(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(FRAME), -3.0)
+        expected = Segmenter(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(FRAME), -3.0)
     np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=0.05)
 
 
 def test_a_swap_between_two_frames(device: torch.device, tmp_path: Path) -> None:
     model = LoadedModel(tiny_model(), ModelCard("tiny", "tiny", input_size=SIZE), Path("x"))
-    pipeline = Pipeline(model, "auto", "cuda", cache=tmp_path, at_once=True)
-    before = pipeline(noise(SIZE), -3.0)
-    assert pipeline.backend == "eager"
+    segmenter = Segmenter(model, "auto", "cuda", cache=tmp_path, at_once=True)
+    before = segmenter(noise(SIZE), -3.0)
+    assert segmenter.backend == "eager"
     with loadable():
         engine = EngineCache(model.network, "tiny", device, tmp_path).build(EngineSpec("inductor", SIZE, "fp16"))
-    pipeline.swap(engine)
-    after = pipeline(noise(SIZE), -3.0)
-    assert pipeline.backend == "inductor"
+    segmenter.swap(engine)
+    after = segmenter(noise(SIZE), -3.0)
+    assert segmenter.backend == "inductor"
     np.testing.assert_allclose(after.anomaly_score, before.anomaly_score, atol=0.05)
 
 
 def test_int8_is_refused_in_one_line(device: torch.device) -> None:
     with pytest.raises(InputError, match="int8"):
-        Pipeline(shipped("light"), "tensorrt" if not tensorrt_problem(device) else "inductor", "cuda", precision="int8")
+        Segmenter(
+            shipped("light"), "tensorrt" if not tensorrt_problem(device) else "inductor", "cuda", precision="int8"
+        )
 
 
 def test_a_row_that_fails_does_not_stop_the_others(device: torch.device, tmp_path: Path, monkeypatch) -> None:

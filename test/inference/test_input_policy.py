@@ -12,7 +12,7 @@ from tiny_network import SIZE
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.input_policy import place
-from densehybrid_ros.inference.pipeline import Pipeline
+from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, SegmentationNetwork
 
 
@@ -61,10 +61,10 @@ def test_a_disc_is_found_where_the_camera_sees_it(brightness, tmp_path: Path, po
     centre = (camera[1] * 2 // 3, camera[0] // 3)
     cv2.circle(image, centre, 24, (255, 255, 255), -1)
     frame = np.ascontiguousarray(image[:, :, ::-1])[:, :, ::-1] if bgr else image
-    pipeline = Pipeline(
+    segmenter = Segmenter(
         brightness, "eager", "cpu", size=(64, 96), input_policy=policy, cache=tmp_path, warn=lambda _: None
     )
-    result = pipeline(frame, 0.0)
+    result = segmenter(frame, 0.0)
     for array in (result.semantic, result.anomaly_score, result.open_set, result.confidence):
         assert array.shape == camera
     expected = image[:, :, 0] > 127
@@ -78,30 +78,30 @@ def test_a_disc_is_found_where_the_camera_sees_it(brightness, tmp_path: Path, po
 
 def test_a_change_of_size_is_handled_with_a_warning(tiny: LoadedModel, compiled: Path) -> None:
     warnings: list[str] = []
-    pipeline = Pipeline(tiny, device="cpu", cache=compiled, warn=warnings.append)
+    segmenter = Segmenter(tiny, device="cpu", cache=compiled, warn=warnings.append)
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    pipeline(image[: SIZE[0], : SIZE[1]], 0.0)
-    assert (pipeline.backend, warnings) == ("inductor", [])
-    assert pipeline(image, 0.0).semantic.shape == (64, 96)
-    assert pipeline.backend == "eager"
+    segmenter(image[: SIZE[0], : SIZE[1]], 0.0)
+    assert (segmenter.backend, warnings) == ("inductor", [])
+    assert segmenter(image, 0.0).semantic.shape == (64, 96)
+    assert segmenter.backend == "eager"
     assert warnings == [
         "the camera's size changed from 48x32 to 96x64",
         "no compiled engine for 96x64: eager takes over",
     ]
-    pipeline(image, 0.0)
+    segmenter(image, 0.0)
     assert len(warnings) == 2
-    pipeline(image[: SIZE[0], : SIZE[1]], 0.0)
-    assert pipeline.backend == "inductor"
+    segmenter(image[: SIZE[0], : SIZE[1]], 0.0)
+    assert segmenter.backend == "inductor"
     assert len(warnings) == 3
 
 
 @pytest.mark.parametrize("policy", ["resize", "roi"])
 def test_other_policies_keep_the_compiled_engine(tiny: LoadedModel, compiled: Path, policy: str) -> None:
     warnings: list[str] = []
-    pipeline = Pipeline(tiny, device="cpu", cache=compiled, input_policy=policy, warn=warnings.append)
+    segmenter = Segmenter(tiny, device="cpu", cache=compiled, input_policy=policy, warn=warnings.append)
     for camera in ((64, 96), (50, 50)):
         image = np.random.default_rng(0).integers(0, 256, (*camera, 3), dtype=np.uint8)
-        assert pipeline(image, 0.0).semantic.shape == camera
-        assert pipeline.backend == "inductor"
+        assert segmenter(image, 0.0).semantic.shape == camera
+        assert segmenter.backend == "inductor"
     assert warnings[0] == f"frames of 96x64 go to the network as 48x32 ({policy})"
     assert len(warnings) == 2

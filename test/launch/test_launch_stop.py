@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from densehybrid_ros.nodes.transport import private_domain
+from densehybrid_ros.demo.transport import private_domain
 
 launch_actions = pytest.importorskip("launch.actions", reason="launch is not installed (it comes with ROS 2)")
 pytestmark = pytest.mark.ros_launch

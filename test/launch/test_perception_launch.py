@@ -64,7 +64,7 @@ def generate_test_description() -> Any:
     from launch_ros.substitutions import FindPackageShare
     from launch_testing.actions import ReadyToTest
 
-    from densehybrid_ros.nodes.transport import private_domain
+    from densehybrid_ros.demo.transport import private_domain
 
     claim = private_domain()
     TestRunningNode.domain_id = claim.__enter__()
@@ -106,7 +106,7 @@ class TestRunningNode(unittest.TestCase):
         from lifecycle_msgs.srv import GetState
         from sensor_msgs.msg import Image
 
-        from densehybrid_ros.nodes.spinning import spinning_node, wait_until
+        from densehybrid_ros.demo.spinning import spinning_node, wait_until
 
         frame = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
         frame.header.frame_id = "camera_optical"

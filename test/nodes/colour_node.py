@@ -16,7 +16,7 @@ from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.nodes.perception_node import PerceptionNode
 from densehybrid_ros.nodes.runner import run
-from densehybrid_ros.nodes.settings import Settings
+from densehybrid_ros.perception.settings import Settings
 
 ROAD = (128, 64, 128)
 SKY = (70, 130, 180)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
-from densehybrid_ros.nodes.node_process import NodeProcess
-from densehybrid_ros.nodes.transport import (
+from densehybrid_ros.demo.node_process import NodeProcess
+from densehybrid_ros.demo.transport import (
     private_domain,
     profile_environment,
     tidy_shared_memory,
     transport_environment,
 )
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
 
 # Fast DDS reads its profile once a process, so it is named before the first test of any folder uses ROS.
 os.environ.update(profile_environment())

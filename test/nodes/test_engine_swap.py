@@ -13,10 +13,10 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from ros_peer import RosPeer, image_message, pixels_of
 
-from densehybrid_ros.inference import Pipeline
+from densehybrid_ros.demo.node_process import NodeProcess
+from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.networks import load_model
-from densehybrid_ros.nodes.node_process import NodeProcess
 
 pytestmark = pytest.mark.ros
 
@@ -30,7 +30,7 @@ def test_frames_go_on_while_the_engine_is_built_and_after_it_took_over(
     if compiler() is None:
         pytest.skip("no C++ compiler on this machine")
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    expected = Pipeline(load_model(seeded_model), "eager", "cpu")(image, 0.0).anomaly_score
+    expected = Segmenter(load_model(seeded_model), "eager", "cpu")(image, 0.0).anomaly_score
     options = {"backend": "auto", "build_engine": True, "engine_cache": str(tmp_path), "input_reliability": "reliable"}
     with start_node(**options) as process:
         process.wait_until_active()

@@ -21,8 +21,8 @@ from std_msgs.msg import Header
 
 from densehybrid_ros.nodes.hazard_inputs import HazardInputs, Surroundings
 from densehybrid_ros.nodes.message_types import is_installed, message_class
-from densehybrid_ros.nodes.settings import Settings
-from densehybrid_ros.nodes.transforms import Transform
+from densehybrid_ros.perception.settings import Settings
+from densehybrid_ros.perception.transforms import Transform
 
 pytestmark = pytest.mark.ros
 

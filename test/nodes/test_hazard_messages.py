@@ -15,12 +15,12 @@ from std_msgs.msg import Header
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.hazards.hazard import NOWHERE, Hazard, HazardFrame, Level, Location, Source, State
 from densehybrid_ros.hazards.regions import Region
-from densehybrid_ros.nodes.camera_input import Mount
 from densehybrid_ros.nodes.hazard_alert import hazard_alert
 from densehybrid_ros.nodes.hazard_messages import detections, hazard_markers, hazard_points, label_info
 from densehybrid_ros.nodes.hazard_stage import HazardReport
 from densehybrid_ros.nodes.message_types import is_installed
-from densehybrid_ros.nodes.transforms import Transform
+from densehybrid_ros.perception.camera_model import Mount
+from densehybrid_ros.perception.transforms import Transform
 
 pytestmark = pytest.mark.ros
 needs_vision = pytest.mark.skipif(

@@ -16,8 +16,8 @@ from colour_node import CONFIDENCE, HIGH, draw
 from hazard_peer import BOX, CAMERA, HORIZON, STALE, Alert, HazardPeer, camera_info, disparity_image, foot_of
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.nodes.message_types import is_installed, message_class
-from densehybrid_ros.nodes.node_process import NodeProcess
 
 pytestmark = pytest.mark.ros
 

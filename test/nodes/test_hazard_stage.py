@@ -12,10 +12,10 @@ from std_msgs.msg import Header
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.inference import FrameResult
 from densehybrid_ros.networks import ModelCard
-from densehybrid_ros.nodes.counters import FrameStatistics
 from densehybrid_ros.nodes.hazard_inputs import Surroundings
 from densehybrid_ros.nodes.hazard_stage import HazardStage
-from densehybrid_ros.nodes.settings import Settings
+from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.perception.settings import Settings
 
 pytestmark = pytest.mark.ros
 

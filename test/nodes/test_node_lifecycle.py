@@ -16,9 +16,9 @@ from lifecycle_msgs.srv import ChangeState
 from ros_peer import RosPeer, image_message, pixels_of
 from sensor_msgs.msg import CompressedImage
 
-from densehybrid_ros.inference import Pipeline
+from densehybrid_ros.demo.node_process import NodeProcess
+from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import load_model
-from densehybrid_ros.nodes.node_process import NodeProcess
 
 pytestmark = pytest.mark.ros
 
@@ -140,7 +140,7 @@ def test_compressed_frames(start_node: Callable[..., NodeProcess], seeded_model:
             message.header = image_message(image, "rgb8", number=5).header
             peer.send(message)
             peer.send(message)  # the first may come before the outputs are connected
-            expected = Pipeline(load_model(seeded_model), "eager", "cpu")(image, -3.0)
+            expected = Segmenter(load_model(seeded_model), "eager", "cpu")(image, -3.0)
             np.testing.assert_array_equal(pixels_of(peer.result("open_set", 5)), expected.open_set)
             before = peer.settle()
             peer.send(CompressedImage(header=message.header, format="png", data=png[:-20]))

@@ -12,8 +12,8 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from ros_peer import RosPeer, image_message
 
+from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.node_process import NodeProcess
 
 pytestmark = pytest.mark.ros
 

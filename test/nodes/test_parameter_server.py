@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.parameter_server import ParameterServer
-from densehybrid_ros.nodes.parameters import PARAMETERS, Settings
+from densehybrid_ros.perception.parameters import PARAMETERS, Settings
 from densehybrid_ros.resources import resource_path
 
 pytestmark = pytest.mark.ros

@@ -17,11 +17,11 @@ from ros_peer import IMAGE_OUTPUTS, RosPeer, image_message, pixels_of
 
 from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
+from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.hazards import HazardChain, HazardSettings
-from densehybrid_ros.inference import FrameResult, Pipeline
+from densehybrid_ros.inference import FrameResult, Segmenter
 from densehybrid_ros.networks import load_model
-from densehybrid_ros.nodes.node_process import NodeProcess
-from densehybrid_ros.nodes.overlay import compose_overlay
+from densehybrid_ros.perception.overlay import compose_overlay
 
 pytestmark = pytest.mark.ros
 
@@ -37,14 +37,14 @@ def picture(height: int, width: int, seed: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def pipeline(seeded_model: Path) -> Pipeline:
-    return Pipeline(load_model(seeded_model), "eager", "cpu")
+def segmenter(seeded_model: Path) -> Segmenter:
+    return Segmenter(load_model(seeded_model), "eager", "cpu")
 
 
 @pytest.fixture(scope="module")
-def threshold(pipeline: Pipeline) -> float:
+def threshold(segmenter: Segmenter) -> float:
     """A threshold that cuts through the scores of the seeded network."""
-    return float(np.median(pipeline(picture(256, 512, 1), 0.0).anomaly_score))
+    return float(np.median(segmenter(picture(256, 512, 1), 0.0).anomaly_score))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def hazard_areas(result: FrameResult, **settings: Any) -> list[int]:
     return [hazard.region.area for hazard in frame.hazards]
 
 
-def assert_equal_to_pipeline(peer: RosPeer, number: int, image: np.ndarray, expected: FrameResult, threshold: float):
+def assert_equal_to_segmenter(peer: RosPeer, number: int, image: np.ndarray, expected: FrameResult, threshold: float):
     np.testing.assert_array_equal(pixels_of(peer.result("semantic", number)), expected.semantic)
     np.testing.assert_array_equal(pixels_of(peer.result("anomaly_score", number)), expected.anomaly_score)
     np.testing.assert_array_equal(pixels_of(peer.result("open_set", number)), expected.open_set)
@@ -86,15 +86,15 @@ def assert_equal_to_pipeline(peer: RosPeer, number: int, image: np.ndarray, expe
     assert float(values["anomaly_threshold"]) == pytest.approx(threshold, abs=1e-3)
 
 
-def test_every_pixel_equals_the_model_called_directly(peer: RosPeer, pipeline: Pipeline, threshold: float) -> None:
+def test_every_pixel_equals_the_model_called_directly(peer: RosPeer, segmenter: Segmenter, threshold: float) -> None:
     """Large frames through DDS: all outputs pixel for pixel, and the header bit for bit."""
     for number, encoding, padding in ((1, "rgb8", 0), (2, "bgr8", 64)):
         image = picture(1024, 2048, number)
         sent = image_message(image if encoding == "rgb8" else image[:, :, ::-1].copy(), encoding, padding, number)
         peer.send(sent)
-        expected = pipeline(image, threshold)
+        expected = segmenter(image, threshold)
         assert 0.1 < np.mean(expected.open_set == UNKNOWN) < 0.9
-        assert_equal_to_pipeline(peer, number, image, expected, threshold)
+        assert_equal_to_segmenter(peer, number, image, expected, threshold)
         for name in (*IMAGE_OUTPUTS, "hazard_alert"):
             assert peer.received[name][number].header == sent.header
 
@@ -115,9 +115,9 @@ def test_every_frame_sent_is_accounted_for(peer: RosPeer) -> None:
     assert len(answered) == change["processed"]
 
 
-def test_threshold_counts_from_the_next_frame_on(peer: RosPeer, pipeline: Pipeline, threshold: float) -> None:
+def test_threshold_counts_from_the_next_frame_on(peer: RosPeer, segmenter: Segmenter, threshold: float) -> None:
     image = picture(64, 128, 4)
-    semantic = pipeline(image, 0.0).semantic
+    semantic = segmenter(image, 0.0).semantic
     for number, value, expected in ((40, 1000.0, semantic), (41, -1000.0, np.full_like(semantic, UNKNOWN))):
         assert peer.set_parameter("anomaly_threshold", value) == (True, "")
         peer.send(image_message(image, "rgb8", number=number))
@@ -128,9 +128,9 @@ def test_threshold_counts_from_the_next_frame_on(peer: RosPeer, pipeline: Pipeli
     assert peer.set_parameter("anomaly_threshold", threshold)[0]
 
 
-def test_region_of_interest_and_area_are_live(peer: RosPeer, pipeline: Pipeline, threshold: float) -> None:
+def test_region_of_interest_and_area_are_live(peer: RosPeer, segmenter: Segmenter, threshold: float) -> None:
     image = picture(64, 128, 5)
-    result = pipeline(image, threshold)
+    result = segmenter(image, threshold)
     left_half = (0.0, 0.0, 0.5, 0.0, 0.5, 1.0, 0.0, 1.0)
     areas = hazard_areas(result, roi=left_half, min_hazard_area=9)
     assert areas != hazard_areas(result)

@@ -1,6 +1,6 @@
 """What a backend and its precision cost in average precision, against eager fp32 on the same frames.
 
-Every frame goes through the whole pipeline, scaled to --size, on each backend that the cache has an engine for and on
+Every frame goes through the whole segmenter, scaled to --size, on each backend that the cache has an engine for and on
 the eager network; the differences are in points of AP and FPR95 over all pixels of the data set.
 """
 
@@ -17,7 +17,7 @@ from densehybrid_ros.cli.options import count, output_folder, rows_by_columns
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
-from densehybrid_ros.inference import Pipeline
+from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engines import PRECISIONS
 from densehybrid_ros.networks import load_model
@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     model = load_model(args.model)
     size = args.size or model.card.input_size
     frames = open_evaluation_set(args.dataset, args.root)
-    pipelines: dict[str, Pipeline] = {}
+    pipelines: dict[str, Segmenter] = {}
     for backend in ("eager", "inductor", "tensorrt"):
         for precision in PRECISIONS:
             try:
-                pipeline = Pipeline(
+                segmenter = Segmenter(
                     model,
                     backend,
                     args.device,
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
                 )
             except InputError:
                 continue  # no such precision on this backend or device
-            if pipeline.backend == backend:
-                pipelines[f"{backend} {precision}"] = pipeline
+            if segmenter.backend == backend:
+                pipelines[f"{backend} {precision}"] = segmenter
     pools = {name: PixelAccumulator() for name in pipelines}
     indices = range(min(args.frames or len(frames), len(frames)))
     for index in progress(indices, args.dataset):
@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         if frame.anomaly is None:
             raise InputError(f"--dataset {args.dataset}: it has no anomalies")
         labels = torch.from_numpy(frame.anomaly).to(device)
-        for name, pipeline in pipelines.items():
-            score = torch.from_numpy(pipeline(frame.image, 0.0).anomaly_score)
+        for name, segmenter in pipelines.items():
+            score = torch.from_numpy(segmenter(frame.image, 0.0).anomaly_score)
             pools[name].update(score.to(device), labels, frame.name)
     metrics = {name: pool.compute() for name, pool in pools.items()}
     figures = {name: {"ap": 100 * each.average_precision, "fpr95": 100 * each.fpr95} for name, each in metrics.items()}

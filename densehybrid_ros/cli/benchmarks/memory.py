@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from densehybrid_ros.cli.options import count, size
-from densehybrid_ros.nodes.child import run_for_figures
+from densehybrid_ros.demo.child import run_for_figures
 
 SUMMARY = "resident memory of the node before and after many frames"
 

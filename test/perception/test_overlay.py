@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, UNKNOWN_CLASS
-from densehybrid_ros.nodes.overlay import compose_overlay
+from densehybrid_ros.perception.overlay import compose_overlay
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,8 @@ The functions take any object with the fields of ``sensor_msgs/Image`` or ``Comp
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -33,14 +31,12 @@ class Encoding:
         channels: Values a pixel.
         bytes_per_value: 1, or 2 for 16-bit encodings, which are scaled to 8 bits.
         to_rgb: Turns uint8 [H, W, channels] into uint8 RGB [H, W, 3]; a view where that is enough.
-        rare: Whether cv_bridge does the conversion where the installation has it.
         even_width: Whether two neighbouring pixels share their colour.
     """
 
     channels: int
     to_rgb: Converter
     bytes_per_value: int = 1
-    rare: bool = False
     even_width: bool = False
 
 
@@ -68,8 +64,8 @@ _BAYER = {
     "gbrg": _opencv(cv2.COLOR_BayerGR2RGB),
     "grbg": _opencv(cv2.COLOR_BayerGB2RGB),
 }
-_uyvy = Encoding(2, _opencv(cv2.COLOR_YUV2RGB_UYVY), rare=True, even_width=True)
-_yuyv = Encoding(2, _opencv(cv2.COLOR_YUV2RGB_YUY2), rare=True, even_width=True)
+_uyvy = Encoding(2, _opencv(cv2.COLOR_YUV2RGB_UYVY), even_width=True)
+_yuyv = Encoding(2, _opencv(cv2.COLOR_YUV2RGB_YUY2), even_width=True)
 
 ENCODINGS: dict[str, Encoding] = {
     "rgb8": Encoding(3, _first_three),
@@ -88,7 +84,7 @@ ENCODINGS: dict[str, Encoding] = {
     "mono16": Encoding(1, _gray, bytes_per_value=2),
     "16UC1": Encoding(1, _gray, bytes_per_value=2),
     "16UC3": Encoding(3, _reversed_three, bytes_per_value=2),
-    **{f"bayer_{mosaic}8": Encoding(1, convert, rare=True) for mosaic, convert in _BAYER.items()},
+    **{f"bayer_{mosaic}8": Encoding(1, convert) for mosaic, convert in _BAYER.items()},
     **{f"bayer_{mosaic}16": Encoding(1, convert, bytes_per_value=2) for mosaic, convert in _BAYER.items()},
     "uyvy": _uyvy,
     "yuv422": _uyvy,  # the old name
@@ -98,12 +94,11 @@ ENCODINGS: dict[str, Encoding] = {
 """Name in ``sensor_msgs/Image.encoding`` -> how it is read. An encoding is added by one line here."""
 
 
-def rgb_from_image(message: Any, bridge: bool = True) -> np.ndarray:
+def rgb_from_image(message: Any) -> np.ndarray:
     """Reads a ``sensor_msgs/Image``.
 
     Args:
         message: The message; ``step``, padding and ``is_bigendian`` are honoured.
-        bridge: Whether cv_bridge may do the rare conversions (Bayer and YUV) where it is installed.
 
     Returns:
         uint8 RGB [H, W, 3]: a view into the message for rgb8, bgr8 and those with alpha, a new array otherwise.
@@ -114,12 +109,7 @@ def rgb_from_image(message: Any, bridge: bool = True) -> np.ndarray:
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
         raise InputError(f"encoding {message.encoding!r} is not supported; supported are {', '.join(ENCODINGS)}")
-    pixels = _pixels(message, encoding)
-    if encoding.rare and bridge:
-        converted = _by_cv_bridge(pixels, message.encoding)
-        if converted is not None:
-            return converted
-    return encoding.to_rgb(pixels)
+    return encoding.to_rgb(_pixels(message, encoding))
 
 
 def rgb_from_compressed(message: Any) -> np.ndarray:
@@ -179,34 +169,3 @@ def _pixels(message: Any, encoding: Encoding) -> np.ndarray:
     wide = np.lib.stride_tricks.as_strided(data, (height, row), (step, 1)).copy()
     values = wide.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16, copy=False)
     return cv2.convertScaleAbs(values, alpha=255.0 / 65535.0).reshape(height, width, encoding.channels)
-
-
-@lru_cache(maxsize=1)
-def cv_bridge() -> Any | None:
-    """Returns a ``cv_bridge.CvBridge``, or None where it is missing or broken (its binary may not fit NumPy 2)."""
-    try:
-        from cv_bridge import CvBridge
-        from cv_bridge.boost.cv_bridge_boost import cvtColor2  # noqa: F401  (fails early where it doesn't fit)
-
-        return CvBridge()
-    except (ImportError, AttributeError, SystemError):
-        return None
-
-
-def _by_cv_bridge(pixels: np.ndarray, encoding: str) -> np.ndarray | None:
-    """Converts with cv_bridge; None where it is missing or its version doesn't know the encoding."""
-    bridge = cv_bridge()
-    if bridge is None:
-        return None
-    from cv_bridge import CvBridgeError
-    from sensor_msgs.msg import Image
-
-    height, width, channels = pixels.shape
-    # Without padding, which some versions of cv_bridge overlook.
-    message = Image(height=height, width=width, encoding=encoding, step=width * channels)
-    message.is_bigendian = int(sys.byteorder == "big")
-    message.data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
-    try:
-        return bridge.imgmsg_to_cv2(message, "rgb8")
-    except CvBridgeError:
-        return None

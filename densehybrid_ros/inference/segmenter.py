@@ -1,4 +1,4 @@
-"""The pipeline that the node and the offline commands share: a uint8 frame in, masks and score out."""
+"""The segmenter that the node and the offline commands share: a uint8 frame in, masks and score out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from densehybrid_ros.networks import LoadedModel
 _log = logging.getLogger(__name__)
 
 
-class Pipeline:
+class Segmenter:
     """Runs one model on one device. Not thread-safe: one thread calls it.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.transforms import Transform, TransformTree
+from densehybrid_ros.perception.transforms import Transform, TransformTree
 
 _LARGEST_TILT = 0.5  # radians; more than that is no optical frame that looks along a road
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.transport import private_domain, tidy_shared_memory, transport_environment
 
 
 def require_ros() -> None:

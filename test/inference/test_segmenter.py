@@ -1,4 +1,4 @@
-"""The pipeline: its three masks, strided inputs, thresholds, and refusals."""
+"""The segmenter: its three masks, strided inputs, thresholds, and refusals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import FrameScorer
-from densehybrid_ros.inference import Pipeline, dense_output
+from densehybrid_ros.inference import Segmenter, dense_output
 from densehybrid_ros.networks import (
     DenseHybrid,
     HybridOutput,
@@ -25,10 +25,10 @@ from densehybrid_ros.scores import hybrid
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> Pipeline:
+def segmenter() -> Segmenter:
     torch.manual_seed(4)
     model = DenseHybrid(build_network("light", 19)).eval()
-    return Pipeline(LoadedModel(model, ModelCard("toy", "light"), Path("toy.safetensors")), "eager", "cpu")
+    return Segmenter(LoadedModel(model, ModelCard("toy", "light"), Path("toy.safetensors")), "eager", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (70, 110, 3), dtype=np.uint8)
 
 
-def test_masks_follow_from_the_networks_outputs(pipeline: Pipeline, image: np.ndarray) -> None:
+def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, image: np.ndarray) -> None:
     torch.manual_seed(4)
     reference = DenseHybrid(build_network("light", 19)).eval()
     with torch.inference_mode():
@@ -44,7 +44,7 @@ def test_masks_follow_from_the_networks_outputs(pipeline: Pipeline, image: np.nd
     logits = upsample(output.logits, (70, 110))
     score = hybrid(logits, upsample(output.posterior, (70, 110)))[0].numpy()
     threshold = float(np.median(score))
-    result = pipeline(image, threshold)
+    result = segmenter(image, threshold)
     np.testing.assert_allclose(result.anomaly_score, score, atol=1e-4)
     top_two = logits[0].topk(2, dim=0).values
     clear = (top_two[0] - top_two[1]).numpy() > 1e-4
@@ -59,11 +59,11 @@ def test_a_level_moves_the_score_alone_and_as_an_evaluation_has_it(image: np.nda
     torch.manual_seed(4)
     model = LoadedModel(DenseHybrid(build_network("light", 19)).eval(), ModelCard("toy", "light"), Path("x"))
     model.network.network.classifier.conv.weight.data *= 3e4  # scores of random weights are nearly the same everywhere
-    before = Pipeline(model, "eager", "cpu")(image, 0.0)
+    before = Segmenter(model, "eager", "cpu")(image, 0.0)
     before_score = before.anomaly_score.copy()
     semantic = before.semantic.copy()
     model.network.level = ScoreLevel(0.5, 2, float(np.median(before_score)), 1.0)
-    after = Pipeline(model, "eager", "cpu")(image, 0.0)
+    after = Segmenter(model, "eager", "cpu")(image, 0.0)
     assert (after.semantic == semantic).mean() > 0.999
     assert np.abs(after.anomaly_score - before_score).max() > 0.1
     frame = EvaluationFrame("toy", image, np.zeros(image.shape[:2], np.uint8))
@@ -77,8 +77,8 @@ def test_a_level_moves_the_score_alone_and_as_an_evaluation_has_it(image: np.nda
         assert torch.equal(plain[compared], scores[compared])
 
 
-def test_results_are_contiguous_arrays_of_the_cameras_size(pipeline: Pipeline, image: np.ndarray) -> None:
-    result = pipeline(image, 0.0)
+def test_results_are_contiguous_arrays_of_the_cameras_size(segmenter: Segmenter, image: np.ndarray) -> None:
+    result = segmenter(image, 0.0)
     for array, dtype in ((result.semantic, np.uint8), (result.anomaly_score, np.float32), (result.open_set, np.uint8)):
         assert array.dtype == dtype
         assert array.shape == (70, 110)
@@ -94,17 +94,17 @@ def test_results_are_contiguous_arrays_of_the_cameras_size(pipeline: Pipeline, i
         pytest.param(lambda image: np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape), id="read-only"),
     ],
 )
-def test_views_give_the_same_result(pipeline: Pipeline, image: np.ndarray, view, recwarn) -> None:
+def test_views_give_the_same_result(segmenter: Segmenter, image: np.ndarray, view, recwarn) -> None:
     strided = view(image)
     assert (strided == image).all()
-    assert (pipeline(strided, 0.0).anomaly_score == pipeline(image, 0.0).anomaly_score).all()
+    assert (segmenter(strided, 0.0).anomaly_score == segmenter(image, 0.0).anomaly_score).all()
     assert not recwarn.list
 
 
-def test_a_later_frame_does_not_overwrite_an_earlier_result(pipeline: Pipeline, image: np.ndarray) -> None:
-    first = pipeline(image, 0.0)
+def test_a_later_frame_does_not_overwrite_an_earlier_result(segmenter: Segmenter, image: np.ndarray) -> None:
+    first = segmenter(image, 0.0)
     kept = first.anomaly_score.copy()
-    pipeline(255 - image, 0.0)
+    segmenter(255 - image, 0.0)
     assert (first.anomaly_score == kept).all()
 
 
@@ -125,9 +125,9 @@ def test_the_threshold_itself_is_not_exceeded() -> None:
     ],
     ids=["grey", "rgba", "float", "empty"],
 )
-def test_what_is_no_image_is_refused(pipeline: Pipeline, image: np.ndarray) -> None:
+def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) -> None:
     with pytest.raises(InputError, match="uint8"):
-        pipeline(image, 0.0)
+        segmenter(image, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_is_no_image_is_refused(pipeline: Pipeline, image: np.ndarray) -> N
 def test_what_is_not_here_is_named(backend: str, device: str, message: str) -> None:
     model = LoadedModel(DenseHybrid(build_network("light", 19)).eval(), ModelCard("toy", "light"), Path("x"))
     with pytest.raises(InputError, match=message):
-        Pipeline(model, backend, device)
+        Segmenter(model, backend, device)
 
 
 @pytest.mark.gpu
@@ -146,5 +146,5 @@ def test_half_precision_on_the_gpu_agrees_with_the_cpu(image: np.ndarray) -> Non
     for device in ("cpu", "cuda"):
         torch.manual_seed(4)
         model = LoadedModel(DenseHybrid(build_network("light", 19)).eval(), ModelCard("toy", "light"), Path("x"))
-        results.append(Pipeline(model, "eager", device)(image, 0.0))
+        results.append(Segmenter(model, "eager", device)(image, 0.0))
     np.testing.assert_allclose(results[0].anomaly_score, results[1].anomaly_score, atol=0.05)

@@ -13,13 +13,13 @@ from scipy.spatial.transform import Rotation
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.camera_input import (
+from densehybrid_ros.perception.camera_model import (
     Mount,
     camera_from_info,
     mount_from_parameters,
     mount_from_transforms,
 )
-from densehybrid_ros.nodes.transforms import Transform, TransformTree
+from densehybrid_ros.perception.transforms import Transform, TransformTree
 
 pytestmark = pytest.mark.ros
 

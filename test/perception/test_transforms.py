@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.transforms import Transform, TransformTree
+from densehybrid_ros.perception.transforms import Transform, TransformTree
 
 MOVE = (1.0, -2.0, 0.5)
 NO_TURN = (0.0, 0.0, 0.0, 1.0)

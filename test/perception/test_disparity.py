@@ -11,8 +11,8 @@ from hazard_peer import disparity_image
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.disparity_input import DisparityBuffer, disparity_pixels
 from densehybrid_ros.nodes.messages import fill_data
+from densehybrid_ros.perception.disparity import DisparityBuffer, disparity_pixels
 
 pytestmark = pytest.mark.ros
 

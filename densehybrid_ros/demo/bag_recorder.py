@@ -12,9 +12,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from densehybrid_ros.bags.messages import header_stamp_ns
 from densehybrid_ros.bags.writer import RawBagWriter, qos_profile
+from densehybrid_ros.demo.spinning import wait_until
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.message_types import message_class
-from densehybrid_ros.nodes.spinning import wait_until
 
 _DEPTH = 10
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from densehybrid_ros.demo.child import with_this_package
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.child import with_this_package
-from densehybrid_ros.nodes.parameters import PARAMETERS
+from densehybrid_ros.perception.parameters import PARAMETERS
 
 _POLL = 0.05
 _ACTIVE = "]: active: "

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.image_conversion import ENCODINGS, cv_bridge, rgb_from_compressed, rgb_from_image
+from densehybrid_ros.perception.images import ENCODINGS, rgb_from_compressed, rgb_from_image
 
 HEIGHT, WIDTH = 12, 16
 QUADRANTS = np.array([[[200, 40, 60], [30, 180, 50]], [[20, 60, 210], [150, 150, 20]]], dtype=np.uint8)
@@ -105,16 +105,7 @@ def assert_shows_the_picture(image: np.ndarray, encoding: str) -> None:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_encoding(encoding: str, padding: int) -> None:
     message = message_of(pixels_in(encoding), encoding, padding)
-    assert_shows_the_picture(rgb_from_image(message, bridge=False), encoding)
-
-
-@pytest.mark.parametrize("encoding", [name for name, row in ENCODINGS.items() if row.rare])
-def test_cv_bridge_agrees(encoding: str) -> None:
-    if cv_bridge() is None:
-        pytest.skip("cv_bridge is not installed, or does not fit the installed NumPy")
-    message = message_of(pixels_in(encoding), encoding, padding=6)
-    assert_shows_the_picture(rgb_from_image(message, bridge=True), encoding)
-    np.testing.assert_array_equal(rgb_from_image(message, bridge=True), rgb_from_image(message, bridge=False))
+    assert_shows_the_picture(rgb_from_image(message), encoding)
 
 
 @pytest.mark.parametrize("encoding", [name for name, row in ENCODINGS.items() if row.bytes_per_value == 2])

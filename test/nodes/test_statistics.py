@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from densehybrid_ros.nodes.counters import FrameStatistics, SequenceGaps
+from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
 
 
 def test_counts_from_many_threads_are_exact() -> None:

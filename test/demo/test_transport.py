@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from densehybrid_ros.nodes import transport
+from densehybrid_ros.demo import transport
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -22,7 +22,7 @@ def test_domains_are_not_given_twice() -> None:
 
 
 def test_claim_keeps_out_other_processes() -> None:
-    script = "import sys; from densehybrid_ros.nodes.transport import _claim; print(_claim(int(sys.argv[1])) is None)"
+    script = "import sys; from densehybrid_ros.demo.transport import _claim; print(_claim(int(sys.argv[1])) is None)"
     with transport.private_domain() as domain:
         command = [sys.executable, "-c", script, str(domain)]
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}

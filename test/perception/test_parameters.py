@@ -11,7 +11,7 @@ import yaml
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards import HazardSettings
 from densehybrid_ros.inference import BACKENDS
-from densehybrid_ros.nodes.parameters import (
+from densehybrid_ros.perception.parameters import (
     PARAMETERS,
     TABLE_BEGIN,
     TABLE_END,
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def test_yaml_file_is_current() -> None:
     written = (REPOSITORY / "config" / "perception.param.yaml").read_text(encoding="utf-8")
-    assert written == parameter_yaml(), "run python -m densehybrid_ros.nodes.parameters --write"
+    assert written == parameter_yaml(), "run python -m densehybrid_ros.perception.parameters --write"
 
 
 def test_readme_is_current() -> None:
@@ -34,7 +34,7 @@ def test_readme_is_current() -> None:
     if not readme.is_file() or TABLE_BEGIN not in readme.read_text(encoding="utf-8"):
         pytest.skip("README.md has no table of parameters yet")
     text = readme.read_text(encoding="utf-8")
-    assert text == insert_table(text), "run python -m densehybrid_ros.nodes.parameters --write"
+    assert text == insert_table(text), "run python -m densehybrid_ros.perception.parameters --write"
 
 
 def test_yaml_holds_every_default_with_its_type() -> None:
@@ -66,7 +66,7 @@ def test_table_goes_between_the_markers() -> None:
         insert_table("no markers")
 
 
-def test_backends_are_those_of_the_pipeline() -> None:
+def test_backends_are_those_of_the_segmenter() -> None:
     assert PARAMETERS["backend"].choices == BACKENDS
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.regions import polygon_problem
 from densehybrid_ros.hazards.settings import HazardSettings
-from densehybrid_ros.nodes.parameter import parameter
+from densehybrid_ros.perception.parameter import parameter
 
 _LARGEST_AREA = 2**31 - 1
 _FARTHEST = 10_000.0  # metres
