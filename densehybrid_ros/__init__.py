@@ -1,3 +1,46 @@
-"""Open-set perception for ROS 2 with the DenseHybrid anomaly detector (Grcić & Šegvić)."""
+"""Open-set perception for ROS 2 with the DenseHybrid anomaly detector (Grcić & Šegvić).
+
+``load`` returns a segmenter for pictures, ``Perception`` adds hazards and the alert, ``train.run`` trains.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from densehybrid_ros.inference import FrameResult as FrameResult
+    from densehybrid_ros.inference import Segmenter as Segmenter
+    from densehybrid_ros.inference import load as load
+    from densehybrid_ros.networks import DenseHybrid as DenseHybrid
+    from densehybrid_ros.perception.perception import Frame as Frame
+    from densehybrid_ros.perception.perception import Perceived as Perceived
+    from densehybrid_ros.perception.perception import Perception as Perception
+    from densehybrid_ros.perception.settings import Settings as Settings
+    from densehybrid_ros.training import train as train
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "load": "inference",
+    "Segmenter": "inference",
+    "FrameResult": "inference",
+    "DenseHybrid": "networks",
+    "Frame": "perception.perception",
+    "Perceived": "perception.perception",
+    "Perception": "perception.perception",
+    "Settings": "perception.settings",
+    "train": "training.train",
+}
+"""Name -> the module that has it. PyTorch takes seconds to import, so a name is looked up when it is asked for."""
+
+__all__ = ["DenseHybrid", "Frame", "FrameResult", "Perceived", "Perception", "Segmenter", "Settings", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_HOMES[name]}")
+    value = module if name == "train" else getattr(module, name)
+    globals()[name] = value
+    return value

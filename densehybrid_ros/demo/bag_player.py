@@ -18,7 +18,7 @@ from densehybrid_ros.bags.messages import header_stamp_ns
 from densehybrid_ros.bags.reader import open_bag, read_raw_messages, topic_types
 from densehybrid_ros.demo.spinning import wait_until
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.message_types import is_installed, message_class
+from densehybrid_ros.nodes.messages import is_installed, message_class
 
 _DEPTH = 5  # a few large pictures must fit into a transport's shared memory
 _SETTLE_SECONDS = 1.0  # the other side learns of a match a little later than this one

@@ -14,7 +14,7 @@ from densehybrid_ros.bags.messages import header_stamp_ns
 from densehybrid_ros.bags.writer import RawBagWriter, qos_profile
 from densehybrid_ros.demo.spinning import wait_until
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.message_types import message_class
+from densehybrid_ros.nodes.messages import message_class
 
 _DEPTH = 10
 

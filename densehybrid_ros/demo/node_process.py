@@ -15,7 +15,7 @@ from typing import Any
 
 from densehybrid_ros.demo.child import with_this_package
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.parameters import PARAMETERS
+from densehybrid_ros.perception.settings import PARAMETERS
 
 _POLL = 0.05
 _ACTIVE = "]: active: "

@@ -46,6 +46,11 @@ class FrameResult:
     open_set: np.ndarray
     confidence: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.uint8))
 
+    @property
+    def probability(self) -> np.ndarray:
+        """float32 [H, W], the calibrated P(anomaly) in 0..1, in 255 steps."""
+        return self.confidence * np.float32(1 / 255)
+
 
 def packed_output(
     size: tuple[int, int], device: torch.device | str, pinned: bool = False

@@ -1,4 +1,4 @@
-"""The segmenter that the node and the offline commands share: a uint8 frame in, masks and score out."""
+"""The segmenter that the node, the commands and Python users share: a uint8 frame in, masks and score out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from densehybrid_ros.inference.host_kernels import HostKernels, host_kernels
 from densehybrid_ros.inference.host_runner import HostRunner
 from densehybrid_ros.inference.input_policy import Placement, place
 from densehybrid_ros.inference.results import FrameResult, Levels
-from densehybrid_ros.networks import LoadedModel
+from densehybrid_ros.networks import LoadedModel, load_model
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Segmenter:
     Attributes:
         card: The model's card.
         device: Where it runs.
+        threshold: Anomaly threshold in nats of calls that give none; None: the card's default.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Segmenter:
         cache: Path | None = None,
         build: bool = False,
         at_once: bool = False,
+        threshold: float | None = None,
         warn: Callable[[str], None] = _log.warning,
     ) -> None:
         """Prepares the model; its network is left as it is.
@@ -60,12 +62,16 @@ class Segmenter:
             cache: Directory of compiled engines; None: the user's cache directory.
             build: Compile where the cache has no engine, and wait for it.
             at_once: Never wait for a compilation: start on the eager network where nothing is compiled.
+            threshold: Anomaly threshold in nats; None: the card's default.
             warn: Is told once about each thing that a user should know, such as a camera of another size.
 
         Raises:
             InputError: The backend, device, policy or precision is unknown or not available here.
         """
         self.card = model.card
+        self.threshold = (
+            model.card.thresholds.get(model.card.default_threshold or "") if threshold is None else threshold
+        )
         self.device = choose_device(device)
         self._policy, self._warn = input_policy, warn
         self._path = model.path
@@ -106,19 +112,22 @@ class Segmenter:
         return f"{model}, {self.backend} {self.precision} on {device_name(self.device)}"
 
     @torch.inference_mode()
-    def __call__(self, image: np.ndarray, threshold: float) -> FrameResult:
+    def __call__(self, image: np.ndarray, threshold: float | None = None) -> FrameResult:
         """Segments one frame.
 
         Args:
             image: uint8 [H, W, 3] RGB; a strided view is fine.
-            threshold: Anomaly threshold in nats; a pixel is unknown where its score exceeds it.
+            threshold: Anomaly threshold in nats; a pixel is unknown where its score exceeds it. None: ``threshold`` of
+                this segmenter.
 
         Returns:
             Masks and score at the size of ``image``.
 
         Raises:
-            InputError: The array is not such an image.
+            InputError: The array is not such an image, or no threshold is known.
         """
+        if threshold is None:
+            threshold = self.card.threshold() if self.threshold is None else self.threshold
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise InputError(f"image of shape {image.shape} and type {image.dtype}: needs uint8 [H, W, 3]")
         runner = self._runner_for((image.shape[0], image.shape[1]))
@@ -172,6 +181,49 @@ class Segmenter:
             self._runner = DeviceRunner(self._engine, placement, self._align_corners, self.device, self.card.confidence)
         self._placement = placement
         return self._runner
+
+
+def load(
+    model: str | Path = "light",
+    *,
+    threshold: float | str | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    size: tuple[int, int] | None = None,
+    input_policy: str | None = None,
+) -> Segmenter:
+    """Loads a model.
+
+    Args:
+        model: A shipped model's name ("light", "ldn121", "ldn121_synthetic") or a ``.safetensors`` file with its card.
+        threshold: Anomaly threshold in nats, or the name of one in the card; None: the card's default.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        backend: ``auto``, ``eager``, ``inductor`` or ``tensorrt``; auto takes the fastest that is there at once.
+        precision: ``auto``, ``fp16``, ``bf16``, ``fp32`` or ``int8``.
+        size: (width, height) of the network's input; None: each picture's own size.
+        input_policy: ``exact``, ``resize`` (to ``size``) or ``letterbox``; None: resize where ``size`` is given, else
+            exact.
+
+    Returns:
+        What turns uint8 RGB [H, W, 3] into ``.semantic``, ``.anomaly_score``, ``.open_set`` and ``.probability``.
+
+    Raises:
+        InputError: There is no such model or threshold, or an option is not available here.
+    """
+    if size is not None and min(size) < 1:
+        raise InputError(f"size {size}: give (width, height) in pixels")
+    loaded = load_model(model)
+    return Segmenter(
+        loaded,
+        backend,
+        device,
+        size=None if size is None else (size[1], size[0]),
+        input_policy=input_policy or ("exact" if size is None else "resize"),
+        precision=None if precision == "auto" else precision,
+        at_once=backend == "auto",
+        threshold=loaded.card.threshold(threshold) if isinstance(threshold, str) else threshold,
+    )
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-from densehybrid_ros.nodes.hazard_alert import key_values
+from densehybrid_ros.nodes.alert_topic import key_values
 from densehybrid_ros.nodes.statistics import Counts, FrameStatistics
+from densehybrid_ros.perception.alert import text_values
 
 PERIOD = 1.0
 """Seconds between two reports."""
@@ -91,7 +92,7 @@ class DiagnosticsReport:
             values[f"problem_{number}"] = f"{count} frames: {text}"
         for what, reason in self._statistics.reasons().items():
             values[f"last_{what}"] = reason
-        status.values = key_values(values)
+        status.values = key_values(text_values(values))
         self._last_counts, self._last_time, self._last_problems = counts, now, problems
         report = DiagnosticArray(status=[status])
         report.header.stamp = stamp

@@ -15,8 +15,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level, State
-from densehybrid_ros.nodes.message_types import message_class
-from densehybrid_ros.nodes.messages import fill_data
+from densehybrid_ros.nodes.messages import fill_data, message_class
 
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
 LABEL_INFO = "vision_msgs/msg/LabelInfo"

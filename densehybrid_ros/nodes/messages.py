@@ -1,7 +1,8 @@
-"""Arrays into ``sensor_msgs/Image`` without going through Python objects a byte at a time."""
+"""ROS messages: their classes by name, and images without going through Python objects a byte at a time."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
@@ -9,6 +10,30 @@ import numpy as np
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+
+from densehybrid_ros.errors import InputError
+
+
+def message_class(name: str) -> Any:
+    """Returns the class of a message type such as ``sensor_msgs/msg/Image``.
+
+    Raises:
+        InputError: The package is not installed or has no such message.
+    """
+    package, _, message = name.replace("/msg/", "/").partition("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), message)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"message type {name}: not installed; install the ROS package {package}") from error
+
+
+def is_installed(name: str) -> bool:
+    """Whether the class of a message type can be imported."""
+    try:
+        message_class(name)
+    except InputError:
+        return False
+    return True
 
 
 def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:

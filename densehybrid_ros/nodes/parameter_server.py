@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +11,8 @@ from rclpy.parameter import Parameter as RosParameter
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.perception.parameter import Parameter
-from densehybrid_ros.perception.parameters import PARAMETERS
-from densehybrid_ros.perception.settings import Settings
+from densehybrid_ros.perception.parameter_files import suggestion
+from densehybrid_ros.perception.settings import PARAMETERS, Settings
 
 _HANDLED_BY_ROS = ("qos_overrides.", "start_type_description_service", "use_sim_time")
 
@@ -22,18 +20,16 @@ _HANDLED_BY_ROS = ("qos_overrides.", "start_type_description_service", "use_sim_
 class ParameterServer:
     """Declares the table on a node and keeps ``settings``, the snapshot that the next frame is processed with."""
 
-    def __init__(self, node: Node, on_change: Callable[[Settings], None] | None = None) -> None:
+    def __init__(self, node: Node) -> None:
         """Declares all parameters with the values that the launch or the YAML file gives.
 
         Args:
             node: The node; overrides that no parameter of its takes are warned about by name.
-            on_change: Called with the new snapshot after a live change.
 
         Raises:
             InputError: A given value is of the wrong type or not allowed, or two contradict each other.
         """
         self._node = node
-        self._on_change = on_change
         self.settings = Settings()
         given = _overrides(node)
         for parameter in PARAMETERS.values():
@@ -71,9 +67,8 @@ class ParameterServer:
         for name in sorted(given):
             if self._node.has_parameter(name) or name.startswith(_HANDLED_BY_ROS):
                 continue
-            close = difflib.get_close_matches(name, PARAMETERS, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            self._node.get_logger().warning(f"parameter {name!r} is given, but this node has none of that name{hint}")
+            text = f"parameter {name!r} is given, but this node has none of that name{suggestion(name)}"
+            self._node.get_logger().warning(text)
 
     def _validate(self, parameters: list[RosParameter]) -> SetParametersResult:
         try:
@@ -90,8 +85,6 @@ class ParameterServer:
     def _apply(self, parameters: list[RosParameter]) -> None:
         # One assignment: the worker sees the old snapshot or the new one, never a mixture.
         self.settings = replace(self.settings, **_changes(parameters))
-        if self._on_change:
-            self._on_change(self.settings)
 
 
 def _overrides(node: Node) -> dict[str, Any]:

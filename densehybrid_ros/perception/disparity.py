@@ -25,13 +25,11 @@ class Disparity:
         pixels: float32 [H, W], 0 where invalid.
         focal: Focal length in pixels that they were made with.
         baseline: In metres; depth = focal * baseline / pixels.
-        offset: Their stamp less the frame's, seconds.
     """
 
     pixels: np.ndarray
     focal: float
     baseline: float
-    offset: float
 
 
 class DisparityBuffer:
@@ -66,17 +64,34 @@ class DisparityBuffer:
             raise InputError("none has arrived")
         if abs(offset) > tolerance * 1e9:
             raise InputError(f"none within {tolerance:g} s of the frame; the nearest is off by {offset * 1e-9:.3f} s")
-        if not (math.isfinite(message.f) and math.isfinite(message.t)) or message.f <= 0 or message.t == 0:
-            raise InputError(f"focal length {message.f:g} px and baseline {message.t:g} m tell no distance")
-        pixels = disparity_pixels(message)
-        if pixels.shape != tuple(size):
-            found, wanted = (f"{width}x{height}" for height, width in (pixels.shape, size))
+        return disparity_of(message, size)
+
+
+def disparity_of(message: Any, size: tuple[int, int]) -> Disparity:
+    """Reads a stereo_msgs/DisparityImage for a frame of (height, width); one of another resolution is enlarged.
+
+    Raises:
+        InputError: It tells no distance, or shows another part of the view.
+    """
+    focal, baseline = float(message.f), abs(float(message.t))
+    if not (math.isfinite(focal) and math.isfinite(baseline)) or focal <= 0 or baseline == 0:
+        raise InputError(f"focal length {message.f:g} px and baseline {message.t:g} m tell no distance")
+    pixels = disparity_pixels(message)
+    if pixels.shape != tuple(size):
+        found, wanted = (f"{width}x{height}" for height, width in (pixels.shape, size))
+        scale = size[1] / pixels.shape[1]
+        if abs(scale * pixels.shape[0] - size[0]) >= max(1.0, scale):
             raise InputError(f"is {found}, but the frame is {wanted}")
-        return Disparity(pixels, float(message.f), abs(float(message.t)), offset * 1e-9)
+        pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT) * np.float32(scale)
+        focal *= scale
+    return Disparity(pixels, focal, baseline)
 
 
 def disparity_pixels(message: Any) -> np.ndarray:
-    """Returns the disparities as float32 [H, W], with 0 where they are NaN, infinite or below ``min_disparity``.
+    """Returns the disparities as float32 [H, W], 0 where they are NaN, infinite, negative or below ``min_disparity``.
+
+    Some vendors give all disparities below zero. They are turned round where none lies above; a picture of one value
+    alone that is ``min_disparity`` less 1, or -1 or -16 (marks of OpenCV's matchers), has no valid one.
 
     Raises:
         InputError: The image is no 32FC1, or its size disagrees with its data.
@@ -92,12 +107,26 @@ def disparity_pixels(message: Any) -> np.ndarray:
     pixels = np.ascontiguousarray(rows).view(np.float32)
     if bool(image.is_bigendian) != (sys.byteorder == "big"):
         pixels = pixels.byteswap()
-    lowest = float(message.min_disparity) if math.isfinite(message.min_disparity) else 0.0
-    below = float(np.nextafter(np.float32(max(lowest, 0.0)), np.float32(-1.0))) if lowest > 0 else 0.0
-    _, kept = cv2.threshold(pixels, below, 0.0, cv2.THRESH_TOZERO)
+    lowest, highest = (
+        float(bound) if math.isfinite(bound) else 0.0 for bound in (message.min_disparity, message.max_disparity)
+    )
+    _, kept = cv2.threshold(pixels, 0.0, 0.0, cv2.THRESH_TOZERO)
     _, kept = cv2.threshold(kept, _LARGEST, 0.0, cv2.THRESH_TOZERO_INV, dst=kept)
     cv2.patchNaNs(kept, 0.0)
+    if not kept.any() and (turned := _turned(pixels, lowest)) is not None:
+        kept, lowest = turned, -min(highest, 0.0)
+    if lowest > 0:
+        # A hair below, since the bound of a message has been rounded.
+        cv2.threshold(kept, float(np.nextafter(np.float32(lowest), np.float32(-1.0))), 0.0, cv2.THRESH_TOZERO, dst=kept)
     return kept
+
+
+def _turned(pixels: np.ndarray, lowest: float) -> np.ndarray | None:
+    """Returns disparities of which none lies above zero with their sign turned; None where all are invalid."""
+    below = np.where(np.isfinite(pixels) & (pixels < 0), -pixels, np.float32(0.0))
+    values = np.unique(below[below > 0])
+    marks = {1.0 - lowest, 1.0, 16.0}
+    return None if not values.size or (values.size == 1 and float(values[0]) in marks) else below
 
 
 def nanoseconds(stamp: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
@@ -74,6 +75,19 @@ class Parameter:
         if self.kind == "float[]" and is_list and any(_is_integer(item) for item in value):
             return [float(item) if _is_integer(item) else item for item in value]
         return value
+
+    def taken(self, value: Any) -> Any:
+        """Returns a value that was read from YAML as ``Settings`` holds it.
+
+        Raises:
+            InputError: The value is not allowed.
+        """
+        if self.kind == "float" and isinstance(value, str):
+            with suppress(ValueError):
+                value = float(value)  # YAML takes 1e-3 for text
+        value = self.coerce(value)
+        self.check(value)
+        return tuple(value) if isinstance(value, list) else value
 
 
 def parameter(

@@ -1,14 +1,15 @@
-"""The table of the perception node's parameters: a field is a parameter, its default and its type."""
+"""The one table of parameters, of the node and of a replay: a field is a parameter, its default and its type."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.regions import polygon_problem
 from densehybrid_ros.hazards.settings import HazardSettings
-from densehybrid_ros.perception.parameter import parameter
+from densehybrid_ros.perception.parameter import Parameter, parameter, rows
 
 _LARGEST_AREA = 2**31 - 1
 _FARTHEST = 10_000.0  # metres
@@ -19,7 +20,11 @@ _HAZARDS = HazardSettings()
 
 
 def _size_problem(size: Any) -> str | None:
-    return None if len(size) == 2 and (min(size) > 0 or not any(size)) else f"{list(size)} is no height and width"
+    if len(size) != 2 or (min(size) <= 0 and any(size)):
+        return f"{list(size)} is no width and height"
+    if size[0] < size[1]:
+        return f"{list(size)} is taller than wide: sizes are width, height; did you mean {list(size)[::-1]}?"
+    return None
 
 
 def _names_problem(names: Any) -> str | None:
@@ -76,21 +81,21 @@ class Settings:
     )
     input_policy: str = parameter(
         "exact",
-        "How frames come to the network. exact: as they are; resize: stretched to input_size; roi: scaled to fit into "
-        "it, the rest black. The outputs have the camera's size always.",
+        "How frames come to the network. exact: as they are; resize: stretched to input_size; letterbox: scaled to fit "
+        "into it, the rest black. The outputs have the camera's size always.",
         group="Model",
-        choices=("exact", "resize", "roi"),
+        choices=("exact", "resize", "letterbox"),
     )
     input_size: tuple[int, ...] = parameter(
         (0, 0),
-        "Height and width in pixels of the network's input. 0, 0: the model card's. With input_policy exact the "
+        "Width and height in pixels of the network's input. 0, 0: the model card's. With input_policy exact the "
         "frames' own size counts.",
         group="Model",
         problem=_size_problem,
     )
     warm_up_size: tuple[int, ...] = parameter(
         (0, 0),
-        "Height and width in pixels of a frame that is run while the node configures, so that compilation does not "
+        "Width and height in pixels of a frame that is run while the node configures, so that compilation does not "
         "fall on the first camera frame. 0, 0: none.",
         group="Model",
         problem=_size_problem,
@@ -259,8 +264,9 @@ class Settings:
         span=(0.0, 1.0),
     )
 
-    def hazard_settings(self) -> HazardSettings:
-        """Returns the values that the hazard stage takes.
+    @cached_property
+    def hazards(self) -> HazardSettings:
+        """The values that the hazard stage takes, put together once.
 
         Raises:
             InputError: They contradict each other.
@@ -281,4 +287,8 @@ class Settings:
             error, warn = getattr(self, f"error_{what}"), getattr(self, f"warn_{what}")
             if error > warn:
                 raise InputError(f"parameter error_{what}: {error:g} exceeds warn_{what} {warn:g}; raise that as well")
-        self.hazard_settings()
+        _ = self.hazards
+
+
+PARAMETERS: dict[str, Parameter] = rows(Settings)
+"""Name -> row, in the order of the table."""

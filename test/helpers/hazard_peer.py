@@ -19,7 +19,7 @@ from stereo_msgs.msg import DisparityImage
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.nodes.messages import fill_data
-from densehybrid_ros.perception.transforms import Transform
+from densehybrid_ros.perception.geometry import Transform
 
 CAMERA = Camera(320, 160, 353.0, 353.0, 159.5, 79.5, baseline=0.21, pitch=0.04, mount_height=1.22)
 HORIZON = 66

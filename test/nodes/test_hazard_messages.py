@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +14,10 @@ from std_msgs.msg import Header
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.hazards.hazard import NOWHERE, Hazard, HazardFrame, Level, Location, Source, State
 from densehybrid_ros.hazards.regions import Region
-from densehybrid_ros.nodes.hazard_alert import hazard_alert
+from densehybrid_ros.nodes.alert_topic import alert_message
 from densehybrid_ros.nodes.hazard_messages import detections, hazard_markers, hazard_points, label_info
-from densehybrid_ros.nodes.hazard_stage import HazardReport
-from densehybrid_ros.nodes.message_types import is_installed
-from densehybrid_ros.perception.camera_model import Mount
-from densehybrid_ros.perception.transforms import Transform
+from densehybrid_ros.nodes.messages import is_installed
+from densehybrid_ros.perception.alert import Alert, Status
 
 pytestmark = pytest.mark.ros
 needs_vision = pytest.mark.skipif(
@@ -34,7 +31,6 @@ FAR = replace(NEAR, id=8, region=replace(REGION, area=200), location=NOWHERE, ti
 CANDIDATE = replace(NEAR, id=9, state=State.CANDIDATE, level=Level.OK)
 GONE = replace(NEAR, id=3, state=State.LOST, level=Level.OK, missed=5)
 FRAME = HazardFrame(4.0, (NEAR, FAR), (CANDIDATE,), (GONE,), Level.WARN, "2 hazards, nearest 20.0 m ahead", (), 4)
-MOUNT = Mount(Transform.of_mount(1.2, 0.0), "base_link")
 
 
 def header() -> Header:
@@ -47,89 +43,14 @@ def values_of(status: object) -> dict[str, str]:
     return {item.key: item.value for item in status.values}
 
 
-def test_alert_without_a_hazard() -> None:
-    frame = HazardFrame(4.0, (), (), (), Level.OK, "no hazard", (), 0)
-    alert = hazard_alert(header(), HazardReport(frame), "perception", -3.0, (480, 640))
-    assert alert.header == header()
-    (status,) = alert.status
-    assert status.level == status.OK
-    assert (status.name, status.hardware_id, status.message) == ("perception: hazards", "camera é", "no hazard")
-    assert values_of(status) == {
-        "hazard_count": "0",
-        "candidate_count": "0",
-        "regions_left_out": "0",
-        "hazard_area_px": "0",
-        "nearest_distance_m": "nan",
-        "ego_speed_mps": "nan",
-        "anomaly_threshold": "-3.000",
-        "image_height": "480",
-        "image_width": "640",
-        "problems": "none",
-    }
-
-
-def test_alert_has_a_summary_and_a_status_for_each_hazard() -> None:
-    report = HazardReport(FRAME, ("disparity: late",), MOUNT, ego_speed=8.0)
-    summary, near, far, gone = hazard_alert(header(), report, "perception", -3.0, (480, 640)).status
-    assert (summary.level, summary.message) == (summary.WARN, FRAME.summary)
-    values = values_of(summary)
-    assert {key: values[key] for key in ("hazard_count", "candidate_count", "regions_left_out")} == {
-        "hazard_count": "2",
-        "candidate_count": "1",
-        "regions_left_out": "4",
-    }
-    assert (values["hazard_area_px"], values["largest_area_px"], values["problems"]) == (
-        "290",
-        "200",
-        "disparity: late",
-    )
-    assert (values["nearest_distance_m"], values["ego_speed_mps"]) == ("20.000", "8.000")
-    assert (near.name, near.level, near.message) == (
-        "perception: hazard 7",
-        near.WARN,
-        "active, 20.0 m ahead, 75 %",
-    )
-    assert values_of(near) == {
-        "id": "7",
-        "state": "active",
-        "distance_m": "20.000",
-        "distance_std_m": "0.800",
-        "lateral_m": "1.000",
-        "width_m": "0.500",
-        "time_to_reach_s": "2.500",
-        "source": "ground_plane",
-        "probability": "0.750",
-        "mean_score": "1.500",
-        "peak_score": "2.250",
-        "area_px": "90",
-        "box_left": "10",
-        "box_top": "20",
-        "box_width": "12",
-        "box_height": "9",
-        "age_frames": "12",
-        "missed_frames": "0",
-        "first_seen_s": "3.250",
-        "optical_frame": "camera é",
-        "optical_x_m": "1.000",
-        "optical_y_m": "1.200",
-        "optical_z_m": "20.000",
-        "base_frame": "base_link",
-        "base_x_m": "20.000",
-        "base_y_m": "-1.000",
-        "base_z_m": "0.000",
-    }
-    assert far.message == "active, distance unknown, 75 %"
-    assert math.isnan(float(values_of(far)["distance_m"]))
-    assert "optical_x_m" not in values_of(far)
-    assert (gone.level, values_of(gone)["state"]) == (gone.OK, "lost")
-
-
-def test_alert_of_a_stage_that_failed_does_not_read_as_all_clear() -> None:
-    alert = hazard_alert(header(), HazardReport(None, ("hazards: ValueError: no",)), "perception", -3.0, (480, 640))
-    (status,) = alert.status
-    assert status.level == status.STALE
-    assert status.message == "hazards are unknown: hazards: ValueError: no"
-    assert alert.header == header()
+def test_alert_message_carries_the_header_and_every_status() -> None:
+    summary = Status("hazards", Level.WARN, "1 hazard", {"hazard_count": "1"})
+    message = alert_message(Alert(summary, (Status("hazard 7", Level.ERROR, "near"),)), header(), "perception")
+    assert message.header == header()
+    first, second = message.status
+    assert (first.name, first.hardware_id, first.level) == ("perception: hazards", "camera é", first.WARN)
+    assert (first.message, values_of(first)) == ("1 hazard", {"hazard_count": "1"})
+    assert (second.name, second.level, second.values) == ("perception: hazard 7", second.ERROR, [])
 
 
 def test_points_lie_across_each_hazard() -> None:

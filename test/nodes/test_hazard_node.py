@@ -17,7 +17,7 @@ from hazard_peer import BOX, CAMERA, HORIZON, STALE, Alert, HazardPeer, camera_i
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from densehybrid_ros.demo.node_process import NodeProcess
-from densehybrid_ros.nodes.message_types import is_installed, message_class
+from densehybrid_ros.nodes.messages import is_installed, message_class
 
 pytestmark = pytest.mark.ros
 

@@ -54,3 +54,14 @@ def test_latest_reason_is_kept() -> None:
 def test_gaps_in_sequence_numbers(sequence: list[int | None], missing: list[int]) -> None:
     gaps = SequenceGaps()
     assert [gaps.missing_before(number) for number in sequence] == missing
+
+
+def test_problems_that_differ_in_numbers_alone_are_one() -> None:
+    statistics = FrameStatistics()
+    for seconds in range(3):
+        statistics.add_problem(f"disparity: off by -{seconds}.5 s")
+    statistics.add_problem("tf: gone")
+    assert statistics.problems() == ((3, "disparity: off by -2.5 s"), (1, "tf: gone"))
+    for number in range(100):
+        statistics.add_problem("x" * number)
+    assert len(statistics.problems()) == 20

@@ -11,22 +11,22 @@ import yaml
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards import HazardSettings
 from densehybrid_ros.inference import BACKENDS
-from densehybrid_ros.perception.parameters import (
-    PARAMETERS,
+from densehybrid_ros.perception.parameter_files import (
     TABLE_BEGIN,
     TABLE_END,
-    Settings,
     insert_table,
     parameter_table,
     parameter_yaml,
+    read_settings,
 )
+from densehybrid_ros.perception.settings import PARAMETERS, Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_yaml_file_is_current() -> None:
     written = (REPOSITORY / "config" / "perception.param.yaml").read_text(encoding="utf-8")
-    assert written == parameter_yaml(), "run python -m densehybrid_ros.perception.parameters --write"
+    assert written == parameter_yaml(), "run python -m densehybrid_ros.perception.parameter_files --write"
 
 
 def test_readme_is_current() -> None:
@@ -34,7 +34,7 @@ def test_readme_is_current() -> None:
     if not readme.is_file() or TABLE_BEGIN not in readme.read_text(encoding="utf-8"):
         pytest.skip("README.md has no table of parameters yet")
     text = readme.read_text(encoding="utf-8")
-    assert text == insert_table(text), "run python -m densehybrid_ros.perception.parameters --write"
+    assert text == insert_table(text), "run python -m densehybrid_ros.perception.parameter_files --write"
 
 
 def test_yaml_holds_every_default_with_its_type() -> None:
@@ -71,12 +71,12 @@ def test_backends_are_those_of_the_segmenter() -> None:
 
 
 def test_every_setting_of_the_hazard_stage_is_a_live_parameter() -> None:
-    assert Settings().hazard_settings() == HazardSettings()
+    assert Settings().hazards == HazardSettings()
     for item in fields(HazardSettings):
         assert PARAMETERS[item.name].live
     other = replace(Settings(), trigger_count=2, roi=(0.0, 0.0, 1.0, 0.0, 1.0, 1.0), drivable_classes=("sidewalk",))
     expected = HazardSettings(trigger_count=2, roi=other.roi, drivable_classes=("sidewalk",))
-    assert other.hazard_settings() == expected
+    assert other.hazards == expected
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,10 @@ def test_integers_become_floats_where_these_are_meant(name: str, value: object, 
         ("drivable_classes", ["road", 1], "is no str"),
         ("drivable_classes", [], "at least one name"),
         ("backend", "openvino", "one of auto, eager"),
-        ("warm_up_size", [1024], "no height and width"),
-        ("warm_up_size", [0, 5], "no height and width"),
+        ("warm_up_size", [1024], "no width and height"),
+        ("warm_up_size", [0, 5], "no width and height"),
+        ("input_size", [512, 1024], r"taller than wide.* did you mean \[1024, 512\]"),
+        ("input_policy", "roi", "one of exact, resize, letterbox"),
         ("source_timeout", 0.0, "not in 0.1 to 3600"),
     ],
 )
@@ -135,3 +137,44 @@ def test_bad_values_are_named(name: str, value: object, reason: str) -> None:
     with pytest.raises(InputError, match=reason) as caught:
         PARAMETERS[name].check(value)
     assert str(caught.value).startswith(f"parameter {name}: ")
+
+
+def test_parameters_of_a_file_and_of_the_command_line_are_read_as_ros_does(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters: {trigger_count: 2, camera_height: 1, unheard_of: 3, use_sim_time: true}\n"
+        "/front/perception:\n  ros__parameters: {roi: [0, 0.4, 1, 0.4, 1, 1], trigger_window: 2}\n"
+        "other_node:\n  ros__parameters: {trigger_count: 9}\n"
+    )
+    warnings: list[str] = []
+    settings = read_settings(file, ["trigger_window:=4", "camera_pitch:=1e-2", "model:=ldn121"], warnings.append)
+    assert (settings.trigger_count, settings.trigger_window, settings.model) == (2, 4, "ldn121")
+    assert (settings.camera_height, settings.camera_pitch) == (1.0, 0.01)
+    assert settings.roi == (0.0, 0.4, 1.0, 0.4, 1.0, 1.0)
+    assert len(warnings) == 1
+    assert "unheard_of" in warnings[0]
+
+
+def test_the_shipped_file_holds_the_defaults() -> None:
+    assert read_settings(REPOSITORY / "config" / "perception.param.yaml") == Settings() == read_settings(None)
+
+
+@pytest.mark.parametrize(
+    ("content", "assignment", "reason"),
+    [
+        (None, "", "can't be read"),
+        ("a: [", "", "not valid YAML"),
+        ("other: {ros__parameters: {model: light}}", "", "no parameters of the node"),
+        ("/**: {ros__parameters: {trigger_count: two}}", "", "parameter trigger_count: 'two' is no int"),
+        ("/**: {ros__parameters: {warn_time: 1.0}}", "", "exceeds warn_time"),
+        ("/**: {ros__parameters: {warn_time: 4.0}}", "model=light", "write NAME:=VALUE"),
+        ("/**: {ros__parameters: {warn_time: 4.0}}", "trigger_cuont:=1", "did you mean 'trigger_count'"),
+        ("/**: {ros__parameters: {warn_time: 4.0}}", "roi:=[0", "not valid YAML"),
+    ],
+)
+def test_what_can_not_be_read_is_named(tmp_path: Path, content: str | None, assignment: str, reason: str) -> None:
+    file = tmp_path / "own.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(InputError, match=reason):
+        read_settings(file, [assignment] if assignment else [])

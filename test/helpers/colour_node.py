@@ -16,6 +16,7 @@ from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.nodes.perception_node import PerceptionNode
 from densehybrid_ros.nodes.runner import run
+from densehybrid_ros.perception.perception import Perception
 from densehybrid_ros.perception.settings import Settings
 
 ROAD = (128, 64, 128)
@@ -26,11 +27,13 @@ HIGH, LOW = 4.0, -4.0
 """Scores of unknown and of all other pixels."""
 
 
-class ColourPipeline:
+class ColourSegmenter:
     """Red is unknown, the colour of Cityscapes' road is road, all else is sky."""
 
     def __init__(self) -> None:
-        self.card = SimpleNamespace(name="colours", classes=CITYSCAPES_CLASSES, confidence=CONFIDENCE)
+        self.card = SimpleNamespace(
+            name="colours", classes=CITYSCAPES_CLASSES, num_classes=len(CITYSCAPES_CLASSES), confidence=CONFIDENCE
+        )
 
     reason = "it is a stand-in"
 
@@ -53,7 +56,8 @@ class ColourNode(PerceptionNode):
 
     def _load(self, settings: Settings) -> Any:
         self._server.set_threshold_if_unset(0.0)
-        return ColourPipeline()
+        segmenter: Any = ColourSegmenter()
+        return Perception(segmenter, settings)
 
 
 def draw(height: int, width: int, horizon: int, *boxes: tuple[int, int, int, int]) -> np.ndarray:

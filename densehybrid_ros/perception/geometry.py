@@ -1,0 +1,258 @@
+"""Where a camera stands and what it sees: camera_info and transforms become a pinhole camera and its mount.
+
+tf2_ros would look transforms up as well and interpolate over time besides. A camera's mount needs no interpolation, and
+tf2_ros is not to be had where ROS comes from the Python registry.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.errors import InputError
+
+_UNIT_TOLERANCE = 1e-2
+_MOST_LINKS = 100
+_LARGEST_TILT = 0.5  # radians; more than that is no optical frame that looks along a road
+_HEIGHTS = (0.05, 100.0)  # metres; nearer to the road no vehicle carries a camera
+_BASES = ("base_footprint", "base_link")
+_WORLDS = {"map", "odom", "odom_combined", "world", "earth", "utm"}
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A rigid motion: ``point_in_target = rotation @ point_in_source + translation``.
+
+    Attributes:
+        rotation: float64 [3, 3], a rotation matrix.
+        translation: float64 [3] in metres.
+    """
+
+    rotation: np.ndarray
+    translation: np.ndarray
+
+    @classmethod
+    def from_quaternion(cls, translation: Sequence[float], quaternion: Sequence[float]) -> Transform:
+        """Makes it from (x, y, z) in metres and the quaternion (x, y, z, w).
+
+        Raises:
+            InputError: A number is not finite, or the quaternion has not length 1.
+        """
+        if not all(map(math.isfinite, (*translation, *quaternion))):
+            raise InputError("has a number that is not finite")
+        length = math.hypot(*quaternion)
+        if abs(length - 1.0) > _UNIT_TOLERANCE:
+            raise InputError(f"has a quaternion of length {length:.3f}; it must be 1")
+        x, y, z, w = (part / length for part in quaternion)
+        rotation = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        return cls(rotation, np.array(translation, dtype=np.float64))
+
+    @classmethod
+    def of_mount(cls, height: float, pitch: float) -> Transform:
+        """Makes the way from a camera's optical frame to the ground below it (x ahead, y left, z up; REP 103).
+
+        Args:
+            height: Of the camera above the road, metres.
+            pitch: Of the optical axis below the horizon, radians.
+        """
+        sine, cosine = math.sin(pitch), math.cos(pitch)
+        rotation = np.array([[0.0, -sine, cosine], [-1.0, 0.0, 0.0], [0.0, -cosine, -sine]])
+        return cls(rotation, np.array([0.0, 0.0, height]))
+
+    def __matmul__(self, inner: Transform) -> Transform:
+        """Returns the motion that applies ``inner`` first."""
+        return Transform(self.rotation @ inner.rotation, self.apply(inner.translation))
+
+    def inverse(self) -> Transform:
+        """Returns the way back."""
+        return Transform(self.rotation.T, -self.rotation.T @ self.translation)
+
+    def apply(self, point: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Moves a point [3]."""
+        return self.rotation @ np.asarray(point, dtype=np.float64) + self.translation
+
+    @property
+    def height(self) -> float:
+        """Of the source's origin in the target, metres along z."""
+        return float(self.translation[2])
+
+    @property
+    def pitch(self) -> float:
+        """Of the source's z axis (an optical axis) below the target's horizon, radians."""
+        return math.asin(max(-1.0, min(1.0, -float(self.rotation[2, 2]))))
+
+
+class TransformTree:
+    """Remembers for every frame its newest parent. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._links: dict[str, tuple[str, Transform]] = {}
+        self._bad: dict[str, str] = {}
+
+    def store(self, parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float]) -> None:
+        """Takes over parent <- child. One that can't be is remembered, and named by a ``lookup`` that needs it."""
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        try:
+            if not parent or not child or parent == child:
+                raise InputError("has no two different frames")
+            transform = Transform.from_quaternion(translation, quaternion)
+        except InputError as error:
+            with self._lock:
+                self._links.pop(child, None)
+                self._bad[child] = f"the transform from {child!r} to {parent!r} {error}"
+            return
+        with self._lock:
+            self._bad.pop(child, None)
+            self._links[child] = (parent, transform)
+
+    def lookup(self, target: str, source: str) -> Transform:
+        """Returns target <- source.
+
+        Raises:
+            InputError: They are not connected.
+        """
+        with self._lock:
+            ups = [self._to_ancestors(frame.lstrip("/")) for frame in (target, source)]
+            reasons = [self._bad[frame] for way in ups for frame in way if frame in self._bad]
+        up_target, up_source = ups
+        for frame, from_source in up_source.items():
+            if frame in up_target:
+                return up_target[frame].inverse() @ from_source
+        raise InputError("; ".join(reasons) or f"no transforms connect {source!r} with {target!r}")
+
+    def knows(self, frame: str) -> bool:
+        """Whether a transform of this frame has been stored."""
+        with self._lock:
+            return frame.lstrip("/") in self._links or frame.lstrip("/") in self._bad
+
+    def base_of(self, optical_frame: str) -> str:
+        """Guesses the frame on the road below a camera: base_footprint, else base_link, else the vehicle's topmost.
+
+        Names count without their namespace. Empty where the camera's frame has no parent.
+        """
+        with self._lock:
+            way = list(self._to_ancestors(optical_frame.lstrip("/")))[1:]
+            linked = [*way, *(child for child, (parent, _) in self._links.items() if parent in way)]
+        for base in _BASES:
+            for frame in linked:
+                if frame.split("/")[-1] == base:
+                    return frame
+        own = [frame for frame in way if frame.split("/")[-1] not in _WORLDS]
+        return own[-1] if own else ""
+
+    def _to_ancestors(self, frame: str) -> dict[str, Transform]:
+        """Returns ancestor <- frame for the frame itself and each of its ancestors, in this order."""
+        way = {frame: Transform(np.eye(3), np.zeros(3))}
+        here = frame
+        while here in self._links and len(way) < _MOST_LINKS:
+            parent, link = self._links[here]
+            if parent in way:
+                break  # a circle
+            way[parent] = link @ way[here]
+            here = parent
+        return way
+
+
+@dataclass(frozen=True)
+class Mount:
+    """How the camera is mounted.
+
+    Attributes:
+        to_base: base <- optical frame.
+        frame: Name of the base frame; empty where it is the ground below the camera.
+    """
+
+    to_base: Transform
+    frame: str
+
+
+def mount_from_transforms(tree: TransformTree, base_frame: str, optical_frame: str) -> Mount:
+    """Looks the mount up in /tf and /tf_static.
+
+    Args:
+        tree: What came in on these topics.
+        base_frame: Frame on the road, x ahead, y left, z up.
+        optical_frame: The camera's frame: x right, y down, z along the optical axis (REP 103).
+
+    Raises:
+        InputError: The frames are not connected, or the camera does not look along the road from above it.
+    """
+    transform = tree.lookup(base_frame, optical_frame)
+    roll = math.asin(max(-1.0, min(1.0, -float(transform.rotation[2, 0]))))
+    if abs(roll) > _LARGEST_TILT or abs(transform.pitch) > _LARGEST_TILT:
+        tilt = f"pitched by {transform.pitch:.2f} rad and rolled by {roll:.2f} rad against {base_frame!r}"
+        raise InputError(f"{optical_frame!r} is {tilt}; is it an optical frame (z ahead, y down)?")
+    if not _HEIGHTS[0] <= transform.height <= _HEIGHTS[1]:
+        height = f"{optical_frame!r} is {transform.height:.3f} m above {base_frame!r}"
+        raise InputError(f"{height}, which must be on the road; name that frame with base_frame, or give camera_height")
+    return Mount(transform, base_frame)
+
+
+def mount_from_parameters(height: float, pitch: float) -> Mount | None:
+    """Makes the mount of a height in metres and a pitch in radians; None where the height is not given (0).
+
+    Raises:
+        InputError: The height is given, but none at which a vehicle carries a camera.
+    """
+    if height <= 0:
+        return None
+    if height < _HEIGHTS[0]:
+        raise InputError(f"camera_height is {height:g} m, no height of a camera above the road")
+    return Mount(Transform.of_mount(height, pitch), "")
+
+
+def camera_from_info(message: Any, size: tuple[int, int]) -> Camera:
+    """Makes the camera of one frame; baseline, pitch and mounting height are 0, which says that they are not known.
+
+    The projection matrix P is taken, which describes rectified images, or K where P is empty.
+
+    Args:
+        message: The CameraInfo.
+        size: (height, width) of the image in pixels.
+
+    Raises:
+        InputError: It describes no camera, or one of another image size.
+    """
+    projection, matrix = message.p, message.k
+    if projection[0] != 0.0:
+        fx, fy, cx, cy = projection[0], projection[5], projection[2], projection[6]
+    else:
+        fx, fy, cx, cy = matrix[0], matrix[4], matrix[2], matrix[5]
+    if not all(map(math.isfinite, (fx, fy, cx, cy))):
+        raise InputError("has a number that is not finite in P or K")
+    if fx <= 0 or fy <= 0:
+        raise InputError(f"focal lengths are {fx:g} and {fy:g} px; is the camera calibrated?")
+    # The matrices are those of the whole sensor: a region of interest is cut out of it, then binned.
+    region, binning = message.roi, (max(1, message.binning_x), max(1, message.binning_y))
+    left, top = region.x_offset, region.y_offset
+    width = (region.width or message.width) // binning[0]
+    height = (region.height or message.height) // binning[1]
+    if (height, width) != tuple(size) and (message.height, message.width) == tuple(size):
+        # Some drivers tell of binning or a region of interest with all other numbers for the picture that they send.
+        width, height, binning, left, top = message.width, message.height, (1, 1), 0, 0
+    if (height, width) != tuple(size):
+        raise InputError(f"is for images of {width}x{height}, but they have {size[1]}x{size[0]}")
+    return Camera(
+        width=width,
+        height=height,
+        fx=float(fx / binning[0]),
+        fy=float(fy / binning[1]),
+        cx=float((cx - left + 0.5) / binning[0] - 0.5),
+        cy=float((cy - top + 0.5) / binning[1] - 0.5),
+        baseline=0.0,
+        pitch=0.0,
+        mount_height=0.0,
+    )

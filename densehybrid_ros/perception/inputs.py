@@ -1,0 +1,136 @@
+"""What is known beside the picture: the newest camera_info, disparities, odometry and transforms, asked for at a frame.
+
+The node stores what its subscriptions hear, a replay what a recording holds; the messages are those of rclpy or of
+rosbags, which have the same fields.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.perception.disparity import DisparityBuffer, nanoseconds
+from densehybrid_ros.perception.geometry import (
+    Mount,
+    TransformTree,
+    camera_from_info,
+    mount_from_parameters,
+    mount_from_transforms,
+)
+from densehybrid_ros.perception.perception import Frame
+from densehybrid_ros.perception.settings import Settings
+
+T = TypeVar("T")
+
+
+class Inputs:
+    """Keeps the newest messages. One thread stores, another one asks.
+
+    Attributes:
+        transforms: Where the frames of the vehicle lie to each other.
+    """
+
+    def __init__(self, no_camera_info: str = "none has arrived") -> None:
+        """Begins without any.
+
+        Args:
+            no_camera_info: What to say where a camera_info is missed.
+        """
+        self.transforms = TransformTree()
+        self._no_camera_info = no_camera_info
+        self._camera_info: Any = None
+        self._disparities = DisparityBuffer()
+        self._odometry: tuple[float, float] | None = None
+
+    def store_camera_info(self, message: Any) -> None:
+        """Keeps a sensor_msgs/CameraInfo."""
+        self._camera_info = message
+
+    def store_disparity(self, message: Any) -> None:
+        """Keeps a stereo_msgs/DisparityImage; the oldest of a few is forgotten."""
+        self._disparities.add(message)
+
+    def store_odometry(self, message: Any, now: float) -> None:
+        """Keeps the speed ahead of a nav_msgs/Odometry (x of the twist, which is given in the vehicle's own frame).
+
+        Args:
+            message: The message.
+            now: Seconds of the clock that ``frame`` is asked by.
+        """
+        self._odometry = float(message.twist.twist.linear.x), now
+
+    def store_transforms(self, message: Any) -> None:
+        """Keeps the transforms of a tf2_msgs/TFMessage."""
+        for item in message.transforms:
+            move, turn = item.transform.translation, item.transform.rotation
+            self.transforms.store(
+                item.header.frame_id, item.child_frame_id, (move.x, move.y, move.z), (turn.x, turn.y, turn.z, turn.w)
+            )
+
+    def frame(self, image: np.ndarray, header: Any, settings: Settings, now: float) -> Frame:
+        """Puts a picture together with what is known at it; it raises nothing.
+
+        Args:
+            image: uint8 RGB [H, W, 3].
+            header: Of the picture's message.
+            settings: The parameters.
+            now: Seconds of the clock that odometry was stored by.
+        """
+        problems: list[str] = []
+        size, stamp = (image.shape[0], image.shape[1]), nanoseconds(header.stamp)
+        message, disparity = self._camera_info, None
+        mount = self._mount(header.frame_id, settings, problems)
+        if self._disparities.is_used:
+            tolerance = settings.disparity_tolerance
+            disparity = _tried("disparity", problems, lambda: self._disparities.at(stamp, tolerance, size))
+        camera = None
+        if message is not None:
+            camera = _tried("camera_info", problems, lambda: camera_from_info(message, size))
+            if camera and not mount and not disparity:
+                problems.append("mount: no camera_height, and none from base_frame: distances are unknown")
+        elif mount or disparity:
+            problems.append(f"camera_info: {self._no_camera_info}")
+        speed = _tried("odometry", problems, lambda: self._speed(now, settings.source_timeout))
+        return Frame(
+            image=image,
+            stamp=stamp * 1e-9,
+            frame_id=header.frame_id,
+            camera=camera,
+            mount=mount,
+            disparity=disparity,
+            ego_speed=settings.ego_speed or None if speed is None else speed,
+            problems=tuple(problems),
+        )
+
+    def _mount(self, optical_frame: str, settings: Settings, problems: list[str]) -> Mount | None:
+        mount, tree, base = None, self.transforms, settings.base_frame
+        if base:
+            if not tree.knows(optical_frame) and self._camera_info is not None:
+                optical_frame = self._camera_info.header.frame_id  # a picture that does not name its frame
+            mount = _tried("tf", problems, lambda: mount_from_transforms(tree, base, optical_frame))
+        if mount is not None:
+            return mount
+        return _tried("mount", problems, lambda: mount_from_parameters(settings.camera_height, settings.camera_pitch))
+
+    def _speed(self, now: float, timeout: float) -> float | None:
+        if self._odometry is None:
+            return None
+        speed, stored = self._odometry
+        if now - stored > timeout:
+            raise InputError(f"nothing for {now - stored:.1f} s")
+        if not math.isfinite(speed):
+            raise InputError("the speed ahead is not finite")
+        return speed
+
+
+def _tried(name: str, problems: list[str], call: Callable[[], T]) -> T | None:
+    """Returns what ``call`` does; where that raises, a problem of this name is added and None returned."""
+    try:
+        return call()
+    except InputError as error:
+        problems.append(f"{name}: {error}")
+    return None

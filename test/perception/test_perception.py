@@ -1,0 +1,127 @@
+"""A frame in, masks, hazards and alert out; what goes wrong in the hazard stage never reads as all clear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards.hazard import Level
+from densehybrid_ros.inference import FrameResult
+from densehybrid_ros.networks import ModelCard
+from densehybrid_ros.perception.disparity import Disparity
+from densehybrid_ros.perception.perception import Frame, Perceived, Perception
+from densehybrid_ros.perception.settings import Settings
+
+CAMERA = Camera(64, 32, 80.0, 80.0, 31.5, 7.5, baseline=0.0, pitch=0.0, mount_height=1.0)
+AT_ONCE = Settings(trigger_count=1, min_hazard_area=4, foot_row_noise=0.5, anomaly_threshold=0.0)
+IMAGE = np.zeros((32, 64, 3), np.uint8)
+
+
+def drawn_masks(image: np.ndarray, threshold: float) -> FrameResult:
+    """A road with one unknown object on it; a picture of 5 rows breaks the hazard stage."""
+    semantic = np.zeros(image.shape[:2], np.uint8)
+    score = np.full(image.shape[:2] if image.shape[0] != 5 else (4, 4), -3.0, np.float32)
+    score[14:20, 28:36] = 3.0
+    open_set = np.where(score > threshold, np.uint8(19), np.uint8(0))
+    return FrameResult(semantic, score, open_set)
+
+
+class DrawnSegmenter:
+    """Masks as they are drawn, in the place of a model."""
+
+    def __init__(self) -> None:
+        self.card = ModelCard("drawn", "none", thresholds={"low": -5.0, "high": 1.0}, default_threshold="high")
+
+    def __call__(self, image: np.ndarray, threshold: float) -> FrameResult:
+        return drawn_masks(image, threshold)
+
+
+def perceive(settings: Settings = AT_ONCE, **known: Any) -> Perceived:
+    segmenter: Any = DrawnSegmenter()
+    return Perception(segmenter, settings)(Frame(IMAGE, **known))
+
+
+def test_a_hazard_stands_where_its_foot_meets_the_road() -> None:
+    perceived = perceive(camera=CAMERA, ego_speed=4.0, problems=("tf: gone",), frame_id="optical")
+    assert perceived.hazards is not None
+    (hazard,) = perceived.hazards.hazards
+    assert hazard.distance == pytest.approx(1.0 / ((19.5 - 7.5) / 80.0))
+    assert hazard.time_to_reach == pytest.approx(hazard.distance / 4.0)
+    assert perceived.problems == ("tf: gone",)
+    assert perceived.inference_seconds >= 0.0
+    assert perceived.hazard_seconds > 0.0
+    alert = perceived.alert
+    assert alert.level is Level.ERROR
+    assert alert.summary.values["problems"] == "tf: gone"
+    (status,) = alert.hazards
+    assert (status.values["distance_m"], status.values["optical_frame"]) == ("6.667", "optical")
+    assert status.values["base_frame"] == "ground below the camera"
+
+
+def test_measured_disparity_counts_before_the_ground_plane() -> None:
+    pixels = np.full((32, 64), 4.0, np.float32)
+    perceived = perceive(camera=CAMERA, disparity=Disparity(pixels, focal=160.0, baseline=0.5))
+    assert perceived.hazards is not None
+    assert perceived.hazards.hazards[0].distance == pytest.approx(160.0 * 0.5 / 4.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "threshold"),
+    [
+        (Settings(), 1.0),
+        (Settings(threshold_name="low"), -5.0),
+        (Settings(threshold_name="low", anomaly_threshold=0.5), 0.5),
+    ],
+)
+def test_threshold_is_the_parameters_or_the_cards(settings: Settings, threshold: float) -> None:
+    perceived = perceive(settings)
+    assert perceived.threshold == threshold
+    assert bool((perceived.masks.open_set == 19).all()) == (threshold < -3.0)
+
+
+def test_an_unknown_threshold_is_named() -> None:
+    with pytest.raises(InputError, match="no threshold 'nowhere'"):
+        perceive(Settings(threshold_name="nowhere"))
+
+
+def test_tracks_go_on_until_they_are_reset() -> None:
+    segmenter: Any = DrawnSegmenter()
+    perception = Perception(segmenter, AT_ONCE)
+    ids = []
+    for seconds in (1, 2, 3, 4, 5):
+        judged = perception(Frame(IMAGE, float(seconds)), judge=seconds != 4)
+        ids.append(judged.hazards.hazards[0].id if judged.hazards else 0)
+        if seconds == 2:
+            perception.reset()
+    assert ids == [1, 1, 2, 0, 3]
+
+
+def test_parameters_count_from_the_next_frame_on() -> None:
+    segmenter: Any = DrawnSegmenter()
+    perception = Perception(segmenter, AT_ONCE)
+    assert perception(Frame(IMAGE, 1.0)).alert.level is Level.WARN
+    perception.settings = Settings(trigger_count=1, min_hazard_area=1000, anomaly_threshold=0.0, release_count=1)
+    assert perception(Frame(IMAGE, 2.0)).alert.level is Level.OK
+
+
+def test_a_failure_in_the_hazard_stage_is_no_all_clear() -> None:
+    segmenter: Any = DrawnSegmenter()
+    perception = Perception(segmenter, AT_ONCE)
+    failed = perception(Frame(np.zeros((5, 64, 3), np.uint8), 1.0))
+    assert failed.hazards is None
+    assert failed.problems[0].startswith("hazards: ValueError: ")
+    assert failed.alert.level is Level.STALE
+    assert failed.alert.summary.message.startswith("hazards are unknown: hazards: ValueError: ")
+    assert perception(Frame(IMAGE, 2.0)).hazards is not None
+
+
+def test_camera_without_mount_and_disparity_tells_no_distance() -> None:
+    bare = Camera(64, 32, 80.0, 80.0, 31.5, 7.5, baseline=0.0, pitch=0.0, mount_height=0.0)
+    perceived = perceive(camera=bare)
+    assert perceived.hazards is not None
+    assert perceived.hazards.hazards[0].distance is None
+    assert perceived.alert.level is Level.WARN
