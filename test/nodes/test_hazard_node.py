@@ -36,7 +36,7 @@ PARAMETERS = {
 
 @pytest.fixture(scope="module")
 def node(ros: None) -> Iterator[NodeProcess]:
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1] / "helpers")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
     remappings = {"~/input/image": "/camera", **REMAPPINGS}
     with NodeProcess(PARAMETERS, remappings, environment, module="colour_node") as process:

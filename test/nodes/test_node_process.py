@@ -43,7 +43,7 @@ def test_signal_in_the_middle_of_inference(start_node: Callable[..., NodeProcess
 
 
 def test_signal_while_the_model_is_loaded(start_node: Callable[..., NodeProcess]) -> None:
-    with start_node(threads=1, warm_up_size=[2048, 3072]) as node:
+    with start_node(threads=1, warm_up_size=[3072, 2048]) as node:
         node.wait_for_log("warming up")
         assert_clean(node, node.stop(signal.SIGTERM))
 
