@@ -25,7 +25,7 @@ COMMANDS: dict[str, str] = {
     "bag": "frames, a video or a data set into a rosbag2",
     "replay": "evaluate a bag by distance bin and by obstacle",
     "compile": "build an engine for this machine ahead of time",
-    "benchmark": "measure this machine: engines, messages, memory",
+    "benchmark": "how fast the models run on this machine, on every backend",
     "info": "what this machine offers: GPU, versions, models",
 }
 """Subcommand -> one line of help. Its module ``densehybrid_ros.cli.NAME`` has ``configure`` and ``run``."""

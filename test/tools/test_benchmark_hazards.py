@@ -1,4 +1,4 @@
-"""``densehybrid benchmark hazards``."""
+"""``tools/benchmarks/hazards.py``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from pathlib import Path
 import cv2
 import pytest
 
-from densehybrid_ros.cli.main import main
 
-
-def test_cost_quality_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cost_quality_and_picture(benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--repeats", "3", "--size", "1024x512", "--frames", "4", "--drive-size", "256x128"]
-    files = ["--json", str(tmp_path / "figures.json"), "--picture", str(tmp_path / "hazards.png")]
-    assert main(["benchmark", "hazards", *options, *files]) == 0
+    files = ["--json", tmp_path / "figures.json", "--picture", tmp_path / "hazards.png"]
+    assert benchmark("hazards", *options, *files) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     clean = figures["costs"][0]
     assert (clean["noise"], clean["hazards"], clean["left_out"]) == (0.0, 50, 0)
@@ -25,6 +23,6 @@ def test_cost_quality_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "false alarms a frame at equal recall" in capsys.readouterr().out
 
 
-def test_picture_of_no_known_kind(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["benchmark", "hazards", "--picture", "hazards.txt"]) == 2
+def test_picture_of_no_known_kind(benchmark, capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark("hazards", "--picture", "hazards.txt") == 2
     assert "--picture hazards.txt: name a .jpg or .png file" in capsys.readouterr().err

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from densehybrid_ros.cli.options import count, size
-from densehybrid_ros.demo.child import run_for_figures
-
-SUMMARY = "cost of filling and publishing each output"
+from ros_child import run_for_figures
+from running import run_benchmark
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.epilog = "example:\n  densehybrid benchmark messages --size 2048x1024 --repeats 200 --json messages.json"
+    parser.epilog = "example:\n  python tools/benchmarks/messages.py --repeats 200 --json messages.json"
     parser.add_argument("--size", type=size, default=(2048, 1024), metavar="WxH", help="of the frame (2048x1024)")
     parser.add_argument("--repeats", type=count, default=200, help="frames of which the median is taken (200)")
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """
     width, height = args.size
     arguments = [f"--width={width}", f"--height={height}", f"--repeats={args.repeats}"]
-    figures = run_for_figures("densehybrid_ros.nodes.message_benchmark", arguments)
+    figures = run_for_figures("messages_child.py", arguments)
     return figures, _table(figures)
 
 
@@ -41,3 +41,7 @@ def _table(figures: dict[str, Any]) -> str:
         lines.append(f"{row['name']:<14}{row['bytes'] / 1e6:>8.2f}" + "".join(f"{time:>14.2f}" for time in times))
     lines += ["", f"without a subscriber, all outputs together: {figures['unheard_us']:.0f} µs; nothing is filled"]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(configure, run))

@@ -1,4 +1,4 @@
-"""``densehybrid benchmark accuracy`` on a data set made here: eager fp32 against eager bf16."""
+"""``tools/benchmarks/accuracy.py`` on a data set made here: eager fp32 against eager bf16."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from densehybrid_ros.cli.main import main
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
 
 
-def test_each_precision_has_its_difference_to_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_each_precision_has_its_difference_to_fp32(
+    benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     rng = np.random.default_rng(0)
     for folder in ("image", "label"):
@@ -27,8 +28,8 @@ def test_each_precision_has_its_difference_to_fp32(tmp_path: Path, monkeypatch: 
     torch.manual_seed(0)
     model = tmp_path / "seeded.safetensors"
     save_model(model, DenseHybrid(build_network("light", 19)).eval(), ModelCard("seeded", "light"))
-    command = ["benchmark", "accuracy", "--model", str(model), "--dataset", "folder", "--root", str(tmp_path / "set")]
-    assert main([*command, "--size", "64x96", "--device", "cpu", "--json", str(tmp_path / "ap.json")]) == 0
+    options = ["--model", model, "--dataset", "folder", "--root", tmp_path / "set", "--size", "64x96"]
+    assert benchmark("accuracy", *options, "--device", "cpu", "--json", tmp_path / "ap.json") == 0
     backends = json.loads((tmp_path / "ap.json").read_text())["backends"]
     assert set(backends) == {"eager fp32", "eager bf16"}
     assert 0 < backends["eager fp32"]["ap"] < 100

@@ -7,6 +7,7 @@ frames of 2 megapixels. scikit-learn computes its three figures on the same scor
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,15 +20,16 @@ from densehybrid_ros.cli.options import positive
 from densehybrid_ros.evaluation.curves import CurveMetrics
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.inference.backends import choose_device
+from running import run_benchmark
 
-SUMMARY = "exact AP, FPR95 and AUROC: time and memory, beside scikit-learn"
 _FRAME = 2_000_000
 _ANOMALOUS = 0.02
 _MEAN, _DEVIATION, _SHIFT = -12.0, 3.0, 4.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
+    """Adds the options."""
+    parser.epilog = "example:\n  python tools/benchmarks/curves.py --pixels 1e8 --reference"
     parser.add_argument("--pixels", type=positive, default=1e7, metavar="N", help="pixels in all (default: 1e7)")
     parser.add_argument("--device", default="cpu", help="where the scores lie (default: cpu)")
     parser.add_argument("--reference", action="store_true", help="time scikit-learn on the same scores as well")
@@ -101,3 +103,7 @@ def _reference(kept: list[tuple[np.ndarray, np.ndarray]], ours: CurveMetrics, se
 
 def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(configure, run))

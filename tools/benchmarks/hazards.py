@@ -7,6 +7,7 @@ imitated, as the class ImitatedDetector says; obstacles and false regions get dr
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +24,10 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_path
 from densehybrid_ros.hazards import HazardChain, HazardFrame, HazardSettings, Source
 from densehybrid_ros.hazards.picture import hazard_picture
-from densehybrid_ros.hazards.rehearsal import ImitatedDetector, Rehearsal, false_alarms_at, without_tracker
 from densehybrid_ros.progress import progress
+from rehearsal import ImitatedDetector, Rehearsal, false_alarms_at, without_tracker
+from running import run_benchmark
 
-SUMMARY = "cost of the hazard stage, and its quality on a rendered drive"
 _NOISE = (0.0, 0.001, 0.02, 0.1, 0.3)
 _REGIONS_DOWN, _REGIONS_ACROSS = 5, 10
 _THRESHOLDS = tuple(float(value) for value in np.arange(-6.0, 6.1, 1.0))
@@ -37,7 +38,7 @@ _SHOWN_THRESHOLD, _SHOWN_SPEED = -1.0, 10.0  # nats, and about the rendered driv
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.epilog = "example:\n  densehybrid benchmark hazards --repeats 300 --frames 80 --picture hazards.jpg"
+    parser.epilog = "example:\n  python tools/benchmarks/hazards.py --repeats 300 --frames 80 --picture hazards.jpg"
     parser.add_argument("--repeats", type=count, default=200, help="frames of which the median is taken (200)")
     parser.add_argument("--size", type=size, default=(2048, 1024), metavar="WxH", help="of those frames (2048x1024)")
     parser.add_argument("--frames", type=count, default=80, help="frames of the rendered drive (80)")
@@ -230,3 +231,7 @@ def _text(figures: dict[str, Any]) -> str:
     for row in quality["false_alarms_a_frame"]:
         lines.append(f"  recall {row['recall']:.1f}: {row['with_tracker']:.3f} and {row['without']:.3f}")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(configure, run))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from densehybrid_ros.cli.options import count, size
-from densehybrid_ros.demo.child import run_for_figures
-
-SUMMARY = "resident memory of the node before and after many frames"
+from ros_child import run_for_figures
+from running import run_benchmark
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.epilog = "example:\n  densehybrid benchmark memory --frames 1000 --model light"
+    parser.epilog = "example:\n  python tools/benchmarks/memory.py --frames 1000 --model light"
     parser.add_argument("--frames", type=count, default=1000, help="number of frames to process (1000)")
     parser.add_argument("--warm-up", type=count, default=50, help="frames before the first measurement (50)")
     parser.add_argument("--size", type=size, default=(1024, 512), metavar="WxH", help="of a frame (1024x512)")
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """
     width, height = args.size
     arguments = [f"--width={width}", f"--height={height}", f"--frames={args.frames}", f"--warm-up={args.warm_up}"]
-    figures = run_for_figures("densehybrid_ros.nodes.memory_benchmark", [*arguments, f"--model={args.model}"])
+    figures = run_for_figures("memory_child.py", [*arguments, f"--model={args.model}"])
     return figures, _summary(figures)
 
 
@@ -41,3 +41,7 @@ def _summary(figures: dict[str, Any]) -> str:
     growth = last["rss_mib"] - first["rss_mib"]
     lines += ["", f"{growth:+.1f} MiB over {last['frames'] - first['frames']} frames ({figures['seconds']:.0f} s)"]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(configure, run))

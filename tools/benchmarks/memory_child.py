@@ -1,4 +1,4 @@
-"""Measures the memory of a real node process over many frames; ``densehybrid benchmark memory`` runs it."""
+"""Measures the memory of a real node process over many frames; ``memory.py`` runs it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from densehybrid_ros.demo.child import answer
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.messages import image_message
 from densehybrid_ros.nodes.outputs import OUTPUTS
 from densehybrid_ros.progress import progress
+from ros_child import answer
 
 _TOPIC = "/benchmark/image"
 _SAMPLES = 10

@@ -12,6 +12,7 @@ import argparse
 import gc
 import itertools
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,8 +44,8 @@ from densehybrid_ros.training.pasting import cutout_layers
 from densehybrid_ros.training.plain_crops import plain_crops
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
+from running import run_benchmark
 
-SUMMARY = "images a second of training, and how long the GPU waits for data"
 _FRAMES, _CUTOUTS = 8, 8
 _PLAIN = {"scale": [1.0, 1.0], "color_jitter": 0.0, "blur_probability": 0.0, "noise": 0.0}  # what flows learn from
 
@@ -52,9 +53,9 @@ _PLAIN = {"scale": [1.0, 1.0], "color_jitter": 0.0, "blur_probability": 0.0, "no
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.epilog = (
-        "example:\n  densehybrid benchmark training cuda_graph=true --json training.json\n"
-        "  densehybrid benchmark training --architecture dense_flow_25_6 --crop 64x64 --batch 64 cuda_graph=true\n"
-        "  torchrun --nproc-per-node 2 -m densehybrid_ros benchmark training --batch 32 cuda_graph=true"
+        "example:\n  python tools/benchmarks/training.py cuda_graph=true --json training.json\n"
+        "  python tools/benchmarks/training.py --architecture dense_flow_25_6 --crop 64x64 --batch 64 cuda_graph=true\n"
+        "  torchrun --nproc-per-node 2 tools/benchmarks/training.py --batch 32 cuda_graph=true"
     )
     parser.add_argument("--architecture", default="ldn121", help=f"{', '.join([*ARCHITECTURES, *FLOWS])} (ldn121)")
     parser.add_argument("--crop", type=size, default=(768, 768), metavar="WxH", help="of a crop (768x768)")
@@ -333,3 +334,7 @@ def _summary(figures: dict[str, Any]) -> str:
     if "scaling" in figures:
         lines.append(f"{'times the rate of one process':<42}{figures['scaling']:>9.2f}")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(configure, run))

@@ -7,7 +7,7 @@ import pytest
 
 from densehybrid_ros.datasets.rendered_road import RenderedFrame, render_drive, standard_camera
 from densehybrid_ros.hazards import HazardSettings, Source
-from densehybrid_ros.hazards.rehearsal import (
+from rehearsal import (
     ImitatedDetector,
     Rehearsal,
     RehearsalFigures,

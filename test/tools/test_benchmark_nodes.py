@@ -9,15 +9,23 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from densehybrid_ros.cli.main import main
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
 from densehybrid_ros.nodes.outputs import OUTPUTS
 
 pytestmark = pytest.mark.ros
 
 
-def test_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def model(benchmark, tmp_path: Path) -> Path:
+    path = tmp_path / "seeded.safetensors"
+    card = ModelCard("seeded", "light", thresholds={"low": -4.0}, default_threshold="low")
+    save_model(path, DenseHybrid(build_network("light", 19)).eval(), card)
+    return path
+
+
+def test_messages(benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "messages.json"
-    assert main(["benchmark", "messages", "--size", "64x32", "--repeats", "3", "--json", str(path)]) == 0
+    assert benchmark("messages", "--size", "64x32", "--repeats", "3", "--json", path) == 0
     figures = json.loads(path.read_text())
     assert [row["name"] for row in figures["outputs"]] == list(OUTPUTS)
     sizes = {row["name"]: row["bytes"] for row in figures["outputs"]}
@@ -29,17 +37,16 @@ def test_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in printed for name in (*OUTPUTS, "together", "without a subscriber"))
 
 
-def test_memory(tmp_path: Path, seeded_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory(benchmark, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "memory.json"
-    arguments = ["--frames", "10", "--warm-up", "2", "--size", "64x32", "--model", str(seeded_model)]
-    assert main(["benchmark", "memory", *arguments, "--json", str(path)]) == 0
+    arguments = ["--frames", "10", "--warm-up", "2", "--size", "64x32", "--model", model]
+    assert benchmark("memory", *arguments, "--json", path) == 0
     samples = json.loads(path.read_text())["samples"]
     assert [sample["frames"] for sample in samples] == list(range(11))
     assert all(50 < sample["rss_mib"] < 5000 for sample in samples)
     assert "MiB over 10 frames" in capsys.readouterr().out
 
 
-def test_what_the_child_complains_about_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["benchmark", "memory", "--frames", "1", "--model", "nobody"]) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("densehybrid")]
-    assert "model 'nobody'" in line
+def test_what_the_child_complains_about_is_said(benchmark, capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark("memory", "--frames", "1", "--model", "nobody") == 2
+    assert "model 'nobody'" in capsys.readouterr().err.splitlines()[-1]

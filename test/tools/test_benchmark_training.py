@@ -1,4 +1,4 @@
-"""``densehybrid benchmark training`` at a tiny size: shares and rates that fit together."""
+"""``tools/benchmarks/training.py`` at a tiny size: shares and rates that fit together."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
-from densehybrid_ros.cli.main import main
 
 TINY = ["--device", "cpu", "--crop", "64x64", "--batch", "2", "--frame", "128x96"]
 SHORT = ["--steps", "1", "--rounds", "2", "--warm-up", "1"]
@@ -22,9 +20,9 @@ SHORT = ["--steps", "1", "--rounds", "2", "--warm-up", "1"]
     ids=["segmentation", "flow in memory"],
 )
 def test_figures_fit_together(
-    options: list[str], kinds: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    benchmark, options: list[str], kinds: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["benchmark", "training", *TINY, *SHORT, *options, "--json", str(tmp_path / "r.json")]) == 0
+    assert benchmark("training", *TINY, *SHORT, *options, "--json", tmp_path / "r.json") == 0
     figures = json.loads((tmp_path / "r.json").read_text())
     assert figures["images_per_second_without_loading"] > 0
     assert [kind for kind in ("files", "memory") if kind in figures] == kinds
@@ -35,6 +33,6 @@ def test_figures_fit_together(
     assert capsys.readouterr().out.count("the device waits for data") == len(kinds)
 
 
-def test_an_unknown_network_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["benchmark", "training", *TINY, "--architecture", "vgg"]) == 2
+def test_an_unknown_network_is_named(benchmark, capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark("training", *TINY, "--architecture", "vgg") == 2
     assert "--architecture vgg: choose one of" in capsys.readouterr().err

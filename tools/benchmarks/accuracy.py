@@ -22,14 +22,13 @@ from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engines import PRECISIONS
 from densehybrid_ros.networks import load_model
 from densehybrid_ros.progress import progress
-
-SUMMARY = "average precision of every backend and precision against eager fp32"
+from running import run_benchmark
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.epilog = (
-        "example:\n  densehybrid benchmark accuracy --model ldn121 --dataset road_anomaly21_val "
+        "example:\n  python tools/benchmarks/accuracy.py --model ldn121 --dataset road_anomaly21_val "
         "--root /data/road_anomaly21_val --size 1024x2048"
     )
     parser.add_argument("--model", default="light", help="a shipped model's name or a .safetensors file (light)")
@@ -91,3 +90,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         lines.append(f"{name:<14}  AP {ap:.3f} {changes}")
     print(file=sys.stderr)
     return {"frames": len(indices), "size": list(size), "backends": figures}, "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(configure, run))

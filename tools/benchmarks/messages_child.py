@@ -1,4 +1,4 @@
-"""Measures what filling and publishing the outputs costs; ``densehybrid benchmark messages`` runs it."""
+"""Measures what filling and publishing the outputs costs; ``messages.py`` runs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from std_msgs.msg import Header
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
-from densehybrid_ros.demo.child import answer
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference import FrameResult
 from densehybrid_ros.networks import ModelCard
@@ -32,6 +31,7 @@ from densehybrid_ros.nodes.hazard_stage import HazardStage
 from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs, ProcessedFrame
 from densehybrid_ros.nodes.statistics import FrameStatistics
 from densehybrid_ros.perception.settings import Settings
+from ros_child import answer
 
 _PAUSE = 0.05  # seconds between two frames, in which the subscriber catches up
 _PATIENCE = 30.0  # seconds to wait for the subscriber
@@ -142,7 +142,7 @@ def _camera(width: int, height: int) -> Camera:
 
 @contextmanager
 def _subscriber() -> Iterator[None]:
-    command = [sys.executable, "-m", "densehybrid_ros.nodes.message_benchmark", "--subscribe"]
+    command = [sys.executable, __file__, "--subscribe"]
     process = subprocess.Popen(command, start_new_session=True)
     try:
         yield
