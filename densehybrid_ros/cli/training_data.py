@@ -21,11 +21,11 @@ from densehybrid_ros.datasets.training_frames import FrameStore, load_cityscapes
 from densehybrid_ros.datasets.training_registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.balance import make_trainable
 from densehybrid_ros.evaluation.confusion import ConfusionMatrix
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, upsample
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow
 from densehybrid_ros.networks.light import LightNetwork
+from densehybrid_ros.training.as_trained import make_trainable
 from densehybrid_ros.training.batches import BatchMaker, Maker, Source
 from densehybrid_ros.training.config import HELD_SOURCES, TrainConfig
 from densehybrid_ros.training.distributed import Processes
