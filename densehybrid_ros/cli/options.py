@@ -113,11 +113,11 @@ def positives(option: str, text: str) -> list[float]:
         raise InputError(f"{option} {text}: {error}; write numbers above 0 with commas between them") from error
 
 
-def check_model_output(output: Path | None) -> None:
+def check_model_output(output: Path) -> None:
     """Refuses a name that no model can have.
 
     Raises:
         InputError: It does not end in ``.safetensors``.
     """
-    if output is not None and output.suffix != ".safetensors":
+    if output.suffix != ".safetensors":
         raise InputError(f"--output {output}: the name must end in .safetensors")
