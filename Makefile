@@ -78,7 +78,7 @@ $(VENV)/.made-for:
 
 clean:
 	rm -rf build install log demo_output .pytest_cache .mypy_cache .ruff_cache *.egg-info
-	find densehybrid_ros test launch -name __pycache__ -type d -prune -exec rm -rf {} +
+	find densehybrid_ros test tools launch -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

@@ -1,46 +1,105 @@
-"""``densehybrid benchmark NAME``: measures what this machine does; a file in ``cli/benchmarks`` adds a benchmark.
+"""``densehybrid benchmark engine``: how fast models run here, on every backend and host to host.
 
-A file has ``SUMMARY``, one line; ``configure(parser)``; and ``run(args)``, which returns the figures
-for ``--json`` and the text to print.
+On a GPU all models in fp16, batch 1: the device's time by events, with the ratio to the floor that the measured rates
+of this GPU give; then on the CPU as ratios to eager fp32. Compiles what the cache lacks, which takes minutes. A row
+that can't be measured says why, and the others go on. Times on a CPU that others use mean little: ratios alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
-import pkgutil
-from types import ModuleType
+import sys
+from typing import Any
 
-from densehybrid_ros.cli import benchmarks
-from densehybrid_ros.cli.options import output_file
+import torch
+
+from densehybrid_ros.cli.options import count, output_file, output_folder, rows_by_columns
 from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.inference.backends import choose_device
+from densehybrid_ros.inference.engine_rows import Row, Settings, cpu_rows, gpu_rows
+from densehybrid_ros.inference.machine import device_facts, version_facts
+from densehybrid_ros.networks import load_model
+
+_REPEATS, _CPU_REPEATS = 200, 30
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds a subcommand for each benchmark."""
-    parser.epilog = "example:\n  densehybrid benchmark messages --json messages.json"
-    subparsers = parser.add_subparsers(dest="benchmark", metavar="NAME", required=True)
-    for found in pkgutil.iter_modules(benchmarks.__path__):
-        module = _benchmark(found.name)
-        subparser = subparsers.add_parser(
-            found.name,
-            help=module.SUMMARY,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.configure(subparser)
-        subparser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
+    """Adds the options."""
+    parser.description = __doc__
+    parser.epilog = "example:\n  densehybrid benchmark engine --json engine.json --profile profile.txt"
+    parser.add_argument("benchmark", choices=["engine"], help="what is measured; tools/benchmarks/ has further ones")
+    parser.add_argument("--models", nargs="+", default=["ldn121", "light"], metavar="MODEL", help="(ldn121 light)")
+    parser.add_argument("--size", type=rows_by_columns, default=(1024, 2048), metavar="HxW", help="GPU (1024x2048)")
+    parser.add_argument("--cpu-size", type=rows_by_columns, default=(512, 1024), metavar="HxW", help="CPU (512x1024)")
+    parser.add_argument("--repeats", type=count, default=_REPEATS, help=f"runs of a GPU row ({_REPEATS})")
+    parser.add_argument("--cpu-repeats", type=count, default=_CPU_REPEATS, help=f"runs of a CPU row ({_CPU_REPEATS})")
+    parser.add_argument("--threads", type=count, default=2, help="of the CPU rows (2)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--no-cpu", action="store_true", help="leave the CPU rows out")
+    parser.add_argument("--no-build", action="store_true", help="take compiled engines from the cache alone")
+    parser.add_argument("--tune", action="store_true", help="inductor's tuned engine as well; minutes to build")
+    parser.add_argument(
+        "--cache", type=output_folder, metavar="DIR", help="where engines are kept (user's cache directory)"
+    )
+    parser.add_argument(
+        "--profile", type=output_file, metavar="FILE", help="write a profile of each model's best GPU row"
+    )
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs one benchmark and shows its figures."""
-    figures, text = _benchmark(args.benchmark).run(args)
-    print(text)
+    """Measures and shows the figures.
+
+    Raises:
+        InputError: A model or the device is not there.
+    """
+    device = choose_device(args.device)
+    models = [load_model(name) for name in args.models]
+    rows: list[Row] = []
+    if device.type == "cuda":
+        for model in models:
+            profile = args.profile and args.profile.with_stem(f"{args.profile.stem}_{model.card.name}")
+            settings = Settings(args.size, args.repeats, args.cache, not args.no_build, args.tune, profile, _report)
+            rows += gpu_rows(model, device, settings)
+    if not args.no_cpu:
+        torch.set_num_threads(args.threads)
+        settings = Settings(args.cpu_size, args.cpu_repeats, args.cache, not args.no_build, report=_report)
+        for model in models:
+            rows += cpu_rows(model, settings)
+    facts = {**device_facts(device), **version_facts("tensorrt")}
+    figures = {
+        "machine": facts,
+        "size": list(args.size),
+        "repeats": args.repeats,
+        "cpu_size": list(args.cpu_size),
+        "cpu_repeats": args.cpu_repeats,
+        "cpu_threads": args.threads,
+        "rows": [row.to_dict() for row in rows],
+    }
+    print(_table(figures, rows, device))
     if args.json:
         write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
     return 0
 
 
-def _benchmark(name: str) -> ModuleType:
-    return importlib.import_module(f"{benchmarks.__name__}.{name}")
+def _report(text: str) -> None:
+    print(f"engine: {text}", file=sys.stderr, flush=True)
+
+
+def _table(figures: dict[str, Any], rows: list[Row], device: torch.device) -> str:
+    machine = ", ".join(str(value) for value in figures["machine"].values() if value)
+    lines = [machine]
+    if device.type == "cuda":
+        height, width = figures["size"]
+        lines.append(f"GPU rows: height {height}, width {width}, batch 1, medians of {figures['repeats']} runs")
+    height, width = figures["cpu_size"]
+    lines.append(
+        f"CPU rows: height {height}, width {width}, {figures['cpu_threads']} threads, medians of "
+        f"{figures['cpu_repeats']} runs in turns"
+    )
+    width = max((len(row.name) for row in rows), default=0)
+    for row in rows:
+        note = f"  ({row.note})" if row.note else ""
+        lines.append(f"{row.name:<{width}}  {row.result}{note}")
+    return "\n".join(lines)

@@ -16,16 +16,12 @@ COMMANDS: dict[str, str] = {
     "demo": "make a drive, run the node on it over DDS, leave pictures and a page",
     "train": "train a closed-set network, or fine-tune it into an open-set one",
     "import": "published weights (the authors', NVIDIA's, torchvision's) into a model with its card",
-    "average": "the weighted mean of models that share an origin",
-    "refine": "short runs from a model, each kept as far as held-out data say",
-    "balance": "choose weight and prior of the posterior in the hybrid score, on held-out data",
-    "level": "choose how far the score is brought to the level of its surroundings, on held-out data",
     "evaluate": "AP, FPR95, AUROC and mIoU on a data set",
     "calibrate": "write a named anomaly threshold into a model card, from held-out data",
     "bag": "frames, a video or a data set into a rosbag2",
     "replay": "evaluate a bag by distance bin and by obstacle",
     "compile": "build an engine for this machine ahead of time",
-    "benchmark": "measure this machine: engines, messages, memory",
+    "benchmark": "how fast the models run on this machine, on every backend",
     "info": "what this machine offers: GPU, versions, models",
 }
 """Subcommand -> one line of help. Its module ``densehybrid_ros.cli.NAME`` has ``configure`` and ``run``."""

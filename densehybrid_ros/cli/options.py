@@ -113,27 +113,11 @@ def positives(option: str, text: str) -> list[float]:
         raise InputError(f"{option} {text}: {error}; write numbers above 0 with commas between them") from error
 
 
-def shares(text: str) -> list[float]:
-    """Reads ``--shares``, each above 0 and at most 1; raises as ``positives`` does."""
-    found = positives("--shares", text)
-    if max(found) > 1:
-        raise InputError(f"--shares {text}: must be within 0..1")
-    return found
-
-
-def not_negatives(option: str, text: str) -> list[float]:
-    """Reads finite numbers of at least 0 with commas between them; raises as ``positives`` does."""
-    try:
-        return [not_negative(part) for part in text.split(",")]
-    except argparse.ArgumentTypeError as error:
-        raise InputError(f"{option} {text}: write numbers of at least 0 with commas between them") from error
-
-
-def check_model_output(output: Path | None) -> None:
+def check_model_output(output: Path) -> None:
     """Refuses a name that no model can have.
 
     Raises:
         InputError: It does not end in ``.safetensors``.
     """
-    if output is not None and output.suffix != ".safetensors":
+    if output.suffix != ".safetensors":
         raise InputError(f"--output {output}: the name must end in .safetensors")

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from densehybrid_ros.demo.child import with_this_package
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.perception.settings import PARAMETERS
 
@@ -121,6 +120,12 @@ class NodeProcess:
         # "[ERROR] [time] [node]: text"
         errors = [line.partition("]: ")[2] or line for line in lines if line.startswith(_ROS_LEVELS)] or lines[-1:]
         return " | ".join(errors) or "it has written nothing"
+
+
+def with_this_package(environment: Mapping[str, str]) -> dict[str, str]:
+    """Lets a child import this package from where this process has it, also where it is not installed."""
+    paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [environment.get("PYTHONPATH")])]
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _temporary_log() -> Path:

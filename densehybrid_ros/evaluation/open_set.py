@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densehybrid_ros.evaluation.confusion import ConfusionMatrix
+from densehybrid_ros.scores.confusion import ConfusionMatrix
 
 
 def open_set_map(prediction: Tensor, score: Tensor, threshold: float, num_classes: int) -> Tensor:

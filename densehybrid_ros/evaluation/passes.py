@@ -14,13 +14,13 @@ from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.binned_curve import BinnedCurve
 from densehybrid_ros.evaluation.components import ANOMALY, ComponentAccumulator
-from densehybrid_ros.evaluation.confusion import ConfusionMatrix
 from densehybrid_ros.evaluation.dense_scores import LeftOut, ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.open_set import OpenSetAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import ImageMeanAccumulator, PixelAccumulator
 from densehybrid_ros.evaluation.protocols import Protocol
+from densehybrid_ros.scores.confusion import ConfusionMatrix
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class ModelCard:
         classes: Names and colours in the order of train ids; their count is K.
         thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.
         default_threshold: The name of the one that the node takes.
-        score_level: How the score is brought to one level (``densehybrid level``), None if it is not.
+        score_level: How the score is brought to one level, None if it is not.
         fitted_confidence: Calibration of the score (``densehybrid calibrate --by probability``), None if there is none.
         input_size: (height, width) in pixels at which the figures were measured; other sizes work as well.
         details: Everything for people: data, terms, training, figures with their commands. Kept as written.
@@ -68,15 +68,6 @@ class ModelCard:
         if self.fitted_confidence is not None:
             return self.fitted_confidence
         return Confidence(self.thresholds.get(self.default_threshold or "", 0.0), 1.0)
-
-    def after(self, stage: dict[str, Any]) -> ModelCard:
-        """The card of a model that this one became by one more stage.
-
-        Thresholds and figures are no longer true, nor is the level that was measured on the scores before.
-        """
-        training = [*self.details.get("training", []), stage]
-        details = {"terms": self.details.get("terms", ""), "training": training}
-        return ModelCard(self.name, self.architecture, self.classes, details=details)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types in the order in which the file shows them."""

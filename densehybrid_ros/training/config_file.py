@@ -17,14 +17,14 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.training.config import TrainConfig
 
 
-def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Reads a run's YAML and applies ``key=value`` overrides (``negatives.size=[16,320]``; values are YAML).
 
     Raises:
         InputError: The file can't be read, or a key is unknown, or a value has the wrong type.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -43,6 +43,20 @@ def build_config(content: dict[str, Any], overrides: Sequence[str] = (), where: 
     for override in overrides:
         _apply(content, override)
     return _build(TrainConfig, content, where)
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Returns the entries that differ from the defaults, in plain types; ``build_config`` makes the same of them."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        factory = item.default_factory
+        if value == (item.default if factory is dataclasses.MISSING else factory()):
+            continue
+        if dataclasses.is_dataclass(value):
+            value = to_mapping(value)
+        found[item.name] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -1,48 +1,14 @@
-"""Frames that commands train on, and held-out ones that they choose by."""
+"""Frames and negatives that a command trains on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-
-_SIZE = (64, 96)
-
-
-@pytest.fixture(scope="session")
-def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two sets, of two frames of noise each, with an anomaly that nothing marks."""
-    root = tmp_path_factory.mktemp("frames")
-    rng = np.random.default_rng(1)
-    for name in ("road_anomaly21_val", "road_obstacle21_val"):
-        for folder in ("image", "label"):
-            (root / name / folder).mkdir(parents=True)
-        for index in range(2):
-            label = np.zeros(_SIZE, np.uint8)
-            label[20:40, 30:60] = 1
-            image = rng.integers(0, 255, (*_SIZE, 3), np.uint8)
-            assert cv2.imwrite(str(root / name / "image" / f"{index}.png"), image)
-            assert cv2.imwrite(str(root / name / "label" / f"{index}.png"), label)
-    return root
+from small_frames import write_small_frames
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``cityscapes_640`` in small, stretched frames of 64x64, and two cut-outs in ``negatives``; a module's own."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 4), ("val", 2)):
-        for part in ("image", "label"):
-            (root / split / part).mkdir(parents=True)
-        for number in range(count):
-            image = cv2.resize(rng.integers(0, 255, (8, 8, 3), np.uint8), (64, 64))
-            label = cv2.resize(rng.integers(0, 19, (4, 4), np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST)
-            cv2.imwrite(str(root / split / "image" / f"{number}.jpg"), image)
-            cv2.imwrite(str(root / split / "label" / f"{number}.png"), label)
-    negatives = root / "negatives"
-    negatives.mkdir()
-    for number in range(2):
-        cv2.imwrite(str(negatives / f"{number}.png"), rng.integers(0, 255, (20, 30, 4), np.uint8) | 128)
-    return root
+    """``cityscapes_640`` in small, and negatives; a module's own."""
+    return write_small_frames(tmp_path_factory.mktemp("data"))

@@ -59,7 +59,6 @@ def test_a_new_place_is_taken_and_not_made(tmp_path: Path) -> None:
     [
         ["replay", "bag", "--json", "FOLDER"],
         ["evaluate", "--dataset", "folder", "--root", "x", "--report", "FILE"],
-        ["average", "a", "b", "--output", "FILE/a.safetensors"],
         ["train", "--config", "x", "--output", "FILE/a.safetensors"],
         ["demo", "--output", "FILE"],
         ["replay", "bag", "--threshold", "nan"],

@@ -1,1 +1,0 @@
-"""Benchmarks of ``densehybrid benchmark``: a file each, found by its name."""

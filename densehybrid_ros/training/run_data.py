@@ -1,0 +1,181 @@
+"""What a training run reads: frames, negatives, and the frames it is validated on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densehybrid_ros.datasets.check import check_negatives, check_training_set
+from densehybrid_ros.datasets.known_objects import KnownObject, cut_known_objects
+from densehybrid_ros.datasets.negative_recipes import RECIPES
+from densehybrid_ros.datasets.negatives import load_cutouts
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
+from densehybrid_ros.datasets.training_frames import FrameStore, load_cityscapes_640, render_frames
+from densehybrid_ros.datasets.training_registry import open_negatives, open_training_set
+from densehybrid_ros.datasets.training_set import TrainingSet
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.training.batches import Source
+from densehybrid_ros.training.config import HELD_SOURCES, TrainConfig
+from densehybrid_ros.training.mixed_content import DrawLayer
+from densehybrid_ros.training.pasting import cutout_layers, recipe_layers
+from densehybrid_ros.training.run_models import open_flow
+from densehybrid_ros.training.synthetic_negatives import sampled_cutouts
+
+_HELD_OUT_FRAMES = 64
+_HELD_OUT_SCENES = 4
+_RESIZED_RECIPE = "objects"  # the others give cut-outs in their final size
+
+
+def check_data(config: TrainConfig) -> tuple[list[str], list[str]]:
+    """Reads every frame and negative of a run.
+
+    Returns:
+        Faults, one line each, and what was found, in words.
+    """
+    faults: list[str] = []
+    found: list[str] = []
+    for split, limit in (("train", config.data.limit), ("val", config.data.validation_limit)):
+        opened = open_sets(config, split)
+        if config.data.cityscapes_640:
+            opened.append(open_training_set("cityscapes_640", Path(config.data.cityscapes_640), split))
+        for frames in opened:
+            chosen = frames.subset(limit)
+            faults += check_training_set(chosen)
+            found.append(f"{len(chosen)} {split} frames of {frames.name}")
+    if config.stage == "open_set" and config.negatives.source == "dataset":
+        pictures = open_negatives(_named(config), Path(_root(config)))
+        faults += check_negatives(pictures)
+        found.append(f"{len(pictures)} pictures of {pictures.name}")
+    return faults, found
+
+
+def training_sources(
+    config: TrainConfig, sets: Sequence[TrainingSet], device: torch.device
+) -> list[tuple[Source, float]]:
+    """Opens the frames of a run with their share of the crops.
+
+    Raises:
+        InputError: The run names no frames, or they can't be read.
+    """
+    data = config.data
+    sources: list[tuple[Source, float]] = []
+    for frames in sets:
+        chosen = frames.subset(data.limit)
+        sources.append((chosen, float(len(chosen))))
+    if data.cityscapes_640:
+        store = load_cityscapes_640(Path(data.cityscapes_640), "train", data.limit)
+        sources.append((store.to(device), float(len(store))))
+    total = sum(share for _, share in sources)
+    share = data.rendered_share if sources else 1.0
+    sources = [(source, (1 - share) * weight / total) for source, weight in sources]
+    if data.rendered_frames:
+        cache = Path(data.rendered_cache) if data.rendered_cache else None
+        rendered = render_frames(data.rendered_frames, data.rendered_seed, *data.rendered_size, cache)
+        sources.append((rendered.to(device), share))
+    if not sources:
+        raise InputError("data: no frames to train on; set data.cityscapes_640, data.sets or data.rendered_frames")
+    return sources
+
+
+def validation_sources(config: TrainConfig) -> list[Source]:
+    """Opens what a segmentation model is validated on: the val splits of the run's data sets."""
+    limit = config.data.validation_limit
+    sources: list[Source] = [frames.subset(limit) for frames in open_sets(config, "val")]
+    if config.data.cityscapes_640:
+        sources.append(load_cityscapes_640(Path(config.data.cityscapes_640), "val", limit))
+    return sources
+
+
+def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]], device: torch.device) -> DrawLayer | None:
+    """Opens what is pasted; None where a flow makes the negatives, void pixels are them, or nothing is pasted.
+
+    Args:
+        config: The run.
+        sources: Its frames, from which known objects are cut where the run pastes them.
+        device: Where samples of a flow are computed, where the run wants some.
+
+    Raises:
+        InputError: The folder, data set or recipe is missing or unknown.
+    """
+    settings = config.negatives
+    known: list[KnownObject] = []
+    if settings.known_count:
+        stores = [source for source, _ in sources if isinstance(source, FrameStore) and source.stretch != 1]
+        if not stores:
+            raise InputError("negatives.known_count: known objects come from data.cityscapes_640; name it, or set 0")
+        known = cut_known_objects(stores[0])
+    if config.stage != "open_set" or settings.source in ("flow", "void"):
+        return cutout_layers(lambda size, rng: None, settings, known) if known else None
+    if settings.source in HELD_SOURCES:
+        cutouts = load_cutouts(Path(_root(config)), settings.limit) if settings.source == "cutouts" else []
+        if settings.flow_samples:
+            cutouts += sampled_cutouts(open_flow(config), config.flow, settings.flow_samples, config.seed, device)
+        return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known)
+    pictures = open_negatives(_named(config), Path(_root(config)))
+    recipe = settings.recipe or _RESIZED_RECIPE
+    if recipe not in RECIPES:
+        raise InputError(f"negatives.recipe={recipe}: unknown; choose one of {', '.join(RECIPES)}")
+
+    def draw(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
+        return RECIPES[recipe](pictures, size, rng)
+
+    return cutout_layers(draw, settings, known) if recipe == _RESIZED_RECIPE else recipe_layers(draw)
+
+
+def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
+    """Returns a frame's image, uint8 [3, H, W] RGB, and its label, uint8 [H, W] train ids."""
+    if isinstance(source, FrameStore):
+        return source.images[index], source.labels[index]
+    frame = source[index]
+    return torch.from_numpy(frame.image.transpose(2, 0, 1).copy()), torch.from_numpy(frame.label)
+
+
+def open_sets(config: TrainConfig, split: str) -> list[TrainingSet]:
+    """Opens ``data.sets`` of a run.
+
+    Raises:
+        InputError: One is unknown or can't be read.
+    """
+    return [open_training_set(name, Path(root), split) for name, root in config.data.sets.items()]
+
+
+def classes_of(sets: Sequence[TrainingSet]) -> tuple[SemanticClass, ...]:
+    """The classes of a run's frames; those of Cityscapes where it names no sets.
+
+    Raises:
+        InputError: The sets have different ones.
+    """
+    if not sets:
+        return CITYSCAPES_CLASSES
+    for other in sets[1:]:
+        if other.classes != sets[0].classes:
+            raise InputError(f"data.sets: {other.name} has other classes than {sets[0].name}; train on one of them")
+    return sets[0].classes
+
+
+def held_out_frames(config: TrainConfig) -> list[Tensor]:
+    """Frames that a flow is not trained on: some of the val splits, or further rendered scenes."""
+    frames = []
+    for source in validation_sources(config):
+        chosen = np.linspace(0, len(source) - 1, min(_HELD_OUT_FRAMES, len(source))).astype(int)
+        frames += [frame_tensors(source, index)[0] for index in chosen.tolist()]
+    if not frames:
+        seed = config.data.rendered_seed + config.data.rendered_frames
+        frames = list(render_frames(_HELD_OUT_SCENES, seed, *config.data.rendered_size).images)
+    return frames
+
+
+def _root(config: TrainConfig) -> str:
+    if not config.negatives.root:
+        raise InputError(f"negatives.root: negatives.source={config.negatives.source} needs a folder")
+    return config.negatives.root
+
+
+def _named(config: TrainConfig) -> str:
+    if not config.negatives.dataset:
+        raise InputError("negatives.dataset: negatives.source=dataset needs the name of one (ade20k, coco, folder)")
+    return config.negatives.dataset

@@ -1,0 +1,201 @@
+"""Training from Python: ``run`` goes from a configuration to a model with its card; ``check`` writes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference.backends import choose_device, device_name
+from densehybrid_ros.networks import DenseHybrid, ModelCard, save_model
+from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow, save_flow
+from densehybrid_ros.training.config import TrainConfig
+from densehybrid_ros.training.config_file import read_config, to_mapping
+from densehybrid_ros.training.distributed import Processes, join
+from densehybrid_ros.training.run_data import check_data
+from densehybrid_ros.training.run_parts import RunParts, open_run
+from densehybrid_ros.training.synthetic_negatives import FlowPartner
+from densehybrid_ros.training.trainer import Trainer
+
+__all__ = ["Checked", "TrainConfig", "Trained", "check", "read_config", "run"]
+
+_CURVE_POINTS = 12
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run has made.
+
+    Attributes:
+        path: The ``.safetensors`` file; its card ``NAME.yaml`` lies beside it, its log in ``NAME_run``.
+        model: What was trained, in evaluation mode, on the run's device.
+        figures: Of the last validation, by name; empty where there is nothing to validate on.
+        written: Whether this process wrote the files: of several that torchrun started, the first one does.
+    """
+
+    path: Path
+    model: DenseHybrid | DenseFlow
+    figures: dict[str, float]
+    written: bool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What ``check`` has found.
+
+    Attributes:
+        found: Frames and negatives, in words.
+        seconds: What one step took.
+        loss: Of that step.
+        gpu_gib: GiB that it took at most on the GPU; None on a CPU.
+    """
+
+    found: list[str]
+    seconds: float
+    loss: float
+    gpu_gib: float | None
+
+
+def run(
+    config: TrainConfig,
+    output: str | Path,
+    device: str = "auto",
+    resume: bool = False,
+    origin: Mapping[str, Any] | None = None,
+) -> Trained:
+    """Trains, and writes the model, or the flow, with its card.
+
+    Args:
+        config: The run; ``read_config`` reads one from its YAML.
+        output: ``.safetensors`` file to write.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        resume: Whether to go on from the checkpoint of this output, if there is one.
+        origin: What the card says about where the run comes from; None: ``configuration``, the entries of ``config``
+            that differ from the defaults.
+
+    Raises:
+        InputError: The name has another ending, the device is not there, or what the run needs is missing, unreadable
+            or does not fit together.
+    """
+    path = Path(output)
+    if path.suffix != ".safetensors":
+        raise InputError(f"output {path}: the name must end in .safetensors")
+    processes, place = join(choose_device(device))
+    try:
+        return _run(config, path, place, processes, resume, origin or {"configuration": _portable(config)})
+    finally:
+        processes.close()
+
+
+def check(config: TrainConfig, device: str = "auto") -> Checked:
+    """Reads everything that a run would read, takes one step, and writes nothing.
+
+    Raises:
+        InputError: A frame or negative is at fault, the loss is not finite, or as ``run`` says.
+    """
+    processes, place = join(choose_device(device))
+    try:
+        return _check(config, place, processes)
+    finally:
+        processes.close()
+
+
+def _run(
+    config: TrainConfig,
+    output: Path,
+    device: torch.device,
+    processes: Processes,
+    resume: bool,
+    origin: Mapping[str, Any],
+) -> Trained:
+    started = time.monotonic()
+    parts = open_run(config, device, processes)
+
+    def validate(candidate: Any) -> dict[str, float]:
+        figures = parts.validate(candidate) if parts.validate else {}
+        if processes.is_first:
+            print(f"validation: {json.dumps(figures)}", file=sys.stderr, flush=True)
+        return figures
+
+    run_directory = output.parent / f"{output.stem}_run"
+    trainer = Trainer(config, parts.task, parts.maker, validate, run_directory, processes)
+    if resume and trainer.resume() and processes.is_first:
+        print(f"resumed at step {trainer.step}", file=sys.stderr)
+    model = trainer.run().eval()
+    if processes.is_first:
+        _write(config, output, model, parts, _stage(config, trainer, device, time.monotonic() - started, origin))
+    return Trained(output, model, dict(trainer.figures), processes.is_first)
+
+
+def _check(config: TrainConfig, device: torch.device, processes: Processes) -> Checked:
+    faults, found = check_data(config)
+    if faults:
+        raise InputError(f"{faults[0]}" + (f" (and {len(faults) - 1} more faults)" if faults[1:] else ""))
+    parts = open_run(config, device, processes)
+    trainer = Trainer(config, parts.task, parts.maker, None, None, processes)
+    started = time.monotonic()
+    steps = trainer.steps()
+    next(steps)
+    steps.close()
+    loss = float(trainer.losses["loss"])
+    if not math.isfinite(loss):
+        raise InputError(f"the first step has the loss {loss}; lower learning_rate or look at the data")
+    gpu_gib = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
+    return Checked(found, time.monotonic() - started, loss, gpu_gib)
+
+
+def _stage(
+    config: TrainConfig, trainer: Trainer, device: torch.device, seconds: float, origin: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the card says about this run."""
+    points = trainer.curves[:: max(1, len(trainer.curves) // _CURVE_POINTS)]
+    name = device_name(device)
+    timing = {"seconds", "images_per_second", "gpu_gib"}
+    return {
+        "stage": config.stage,
+        **origin,
+        "seed": config.seed,
+        "steps": trainer.step,
+        "device": name if trainer.processes.count == 1 else f"{trainer.processes.count} x {name}",
+        "hours": round(seconds / 3600, 3),
+        "torch": str(torch.__version__),
+        "validation": dict(trainer.figures),
+        "curve": [{key: value for key, value in point.items() if key not in timing} for point in points],
+    }
+
+
+def _write(config: TrainConfig, output: Path, model: Any, parts: RunParts, stage: dict[str, Any]) -> None:
+    if config.stage == "flow":
+        earlier = load_flow(config.init).details.get("training", []) if config.init != "random" else []
+        save_flow(output, model, config.architecture, {"terms": config.terms, "training": [*earlier, stage]})
+    else:
+        details = {"terms": config.terms, "training": [*parts.card.details.get("training", []), stage]}
+        save_model(output, model, ModelCard(config.name, config.architecture, parts.card.classes, details=details))
+    if parts.partner is not None:
+        _save_partner(config, parts.partner, output, stage)
+
+
+def _save_partner(config: TrainConfig, partner: FlowPartner, output: Path, stage: dict[str, Any]) -> None:
+    architecture = next(name for name, shape in FLOWS.items() if shape == partner.flow.config)
+    path = output.with_name(f"{output.stem}_flow.safetensors")
+    save_flow(path, partner.flow, architecture, {"terms": config.terms, "training": [stage]})
+
+
+def _portable(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as a card shows it: of folders of this machine their last name; the terms are elsewhere."""
+
+    def shortened(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shortened(item) for key, item in value.items()}
+        return Path(value).name if isinstance(value, str) and "/" in value else value
+
+    found: dict[str, Any] = shortened({key: value for key, value in to_mapping(config).items() if key != "terms"})
+    return found

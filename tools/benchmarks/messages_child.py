@@ -1,0 +1,198 @@
+"""Measures what filling and publishing the outputs costs; ``messages.py`` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
+from std_msgs.msg import Header
+
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference import FrameResult
+from densehybrid_ros.networks import ModelCard
+from densehybrid_ros.nodes.alert_watch import AlertTopic
+from densehybrid_ros.nodes.hazard_inputs import Surroundings
+from densehybrid_ros.nodes.hazard_stage import HazardStage
+from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs, ProcessedFrame
+from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.perception.settings import Settings
+from ros_child import answer
+
+_PAUSE = 0.05  # seconds between two frames, in which the subscriber catches up
+_PATIENCE = 30.0  # seconds to wait for the subscriber
+_THRESHOLD = -3.0
+
+
+@dataclass(frozen=True)
+class OutputCost:
+    """Cost of one output, medians in milliseconds.
+
+    Attributes:
+        name: Output.
+        bytes: Size of the message on the wire.
+        compute_ms: Making what it shows, such as the overlay's picture. The hazards are there already.
+        fill_ms: Making the message of it.
+        publish_ms: The call of ``publish``.
+        cpu_ms: Processor time of the thread for filling and publishing.
+    """
+
+    name: str
+    bytes: int
+    compute_ms: float
+    fill_ms: float
+    publish_ms: float
+    cpu_ms: float
+
+
+def measure(width: int, height: int, repeats: int) -> dict[str, Any]:
+    """Publishes frames to a subscriber in another process and returns the figures.
+
+    Args:
+        width: Columns of the frame.
+        height: Rows of the frame.
+        repeats: Number of frames.
+    """
+    node = LifecycleNode("perception")
+    try:
+        outputs = Outputs(node, AlertTopic(node))
+        node.trigger_configure()
+        node.trigger_activate()
+        frame = _frame(width, height)
+        unheard = [_seconds(lambda: outputs.publish(frame)) for _ in range(repeats)]
+        with _subscriber():
+            _wait_for_subscriber(outputs, frame.settings)
+            times = np.array([_publish_all(outputs, frame) for _ in range(repeats)])
+        sizes = [
+            len(serialize_message(outputs.fill(name, frame, output.compute(frame)))) for name, output in OUTPUTS.items()
+        ]
+    finally:
+        node.destroy_node()
+    medians = np.median(times, axis=0) * 1e3  # [output, (compute, fill, publish, cpu)]
+    together = np.median(times.sum(axis=1), axis=0) * 1e3
+    costs = [OutputCost(name, size, *map(float, row)) for name, size, row in zip(OUTPUTS, sizes, medians, strict=True)]
+    return {
+        "width": width,
+        "height": height,
+        "repeats": repeats,
+        "unheard_us": float(np.median(unheard) * 1e6),
+        "outputs": [asdict(cost) for cost in costs],
+        "together": asdict(OutputCost("together", sum(sizes), *map(float, together))),
+    }
+
+
+def _publish_all(outputs: Outputs, frame: ProcessedFrame) -> list[tuple[float, float, float, float]]:
+    rows = []
+    for name, output in OUTPUTS.items():
+        began = time.perf_counter()
+        content = output.compute(frame)
+        computed, processor = time.perf_counter(), time.thread_time()
+        message = outputs.fill(name, frame, content)
+        filled = time.perf_counter()
+        outputs.send(name, message)
+        published = time.perf_counter()
+        rows.append((computed - began, filled - computed, published - filled, time.thread_time() - processor))
+    time.sleep(_PAUSE)
+    return rows
+
+
+def _seconds(call: Any) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _frame(width: int, height: int) -> ProcessedFrame:
+    """A frame with the structure of a real one: large areas of a class and three unknown objects."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    semantic = np.repeat(np.arange(8, dtype=np.uint8), -(-height // 8))[:height, None].repeat(width, axis=1)
+    score = random.normal(-8.0, 1.0, (height, width)).astype(np.float32)
+    for row, column in ((0.5, 0.3), (0.6, 0.5), (0.75, 0.7)):
+        box = np.s_[int(row * height) : int((row + 0.08) * height), int(column * width) : int((column + 0.06) * width)]
+        score[box] = 2.0
+    open_set = np.where(score > _THRESHOLD, np.uint8(len(CITYSCAPES_CLASSES)), semantic)
+    card = ModelCard("benchmark", "none", thresholds={"benchmark": _THRESHOLD}, default_threshold="benchmark")
+    confidence = np.rint(255 * card.confidence.probability(score)).astype(np.uint8)
+    result = FrameResult(np.ascontiguousarray(semantic), score, open_set, confidence)
+    settings = Settings(anomaly_threshold=_THRESHOLD, trigger_count=1)
+    header, known = Header(frame_id="camera"), Surroundings(_camera(width, height))
+    report = HazardStage(card, lambda *_: known, FrameStatistics())(header, result, settings)
+    return ProcessedFrame(header, image, result, CITYSCAPES_CLASSES, _THRESHOLD, settings, report)
+
+
+def _camera(width: int, height: int) -> Camera:
+    """A camera whose horizon lies above the objects, so that they have positions."""
+    return Camera(width, height, width, width, width / 2, height / 4, baseline=0.0, pitch=0.0, mount_height=1.2)
+
+
+@contextmanager
+def _subscriber() -> Iterator[None]:
+    command = [sys.executable, __file__, "--subscribe"]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+def _wait_for_subscriber(outputs: Outputs, settings: Settings) -> None:
+    end = time.monotonic() + _PATIENCE
+    while not all(outputs.is_wanted(name, settings) for name in OUTPUTS):
+        if time.monotonic() > end:
+            raise InputError(f"the subscriber's process was not found within {_PATIENCE:.0f} s")
+        time.sleep(0.05)
+    time.sleep(0.5)
+
+
+def _subscribe() -> None:
+    """Subscribes to all outputs until interrupted; takes the messages without unpacking them."""
+    node = rclpy.create_node("subscriber")
+    qos = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+    for name, output in OUTPUTS.items():
+        node.create_subscription(output.kind, f"/perception/output/{name}", lambda _: None, qos, raw=True)
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+
+
+def main() -> int:
+    """Measures, or is the subscriber."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int, default=2048)
+    parser.add_argument("--height", type=int, default=1024)
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--subscribe", action="store_true")
+    args = parser.parse_args()
+    rclpy.init(args=[])
+    try:
+        if args.subscribe:
+            _subscribe()
+        else:
+            answer(args.output, lambda: measure(args.width, args.height, args.repeats))
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

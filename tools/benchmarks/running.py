@@ -1,0 +1,44 @@
+"""What every benchmark here is: options, a measurement, a text of its figures, and ``--json``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from densehybrid_ros.cli.options import output_file
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import write_text_atomically
+
+
+def run_benchmark(
+    configure: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], tuple[dict[str, Any], str]],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Runs a benchmark from the command line.
+
+    Args:
+        configure: Adds its options; its module's docstring is what ``--help`` says.
+        run: Measures; returns the figures for ``--json`` and the text to print.
+        arguments: None: those of this process.
+
+    Returns:
+        0, or 2 for bad input, which is one line on stderr.
+    """
+    description = sys.modules[run.__module__].__doc__
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    configure(parser)
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
+    args = parser.parse_intermixed_args(arguments)
+    try:
+        figures, text = run(args)
+    except InputError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    if args.json:
+        write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
+    return 0
