@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from densehybrid_ros.bags.sources import DEFAULT_FPS
 from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive, seed, size
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
@@ -25,7 +24,9 @@ EXAMPLE = """example:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.epilog = EXAMPLE
-    parser.add_argument("--frames", type=Path, metavar="DIR", help="real frames instead of the rendered road")
+    parser.add_argument(
+        "--frames", type=Path, metavar="PATH", help="folder of pictures, video or bag instead of the rendered road"
+    )
     parser.add_argument(
         "--output", type=output_folder, default=Path("demo_output"), metavar="DIR", help="result (default demo_output)"
     )
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--count", type=count, metavar="N", help="at most N frames (default 60)")
     length.add_argument("--seconds", type=positive, metavar="S", help="at most S seconds of driving")
     parser.add_argument(
-        "--fps", type=positive, default=DEFAULT_FPS, help=f"frames a second of the drive (default {DEFAULT_FPS:g})"
+        "--fps", type=positive, help="frames a second of the drive (default 10; a video and a bag have their own)"
     )
     parser.add_argument(
         "--size", type=size, metavar="WxH", help="frame size (default 1024x512; real frames: theirs, 1280 wide at most)"
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     demo = _demo_module()
     number = arguments.count or demo.DEFAULT_COUNT
     if arguments.seconds:
-        number = max(1, round(arguments.seconds * arguments.fps))
+        number = max(1, round(arguments.seconds * (arguments.fps or 10)))
     options = demo.DemoOptions(
         output=arguments.output,
         frames=arguments.frames,

@@ -1,44 +1,45 @@
-"""``densehybrid replay``: evaluates bags by distance bin and by obstacle, the same figures every time."""
+"""``densehybrid replay``: drives bags, pictures or a video through the node's perception, and measures it.
+
+The figures are by distance bin, by obstacle and by alert, the same every time.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from densehybrid_ros.bags.folder import find_bags
-from densehybrid_ros.bags.reader import BagFrames
-from densehybrid_ros.bags.salvage import promised_messages
-from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
-from densehybrid_ros.cli.measuring import distance_edges, hazard_settings, process_device
-from densehybrid_ros.cli.options import count, finite, output_file, output_folder
-from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
+from densehybrid_ros.bags.reader import open_recording
+from densehybrid_ros.bags.recording import Recording
+from densehybrid_ros.bags.topics import parse_topics
+from densehybrid_ros.cli.measuring import distance_edges, process_device
+from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import FrameScorer
 from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, HazardAccumulator
-from densehybrid_ros.evaluation.replay import SCORE, Answer, Replay
+from densehybrid_ros.evaluation.replay import Answer, Replay, perceived_answers, with_base_frame
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.hazards.drivable import unknown_classes
-from densehybrid_ros.inference.backends import device_name
-from densehybrid_ros.networks import LoadedModel, load_model
-from densehybrid_ros.perception.images import rgb_from_message
+from densehybrid_ros.inference import Segmenter
+from densehybrid_ros.perception.parameter_files import read_settings
+from densehybrid_ros.perception.perception import Perception, open_segmenter
+from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 
 _EXAMPLE = """examples:
   densehybrid bag rendered drive --seed 7
-  densehybrid replay drive --model light --report replay_report
-  densehybrid replay drive --model light --through node
-  torchrun --nproc-per-node 2 -m densehybrid_ros replay drives/ --model light"""
+  densehybrid replay drive --params-file config/perception.param.yaml -p trigger_count:=2 --report replay_report
+  densehybrid replay drive --params-file config/perception.param.yaml --through node
+  densehybrid replay dashcam.mp4 -p model:=ldn121 -p camera_height:=1.4 --overlays overlays
+  torchrun --nproc-per-node 2 -m densehybrid_ros replay drives/"""
 _REASONS_PRINTED = 10
 
 
@@ -46,33 +47,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = _EXAMPLE
     parser.add_argument(
-        "bag", type=Path, metavar="BAG", help="folder of a rosbag2, a .mcap, .db3 or .bag file, or a folder of such"
+        "bag",
+        type=Path,
+        metavar="RECORDING",
+        help="folder of a rosbag2, a .mcap, .db3 or .bag file, a folder of such, a folder of pictures, or a video",
     )
-    parser.add_argument("--model", default="light", help="a shipped model's name or a .safetensors file")
+    node = parser.add_argument_group("parameters, exactly those of the node")
+    node.add_argument("--params-file", type=Path, metavar="FILE", help="ROS parameter file of the node")
+    node.add_argument(
+        "-p",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="NAME:=VALUE",
+        help="a parameter; may be repeated",
+    )
+    node.add_argument("--model", help="short for -p model:=...")
+    node.add_argument("--threshold", type=finite, metavar="NATS", help="short for -p anomaly_threshold:=...")
+    node.add_argument("--device", help="short for -p device:=...")
     parser.add_argument(
         "--through",
         choices=("model", "node"),
         default="model",
-        help="model: call it directly, the same figures bit for bit (default); node: over DDS, frame after frame",
+        help="model: in this process, the same figures bit for bit (default); node: the real node over DDS, frame by "
+        "frame, its masks and its own alerts",
     )
-    parser.add_argument("--threshold", type=finite, help="of the hybrid score (default: the model card's)")
     parser.add_argument("--bins", help="edges of distance bins in metres (default: 5,10,...,50)")
     parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--fps", type=positive, help="frames a second of pictures (default 10) or a video (its own)")
     alerts = parser.add_argument_group("alerts")
-    alerts.add_argument(
-        "--hazards",
-        default="",
-        metavar="KEY=VALUE,...",
-        help="settings of the hazard stage, such as trigger_count=1,trigger_window=1 (default: the node's)",
-    )
-    alerts.add_argument("--ego-speed", type=finite, metavar="M/S", help="where the bag holds no odometry")
     alerts.add_argument(
         "--speeds", metavar="KM/H,...", help="speeds at which to compare the first alert with the stopping distance"
     )
     alerts.add_argument("--reaction-time", type=finite, default=1.0, metavar="S", help="until the brakes hold (1.0)")
     alerts.add_argument("--deceleration", type=finite, default=6.0, metavar="M/S2", help="of the brakes (6.0)")
-    parser.add_argument("--limit", type=count, metavar="N", help="the first N frames of each bag (through the model)")
+    parser.add_argument("--limit", type=count, metavar="N", help="the first N frames of each recording")
     parser.add_argument(
         "--report", type=output_folder, metavar="DIR", help="folder for report.html, report.json, report.csv"
     )
@@ -81,47 +90,57 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replays the bags and prints the figures."""
-    edges = distance_edges(args.bins)
+    """Replays the recordings and prints the figures."""
+    edges, braking = distance_edges(args.bins), _braking(args)
     parse_topics(args.topics)  # as the bins: wrong ones end the command before any work
-    settings, braking = hazard_settings(args.hazards), _braking(args)
-    if args.limit and args.through == "node":
-        raise InputError("--limit: the whole bag is played to a node; leave it out, or take --through model")
+    settings = read_settings(args.params_file, _assignments(args), _warn)
     bags = find_bags(args.bag)
     shards = Shards()
     try:
         if shards.count > 1 and args.through == "node":
             raise InputError("--through node: one process plays to one node; run it without torchrun")
-        device = process_device(args.device, shards)
-        model = load_model(args.model, device)
-        threshold = model.card.threshold() if args.threshold is None else args.threshold
-        card = model.card
+        settings = replace(settings, device=str(process_device(settings.device, shards)))
+        segmenter = open_segmenter(settings, _warn)
+        card = segmenter.card
+        threshold = settings.anomaly_threshold
+        if threshold is None:
+            settings = replace(
+                settings, anomaly_threshold=(threshold := card.threshold(settings.threshold_name or None))
+            )
         if strange := unknown_classes(card.classes, settings.drivable_classes):
             known = ", ".join(item.name for item in card.classes)
-            raise InputError(f"--hazards drivable_classes: {args.model} has no class {strange[0]!r}; it has: {known}")
-        hazards = HazardAccumulator(card.classes, card.confidence, settings, edges, braking, args.ego_speed)
-        replay = Replay(threshold, edges, bags, hazards, args.overlays)
+            raise InputError(f"drivable_classes: {settings.model} has no class {strange[0]!r}; it has: {known}")
+        replay = Replay(threshold, edges, bags, HazardAccumulator(edges, braking), args.overlays)
         started = time.monotonic()
         for number in shards.indices(len(bags)):
             replay.begin(number)
-            _replay_bag(args, bags[number], replay, model, device, threshold)
+            _replay(args, bags[number], replay, segmenter, settings)
         replay = shards.merged(replay)
     finally:
         shards.close()
     if not replay.frames:
         nothing = f"{args.bag}: no frame was answered; try --through model"
         raise InputError(replay.left_out[0].reason if replay.left_out else nothing)
-    result = replay.result(args.bag.name, model.card.name)
+    result = replay.result(args.bag.name, card.name)
     result.seconds = time.monotonic() - started
-    result.device = device_name(device)
+    result.device = segmenter.describe()
     if shards.is_first:
         _publish(args, replay, result)
     return 0
 
 
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _assignments(args: argparse.Namespace) -> list[str]:
+    """Returns all parameters that the command line gives, as ``name:=value``."""
+    short = {"model": args.model, "device": args.device, "anomaly_threshold": args.threshold}
+    quoted = {name: json.dumps(value) for name, value in short.items() if value is not None}
+    return [*args.assignments, *(f"{name}:={value}" for name, value in quoted.items())]
+
+
 def _braking(args: argparse.Namespace) -> Braking:
-    if args.ego_speed is not None and args.ego_speed < 0:
-        raise InputError(f"--ego-speed {args.ego_speed:g}: give metres a second, at least 0")
     speeds: tuple[float, ...] = DEFAULT_SPEEDS
     if args.speeds is not None:
         try:
@@ -131,34 +150,36 @@ def _braking(args: argparse.Namespace) -> Braking:
     return Braking(speeds, args.reaction_time, args.deceleration)
 
 
-def _replay_bag(
-    args: argparse.Namespace, bag: Path, replay: Replay, model: LoadedModel, device: torch.device, threshold: float
-) -> None:
-    """Adds one bag to the figures; what can't be evaluated of it is left out."""
+def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Segmenter, settings: Settings) -> None:
+    """Adds one recording to the figures; what can't be evaluated of it is left out."""
     try:
-        frames = BagFrames(bag, rgb_from_message, parse_topics(args.topics), replay.leave_out)
-        answers = (
-            _through_node(args, bag, frames, threshold, replay)
-            if args.through == "node"
-            else _through_model(bag, frames, model, device, replay)
+        recording = open_recording(
+            path, parse_topics(args.topics), replay.leave_out, settings.disparity_tolerance, args.fps
         )
-        total = min(len(frames), args.limit or len(frames))
-        for number, answer in enumerate(progress(answers, f"replay {bag.name}", total)):
+        settings = with_base_frame(recording, settings)
+        total = min(len(recording), args.limit or len(recording))
+        for answer in progress(_answers(args, recording, replay, segmenter, settings), f"replay {path.name}", total):
+            topic = recording.topics.labels or recording.topics.image
             try:
-                replay.add(
-                    number, answer, f"{bag}: {frames.topics.labels or frames.topics.image} at {answer.frame.stamp} ns"
-                )
+                replay.add(answer, f"{path}: {topic} at {answer.recorded.stamp} ns")
             except InputError as error:
                 replay.leave_out(str(error), 1)
-            if number + 1 == args.limit:
-                break
     except InputError as error:
-        replay.leave_out(str(error), sum(promised_messages(bag).get(name, 0) for name in _picture_names(args.topics)))
+        replay.leave_out(str(error), 0)
 
 
-def _picture_names(topics: str) -> tuple[str, str]:
-    name = parse_topics(topics).image
-    return name, name + COMPRESSED_SUFFIX
+def _answers(
+    args: argparse.Namespace, recording: Recording, replay: Replay, segmenter: Segmenter, settings: Settings
+) -> Iterator[Answer]:
+    if args.through == "model":
+        answers = perceived_answers(recording, Perception(segmenter, settings), replay.leave_out)
+        return islice(answers, args.limit)
+    try:
+        from densehybrid_ros.demo.through_node import node_answers
+    except ImportError as error:
+        raise InputError(f"--through node: needs ROS 2 ({error}); use --through model") from error
+    arguments = ("--params-file", str(args.params_file)) if args.params_file else ()
+    return node_answers(recording, settings, arguments, segmenter.card.num_classes, replay.leave_out, args.limit)
 
 
 def _publish(args: argparse.Namespace, replay: Replay, result: EvaluationResult) -> None:
@@ -171,51 +192,3 @@ def _publish(args: argparse.Namespace, replay: Replay, result: EvaluationResult)
     if args.report:
         write_report(args.report, [result])
         print(f"report: {args.report / 'report.html'}")
-
-
-def _through_model(
-    bag: Path, frames: BagFrames, model: LoadedModel, device: torch.device, replay: Replay
-) -> Iterator[Answer]:
-    scorer = FrameScorer(model.network, device, [SCORE])
-    for number, frame in enumerate(frames):
-        began = time.monotonic()
-        name = f"{bag}: {frames.topics.image} at {frame.stamp} ns"
-        try:
-            scored = scorer(number, EvaluationFrame(name, np.ascontiguousarray(frame.image)))
-        except InputError as error:
-            replay.leave_out(str(error), 1)
-            continue
-        semantic, score = scored.prediction.cpu().numpy(), scored.scores[SCORE].cpu().numpy()
-        yield Answer(frame, semantic, score, 1e3 * (time.monotonic() - began))
-
-
-def _through_node(
-    args: argparse.Namespace, bag: Path, frames: BagFrames, threshold: float, replay: Replay
-) -> Iterator[Answer]:
-    """Plays the bag to the real node, one frame after the answer to the one before, and reads what it recorded."""
-    try:
-        from densehybrid_ros.demo.answers import answered_frames
-        from densehybrid_ros.demo.drive import drive, picture_topic, running_node
-    except ImportError as error:
-        raise InputError(f"--through node: needs ROS 2 ({error}); use --through model") from error
-    with tempfile.TemporaryDirectory() as folder:
-        recording, log = Path(folder) / "recording", Path(folder) / "node.log"
-        pictures = picture_topic(bag, frames.topics.image)
-        usable = BagFrames(bag, rgb_from_message, parse_topics(args.topics), lambda *_: None)
-        camera = next((frame.camera for frame in usable), None)
-        with running_node(
-            str(args.model),
-            "auto",
-            threshold,
-            log,
-            pictures=pictures,
-            device=args.device,
-            camera=camera,
-            topics=frames.topics,
-        ) as node:
-            driven = drive(node, bag, recording, len(frames), image_topic=pictures.name)
-        latencies = driven.latencies_ms()
-        for answered in answered_frames(bag, recording, parse_topics(args.topics), replay.leave_out):
-            if answered.score is not None and answered.semantic is not None:
-                latency = latencies.get(answered.frame.stamp, float("nan"))
-                yield Answer(answered.frame, answered.semantic, answered.score, latency)

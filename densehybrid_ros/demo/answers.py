@@ -1,52 +1,25 @@
-"""What the node answered to a drive, read back from the recording."""
+"""What the node answered to a drive, read back from the recording of its answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader
 
-from densehybrid_ros.bags.frames import BagFrame
-from densehybrid_ros.bags.messages import plane, stamp_ns
-from densehybrid_ros.bags.reader import BagFrames, LeaveOut, StampedMessages, open_bag, read_messages, topic_types
-from densehybrid_ros.bags.topics import BagTopics
+from densehybrid_ros.bags.messages import IMAGE, plane
+from densehybrid_ros.bags.recording import RecordedFrame
+from densehybrid_ros.bags.storage import RawMessage, open_storage
 from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, PICTURE_TOPICS, SCORE_TOPIC
 from densehybrid_ros.hazards.hazard import Level
-from densehybrid_ros.perception.images import rgb_from_image, rgb_from_message
+from densehybrid_ros.perception.alert import Alert, Status
+from densehybrid_ros.perception.images import rgb_from_image
+from densehybrid_ros.perception.perception import Frame
 
 _SCORES_SAMPLED = 4096  # a frame, to find the range of the colour map
-
-
-@dataclass(frozen=True)
-class Alert:
-    """The summary status of one frame's hazard_alert.
-
-    Attributes:
-        raised: Whether there is a hazard near enough to be warned of.
-        message: What the status says.
-        values: Its key-value pairs.
-    """
-
-    raised: bool
-    message: str
-    values: dict[str, str]
-
-    @property
-    def largest_area(self) -> int:
-        """Pixels of the largest unknown region, 0 without one."""
-        return int(self.values.get("largest_area_px", 0))
-
-    @property
-    def largest_box(self) -> tuple[int, int, int, int] | None:
-        """(left, top, width, height) of the largest unknown region in pixels."""
-        if "largest_left" not in self.values:
-            return None
-        left, top, width, height = (int(self.values[f"largest_{side}"]) for side in ("left", "top", "width", "height"))
-        return left, top, width, height
+_DIAGNOSTIC_ARRAY = "diagnostic_msgs/msg/DiagnosticArray"
 
 
 @dataclass(frozen=True)
@@ -55,6 +28,7 @@ class AnsweredFrame:
 
     Attributes:
         frame: The frame with its truth.
+        known: The same with what is known at it.
         alert: The alert.
         semantic: uint8 [H, W], train ids.
         score: float32 [H, W], higher = more anomalous.
@@ -62,7 +36,8 @@ class AnsweredFrame:
         overlay: uint8 RGB [H, W, 3], the node's own picture for people.
     """
 
-    frame: BagFrame
+    frame: RecordedFrame
+    known: Frame
     alert: Alert | None
     semantic: np.ndarray | None
     score: np.ndarray | None
@@ -70,59 +45,53 @@ class AnsweredFrame:
     overlay: np.ndarray | None
 
 
-def answered_frames(
-    bag: Path, recording: Path, topics: BagTopics | None = None, leave_out: LeaveOut | None = None
-) -> Iterator[AnsweredFrame]:
+def answered_frames(frames: Iterable[tuple[RecordedFrame, Frame]], answers: Path) -> Iterator[AnsweredFrame]:
     """Yields every frame that was played with what was recorded about it.
 
     Args:
-        bag: What was played.
-        recording: What the node answered.
-        topics: Names of the played bag's topics.
-        leave_out: Is told of frames that can't be used and are left out; None raises an InputError.
+        frames: What was played, as ``known_frames`` yields it.
+        answers: The bag of the node's answers.
 
     Raises:
         InputError: One of the bags is damaged.
     """
-    with open_bag(recording) as reader:
-        recorded = topic_types(reader)
-        pictures = [StampedMessages(reader, topic if topic in recorded else "") for topic in PICTURE_TOPICS]
-        alerts = _alerts_of_frames(reader) if ALERT_TOPIC in recorded else {}
-        for frame in BagFrames(bag, rgb_from_message, topics, leave_out):
-            semantic, score, open_set, overlay = (messages.at(frame.stamp) for messages in pictures)
-            alert = alerts.get(frame.stamp)
-            yield AnsweredFrame(
-                frame=frame,
-                alert=alert,
-                semantic=plane(semantic, "semantic") if semantic else None,
-                score=plane(score, "anomaly_score") if score else None,
-                open_set=plane(open_set, "open_set") if open_set else None,
-                overlay=rgb_from_image(overlay) if overlay else None,
-            )
+    storage = open_storage(answers, dict.fromkeys(PICTURE_TOPICS, IMAGE) | {ALERT_TOPIC: _DIAGNOSTIC_ARRAY})
+    alerts = {raw.stamp: alert for raw in storage.messages([ALERT_TOPIC]) if (alert := read_alert(raw)) is not None}
+    for frame, known in frames:
+        semantic, score, open_set, overlay = (storage.find(topic, frame.stamp) for topic in PICTURE_TOPICS)
+        yield AnsweredFrame(
+            frame=frame,
+            known=known,
+            alert=alerts.get(frame.stamp),
+            semantic=plane(semantic.message, "semantic") if semantic else None,
+            score=plane(score.message, "anomaly_score") if score else None,
+            open_set=plane(open_set.message, "open_set") if open_set else None,
+            overlay=rgb_from_image(overlay.message) if overlay else None,
+        )
 
 
-def last_report(recording: Path) -> dict[str, str]:
+def read_alert(raw: RawMessage) -> Alert | None:
+    """Reads an alert; None for a STALE one without a frame, which carries the time of day."""
+    summary, *hazards = (_status(status) for status in raw.message.status)
+    is_of_no_frame = summary.level is Level.STALE and not summary.message.startswith("hazards are unknown")
+    return None if is_of_no_frame else Alert(summary, tuple(hazards))
+
+
+def last_report(answers: Path) -> dict[str, str]:
     """Returns the node's last status on /diagnostics: its counts of frames among others; empty if there is none."""
-    with open_bag(recording) as reader:
-        if DIAGNOSTICS_TOPIC not in topic_types(reader):
-            return {}
-        statuses = [
-            status
-            for _, message in read_messages(reader, DIAGNOSTICS_TOPIC)
-            for status in message.status
-            if any(pair.key == "processed" for pair in status.values)
-        ]
-    return _pairs(statuses[-1]) if statuses else {}
+    found: dict[str, str] = {}
+    for raw in open_storage(answers).messages([DIAGNOSTICS_TOPIC]):
+        for values in map(_pairs, raw.message.status):
+            found = values if "processed" in values else found
+    return found
 
 
-def score_range(recording: Path, threshold: float) -> tuple[float, float]:
-    """Returns (low, high) for the colour map of a recording's scores; see ``color_range``."""
+def score_range(answers: Path, threshold: float) -> tuple[float, float]:
+    """Returns (low, high) for the colour map of recorded scores; see ``color_range``."""
     samples = [np.zeros(0, np.float32)]
-    with open_bag(recording) as reader:
-        if SCORE_TOPIC in topic_types(reader):
-            for _, message in read_messages(reader, SCORE_TOPIC):
-                scores = plane(message, "anomaly_score").ravel()
-                samples.append(scores[:: max(1, scores.size // _SCORES_SAMPLED)])
+    for raw in open_storage(answers).messages([SCORE_TOPIC]):
+        scores = plane(raw.message, "anomaly_score").ravel()
+        samples.append(scores[:: max(1, scores.size // _SCORES_SAMPLED)])
     return color_range(np.concatenate(samples), threshold)
 
 
@@ -144,17 +113,8 @@ def color_range(scores: np.ndarray, threshold: float) -> tuple[float, float]:
     return low, min(max(float(top), threshold + 0.25 * reach), threshold + 1.25 * reach)
 
 
-def _alerts_of_frames(reader: AnyReader) -> dict[int, Alert]:
-    """Returns stamp -> alert. STALE ones are left out: they belong to no frame, and carry the time of day."""
-    messages = (message for _, message in read_messages(reader, ALERT_TOPIC))
-    return {
-        stamp_ns(message.header): _alert(message) for message in messages if int(message.status[0].level) != Level.STALE
-    }
-
-
-def _alert(message: Any) -> Alert:
-    status = message.status[0]
-    return Alert(raised=int(status.level) > 0, message=status.message, values=_pairs(status))
+def _status(status: Any) -> Status:
+    return Status(status.name.partition(": ")[2], Level(int(status.level)), status.message, _pairs(status))
 
 
 def _pairs(status: Any) -> dict[str, str]:

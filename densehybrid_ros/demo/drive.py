@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from densehybrid_ros.bags.messages import COMPRESSED_IMAGE
-from densehybrid_ros.bags.reader import open_bag, topic_types
+from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from densehybrid_ros.bags.recording import RecordedFrame, Recording
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import RawBagWriter
-from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.demo.bag_player import BagPlayer, SentFrame
 from densehybrid_ros.demo.bag_recorder import BagRecorder
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
-from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, IMAGE_TOPIC, MARKERS_TOPIC, PICTURE_TOPICS
+from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, MARKERS_TOPIC, NODE_NAME, PICTURE_TOPICS
 from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.perception.geometry import Mount
 from densehybrid_ros.progress import progress
 
 _START_SECONDS = 600.0  # compiling a network takes minutes
@@ -29,7 +33,6 @@ _ANSWER_SECONDS = 30.0
 _GIVE_UP_AFTER = 3  # frames in a row without an answer
 _LAST_REPORT_SECONDS = 3.0  # /diagnostics comes once a second
 _CHECK_SECONDS = 0.5
-_USUAL_TOPICS = BagTopics()
 
 
 @dataclass(frozen=True)
@@ -53,59 +56,17 @@ class Drive:
         }
 
 
-@dataclass(frozen=True)
-class PictureTopic:
-    """Where pictures come from.
-
-    Attributes:
-        name: The topic.
-        transport: "raw" for sensor_msgs/Image, "compressed" for CompressedImage.
-    """
-
-    name: str = IMAGE_TOPIC
-    transport: str = "raw"
-
-
-def picture_topic(bag: Path, name: str) -> PictureTopic:
-    """Looks up how a topic of a bag holds pictures.
-
-    Args:
-        bag: The bag.
-        name: The topic, as the bag names it (see ``BagFrames.topics``).
-
-    Raises:
-        InputError: There is no such bag, or it is damaged.
-    """
-    with open_bag(bag) as reader:
-        kind = topic_types(reader).get(name)
-    return PictureTopic(name, "compressed" if kind == COMPRESSED_IMAGE else "raw")
-
-
 @contextmanager
 def running_node(
-    model: str,
-    backend: str,
-    threshold: float | None,
-    log: Path,
-    warm_up_size: tuple[int, int] = (0, 0),
-    pictures: PictureTopic = PictureTopic(),
-    device: str = "auto",
-    camera: Camera | None = None,
-    topics: BagTopics = _USUAL_TOPICS,
+    parameters: Mapping[str, object], topics: BagTopics, log: Path, arguments: tuple[str, ...] = ()
 ) -> Iterator[NodeProcess]:
     """Runs the node, alone in a ROS domain that this process joins as well.
 
     Args:
-        model: A shipped model's name or a ``.safetensors`` file.
-        backend: How the network is run.
-        threshold: Anomaly threshold in nats; None for the model card's.
+        parameters: Parameters of the node.
+        topics: What it listens to; a topic without a name is left alone.
         log: File for what the node writes.
-        warm_up_size: (height, width) of the frames, so that a compilation belongs to the start and not to the first
-            frame; zeros for no warm-up.
-        pictures: What the node listens to.
-        device: Where the network runs: auto, cpu, cuda or cuda:N.
-        camera: Its mounting height and pitch are told to the node; None: unknown.
-        topics: Of camera_info, disparity and odometry; one without a name is not listened to.
+        arguments: More ROS arguments, such as ``("--params-file", "my.yaml")``; ``parameters`` count before them.
 
     Yields:
         The process, once the node takes frames; it ends with the block.
@@ -113,28 +74,15 @@ def running_node(
     Raises:
         InputError: The node did not start; with what it logged.
     """
-    parameters: dict[str, object] = {
-        "model": model,
-        "backend": backend,
-        "device": device,
-        "warm_up_size": list(warm_up_size),
-        # The player waits for an answer to every frame, so none may be lost on the way.
-        "input_reliability": "reliable",
-        "input_transport": pictures.transport,
-    }
-    if camera is not None and camera.mount_height > 0:
-        parameters |= {"camera_height": camera.mount_height, "camera_pitch": camera.pitch}
-    if threshold is not None:
-        parameters["anomaly_threshold"] = threshold
-    remappings = {"~/input/image": pictures.name}
-    for name in ("camera_info", "disparity", "odometry"):
-        if getattr(topics, name):
-            remappings[f"~/input/{name}"] = getattr(topics, name)
+    # The player waits for an answer to every frame, so none may be lost on the way.
+    parameters = {**parameters, "input_reliability": "reliable"}
+    names = ("image", "camera_info", "disparity", "odometry")
+    remappings = {f"~/input/{name}": getattr(topics, name) for name in names if getattr(topics, name)}
     with private_domain() as domain, tidy_shared_memory():
         environment = transport_environment(domain)
         with (
             _environment(environment),
-            NodeProcess(parameters, remappings, environment, log=log) as node,
+            NodeProcess(parameters, remappings, environment, arguments, log=log) as node,
         ):
             node.wait_until_active(_START_SECONDS)
             yield node
@@ -142,44 +90,65 @@ def running_node(
 
 def drive(
     node: NodeProcess,
-    bag: Path,
-    recording: Path,
-    total: int,
+    recording: Recording,
+    answers: Path,
     rate: float | None = None,
-    image_topic: str = IMAGE_TOPIC,
+    mounts: Iterable[tuple[RecordedFrame, Mount | None]] | None = None,
+    limit: int | None = None,
 ) -> Drive:
-    """Plays a bag to the node and records its answers.
+    """Plays a recording to the node and records its answers.
 
     Args:
         node: The node, as ``running_node`` yields it.
-        bag: What to play.
-        recording: The bag to write.
-        total: Number of pictures, for the progress bar.
-        rate: Speed in the bag's own time, at which the node may drop frames; None to send the next frame when the
+        recording: What to play.
+        answers: The bag to write.
+        rate: Speed in the recording's own time, at which the node may drop frames; None to send the next frame when the
             node has answered.
-        image_topic: The topic of the pictures, which the node listens to.
+        mounts: The frames with the camera's mount at each, which the node is told by its parameters because it can't
+            hear transforms here; None: it is not told.
+        limit: Play at most this many frames.
 
     Raises:
         InputError: The node died or did not answer.
     """
     topics = (ALERT_TOPIC, *PICTURE_TOPICS, MARKERS_TOPIC, DIAGNOSTICS_TOPIC)
     with (
-        RawBagWriter(recording) as writer,
+        RawBagWriter(answers) as writer,
         spinning_node("demo") as ros_node,
-        # A bag recorded beside a running node holds answers already; they must not mix with this node's.
-        BagPlayer(ros_node, bag, image_topic, leave_out=topics) as player,
+        BagPlayer(ros_node, recording) as player,
     ):
         recorder = BagRecorder(ros_node, writer)
         recorder.subscribe(topics, _DISCOVERY_SECONDS, lambda: check_alive(node))
         if not player.wait_for_subscriber(_DISCOVERY_SECONDS):
-            raise InputError(f"perception_node does not listen to {image_topic}; its log: {last_lines(node)}")
-        answers = _Answers(node, recorder)
-        frames = player.play(rate, None if rate else answers.wait_for)
-        sent = list(progress(frames, "driving", total))
-        if rate:
-            answers.wait_for(sent[-1].stamp)
+            raise InputError(
+                f"perception_node does not listen to {recording.topics.image}; its log: {last_lines(node)}"
+            )
+        waiting = _Answers(node, recorder)
+        frames: Iterable[RecordedFrame] = recording if mounts is None else _mounted(ros_node, mounts)
+        played = player.play(islice(frames, limit), rate, None if rate else waiting.wait_for)
+        sent = list(progress(played, "driving", min(len(recording), limit or len(recording))))
+        if rate and sent:
+            waiting.wait_for(sent[-1].stamp)
         _wait_for_last_report(recorder)
         return Drive(sent, recorder.received(ALERT_TOPIC))
+
+
+def _mounted(ros_node: Node, mounts: Iterable[tuple[RecordedFrame, Mount | None]]) -> Iterator[RecordedFrame]:
+    """Yields frames once the node has the camera's height and pitch at each."""
+    client = ros_node.create_client(SetParameters, f"/{NODE_NAME}/set_parameters")
+    if not client.wait_for_service(_DISCOVERY_SECONDS):
+        raise InputError(f"perception_node does not offer its parameters within {_DISCOVERY_SECONDS:g} s")
+    told = (0.0, 0.0)
+    for recorded, mount in mounts:
+        wanted = (mount.to_base.height, mount.to_base.pitch) if mount else (0.0, 0.0)
+        if wanted != told:
+            pairs = zip(("camera_height", "camera_pitch"), wanted, strict=True)
+            values = [Parameter(name, value=value).to_parameter_msg() for name, value in pairs]
+            future = client.call_async(SetParameters.Request(parameters=values))
+            if not wait_until(future.done, _ANSWER_SECONDS):
+                raise InputError("perception_node does not take its camera_height and camera_pitch")
+            told = wanted
+        yield recorded
 
 
 def check_alive(node: NodeProcess) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from densehybrid_ros.bags.frames import BagFrame
+from densehybrid_ros.bags.recording import RecordedFrame
+from densehybrid_ros.perception.perception import Frame
 
 _MIN_PIXELS = 50
 _MIN_COVER = 0.5
@@ -43,11 +44,12 @@ class TruthFigures:
     unknown_pixels: int = 0
     unknown_on_objects: int = 0
 
-    def add(self, truth: BagFrame, unknown: np.ndarray) -> None:
+    def add(self, truth: RecordedFrame, known: Frame, unknown: np.ndarray) -> None:
         """Counts one frame.
 
         Args:
             truth: The frame with labels and instances.
+            known: The same with its camera and disparity.
             unknown: bool [H, W], what the node found unknown.
         """
         assert truth.labels is not None
@@ -64,7 +66,7 @@ class TruthFigures:
             if found[number] >= _MIN_COVER * pixels[number]:
                 figures.alerted += 1
                 if figures.first_distance is None:
-                    figures.first_distance = _distance(truth, int(number))
+                    figures.first_distance = _distance(truth.instances == number, known)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types."""
@@ -152,10 +154,8 @@ def _truth_line(figures: dict[str, Any]) -> str:
     return text
 
 
-def _distance(truth: BagFrame, number: int) -> float | None:
-    if truth.disparity is None or truth.camera is None:
+def _distance(mask: np.ndarray, known: Frame) -> float | None:
+    if known.disparity is None:
         return None
-    disparity = truth.disparity[(truth.instances == number) & (truth.disparity > 0)]
-    if not disparity.size:
-        return None
-    return float(truth.camera.fx * truth.camera.baseline / np.median(disparity))
+    disparity = known.disparity.pixels[mask & (known.disparity.pixels > 0)]
+    return float(known.disparity.focal * known.disparity.baseline / np.median(disparity)) if disparity.size else None

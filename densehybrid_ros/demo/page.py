@@ -14,8 +14,10 @@ import numpy as np
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass, color_table
 from densehybrid_ros.demo import pictures
-from densehybrid_ros.demo.answers import Alert, AnsweredFrame
+from densehybrid_ros.demo.answers import AnsweredFrame
 from densehybrid_ros.demo.figures import DriveFigures
+from densehybrid_ros.hazards.hazard import Level
+from densehybrid_ros.perception.alert import Alert
 
 _ROLES = ("camera", "semantic", "score", "open_set", "overlay")
 _JPEG_QUALITY = 92
@@ -59,7 +61,7 @@ class DrivePage:
         made = self._pictures(answered)
         for role, picture in made.items():
             self._write(role, picture)
-        self._size = answered.frame.size
+        self._size = _size(answered)
         self._frames.append(
             {
                 "time": answered.frame.stamp / 1e9,
@@ -132,7 +134,7 @@ class DrivePage:
         """Returns small maps for the pointer: classes run by run, scores in 256 steps."""
         if answered.semantic is None or answered.score is None or answered.open_set is None:
             return {}
-        size = answered.frame.size
+        size = _size(answered)
         classes = _subsample(answered.semantic, _map_size(size, _CLASS_MAP_WIDTH))
         scores = _subsample(answered.score, _map_size(size, _SCORE_MAP_WIDTH))
         return {
@@ -157,19 +159,33 @@ def run_lengths(ids: np.ndarray) -> np.ndarray:
 def _alert_entries(alert: Alert | None, latency_ms: float | None) -> dict[str, Any]:
     if alert is None:
         return {"state": "missing", "message": "the node did not answer this frame", "chips": [], "box": None}
-    chips = []
-    if alert.raised:
+    chips, values = [], alert.summary.values
+    if alert.level > Level.OK:
         for name, entry, unit in (
             ("regions", "hazard_count", ""),
             ("area", "hazard_area_px", " px"),
             ("peak score", "largest_peak_score", ""),
         ):
-            if entry in alert.values:
-                chips.append([name, _short(alert.values[entry]) + unit])
+            if entry in values:
+                chips.append([name, _short(values[entry]) + unit])
     if latency_ms is not None:
         chips.append(["latency", f"{latency_ms:.0f} ms"])
-    state = "alert" if alert.raised else "clear"
-    return {"state": state, "message": alert.message, "chips": chips, "box": alert.largest_box}
+    state = "alert" if alert.level > Level.OK else "clear"
+    return {"state": state, "message": alert.summary.message, "chips": chips, "box": _largest_box(values)}
+
+
+def _largest_box(values: dict[str, str]) -> tuple[int, int, int, int] | None:
+    """Left, top, width and height of the largest unknown region in pixels, from an alert's values."""
+    if "largest_left" not in values:
+        return None
+    left, top, width, height = (int(values[f"largest_{side}"]) for side in ("left", "top", "width", "height"))
+    return left, top, width, height
+
+
+def _size(answered: AnsweredFrame) -> tuple[int, int]:
+    """Width and height of a frame in pixels."""
+    height, width = answered.frame.image.shape[:2]
+    return width, height
 
 
 def _short(number: str) -> str:

@@ -8,13 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from densehybrid_ros import __version__
-from densehybrid_ros.bags.image_files import list_pictures
-from densehybrid_ros.bags.sources import FolderFrames, FrameSource, RenderedFrames
+from densehybrid_ros.bags.frames import BagFrame, resize_frame
+from densehybrid_ros.bags.reader import BagFrames, open_recording
+from densehybrid_ros.bags.recording import Recording
+from densehybrid_ros.bags.sources import DEFAULT_FPS, FrameSource, RenderedFrames
+from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter
-from densehybrid_ros.datasets.pictures import read_color
 from densehybrid_ros.datasets.rendered_road import standard_camera
 from densehybrid_ros.demo.answers import AnsweredFrame, answered_frames, last_report, score_range
 from densehybrid_ros.demo.drive import Drive, check_alive, drive, running_node
@@ -22,9 +25,12 @@ from densehybrid_ros.demo.figures import DriveFigures, TruthFigures
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.page import DrivePage
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.replay import known_frames, with_base_frame
 from densehybrid_ros.files import atomic_directory, write_text_atomically
+from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.networks.card import ModelCard, read_card
 from densehybrid_ros.networks.weights import model_path
+from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 
 DEFAULT_COUNT = 60
@@ -48,10 +54,10 @@ class DemoOptions:
 
     Attributes:
         output: Directory of the result; one that the demonstration made before is replaced.
-        frames: Folder of real frames; None for the rendered road.
+        frames: Folder of real frames, video or bag; None for the rendered road.
         count: Number of frames at most.
         size: (width, height); None for 1024x512, or the real frames' size up to a width of 1280.
-        fps: Frames a second of the drive.
+        fps: Frames a second of the drive; None: 10, a video's and a bag's own.
         seed: Of the rendered road.
         model: A shipped model's name or a ``.safetensors`` file.
         backend: How the network is run.
@@ -63,7 +69,7 @@ class DemoOptions:
     frames: Path | None = None
     count: int = DEFAULT_COUNT
     size: tuple[int, int] | None = None
-    fps: float = 10.0
+    fps: float | None = None
     seed: int = 1
     model: str = "light"
     backend: str = "auto"
@@ -79,30 +85,26 @@ def run_demo(options: DemoOptions) -> DriveFigures:
     """
     _check_output(options.output)
     card = read_card(model_path(options.model).with_suffix(".yaml"))
-    size = options.size or (DEFAULT_SIZE if options.frames is None else working_size(options.frames))
-    source, name = _source(options, size)
+    source, size, name = _source(options)
     clock = _StageClock()
     with atomic_directory(options.output) as folder:
         folder.mkdir()
         (folder / _MARKER).write_text(f"densehybrid_ros {__version__}\n", encoding="utf-8")
-        bag, recording = folder / "drive", folder / "perception"
+        bag, answers = folder / "drive", folder / "perception"
         with ExitStack() as stack:
             if sys.stderr.isatty():
                 print(f"starting perception_node with {options.model}", file=sys.stderr)
             with clock.stage("start"):
                 log = folder / "perception_node.log"
-                camera = standard_camera(*size) if options.frames is None else None
-                start = running_node(
-                    options.model, options.backend, options.threshold, log, (size[1], size[0]), camera=camera
-                )
-                node = stack.enter_context(start)
+                node = stack.enter_context(running_node(_parameters(options, size), BagTopics(), log))
             with clock.stage("render" if options.frames is None else "read"):
                 total = _write_bag(source, bag, node)
+            recording = BagFrames(bag)
             with clock.stage("drive"):
-                driven = drive(node, bag, recording, total, options.rate)
+                driven = drive(node, recording, answers, options.rate)
         with clock.stage("page"):
-            result = _Result(bag, recording, driven, card, options.threshold)
-            drive_text = f"{name} · {total} frames of {size[0]}x{size[1]} at {options.fps:g} Hz"
+            result = _Result(recording, answers, driven, card, options.threshold)
+            drive_text = f"{name} · {total} frames of {size[0]}x{size[1]}"
             figures = result.write_page(folder, total, drive_text)
         figures.seconds = clock.seconds
         write_text_atomically(folder / "summary.json", json.dumps(figures.to_dict(), indent=2) + "\n")
@@ -125,18 +127,21 @@ class _StageClock:
 class _Result:
     """Turns the two bags of a drive into the page and the figures."""
 
-    def __init__(self, bag: Path, recording: Path, driven: Drive, card: ModelCard, threshold: float | None) -> None:
-        self._bag, self._recording, self._card = bag, recording, card
+    def __init__(
+        self, recording: Recording, answers: Path, driven: Drive, card: ModelCard, threshold: float | None
+    ) -> None:
+        self._recording, self._answers, self._card = recording, answers, card
         self._threshold = card.threshold() if threshold is None else threshold
         self._latencies = driven.latencies_ms()
-        self._report = last_report(recording)
+        self._report = last_report(answers)
         self._figures = DriveFigures(sent=len(driven.sent))
 
     def write_page(self, folder: Path, total: int, drive_text: str) -> DriveFigures:
         """Writes pictures and page and returns the figures."""
-        scores = score_range(self._recording, self._threshold)
+        scores = score_range(self._answers, self._threshold)
         page = DrivePage(folder, self._card.classes, self._threshold, scores)
-        for answered in progress(answered_frames(self._bag, self._recording), "writing the page", total):
+        frames = answered_frames(known_frames(self._recording, Settings()), self._answers)
+        for answered in progress(frames, "writing the page", total):
             page.add(answered, self._latencies.get(answered.frame.stamp))
             self._count(answered)
         self._take_report()
@@ -150,11 +155,12 @@ class _Result:
         figures, frame = self._figures, answered.frame
         if answered.alert is not None:
             figures.answered += 1
-            figures.alerts += answered.alert.raised
-            figures.largest_region = max(figures.largest_region, answered.alert.largest_area)
+            figures.alerts += answered.alert.level > Level.OK
+            area = int(answered.alert.summary.values.get("largest_area_px", 0))
+            figures.largest_region = max(figures.largest_region, area)
         if answered.open_set is not None and frame.labels is not None and frame.instances is not None:
             figures.truth = figures.truth or TruthFigures()
-            figures.truth.add(frame, answered.open_set == self._card.num_classes)
+            figures.truth.add(frame, answered.known, answered.open_set == self._card.num_classes)
 
     def _take_report(self) -> None:
         """Takes the node's own counts; without them, what came back."""
@@ -164,21 +170,64 @@ class _Result:
             self._figures.processed = self._figures.answered
 
 
-def _source(options: DemoOptions, size: tuple[int, int]) -> tuple[FrameSource, str]:
-    """Returns the frames and what to call them."""
+def _parameters(options: DemoOptions, size: tuple[int, int]) -> dict[str, object]:
+    """Parameters of the node; a compilation belongs to the start and not to the first frame."""
+    parameters: dict[str, object] = {"model": options.model, "backend": options.backend, "warm_up_size": list(size)}
+    if size[0] < size[1]:
+        del parameters["warm_up_size"]
+    if options.threshold is not None:
+        parameters["anomaly_threshold"] = options.threshold
     if options.frames is None:
-        return RenderedFrames(options.seed, options.count, size, options.fps), f"rendered road, seed {options.seed}"
-    source = FolderFrames(options.frames, options.fps, limit=options.count, size=size)
-    return source, f"real frames, {options.frames.absolute().name}"
+        camera = standard_camera(*size)
+        parameters |= {"camera_height": camera.mount_height, "camera_pitch": camera.pitch}
+    return parameters
 
 
-def working_size(folder: Path) -> tuple[int, int]:
-    """Returns the (width, height) of a folder's frames, scaled down to a width of 1280 at most.
+def _source(options: DemoOptions) -> tuple[FrameSource, tuple[int, int], str]:
+    """Returns the frames, their width and height, and what to call them."""
+    if options.frames is None:
+        size = options.size or DEFAULT_SIZE
+        rendered = RenderedFrames(options.seed, options.count, size, options.fps or DEFAULT_FPS)
+        return rendered, size, f"rendered road, seed {options.seed}"
+    recording = open_recording(options.frames, fps=options.fps)
+    first = next(iter(recording), None)
+    if first is None:
+        raise InputError(f"{options.frames}: holds no frames")
+    height, width = first.image.shape[:2]
+    size = options.size or working_size(width, height)
+    return RealFrames(recording, options.count, size), size, f"real frames, {options.frames.absolute().name}"
 
-    Raises:
-        InputError: The folder is missing or empty, or its first picture can't be read.
-    """
-    height, width = read_color(list_pictures(folder)[0]).shape[:2]
+
+class RealFrames:
+    """The frames of a folder, video or bag, brought to a size. A FrameSource."""
+
+    def __init__(self, recording: Recording, count: int, size: tuple[int, int]) -> None:
+        """Notes what to read; at most ``count`` frames, of (width, height) ``size``."""
+        self._recording, self._count, self._size = recording, count, size
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return min(len(self._recording), self._count)
+
+    def __iter__(self) -> Iterator[BagFrame]:
+        """Reads the frames one by one."""
+        settings = with_base_frame(self._recording, Settings())
+        for recorded, known in islice(known_frames(self._recording, settings), self._count):
+            frame = BagFrame(
+                stamp=recorded.stamp,
+                image=recorded.image,
+                camera=known.placed_camera,
+                disparity=known.disparity.pixels if known.disparity and known.placed_camera else None,
+                labels=recorded.labels,
+                semantic=recorded.semantic,
+                instances=recorded.instances,
+                speed=known.ego_speed,
+            )
+            yield resize_frame(frame, *self._size)
+
+
+def working_size(width: int, height: int) -> tuple[int, int]:
+    """Returns (width, height), scaled down to a width of 1280 at most."""
     if width <= MAX_WORKING_WIDTH:
         return width, height
     return MAX_WORKING_WIDTH, max(1, round(height * MAX_WORKING_WIDTH / width))

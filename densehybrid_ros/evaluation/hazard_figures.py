@@ -1,25 +1,21 @@
-"""Alerts judged against labelled obstacles: found or missed by distance, false alarms, and in time to stop or not."""
+"""Alerts judged against labelled obstacles: found or missed by distance, false alarms, in time to stop or not."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from densehybrid_ros.confidence import Confidence
-from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.components import ANOMALY
 from densehybrid_ros.evaluation.distances import check_edges, obstacle_ids, obstacle_pixels
 from densehybrid_ros.hazards.alert import stopping_distance, stopping_margin
-from densehybrid_ros.hazards.chain import HazardChain
-from densehybrid_ros.hazards.hazard import Hazard
-from densehybrid_ros.hazards.settings import HazardSettings
+from densehybrid_ros.hazards.hazard import State
+from densehybrid_ros.perception.alert import Alert
 
 MATCH = 0.1
 """Intersection over union of boxes from which on an alerted region belongs to a labelled obstacle."""
@@ -32,6 +28,7 @@ KMH = 1 / 3.6
 """Metres a second in a kilometre an hour."""
 
 Box = tuple[int, int, int, int]
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ class HazardFigures:
         speeds: By speed.
         distance_error: Median of |alerted distance - true distance| in metres; None where nothing could be compared.
         within_two_sigma: Share of the alerted distances that are within twice their stated deviation of the truth.
-        problems: Problem that the stage named -> frames.
+        problems: Problem that the alerts named -> frames; problems that differ in numbers alone are one.
         timeline: What was alerted, frame after frame.
     """
 
@@ -177,56 +174,62 @@ class HazardFigures:
         return None if self.false_alarms is None or not self.kilometres else self.false_alarms / self.kilometres
 
 
-class HazardAccumulator:
-    """Runs the hazard stage over the frames of drives and judges what it alerts.
+@dataclass(frozen=True)
+class AlertedHazard:
+    """An active hazard as an alert tells of it.
 
-    Args:
-        classes: Class table of the model.
-        confidence: Calibration of the model's score.
-        settings: Of the hazard stage.
-        edges: Rising edges of distance bins in metres.
-        braking: For the table by speed.
-        ego_speed: Metres a second for frames that do not tell their own; None: unknown.
+    Attributes:
+        id: Its number.
+        box: Left, top, width and height in pixels.
+        distance: Metres; None: unknown.
+        distance_std: Its standard deviation in metres; None: unknown.
+        missed: Frames in a row in which it was not seen.
     """
 
-    def __init__(
-        self,
-        classes: Sequence[SemanticClass],
-        confidence: Confidence,
-        settings: HazardSettings,
-        edges: Sequence[float],
-        braking: Braking,
-        ego_speed: float | None = None,
-    ) -> None:
-        self.settings = settings
-        self._classes, self._confidence = tuple(classes), confidence
+    id: int
+    box: Box
+    distance: float | None
+    distance_std: float | None
+    missed: int
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, str]) -> AlertedHazard:
+        """Reads the values of a hazard's status."""
+        left, top, width, height = (int(values[f"box_{side}"]) for side in ("left", "top", "width", "height"))
+        distance, deviation = (_known(float(values[name])) for name in ("distance_m", "distance_std_m"))
+        return cls(int(values["id"]), (left, top, width, height), distance, deviation, int(values["missed_frames"]))
+
+
+class HazardAccumulator:
+    """Judges the alerts of drives.
+
+    Args:
+        edges: Rising edges of distance bins in metres.
+        braking: For the table by speed.
+    """
+
+    def __init__(self, edges: Sequence[float], braking: Braking) -> None:
         self._edges = check_edges(edges)
-        self._braking, self._ego_speed = braking, ego_speed
-        self._chain = HazardChain(self._classes, confidence)
+        self._braking = braking
         self._drive = ""
-        self._stamps: list[float] = []
+        self._times: list[float] = []
         self._true: dict[tuple[str, int], bool] = {}  # hazard -> whether it ever lay on an obstacle
         self._unjudged: set[tuple[str, int]] = set()
         self._obstacles: dict[tuple[str, int], _Obstacle] = {}
         self._errors: list[tuple[float, float]] = []
         self._seconds, self._metres = 0.0, 0.0
         self._speed_known, self._labelled = True, False
-        self._problems: Counter[str] = Counter()
+        self._problems: dict[str, tuple[int, str]] = {}
         self._timeline: list[Moment] = []
 
     def begin(self, drive: str) -> None:
-        """Turns to the next drive: all tracks begin anew."""
-        self._chain = HazardChain(self._classes, self._confidence)
-        self._drive, self._stamps = drive, []
+        """Turns to the next drive."""
+        self._drive, self._times = drive, []
 
     def update(
         self,
-        stamp: float,
-        semantic: np.ndarray,
-        score: np.ndarray,
-        unknown: np.ndarray,
-        camera: Camera | None = None,
-        disparity: np.ndarray | None = None,
+        time: float,
+        alert: Alert,
         speed: float | None = None,
         labels: np.ndarray | None = None,
         instances: np.ndarray | None = None,
@@ -235,45 +238,45 @@ class HazardAccumulator:
         """Takes in a frame.
 
         Args:
-            stamp: Seconds.
-            semantic: uint8 [H, W], predicted train ids.
-            score: float32 [H, W] in nats.
-            unknown: bool [H, W], True where the score exceeds the threshold.
-            camera: Camera of the frame.
-            disparity: float32 [H, W] in pixels, 0 invalid.
-            speed: Of the vehicle in m/s, where the frame tells it.
+            time: Seconds, by a clock that does not jump.
+            alert: The alert of the frame.
+            speed: Of the vehicle in m/s; None: unknown.
             labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged; None: nothing is judged.
             instances: uint16 [H, W], ids of obstacles; None where there are none.
             distance: float32 [H, W], true distances in metres as ``distances.distance_map`` gives them.
         """
-        speed = self._ego_speed if speed is None else speed
-        self._advance(stamp, speed)
-        frame = self._chain.update(stamp, semantic, score, unknown, self.settings, camera, disparity, speed)
-        self._problems.update(frame.problems)
-        near = [hazard.distance for hazard in frame.hazards if hazard.distance is not None]
-        passed = stamp - self._stamps[0]
-        self._timeline.append(Moment(self._drive, passed, len(frame.hazards), min(near, default=None)))
-        seen = [hazard for hazard in frame.hazards if not hazard.missed]
+        self._advance(time, speed)
+        told = alert.summary.values.get("problems", alert.summary.message)
+        for problem in told.split("; ") if told != "none" else ():
+            kind = _NUMBER.sub("#", problem)
+            count, text = self._problems.get(kind, (0, problem))
+            self._problems[kind] = (count + 1, text)
+        active = [item.values for item in alert.hazards if item.values["state"] == State.ACTIVE.value]
+        hazards = [AlertedHazard.from_values(values) for values in active]
+        near = [hazard.distance for hazard in hazards if hazard.distance is not None]
+        passed = time - self._times[0]
+        self._timeline.append(Moment(self._drive, passed, len(hazards), min(near, default=None)))
+        seen = [hazard for hazard in hazards if not hazard.missed]
         for hazard in seen:
             self._true.setdefault((self._drive, hazard.id), False)
         if labels is not None:
             self._labelled = True
             self._judge(seen, labels, instances, distance)
 
-    def _advance(self, stamp: float, speed: float | None) -> None:
+    def _advance(self, time: float, speed: float | None) -> None:
         """Adds the time and the way since the frame before; a gap counts as the usual time between two frames."""
-        if self._stamps and stamp > self._stamps[-1]:
-            steps = [later - earlier for earlier, later in pairwise(self._stamps[-20:])]
-            usual = float(np.median(steps)) if steps else stamp - self._stamps[-1]
-            step = min(stamp - self._stamps[-1], 10 * usual)
+        if self._times and time > self._times[-1]:
+            steps = [later - earlier for earlier, later in pairwise(self._times[-20:])]
+            usual = float(np.median(steps)) if steps else time - self._times[-1]
+            step = min(time - self._times[-1], 10 * usual)
             self._seconds += step
             self._metres += step * (speed or 0.0)
         self._speed_known &= speed is not None
-        self._stamps.append(stamp)
+        self._times.append(time)
 
     def _judge(
         self,
-        hazards: Sequence[Hazard],
+        hazards: Sequence[AlertedHazard],
         labels: np.ndarray,
         instances: np.ndarray | None,
         distance: np.ndarray | None,
@@ -283,18 +286,16 @@ class HazardAccumulator:
         for rows, columns in obstacle_pixels(ids):
             left, top = int(columns.min()), int(rows.min())
             boxes.append(((left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top), (rows, columns)))
-        matched: dict[int, Hazard] = {}
+        matched: dict[int, AlertedHazard] = {}
         for hazard in hazards:
-            region = hazard.region
-            box = (region.left, region.top, region.width, region.height)
+            box = left, top, width, height = hazard.box
             best = max(range(len(boxes)), key=lambda index: box_overlap(box, boxes[index][0]), default=-1)
             if best >= 0 and box_overlap(box, boxes[best][0]) >= MATCH:
                 self._true[self._drive, hazard.id] = True
                 matched.setdefault(best, hazard)
             elif not self._true[self._drive, hazard.id]:
-                bottom = region.top + region.height
-                foot = slice(bottom - max(1, region.height // 4), bottom)
-                inside = labels[foot, region.left : region.left + region.width]
+                foot = slice(top + height - max(1, height // 4), top + height)
+                inside = labels[foot, left : left + width]
                 if float(np.mean(inside <= ANOMALY)) < JUDGED:
                     self._unjudged.add((self._drive, hazard.id))
         for index, (_, (rows, columns)) in enumerate(boxes):
@@ -318,7 +319,9 @@ class HazardAccumulator:
         self._metres += other._metres
         self._speed_known &= other._speed_known
         self._labelled |= other._labelled
-        self._problems += other._problems
+        for kind, (count, text) in other._problems.items():
+            known, first = self._problems.get(kind, (0, text))
+            self._problems[kind] = (known + count, first)
         self._timeline += other._timeline
 
     def compute(self) -> HazardFigures:
@@ -343,7 +346,7 @@ class HazardAccumulator:
             speeds=tuple(self._speed_row(speed) for speed in self._braking.speeds),
             distance_error=None if errors is None else float(np.median(errors[:, 0])),
             within_two_sigma=None if errors is None else float(np.mean(errors[:, 0] <= 2 * errors[:, 1])),
-            problems=dict(sorted(self._problems.items())),
+            problems={text: count for count, text in sorted(self._problems.values(), key=lambda item: item[1])},
             timeline=tuple(sorted(self._timeline, key=lambda item: (item.drive, item.seconds))),
         )
 

@@ -1,7 +1,11 @@
-"""The figures of drives: pixels by distance, obstacles, alerts and latencies, one bag after another."""
+"""Replays recordings: drives them through the perception, and gathers figures by pixel, obstacle, alert and time."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from densehybrid_ros.bags.frames import BagFrame
+from densehybrid_ros.bags.recording import LeaveOut, RecordedFrame, Recording
 from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, EvaluationFrame
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
@@ -19,29 +23,85 @@ from densehybrid_ros.evaluation.hazard_figures import HazardAccumulator
 from densehybrid_ros.evaluation.obstacles import ObstacleAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.results import EvaluationResult
+from densehybrid_ros.perception.alert import Alert
+from densehybrid_ros.perception.inputs import Inputs
+from densehybrid_ros.perception.perception import Frame, Perception
+from densehybrid_ros.perception.settings import Settings
 
 SCORE = "hybrid"
 """The score that is replayed."""
 
 _MEASURED = "measured disparity"
-_GROUND = "ground plane of camera_info and mounting height, as the bag holds no disparity"
+_GROUND = "ground plane of camera_info and mount"
 _FRAMES_A_BAG = 1_000_000  # numbers of frames are spread so that they do not depend on what other processes read
+_LOOKED_AT = 50  # frames in which a frame on the road is looked for
 
 
 class Answer(NamedTuple):
-    """A frame of the bag with what the model says of it.
+    """A frame of a recording with what was made of it.
 
     Attributes:
-        frame: The frame.
+        recorded: The frame.
+        known: The same with what is known at it.
         semantic: uint8 [H, W], train ids.
         score: float32 [H, W] in nats.
+        found: bool [H, W], where the score exceeds the threshold.
+        alert: The alert.
         latency: How long it took in milliseconds.
     """
 
-    frame: BagFrame
+    recorded: RecordedFrame
+    known: Frame
     semantic: np.ndarray
     score: np.ndarray
+    found: np.ndarray
+    alert: Alert
     latency: float
+
+
+def known_frames(recording: Recording, settings: Settings) -> Iterator[tuple[RecordedFrame, Frame]]:
+    """Yields the frames of a recording, each with what is known at it."""
+    inputs = Inputs("the recording has none before this picture")
+    for recorded in recording:
+        for raw in recorded.before:
+            inputs.store(raw.kind, raw.message, raw.time * 1e-9)
+        header, now = recorded.picture.message.header, recorded.picture.time * 1e-9
+        yield recorded, inputs.frame(recorded.image, header, settings, now)
+
+
+def with_base_frame(recording: Recording, settings: Settings) -> Settings:
+    """Fills ``base_frame`` in, where nothing says how the camera is mounted and the recording has transforms.
+
+    The guess is that of ``TransformTree.base_of``, from the first frames.
+    """
+    if settings.base_frame or settings.camera_height > 0:
+        return settings
+    inputs, base = Inputs(), ""
+    for recorded in islice(recording, _LOOKED_AT):
+        for raw in recorded.before:
+            inputs.store(raw.kind, raw.message, 0.0)
+        base = inputs.base_frame(recorded.picture.message.header.frame_id) or base
+        if base.endswith(("base_footprint", "base_link")) or not inputs.hears_transforms:
+            break
+    return replace(settings, base_frame=base)
+
+
+def perceived_answers(recording: Recording, perception: Perception, leave_out: LeaveOut) -> Iterator[Answer]:
+    """Drives a recording through the perception; frames that can't be perceived are left out."""
+    perception.reset()
+    topic = f"{recording.path}: {recording.topics.image}"
+    unknown = perception.segmenter.card.num_classes
+    for recorded, known in known_frames(recording, perception.settings):
+        began = time.monotonic()
+        try:
+            perceived = perception(known)
+        except InputError as error:
+            leave_out(f"{topic} at {recorded.stamp} ns: {error}", 1)
+            continue
+        latency = 1e3 * (time.monotonic() - began)
+        masks = perceived.masks
+        found = masks.open_set == unknown
+        yield Answer(recorded, known, masks.semantic, masks.anomaly_score, found, perceived.alert, latency)
 
 
 class LeftOutFrames(NamedTuple):
@@ -87,6 +147,7 @@ class Replay:
         self._overlays = overlays
         self._latencies: list[float] = []
         self._sources: set[str] = set()
+        self._label_values: set[int] = set()
         self.frames = self.labelled = self.alerts = 0
         self.left_out: list[LeftOutFrames] = []
 
@@ -103,54 +164,46 @@ class Replay:
         """Counts frames of the bag that can't be evaluated, ``reason`` naming file, topic and value."""
         self.left_out.append(LeftOutFrames(self._bag, len(self.left_out), reason, frames))
 
-    def add(self, number: int, answer: Answer, name: str) -> None:
+    def add(self, answer: Answer, name: str) -> None:
         """Takes in a frame; one without labels gives overlay, latency and alert alone.
 
         Args:
-            number: Number of the frame in its bag.
-            answer: The frame and its score.
+            answer: The frame and what was made of it.
             name: What to call it in messages: bag, topic and stamp.
 
         Raises:
-            InputError: A score is NaN, or a label is none of 0, 1 and 255; the frame then counts for nothing.
+            InputError: A score is not finite, or a label is none of 0, 1 and 255; the frame then counts for nothing.
         """
-        frame, score = answer.frame, answer.score
-        if bool(np.isnan(score).any()):
-            raise InputError(f"{name}: {int(np.isnan(score).sum())} pixels have the score NaN; check the model")
-        if frame.labels is not None:
-            _check_labels(frame.labels, name)
-        found = score > self._obstacles.threshold
+        recorded, score, found = answer.recorded, answer.score, answer.found
+        if strange := int(np.count_nonzero(~np.isfinite(score))):
+            raise InputError(
+                f"{name}: the network's output is not finite ({strange} scores); check the model's weights"
+            )
+        labels = recorded.labels
+        if labels is not None:
+            _check_labels(labels, name)
+            self._label_values |= set(np.unique(labels).tolist())
         if self._overlays is not None:
-            self._write_overlay(self._overlays, number, frame.image, found)
+            self._write_overlay(self._overlays, recorded.number, recorded.image, found)
         self.frames += 1
         self._latencies.append(answer.latency)
         self.alerts += bool(found.any())
-        labels = frame.labels
         if labels is not None and not np.any(labels <= ANOMALY):
             labels = None
-        distance = None if labels is None else self._distance(frame, labels)
-        self._hazards.update(
-            frame.stamp * 1e-9,
-            answer.semantic,
-            score,
-            found,
-            frame.camera,
-            frame.disparity,
-            frame.speed,
-            labels,
-            frame.instances,
-            distance,
-        )
+        distance = None if labels is None else self._distance(answer, labels)
+        time = recorded.picture.time * 1e-9
+        self._hazards.update(time, answer.alert, answer.known.ego_speed, labels, recorded.instances, distance)
         if labels is not None:
-            self._add_labelled(number, frame, labels, score, distance)
+            self._add_labelled(recorded, labels, score, distance)
         else:
-            self._gallery.add_unlabelled(self._frame_name(frame), self._index(number), frame.image, found)
+            index = self._index(recorded.number)
+            self._gallery.add_unlabelled(self._frame_name(recorded), index, recorded.image, found)
 
     def _add_labelled(
-        self, number: int, frame: BagFrame, labels: np.ndarray, score: np.ndarray, distance: np.ndarray | None
+        self, frame: RecordedFrame, labels: np.ndarray, score: np.ndarray, distance: np.ndarray | None
     ) -> None:
         self.labelled += 1
-        name = self._frame_name(frame)
+        number, name = frame.number, self._frame_name(frame)
         truth, scores = torch.from_numpy(np.array(labels)), torch.from_numpy(np.array(score))
         self._pixels.update(scores, truth, name)
         if distance is not None:
@@ -163,17 +216,16 @@ class Replay:
         """Place of a frame of this bag among those of all bags."""
         return self._bag * _FRAMES_A_BAG + number
 
-    def _frame_name(self, frame: BagFrame) -> str:
+    def _frame_name(self, frame: RecordedFrame) -> str:
         return f"{self._bags[self._bag].name}/frame {frame.stamp}"
 
-    def _distance(self, frame: BagFrame, labels: np.ndarray) -> np.ndarray | None:
+    def _distance(self, answer: Answer, labels: np.ndarray) -> np.ndarray | None:
         """Distances from disparity, else from the ground plane, else None."""
-        camera = frame.camera
-        disparity = frame.disparity if camera is not None and camera.baseline > 0 else None
-        if camera is None or (disparity is None and camera.mount_height <= 0):
+        camera, disparity = answer.known.placed_camera, answer.known.disparity
+        if camera is None:
             return None
         self._sources.add(_GROUND if disparity is None else _MEASURED)
-        return distance_map(labels, camera, disparity, frame.instances)
+        return distance_map(labels, camera, disparity.pixels if disparity else None, answer.recorded.instances)
 
     def _write_overlay(self, folder: Path, number: int, image: np.ndarray, found: np.ndarray) -> None:
         folder = folder / self._drive_name()
@@ -192,6 +244,7 @@ class Replay:
         self._gallery.merge(other._gallery)
         self._latencies += other._latencies
         self._sources |= other._sources
+        self._label_values |= other._label_values
         self.frames += other.frames
         self.labelled += other.labelled
         self.alerts += other.alerts
@@ -231,9 +284,12 @@ class Replay:
             f"latency: {self._median_latency():.1f} ms a frame (median)",
         ]
         if not self.labelled:
-            lines.append("the bag holds no labels: overlays, latencies and alerts only")
+            lines.append("no labels: overlays, latencies and alerts only")
+        elif ANOMALY not in self._label_values:
+            values = ", ".join(str(value) for value in sorted(self._label_values))
+            lines.append(f"no pixel is labelled as an anomaly (values found: {values}; 1 is anomaly, 255 is ignored)")
         elif not self._sources:
-            lines.append("the bag holds neither disparity nor a mounting height: no figures by distance")
+            lines.append("neither disparity nor a mount can be used: no figures by distance")
         return "\n".join(lines)
 
     def _median_latency(self) -> float:

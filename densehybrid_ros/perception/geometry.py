@@ -133,6 +133,10 @@ class TransformTree:
                 return up_target[frame].inverse() @ from_source
         raise InputError("; ".join(reasons) or f"no transforms connect {source!r} with {target!r}")
 
+    def __bool__(self) -> bool:
+        """Whether any transform has been stored."""
+        return bool(self._links or self._bad)
+
     def knows(self, frame: str) -> bool:
         """Whether a transform of this frame has been stored."""
         with self._lock:

@@ -46,6 +46,32 @@ class Inputs:
         self._disparities = DisparityBuffer()
         self._odometry: tuple[float, float] | None = None
 
+    def store(self, kind: str, message: Any, now: float) -> None:
+        """Keeps a message of any of these kinds.
+
+        Args:
+            kind: Its type, such as ``sensor_msgs/msg/CameraInfo``; others are passed by.
+            message: The message.
+            now: Seconds of the clock that ``frame`` is asked by.
+        """
+        if kind == "sensor_msgs/msg/CameraInfo":
+            self.store_camera_info(message)
+        elif kind == "stereo_msgs/msg/DisparityImage":
+            self.store_disparity(message)
+        elif kind == "nav_msgs/msg/Odometry":
+            self.store_odometry(message, now)
+        elif kind == "tf2_msgs/msg/TFMessage":
+            self.store_transforms(message)
+
+    def base_frame(self, optical_frame: str) -> str:
+        """Guesses the frame on the road below the camera; empty where no transform tells."""
+        return self.transforms.base_of(self._optical(optical_frame))
+
+    @property
+    def hears_transforms(self) -> bool:
+        """Whether a transform ever came."""
+        return bool(self.transforms)
+
     def store_camera_info(self, message: Any) -> None:
         """Keeps a sensor_msgs/CameraInfo."""
         self._camera_info = message
@@ -107,14 +133,19 @@ class Inputs:
         )
 
     def _mount(self, optical_frame: str, settings: Settings, problems: list[str]) -> Mount | None:
-        mount, tree, base = None, self.transforms, settings.base_frame
+        mount, base = None, settings.base_frame
         if base:
-            if not tree.knows(optical_frame) and self._camera_info is not None:
-                optical_frame = self._camera_info.header.frame_id  # a picture that does not name its frame
-            mount = _tried("tf", problems, lambda: mount_from_transforms(tree, base, optical_frame))
+            frame = self._optical(optical_frame)
+            mount = _tried("tf", problems, lambda: mount_from_transforms(self.transforms, base, frame))
         if mount is not None:
             return mount
         return _tried("mount", problems, lambda: mount_from_parameters(settings.camera_height, settings.camera_pitch))
+
+    def _optical(self, frame: str) -> str:
+        """The frame of a picture, or of its camera_info where the picture does not name one that is known."""
+        if self._camera_info is None or self.transforms.knows(frame):
+            return frame
+        return str(self._camera_info.header.frame_id)
 
     def _speed(self, now: float, timeout: float) -> float | None:
         if self._odometry is None:

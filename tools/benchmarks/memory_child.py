@@ -38,10 +38,10 @@ class _Sender:
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         self._publisher = node.create_publisher(Image, _TOPIC, qos)
         self._answered = ""
+        # Only the alert is looked at; the others are taken so that the node fills them.
+        node.create_subscription(DiagnosticArray, "/perception/output/hazard_alert", self._note_answer, qos)
         for name, output in OUTPUTS.items():
-            # Only the alert is looked at; the others are taken so that the node fills them.
-            callback = self._note_answer if name == "hazard_alert" else _ignore
-            node.create_subscription(output.kind, f"/perception/output/{name}", callback, qos, raw=callback is _ignore)
+            node.create_subscription(output.kind, f"/perception/output/{name}", _ignore, qos, raw=True)
         random = np.random.default_rng(0)
         self._pictures = [random.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(4)]
 

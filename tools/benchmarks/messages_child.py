@@ -18,6 +18,7 @@ import rclpy
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from densehybrid_ros.datasets.camera import Camera
@@ -25,11 +26,9 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference import FrameResult
 from densehybrid_ros.networks import ModelCard
-from densehybrid_ros.nodes.alert_watch import AlertTopic
-from densehybrid_ros.nodes.hazard_inputs import Surroundings
-from densehybrid_ros.nodes.hazard_stage import HazardStage
-from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs, ProcessedFrame
-from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.nodes.frame import CameraFrame
+from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs
+from densehybrid_ros.perception.perception import Frame, Perception
 from densehybrid_ros.perception.settings import Settings
 from ros_child import answer
 
@@ -69,7 +68,7 @@ def measure(width: int, height: int, repeats: int) -> dict[str, Any]:
     """
     node = LifecycleNode("perception")
     try:
-        outputs = Outputs(node, AlertTopic(node))
+        outputs = Outputs(node)
         node.trigger_configure()
         node.trigger_activate()
         frame = _frame(width, height)
@@ -77,9 +76,7 @@ def measure(width: int, height: int, repeats: int) -> dict[str, Any]:
         with _subscriber():
             _wait_for_subscriber(outputs, frame.settings)
             times = np.array([_publish_all(outputs, frame) for _ in range(repeats)])
-        sizes = [
-            len(serialize_message(outputs.fill(name, frame, output.compute(frame)))) for name, output in OUTPUTS.items()
-        ]
+        sizes = [len(serialize_message(output.fill(frame, output.compute(frame)))) for name, output in OUTPUTS.items()]
     finally:
         node.destroy_node()
     medians = np.median(times, axis=0) * 1e3  # [output, (compute, fill, publish, cpu)]
@@ -95,13 +92,13 @@ def measure(width: int, height: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def _publish_all(outputs: Outputs, frame: ProcessedFrame) -> list[tuple[float, float, float, float]]:
+def _publish_all(outputs: Outputs, frame: CameraFrame) -> list[tuple[float, float, float, float]]:
     rows = []
     for name, output in OUTPUTS.items():
         began = time.perf_counter()
         content = output.compute(frame)
         computed, processor = time.perf_counter(), time.thread_time()
-        message = outputs.fill(name, frame, content)
+        message = output.fill(frame, content)
         filled = time.perf_counter()
         outputs.send(name, message)
         published = time.perf_counter()
@@ -116,7 +113,7 @@ def _seconds(call: Any) -> float:
     return time.perf_counter() - began
 
 
-def _frame(width: int, height: int) -> ProcessedFrame:
+def _frame(width: int, height: int) -> CameraFrame:
     """A frame with the structure of a real one: large areas of a class and three unknown objects."""
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -130,9 +127,21 @@ def _frame(width: int, height: int) -> ProcessedFrame:
     confidence = np.rint(255 * card.confidence.probability(score)).astype(np.uint8)
     result = FrameResult(np.ascontiguousarray(semantic), score, open_set, confidence)
     settings = Settings(anomaly_threshold=_THRESHOLD, trigger_count=1)
-    header, known = Header(frame_id="camera"), Surroundings(_camera(width, height))
-    report = HazardStage(card, lambda *_: known, FrameStatistics())(header, result, settings)
-    return ProcessedFrame(header, image, result, CITYSCAPES_CLASSES, _THRESHOLD, settings, report)
+    segmenter: Any = _Drawn(card, result)
+    frame = CameraFrame(CompressedImage(header=Header(frame_id="camera")), 0.0, settings)
+    frame.perceived = Perception(segmenter, settings)(Frame(image, camera=_camera(width, height)))
+    return frame
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Masks as they are drawn, in the place of a model."""
+
+    card: ModelCard
+    result: FrameResult
+
+    def __call__(self, image: np.ndarray, threshold: float) -> FrameResult:
+        return self.result
 
 
 def _camera(width: int, height: int) -> Camera:

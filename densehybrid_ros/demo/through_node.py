@@ -1,0 +1,63 @@
+"""A replay through the real node: a recording is played to it, its masks and its alerts are read back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+
+from densehybrid_ros.bags.messages import TF_MESSAGE
+from densehybrid_ros.bags.recording import LeaveOut, Recording
+from densehybrid_ros.demo.answers import answered_frames
+from densehybrid_ros.demo.drive import drive, running_node
+from densehybrid_ros.evaluation.replay import Answer, known_frames
+from densehybrid_ros.nodes.messages import is_installed
+from densehybrid_ros.perception.settings import Settings
+
+
+def node_answers(
+    recording: Recording,
+    settings: Settings,
+    arguments: tuple[str, ...],
+    num_classes: int,
+    leave_out: LeaveOut,
+    limit: int | None = None,
+) -> Iterator[Answer]:
+    """Plays a recording to the node, one frame after the answer to the one before, and yields what it answered.
+
+    Args:
+        recording: What to play.
+        settings: The parameters, as they were read from the same file and assignments as the node is given.
+        arguments: ROS arguments that give these to the node.
+        num_classes: Number of the model's classes; the id of unknown.
+        leave_out: Is told of frames that were not answered.
+        limit: Play at most this many frames.
+
+    Raises:
+        InputError: The node did not start, died or did not answer.
+    """
+    hears_transforms = is_installed(TF_MESSAGE)
+    given = replace(settings, autostart=True, input_transport="compressed" if recording.is_compressed else "raw")
+    if not hears_transforms:
+        given = replace(given, base_frame="")
+    parameters = {name: value for name, value in asdict(given).items() if value is not None}
+    with tempfile.TemporaryDirectory() as folder:
+        answers, log = Path(folder) / "answers", Path(folder) / "node.log"
+        with running_node(parameters, recording.topics, log, arguments) as node:
+            mounts = None
+            if settings.base_frame and not hears_transforms:
+                mounts = ((recorded, known.mount) for recorded, known in known_frames(recording, settings))
+            driven = drive(node, recording, answers, mounts=mounts, limit=limit)
+        latencies = driven.latencies_ms()
+        for answered in answered_frames(islice(known_frames(recording, settings), limit), answers):
+            recorded, open_set, alert = answered.frame, answered.open_set, answered.alert
+            if answered.score is None or answered.semantic is None or open_set is None or alert is None:
+                leave_out(
+                    f"{recording.path}: {recording.topics.image} at {recorded.stamp} ns: the node did not answer", 1
+                )
+                continue
+            latency = latencies.get(recorded.stamp, float("nan"))
+            found = open_set == num_classes
+            yield Answer(recorded, answered.known, answered.semantic, answered.score, found, alert, latency)
