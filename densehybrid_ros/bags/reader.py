@@ -148,7 +148,8 @@ class BagFrames:
             return f"no topic {name}; it has: {', '.join(sorted(known)) or 'no message'} (see --topics)"
         if known[name].kind in kinds:
             return ""
-        return f"topic {name} holds {known[name].kind or 'messages of an unknown type'}, no {' or '.join(kinds)}"
+        wanted = "pictures" if messages.COMPRESSED_IMAGE in kinds else kinds[0]
+        return f"topic {name} holds {known[name].kind or 'messages of an unknown type'}, no {wanted}"
 
     def _count(self, topic: str, kind: str) -> int:
         found = self._storage.topics.get(topic, Topic())

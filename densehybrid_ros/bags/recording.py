@@ -65,7 +65,7 @@ class Recording(Protocol):
 
 
 class SourceFrames:
-    """Pictures or a video as if they had been recorded: with the messages that a bag of them would hold. A Recording."""
+    """Pictures or a video as if recorded: with the messages that a bag of them would hold. A Recording."""
 
     is_compressed = False
 

@@ -20,8 +20,11 @@ class Rosbag1File(RecordFile):
 
     def _record(self, stream: BinaryIO, left: int) -> Record:
         (length,) = struct.unpack("<I", stream.read(4))
-        if length > min(left, _LARGEST_HEAD):
+        if length > _LARGEST_HEAD:
             raise ValueError("no record")
+        if length + 8 > left:
+            stream.seek(0, os.SEEK_END)
+            return Record(0, b"", b"", False)
         head = stream.read(length)
         opcode = _fields(head)["op"][0]
         (size,) = struct.unpack("<I", stream.read(4))

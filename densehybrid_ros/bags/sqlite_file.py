@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import weakref
@@ -33,13 +34,19 @@ class SqliteFile:
         """
         self.channels: dict[int, Channel] = {}
         self.damage = ""
+        copy = folder / path.name
         journals = [Path(f"{path}{ending}") for ending in _JOURNALS]
         journals = [journal for journal in journals if journal.is_file() and journal.stat().st_size]
         self._address = f"{path.absolute().as_uri()}?immutable=1"
         if journals:
             for file in (path, *journals):
                 shutil.copyfile(file, folder / file.name)
-            self._address = f"{(folder / path.name).absolute().as_uri()}?mode=rw"
+            self._address = f"{copy.absolute().as_uri()}?mode=rw"
+        elif rest := _bytes_of_last_page(path):
+            # SQLite would take what is missing of the last page for zeros, in the middle of a picture too.
+            shutil.copyfile(path, copy)
+            os.truncate(copy, copy.stat().st_size - rest)
+            self._address = f"{copy.absolute().as_uri()}?immutable=1"
 
     def scan(self) -> Iterator[StoredMessage]:
         """Yields all messages in the order of the file, up to what can't be read."""
@@ -64,6 +71,9 @@ class SqliteFile:
         tables = {name for name, kind, page in found if kind == "table" and page}  # neither a view nor virtual
         if missing := [name for name in _TABLES if name not in tables]:
             raise sqlite3.DatabaseError(f"no table {missing[0]}")
+        for name in _TABLES:
+            if any(column[-1] for column in database.execute(f"PRAGMA table_xinfo({name})")):
+                raise sqlite3.DatabaseError(f"table {name} has columns that are computed")
         topics = database.execute("SELECT * FROM topics NOT INDEXED")
         names = [column[0] for column in topics.description]
         for row in topics:
@@ -84,8 +94,17 @@ class SqliteFile:
         return database
 
 
+def _bytes_of_last_page(path: Path) -> int:
+    """Returns how many bytes the last page of a file has, 0 where it is whole."""
+    with path.open("rb") as stream:
+        head = stream.read(18)
+    size = int.from_bytes(head[16:18], "big")
+    return path.stat().st_size % (size if size > 1 else 65536) if head.startswith(SQLITE_MAGIC) else 0
+
+
 def _allow(action: int, first: str | None, *_: str | None) -> int:
     """Allows to read the tables of a recording, and nothing else: no function, view, trigger or setting."""
+    described = action == sqlite3.SQLITE_PRAGMA and first == "table_xinfo"
     readable = first in (*_TABLES, "sqlite_master", "sqlite_schema")
-    allowed = action == sqlite3.SQLITE_SELECT or (action == sqlite3.SQLITE_READ and readable)
+    allowed = described or action == sqlite3.SQLITE_SELECT or (action == sqlite3.SQLITE_READ and readable)
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
