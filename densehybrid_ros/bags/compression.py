@@ -31,7 +31,7 @@ def unpack(data: bytes | memoryview, kind: str) -> tuple[bytes, str]:
         kind: zstd, lz4 or bz2; empty or "none" for data that are not packed.
 
     Returns:
-        (what could be unpacked, what is wrong with the rest: empty where nothing is or the data are cut).
+        (what could be unpacked, what is wrong with the rest: empty where nothing is).
     """
     if kind in ("", "none"):
         return bytes(data), ""
@@ -45,7 +45,7 @@ def unpack(data: bytes | memoryview, kind: str) -> tuple[bytes, str]:
             parts.append(decompressor.decompress(data[start : start + _PIECE]))
     except (zstd.ZstdError, RuntimeError, OSError, EOFError) as error:
         return b"".join(parts), f"{kind} data are damaged ({error})"
-    return b"".join(parts), ""
+    return b"".join(parts), "" if decompressor.eof else f"{kind} data end in the middle"
 
 
 def unpack_file(path: Path, target: Path) -> str:

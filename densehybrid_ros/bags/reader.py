@@ -175,13 +175,14 @@ class BagFrames:
         streams = [self.topics.camera_info, self.topics.odometry]
         streams += [_TF] * (self._count(_TF, messages.TF_MESSAGE) > 0)
         matched = set(self._matched.get("camera_info", {}).values())
-        places, known = {}, {}
+        order, known = {}, {}
         for topic in filter(None, streams):
-            times, _, places[topic] = self._storage.index(topic)
-            known[topic] = known_at((self._times, self._places), (times, places[topic]))
+            times, _, places = self._storage.index(topic)
+            order[topic] = list(zip(times, places, strict=True))
+            known[topic] = known_at((self._times, self._places), (times, places))
         for number in range(len(self)):
             arrived = [
-                (places[topic][other], topic, other)
+                (order[topic][other], topic, other)
                 for topic, counts in known.items()
                 for other in range(counts[number - 1] if number else 0, counts[number])
                 if topic != self.topics.camera_info or other not in matched
