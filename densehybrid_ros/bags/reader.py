@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -299,7 +300,7 @@ def _what_else(path: Path) -> str:
     if not start:
         return f"an empty file; {wanted}"
     try:
-        start[: -3 if len(start) == 4096 else None].decode()
+        getincrementaldecoder("utf-8")().decode(start)  # which allows for a letter that is cut
     except UnicodeDecodeError:
         return ""
     return "" if b"\0" in start else f"a text file; {wanted}"

@@ -80,8 +80,8 @@ def topics_before(frame: RecordedFrame) -> list[str]:
 
 @pytest.mark.parametrize("late", [-(5 * 10**6), 0, 5 * 10**6, 7 * 10**9])
 def test_labels_are_found_wherever_they_lie(tmp_path: Path, late: int) -> None:
-    items = [(topic, time + (late if topic == LABELS_TOPIC else 0), item) for topic, time, item in reversed(drive(40))]
-    frames = read(tmp_path, items[::-1])
+    items = [(topic, time + (late if topic == LABELS_TOPIC else 0), item) for topic, time, item in drive(40)]
+    frames = read(tmp_path, items)
     assert numbers(frames) == [(number, number) for number in range(40)]
     everything_behind = sorted(items, key=lambda item: item[0] == LABELS_TOPIC)
     assert numbers(read(tmp_path, everything_behind)) == [(number, number) for number in range(40)]
