@@ -60,7 +60,9 @@ setup(
         "safetensors>=0.4.3,<1",  # weights
         "PyYAML>=6,<7",  # model cards and parameters
         "tqdm>=4.66,<5",  # progress bars
-        "rosbags>=0.11,<0.12",  # reads and writes rosbag2 without ROS
+        "rosbags>=0.11,<0.12",  # messages without ROS, and writing rosbag2
+        "lz4>=4.3,<5",  # packed parts of recordings; rosbags needs it too
+        'backports.zstd>=1,<2; python_version < "3.14"',  # the same
     ],
     extras_require={
         # ROS 2 Jazzy for machines without ROS. Where ROS is installed, package.xml and rosdep name the same.

@@ -30,7 +30,7 @@ else:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NAME = "densehybrid_ros"
-MODULE_OF = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+MODULE_OF = {"backports-zstd": "backports", "opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 """Distribution -> module, where it is more than a change of hyphens."""
 ROS_WHEELS = "ros-jazzy-"
 GUARD = r"except \(?ImportError"
@@ -166,7 +166,7 @@ def test_everything_imported_is_declared(declared: dict, package_xml) -> None:
     kernels = set((package / "inference" / "fused").glob("*.py"))  # see the next test
     modules = set().union(*(needed_modules(path) for path in set(package.rglob("*.py")) - kernels))
     modules |= set().union(*map(needed_modules, kernels)) - {"triton"}
-    modules -= set(sys.stdlib_module_names) | {NAME}
+    modules -= set(sys.stdlib_module_names) | {NAME, "compression"}  # that is Python 3.14's
 
     from_pip = {MODULE_OF.get(name, name.replace("-", "_")) for name in required(declared["install_requires"])}
     from_pip |= {"cv2"}  # also where it is the distribution's own

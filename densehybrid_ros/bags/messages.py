@@ -59,6 +59,12 @@ def header_stamp_ns(data: bytes | memoryview) -> int:
     return int(seconds) * 10**9 + int(nanoseconds)
 
 
+def with_header_stamp(data: bytes, stamp: int) -> bytes:
+    """Returns a serialized message that begins with a header, with another stamp in nanoseconds."""
+    order = "<" if data[1] & 1 else ">"
+    return data[:4] + struct.pack(f"{order}iI", stamp // 10**9, stamp % 10**9) + data[12:]
+
+
 def header_message(stamp: int, frame_id: str) -> Any:
     """Makes a std_msgs/Header."""
     return make("std_msgs/msg/Header", stamp=stamp_message(stamp), frame_id=frame_id)
@@ -206,20 +212,6 @@ def odometry_message(speed: float, header: Any, base_frame: str) -> Any:
     )
 
 
-def odometry_speed(message: Any) -> float | None:
-    """Reads the speed along the vehicle's axis in m/s from a nav_msgs/Odometry; None where it is not finite."""
-    speed = float(message.twist.twist.linear.x)
-    return speed if math.isfinite(speed) else None
-
-
-def camera_pose(transform: Any) -> tuple[float, float]:
-    """Reads (mount height in metres, pitch in radians) from a geometry_msgs/Transform base <- optical."""
-    q = transform.rotation
-    # Third column of the rotation matrix: the optical axis in the base frame; the pitch is its way down.
-    down = -(1.0 - 2.0 * (q.x * q.x + q.y * q.y))
-    return float(transform.translation.z), math.asin(max(-1.0, min(1.0, down)))
-
-
 def plane(message: Any, name: str) -> np.ndarray:
     """Returns the one channel of a sensor_msgs/Image as an array in native byte order.
 
@@ -245,16 +237,3 @@ def plane(message: Any, name: str) -> np.ndarray:
     rows = data[: height * step].reshape(height, step)[:, : width * dtype.itemsize]
     values = np.ascontiguousarray(rows).view(dtype)
     return values.astype(dtype.newbyteorder("="), copy=False)
-
-
-def disparity_array(message: Any, name: str) -> np.ndarray:
-    """Returns the disparities of a stereo_msgs/DisparityImage, 0 where invalid.
-
-    Raises:
-        InputError: See ``plane``; or the encoding is not 32FC1.
-    """
-    if message.image.encoding != "32FC1":
-        raise InputError(f"{name}: encoding {message.image.encoding!r}; a disparity image is 32FC1")
-    disparity = plane(message.image, name)
-    valid = np.isfinite(disparity) & (disparity > 0) & (disparity >= message.min_disparity)
-    return np.where(valid, disparity, np.float32(0))

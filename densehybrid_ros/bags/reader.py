@@ -1,381 +1,306 @@
-"""Reading bags: rosbag1, rosbag2 in sqlite3 or mcap, raw or compressed pictures; always in the same order."""
+"""The frames of a bag: every picture with its labels, and the messages that are known when it comes."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields, replace
+from codecs import getincrementaldecoder
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
 
+import cv2
 import numpy as np
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection
 
 from densehybrid_ros.bags import messages
-from densehybrid_ros.bags.frames import BagFrame, check_size
-from densehybrid_ros.bags.salvage import promised_messages, salvage
+from densehybrid_ros.bags.folder import is_recorded_file
+from densehybrid_ros.bags.frames import check_size
+from densehybrid_ros.bags.matching import known_at, match_nearest, match_stamps, unique_stamps
+from densehybrid_ros.bags.recording import LeaveOut as LeaveOut
+from densehybrid_ros.bags.recording import RecordedFrame as RecordedFrame
+from densehybrid_ros.bags.recording import Recording as Recording
+from densehybrid_ros.bags.recording import SourceFrames
+from densehybrid_ros.bags.sources import DEFAULT_FPS, FolderFrames, VideoFrames
+from densehybrid_ros.bags.storage import MAGICS, RawMessage, Topic, open_storage
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, BagTopics
-from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.perception.images import rgb_from_message
 
-Decoder = Callable[[Any], np.ndarray]
-"""Turns a sensor_msgs Image or CompressedImage into uint8 RGB [H, W, 3]; else InputError with the reason."""
+TOLERANCE = 0.05
+"""Seconds that the stamps of a picture and its disparities may differ."""
 
-LeaveOut = Callable[[str, int], None]
-"""Is told in one line why frames can't be evaluated, and how many they are."""
-
-T = TypeVar("T")
-_OLDEST_ODOMETRY = 10**9  # nanoseconds before a picture
-_PICTURE_TYPES = (messages.IMAGE, messages.COMPRESSED_IMAGE)
-
-
-class DamagedBagError(InputError):
-    """The bag can't be read, or not to its end."""
-
-
-@contextmanager
-def open_bag(path: Path, files: Sequence[Path] = ()) -> Iterator[AnyReader]:
-    """Opens a bag for reading.
-
-    Args:
-        path: Directory of a rosbag2, or a single .mcap, .db3 or .bag file.
-        files: What to read in its stead; messages name ``path`` nevertheless.
-
-    Raises:
-        InputError: There is no bag, or it is truncated or damaged.
-    """
-    recorded = path.is_dir() and any(file.suffix in {".mcap", ".db3"} for file in path.iterdir())
-    if recorded and not (path / "metadata.yaml").is_file() and not files:
-        raise _damaged(path, FileNotFoundError("metadata.yaml is missing"))
-    if not path.exists() or (path.is_dir() and not (path / "metadata.yaml").is_file() and not files):
-        raise InputError(f"{path}: no bag here (a folder with metadata.yaml, or a .mcap, .db3 or .bag file)")
-    try:
-        reader = AnyReader(files or [path], default_typestore=messages.typestore())
-        reader.open()
-        reader.paths = [path]  # messages about the bag take its name from here
-    except Exception as error:  # rosbags meets damage with errors of many kinds
-        raise _damaged(path, error) from error
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-def topic_types(reader: AnyReader) -> dict[str, str]:
-    """Returns the topics of a bag that hold messages, by name, with their types."""
-    return {c.topic: c.msgtype for c in sorted(reader.connections, key=lambda c: c.topic) if c.msgcount}
-
-
-def read_messages(reader: AnyReader, topic: str) -> Iterator[tuple[int, Any]]:
-    """Yields (time of recording in ns, message) of one topic in the bag's order.
-
-    Raises:
-        InputError: The bag does not hold this topic, or is damaged.
-    """
-    path = Path(str(reader.paths[0]))
-    connections = [connection for connection in reader.connections if connection.topic == topic]
-    if not connections:
-        known = ", ".join(topic_types(reader)) or "none"
-        raise InputError(f"{path}: no topic {topic}; it has: {known}")
-    for connection, time, data in _guarded(reader.messages(connections), path):
-        yield time, _deserialize(reader, path, connection.msgtype, data)
-
-
-def read_raw_messages(reader: AnyReader, topics: Collection[str]) -> Iterator[tuple[Connection, int, bytes]]:
-    """Yields (connection, time of recording in ns, message in CDR) of some topics in the bag's order.
-
-    Raises:
-        InputError: The bag is damaged.
-    """
-    path = Path(str(reader.paths[0]))
-    connections = [connection for connection in reader.connections if connection.topic in topics]
-    for connection, time, data in _guarded(reader.messages(connections), path):
-        if not reader.is2:
-            data = bytes(reader.typestore.ros1_to_cdr(data, connection.msgtype))
-        yield connection, time, bytes(data)
+_TF, _TF_STATIC = "/tf", "/tf_static"
+_KINDS = {
+    "image": messages.IMAGE,
+    "camera_info": messages.CAMERA_INFO,
+    "disparity": messages.DISPARITY_IMAGE,
+    "labels": messages.IMAGE,
+    "semantic": messages.IMAGE,
+    "instances": messages.IMAGE,
+    "odometry": messages.ODOMETRY,
+}
+_LABELS = ("labels", "semantic", "instances")
 
 
 class BagFrames:
-    """The frames of a bag: every picture with what has the same stamp. A FrameSource."""
+    """The frames of a bag. A Recording."""
 
     def __init__(
-        self, path: Path, decode: Decoder, topics: BagTopics | None = None, leave_out: LeaveOut | None = None
+        self,
+        path: Path,
+        topics: BagTopics | None = None,
+        leave_out: LeaveOut | None = None,
+        tolerance: float = TOLERANCE,
     ) -> None:
-        """Looks up the topics.
+        """Reads the bag once to learn what it holds and what belongs to which picture.
 
         Args:
             path: The bag.
-            decode: Decodes the pictures.
             topics: Names of the topics. The picture's must be there. Of the others those that are there are
                 read, but one that is named otherwise than usual must be there as well.
-            leave_out: Is told of frames that can't be used, which are then left out, and so is what lies behind the
-                damage of a truncated file. None raises an InputError at the first of them.
+            leave_out: Is told of what can't be used, which is then left out. None raises an InputError at the first.
+            tolerance: Seconds that the stamps of a picture and its disparities may differ.
 
         Raises:
-            InputError: There is no such bag or topic, the topic holds no pictures, or the bag is damaged.
+            InputError: There is no such bag or topic, or the topic holds no pictures that can be read.
         """
-        self._path, self._decode, self._leave_out = path, decode, leave_out
-        self._salvaged: TemporaryDirectory[str] | None = None
-        self._files: list[Path] = []
-        self._damage: DamagedBagError | None = None
-        self._topics, self._count = BagTopics(), 0
-        try:
-            self._look_up(topics or BagTopics())
-        except DamagedBagError as damage:
-            if leave_out is None or not self._salvage():
-                raise
-            self._damage = damage
-            self._look_up(topics or BagTopics())
-            self._count = max(self._count, promised_messages(path).get(self._topics.image, self._count + 1))
-
-    def _salvage(self) -> bool:
-        self._salvaged = TemporaryDirectory()
-        self._files = salvage(self._path, Path(self._salvaged.name))
-        return bool(self._files)
-
-    def _look_up(self, topics: BagTopics) -> None:
-        with open_bag(self._path, self._files) as reader:
-            types = topic_types(reader)
-            self._topics = _resolve_topics(self._path, topics, types)
-            self._count = sum(c.msgcount for c in reader.connections if c.topic == self._topics.image)
-        if types[self._topics.image] not in _PICTURE_TYPES:
-            raise InputError(f"{self._path}: topic {self._topics.image} holds {types[self._topics.image]}, no pictures")
+        wanted = topics or BagTopics()
+        kinds = {getattr(wanted, role): kind for role, kind in _KINDS.items()}
+        kinds |= {_TF: messages.TF_MESSAGE, _TF_STATIC: messages.TF_MESSAGE}
+        kinds |= {wanted.image + COMPRESSED_SUFFIX: messages.COMPRESSED_IMAGE}
+        if wanted.image.endswith(COMPRESSED_SUFFIX):
+            kinds[wanted.image] = messages.COMPRESSED_IMAGE
+        self.path, self._leave_out = path, leave_out
+        self._storage = open_storage(path, kinds)
+        self.topics = self._resolved(wanted)
+        self.is_compressed = self._storage.topics[self.topics.image].kind == messages.COMPRESSED_IMAGE
+        self._times, self._old_stamps, self._places = self._storage.index(self.topics.image)
+        self._stamps = unique_stamps(self._old_stamps, self._times)
+        self._matched: dict[str, dict[int, int]] = {}
+        self._remarks: list[str] = []
+        for role in ("camera_info", *_LABELS):
+            self._match_exactly(role)
+        if self.topics.disparity:
+            stamps = self._storage.index(self.topics.disparity)[1]
+            self._matched["disparity"] = match_nearest(self._old_stamps, stamps, round(tolerance * 1e9))
 
     def __len__(self) -> int:
         """Number of pictures."""
-        return self._count
+        return len(self._stamps)
 
-    @property
-    def topics(self) -> BagTopics:
-        """The topics as the bag has them; an empty name where it has none."""
-        return self._topics
-
-    def __iter__(self) -> Iterator[BagFrame]:
-        """Reads the frames one by one in the bag's order.
+    def __iter__(self) -> Iterator[RecordedFrame]:
+        """Reads the frames one by one.
 
         Raises:
-            InputError: The bag is truncated or damaged, a message can't be decoded, sizes disagree, or
-                stamps go backwards; unless such frames are to be left out.
+            InputError: Something can't be used, unless that is to be left out; at the end for what was damaged.
         """
-        seen = 0
-        try:
-            for item in self._read():
-                seen += 1
-                if isinstance(item, BagFrame):
-                    yield item
-                else:
-                    self._report(item, 1)
-        except DamagedBagError as damage:
-            self._report(damage, max(self._count - seen, 1))
-            return
-        if seen < self._count or self._damage:
-            reason = ValueError(f"{self._count} pictures promised, {seen} found")
-            self._report(self._damage or _damaged(self._path, reason), max(self._count - seen, 0))
-
-    def _report(self, error: InputError, frames: int) -> None:
-        if self._leave_out is None:
-            raise error
-        self._leave_out(str(error), frames)
-
-    def _read(self) -> Iterator[BagFrame | InputError]:
-        """Reads the frames; in place of one that can't be used comes the reason."""
-        names = self._topics
-        with open_bag(self._path, self._files) as reader:
-            streams = _Streams(reader, names)
-            previous = -1
-            for time, message in read_messages(reader, names.image):
-                stamp = messages.stamp_ns(message.header)
-                if stamp < previous:
-                    yield InputError(f"{self._path}: {names.image}: stamps go backwards at {stamp} ns")
-                    continue
-                previous = stamp
-                item: BagFrame | InputError
-                try:
-                    item = self._frame(message, stamp, time, streams)
-                except DamagedBagError:
-                    raise
-                except InputError as error:
-                    item = error
-                yield item
-
-    def _frame(self, message: Any, stamp: int, time: int, streams: _Streams) -> BagFrame:
-        names = self._topics
-        # All streams go forward first, so that a frame that is left out takes nothing from those after it.
-        info, disparity = streams.cameras.latest(stamp), streams.disparities.at(stamp)
-        labels, semantic, instances = (stream.at(stamp) for stream in streams.planes)
-        odometry = streams.odometry.latest(stamp)
-        frame = BagFrame(
-            stamp=stamp,
-            image=self._decoded(message, stamp),
-            camera=_camera(info, disparity, streams.mountings.at(time, info)) if info else None,
-            disparity=self._converted(names.disparity, disparity, messages.disparity_array),
-            labels=self._converted(names.labels, labels, messages.plane),
-            semantic=self._converted(names.semantic, semantic, messages.plane),
-            instances=self._converted(names.instances, instances, messages.plane),
-            speed=_speed(odometry, stamp),
-        )
-        self._check_sizes(frame)
-        return frame
-
-    def _decoded(self, message: Any, stamp: int) -> np.ndarray:
-        try:
-            return self._decode(message)
-        except InputError as error:
-            raise InputError(f"{self._path}: {self._topics.image} at {stamp} ns: {error}") from error
-
-    def _converted(self, topic: str, message: Any, convert: Callable[[Any, str], np.ndarray]) -> np.ndarray | None:
-        return None if message is None else convert(message, f"{self._path}: {topic}")
-
-    def _check_sizes(self, frame: BagFrame) -> None:
-        for role in ("disparity", "labels", "semantic", "instances"):
-            values = getattr(frame, role)
-            if values is not None:
-                name = f"{self._path}: {getattr(self._topics, role)} at {frame.stamp} ns"
-                check_size(name, values.shape, "the picture", frame.image.shape)
-        if frame.camera is not None and frame.camera.width and frame.camera.height:
-            name = f"{self._path}: {self._topics.camera_info} at {frame.stamp} ns"
-            check_size(name, (frame.camera.height, frame.camera.width), "the picture", frame.image.shape)
-
-
-def read_frames(path: Path, decode: Decoder, topics: BagTopics | None = None) -> Iterator[BagFrame]:
-    """Yields the frames of a bag; see ``BagFrames``, which tells their number as well."""
-    yield from BagFrames(path, decode, topics)
-
-
-class StampedMessages:
-    """Messages of one topic that are read forward in step with the stamps of another."""
-
-    def __init__(self, reader: AnyReader, topic: str) -> None:
-        """Begins to read.
-
-        Args:
-            reader: An open bag.
-            topic: The topic, or an empty name for no messages at all.
-
-        Raises:
-            InputError: The bag does not hold this topic, or is damaged.
-        """
-        self._messages = read_messages(reader, topic) if topic else iter(())
-        self._current: Any = None
-        self._newest = -1
-        self._following: Any = next(self._messages, (0, None))[1]
-
-    def latest(self, stamp: int) -> Any:
-        """Returns the last message that is not younger than ``stamp``, or None."""
-        while self._following is not None and (found := messages.stamp_ns(self._following.header)) <= stamp:
-            if found >= self._newest:  # one whose stamp goes backwards hides none
-                self._current, self._newest = self._following, found
-            self._following = next(self._messages, (0, None))[1]
-        return self._current
-
-    def at(self, stamp: int) -> Any:
-        """Returns the message of exactly this stamp, or None."""
-        message = self.latest(stamp)
-        return message if message is not None and messages.stamp_ns(message.header) == stamp else None
-
-
-class _Streams:
-    """What belongs to the pictures of a bag, read in step with them."""
-
-    def __init__(self, reader: AnyReader, names: BagTopics) -> None:
-        self.cameras = StampedMessages(reader, names.camera_info)
-        self.disparities = StampedMessages(reader, names.disparity)
-        self.planes = [StampedMessages(reader, topic) for topic in (names.labels, names.semantic, names.instances)]
-        self.odometry = StampedMessages(reader, names.odometry)
-        self.mountings = _Mountings(reader)
-
-
-def _speed(odometry: Any, stamp: int) -> float | None:
-    """Speed of the last odometry before a picture, None where that is too long ago."""
-    if odometry is None or stamp - messages.stamp_ns(odometry.header) > _OLDEST_ODOMETRY:
-        return None
-    return messages.odometry_speed(odometry)
-
-
-def _resolve_topics(path: Path, topics: BagTopics, types: dict[str, str]) -> BagTopics:
-    """Replaces names by those that the bag has: the compressed picture's, or an empty one."""
-    image = topics.image
-    if image not in types and image + COMPRESSED_SUFFIX in types:
-        image += COMPRESSED_SUFFIX
-    found: dict[str, str] = {"image": image}
-    usual = BagTopics()
-    for field in fields(BagTopics):
-        name = found.get(field.name, getattr(topics, field.name))
-        if name in types:
-            found[field.name] = name
-        elif field.name != "image" and name == getattr(usual, field.name):
-            found[field.name] = ""
-        elif types:
-            raise InputError(f"{path}: no topic {name}; it has: {', '.join(types)} (see --topics)")
-        else:
-            raise _damaged(path, ValueError("it holds no message"))
-    return replace(topics, **found)
-
-
-class _Mountings:
-    """How the cameras are mounted, as far as /tf and /tf_static tell it by one transform."""
-
-    def __init__(self, reader: AnyReader) -> None:
-        self._times: dict[str, list[int]] = {}
-        self._poses: dict[str, list[tuple[float, float]]] = {}
-        types = topic_types(reader)
-        for topic in ("/tf_static", "/tf"):
-            if types.get(topic) != messages.TF_MESSAGE:
+        for remark in self._remarks:
+            self._report(remark, 0)
+        waiting = [(_TF_STATIC, number) for number in range(self._count(_TF_STATIC, messages.TF_MESSAGE))]
+        given: dict[str, int] = {}
+        for number, arrived in enumerate(self._arrivals()):
+            waiting += arrived
+            try:
+                frame = self._frame(number)
+            except InputError as error:
+                self._report(str(error), 1)
                 continue
-            for time, message in read_messages(reader, topic):
-                for transform in message.transforms:
-                    camera = transform.child_frame_id
-                    self._times.setdefault(camera, []).append(time)
-                    self._poses.setdefault(camera, []).append(messages.camera_pose(transform.transform))
+            yield replace(frame, before=tuple(self._before(number, waiting, given)))
+            waiting = []
+        for number, damage in enumerate(self._damage()):
+            promised = self._storage.promised.get(self.topics.image)
+            lost = 1 if promised is None else max(promised - len(self), 0)
+            self._report(f"{self.path}: {damage}", 0 if number else lost)
 
-    def at(self, time: int, info: Any) -> tuple[float, float]:
-        """Returns (height, pitch) of a CameraInfo's camera at a time of recording; zeros if not known."""
-        camera = info.header.frame_id
-        known = bisect_right(self._times.get(camera, []), time)
-        return self._poses[camera][known - 1] if known else (0.0, 0.0)
+    def _report(self, reason: str, frames: int) -> None:
+        if self._leave_out is None:
+            raise InputError(reason)
+        self._leave_out(reason, frames)
 
+    def _damage(self) -> list[str]:
+        promised = self._storage.promised.get(self.topics.image, 0)
+        fewer = f"metadata.yaml: {promised} pictures promised, {len(self)} found"
+        damage = [f"truncated or damaged bag: {line}" for line in self._storage.damage]
+        return damage or [fewer] * (promised > len(self))
 
-def _camera(info: Any, disparity: Any, mounting: tuple[float, float]) -> Camera:
-    """Puts a camera together; baseline, pitch and height are 0 where the bag does not tell them."""
-    matrix = info.k if hasattr(info, "k") else info.K  # ROS 1 writes it in capitals
-    baseline = 0.0
-    if disparity is not None:
-        baseline = disparity.t if hasattr(disparity, "t") else disparity.T
-    return Camera(
-        width=int(info.width),
-        height=int(info.height),
-        fx=float(matrix[0]),
-        fy=float(matrix[4]),
-        cx=float(matrix[2]),
-        cy=float(matrix[5]),
-        baseline=float(baseline),
-        mount_height=mounting[0],
-        pitch=mounting[1],
-    )
+    def _resolved(self, wanted: BagTopics) -> BagTopics:
+        """Replaces names by those that the bag has: the compressed picture's, or an empty one."""
+        known = {name: topic for name, topic in self._storage.topics.items() if topic.count}
+        damage = "; ".join(self._storage.damage)
+        if not known and damage:
+            raise InputError(f"{self.path}: truncated or damaged bag: {damage}; it holds no message")
+        packed, usual, found = wanted.image + COMPRESSED_SUFFIX, BagTopics(), {}
+        for role, kind in _KINDS.items():
+            name = (
+                packed if role == "image" and wanted.image not in known and packed in known else getattr(wanted, role)
+            )
+            kinds = (messages.IMAGE, messages.COMPRESSED_IMAGE) if role == "image" else (kind,)
+            is_needed = role == "image" or name != getattr(usual, role)
+            problem = self._problem(name, kinds, known)
+            if problem and is_needed:
+                raise InputError(f"{self.path}: {problem}")
+            found[role] = "" if problem else name
+        return BagTopics(**found)
 
+    def _problem(self, name: str, kinds: Sequence[str], known: dict[str, Topic]) -> str:
+        """Returns why a topic can't be read as one of some kinds; empty where it can."""
+        if name not in known:
+            if problem := self._storage.topics.get(name, Topic()).problem:
+                return f"topic {name} is {problem}, which can't be read; record it with ROS 2 (cdr)"
+            return f"no topic {name}; it has: {', '.join(sorted(known)) or 'no message'} (see --topics)"
+        if known[name].kind in kinds:
+            return ""
+        wanted = "pictures" if messages.COMPRESSED_IMAGE in kinds else kinds[0]
+        return f"topic {name} holds {known[name].kind or 'messages of an unknown type'}, no {wanted}"
 
-def _deserialize(reader: AnyReader, path: Path, message_type: str, data: bytes) -> Any:
-    try:
-        return reader.deserialize(data, message_type)
-    except Exception as error:  # see open_bag
-        raise _damaged(path, error) from error
+    def _count(self, topic: str, kind: str) -> int:
+        found = self._storage.topics.get(topic, Topic())
+        return found.count if found.kind == kind else 0
 
-
-def _guarded(items: Iterator[T], path: Path) -> Iterator[T]:
-    """Passes items through; damage met on the way becomes an InputError that names the bag."""
-    while True:
-        try:
-            item = next(items)
-        except StopIteration:
+    def _match_exactly(self, role: str) -> None:
+        topic = getattr(self.topics, role)
+        if not topic:
             return
-        except Exception as error:  # see open_bag
-            raise _damaged(path, error) from error
-        yield item
+        stamps = self._storage.index(topic)[1]
+        self._matched[role], unclear = match_stamps(self._old_stamps, stamps)
+        if role not in _LABELS:
+            return
+        if unclear:
+            reason = f"as many messages as pictures are needed at {unclear[0]} ns"
+            more = f" and {len(unclear) - 1} more stamps" if unclear[1:] else ""
+            self._remarks.append(f"{self.path}: {topic}: {reason}{more}; these pictures are kept without")
+        elif not self._matched[role]:
+            self._remarks.append(f"{self.path}: {topic}: no message has the stamp of a picture")
+
+    def _arrivals(self) -> Iterator[list[tuple[str, int]]]:
+        """Yields for every picture the (topic, number) of what came since the one before and is matched to none."""
+        streams = [self.topics.camera_info, self.topics.odometry]
+        streams += [_TF] * (self._count(_TF, messages.TF_MESSAGE) > 0)
+        matched = set(self._matched.get("camera_info", {}).values())
+        order, known = {}, {}
+        for topic in filter(None, streams):
+            times, _, places = self._storage.index(topic)
+            order[topic] = list(zip(times, places, strict=True))
+            known[topic] = known_at((self._times, self._places), (times, places))
+        for number in range(len(self)):
+            arrived = [
+                (order[topic][other], topic, other)
+                for topic, counts in known.items()
+                for other in range(counts[number - 1] if number else 0, counts[number])
+                if topic != self.topics.camera_info or other not in matched
+            ]
+            yield [(topic, other) for _, topic, other in sorted(arrived)]
+
+    def _frame(self, number: int) -> RecordedFrame:
+        stamp = self._stamps[number]
+        name = f"{self.path}: {self.topics.image} at {stamp} ns"
+        picture = self._restamped(self._storage.read(self.topics.image, number), number)
+        try:
+            image = rgb_from_message(picture.message)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+        planes: dict[str, np.ndarray] = {}
+        for role in _LABELS:
+            if number in self._matched.get(role, {}):
+                topic = getattr(self.topics, role)
+                raw = self._storage.read(topic, self._matched[role][number])
+                name = f"{self.path}: {topic} at {stamp} ns"
+                try:
+                    planes[role] = messages.plane(raw.message, name)
+                except InputError as error:
+                    raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from error
+                check_size(name, planes[role].shape, "the picture", image.shape)
+        return RecordedFrame(number, stamp, image, picture, (), *map(planes.get, _LABELS))
+
+    def _before(self, number: int, arrived: list[tuple[str, int]], given: dict[str, int]) -> Iterator[RawMessage]:
+        """Reads what is known when a picture comes; what can't be deserialized is left out."""
+        raws = [self._stamped(self._storage.read(topic, other)) for topic, other in arrived]
+        for role in ("camera_info", "disparity"):
+            other = self._matched.get(role, {}).get(number, -1)
+            if other >= 0 and given.get(role) != other:  # pictures may share a disparity
+                raws.append(self._restamped(self._storage.read(getattr(self.topics, role), other), number))
+                given[role] = other
+        for raw in raws:
+            try:
+                _ = raw.message
+            except InputError as error:
+                self._report(f"{self.path}: {error}", 0)
+                continue
+            yield raw
+
+    def _restamped(self, raw: RawMessage, number: int) -> RawMessage:
+        """Gives a message the stamp of its picture where that has another one than it was recorded with."""
+        old, new = self._old_stamps[number], self._stamps[number]
+        return raw if old == new or len(raw.data) < 12 else _with_stamp(raw, new)
+
+    def _stamped(self, raw: RawMessage) -> RawMessage:
+        """Gives a message without a stamp the time of its recording, as pictures get it."""
+        has_header = raw.kind != messages.TF_MESSAGE and len(raw.data) >= 12
+        return _with_stamp(raw, raw.time) if has_header and not raw.stamp else raw
 
 
-def _damaged(path: Path, error: Exception) -> DamagedBagError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return DamagedBagError(f"{path}: truncated or damaged bag ({reason}); record it again, or try `ros2 bag reindex`")
+def _with_stamp(raw: RawMessage, stamp: int) -> RawMessage:
+    return replace(raw, data=messages.with_header_stamp(raw.data, stamp))
+
+
+def open_recording(
+    path: Path,
+    topics: BagTopics | None = None,
+    leave_out: LeaveOut | None = None,
+    tolerance: float = TOLERANCE,
+    fps: float | None = None,
+) -> Recording:
+    """Opens a bag, a folder of pictures or a video.
+
+    Args:
+        path: Any of them.
+        topics: Names of the topics; see ``BagFrames``.
+        leave_out: Is told of what can't be used, which is then left out. None raises an InputError at the first.
+        tolerance: Seconds that the stamps of a picture and its disparities may differ.
+        fps: Frames a second of pictures (default 10) or of a video (default: its own).
+
+    Raises:
+        InputError: It is none of them; the message says what it is. Or a bag lacks a topic, or has an fps given.
+    """
+    if _is_bag(path):
+        if fps is not None:
+            raise InputError(f"--fps {fps:g}: {path} has stamps of its own; leave --fps out")
+        return BagFrames(path, topics, leave_out, tolerance)
+    if path.is_dir() and any(item.suffix.lower() in PICTURE_SUFFIXES for item in path.iterdir()):
+        return SourceFrames(path, FolderFrames(path, fps or DEFAULT_FPS, leave_out=leave_out), topics, leave_out)
+    if reason := _what_else(path):
+        raise InputError(f"{path}: {reason}")
+    return SourceFrames(path, VideoFrames(path, fps), topics, leave_out)
+
+
+def _is_bag(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "metadata.yaml").is_file() or any(is_recorded_file(item) for item in path.iterdir())
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(16).startswith(MAGICS) or is_recorded_file(path)
+
+
+def _what_else(path: Path) -> str:
+    """Returns what a path is that is neither a bag nor a folder of pictures; empty for what may be a video."""
+    wanted = "give a bag, a folder of pictures or a video"
+    if path.is_dir():
+        items = sorted(item for item in path.iterdir() if not item.name.startswith("."))
+        folders = [item.name for item in items if item.is_dir()]
+        if folders:
+            return f"a folder of folders ({', '.join(folders[:5])}{', ...' if folders[5:] else ''}); give one of them"
+        found = f"a folder without bag or pictures ({items[0].name}, ...)" if items else "an empty folder"
+        return f"{found}; {wanted}"
+    if not path.is_file():
+        return "no such file or folder"
+    if cv2.haveImageReader(str(path)) and path.suffix.lower() != ".gif":
+        return "a single picture; give the folder that holds it"
+    with path.open("rb") as stream:
+        start = stream.read(4096)
+    if not start:
+        return f"an empty file; {wanted}"
+    try:
+        getincrementaldecoder("utf-8")().decode(start)  # which allows for a letter that is cut
+    except UnicodeDecodeError:
+        return ""
+    return "" if b"\0" in start else f"a text file; {wanted}"

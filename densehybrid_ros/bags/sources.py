@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -62,6 +62,7 @@ class FolderFrames:
         semantic: Path | None = None,
         limit: int | None = None,
         size: tuple[int, int] | None = None,
+        leave_out: Callable[[str, int], None] | None = None,
     ) -> None:
         """Finds the files of every frame.
 
@@ -75,13 +76,15 @@ class FolderFrames:
             semantic: Folder of semantic labels (train ids, 255 = none).
             limit: Take at most this many frames.
             size: (width, height) to which the frames are brought; theirs where it is not given.
+            leave_out: Is told in one line of frames that can't be read, and how many they are; None raises an
+                InputError at the first.
 
         Raises:
             InputError: A folder is missing or empty, or a frame lacks its file in one of them.
         """
         pictures = list_pictures(folder)[:limit]
         self._period = period_ns(fps)
-        self._size, self._camera_size = size, camera_size
+        self._size, self._camera_size, self._leave_out = size, camera_size, leave_out
         camera_file = camera if camera is not None and not camera.is_dir() else None
         cameras = _companions(pictures, None if camera_file else camera, (".json",), "camera")
         disparities = _companions(pictures, disparity, PICTURE_SUFFIXES, "disparity")
@@ -100,15 +103,22 @@ class FolderFrames:
         """Reads the frames one by one.
 
         Raises:
-            InputError: A file is unreadable, sizes disagree, or a label is out of range.
+            InputError: A file is unreadable, sizes disagree, or a label is out of range; unless such frames are to be
+                left out.
         """
         first: _FrameFiles | None = None
         shape: tuple[int, ...] = ()
         for index, files in enumerate(self._files):
-            frame = _read_frame(files, FIRST_STAMP + index * self._period, self._camera_size)
-            if first is None:
-                first, shape = files, frame.image.shape
-            check_size(str(files.image), frame.image.shape, first.image.name, shape)
+            try:
+                frame = _read_frame(files, FIRST_STAMP + index * self._period, self._camera_size)
+                if first is None:
+                    first, shape = files, frame.image.shape
+                check_size(str(files.image), frame.image.shape, first.image.name, shape)
+            except InputError as error:
+                if self._leave_out is None:
+                    raise
+                self._leave_out(str(error), 1)
+                continue
             yield resize_frame(frame, *self._size) if self._size else frame
 
 

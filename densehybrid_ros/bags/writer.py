@@ -195,37 +195,66 @@ class BagWriter:
         Raises:
             InputError: Something is not as large as the picture.
         """
-        header = messages.header_message(frame.stamp, self._frame_id)
-        names = self._topics
-        if frame.camera:
-            self._put("/tf", frame, messages.camera_pose_message(frame.camera, header, self._base_frame))
-            self._put(names.camera_info, frame, messages.camera_info_message(frame.camera, header))
-        if frame.speed is not None:
-            self._put(names.odometry, frame, messages.odometry_message(frame.speed, header, self._base_frame))
-        if frame.disparity is not None:
-            self._check("disparity", frame.disparity.shape, frame)
-            self._put(names.disparity, frame, messages.disparity_message(frame.disparity, frame.camera, header))
-        for role, topic, values, encoding in (
-            ("labels", names.labels, frame.labels, "mono8"),
-            ("semantic labels", names.semantic, frame.semantic, "mono8"),
-            ("instances", names.instances, frame.instances, "mono16"),
-        ):
-            if values is not None:
-                self._check(role, values.shape, frame)
-                self._put(topic, frame, messages.image_message(values, encoding, header))
-        if self._compression:
-            topic = names.image + COMPRESSED_SUFFIX
-            self._put(topic, frame, messages.compressed_image_message(frame.image, self._compression, header))
-        else:
-            self._put(names.image, frame, messages.image_message(frame.image, "rgb8", header))
+        try:
+            made = frame_messages(frame, self._topics, self._frame_id, self._base_frame, self._compression)
+        except InputError as error:
+            raise InputError(f"{self._path}: {error}") from error
+        for topic, message in made:
+            if topic not in self._raw.topics:
+                self._raw.add_topic(topic, message.__msgtype__)
+            self._raw.write(topic, frame.stamp, messages.serialize(message))
 
-    def _check(self, role: str, shape: tuple[int, ...], frame: BagFrame) -> None:
-        check_size(f"{self._path}: {role} at {frame.stamp} ns", shape, "the picture", frame.image.shape)
 
-    def _put(self, topic: str, frame: BagFrame, message: Any) -> None:
-        if topic not in self._raw.topics:
-            self._raw.add_topic(topic, message.__msgtype__)
-        self._raw.write(topic, frame.stamp, messages.serialize(message))
+def frame_messages(
+    frame: BagFrame,
+    topics: BagTopics,
+    frame_id: str = "camera",
+    base_frame: str = "base_link",
+    compression: str | None = None,
+) -> list[tuple[str, Any]]:
+    """Makes the messages of one moment.
+
+    Args:
+        frame: The moment.
+        topics: Names of the topics.
+        frame_id: Optical frame of the camera, in every header.
+        base_frame: The vehicle's frame; /tf says how the camera stands on it.
+        compression: None for a raw picture (rgb8), "jpeg" or "png" for a CompressedImage.
+
+    Returns:
+        (topic, message), the picture last.
+
+    Raises:
+        InputError: Something is not as large as the picture.
+    """
+    header = messages.header_message(frame.stamp, frame_id)
+    made: list[tuple[str, Any]] = []
+    if frame.camera:
+        made.append(("/tf", messages.camera_pose_message(frame.camera, header, base_frame)))
+        made.append((topics.camera_info, messages.camera_info_message(frame.camera, header)))
+    if frame.speed is not None:
+        made.append((topics.odometry, messages.odometry_message(frame.speed, header, base_frame)))
+    for role, values in (
+        ("disparity", frame.disparity),
+        ("labels", frame.labels),
+        ("semantic labels", frame.semantic),
+        ("instances", frame.instances),
+    ):
+        if values is not None:
+            check_size(f"{role} at {frame.stamp} ns", values.shape, "the picture", frame.image.shape)
+    if frame.disparity is not None:
+        made.append((topics.disparity, messages.disparity_message(frame.disparity, frame.camera, header)))
+    for topic, values, encoding in (
+        (topics.labels, frame.labels, "mono8"),
+        (topics.semantic, frame.semantic, "mono8"),
+        (topics.instances, frame.instances, "mono16"),
+    ):
+        if values is not None:
+            made.append((topic, messages.image_message(values, encoding, header)))
+    if compression:
+        packed = messages.compressed_image_message(frame.image, compression, header)
+        return [*made, (topics.image + COMPRESSED_SUFFIX, packed)]
+    return [*made, (topics.image, messages.image_message(frame.image, "rgb8", header))]
 
 
 def _check_target(path: Path, overwrite: bool) -> None:

@@ -45,13 +45,3 @@ def test_size_that_disagrees_with_the_data_and_foreign_encodings_are_refused() -
         messages.plane(image("mono16", b"123456", 3), "labels")
     with pytest.raises(InputError, match="labels: encoding 'rgb8'"):
         messages.plane(image("rgb8", bytes(18), 9), "labels")
-
-
-def test_invalid_disparities_become_zero() -> None:
-    stored = np.array([[np.nan, -1, 0], [0.5, 2, np.inf]], "<f4")
-    header = messages.header_message(0, "camera")
-    message = messages.disparity_message(np.ones((2, 3), np.float32), None, header)
-    message.image = messages.image_message(stored, "32FC1", header)
-    message.min_disparity = 1.0
-
-    np.testing.assert_array_equal(messages.disparity_array(message, "d"), [[0, 0, 0], [0, 2, 0]])

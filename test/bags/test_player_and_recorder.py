@@ -18,7 +18,7 @@ pytest.importorskip("rclpy")
 from rosbags.rosbag2 import WriterError
 
 from densehybrid_ros.bags.frames import BagFrame
-from densehybrid_ros.bags.reader import open_bag, read_raw_messages
+from densehybrid_ros.bags.storage import open_storage
 from densehybrid_ros.bags.writer import BagWriter, RawBagWriter
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.demo.bag_player import BagPlayer
@@ -87,8 +87,7 @@ def heard_all(recorder: BagRecorder, topics: Collection[str], stamp: int, timeou
 
 
 def contents(bag: Path, topic: str) -> list[bytes]:
-    with open_bag(bag) as reader:
-        return [data for _, _, data in read_raw_messages(reader, [topic])]
+    return [raw.data for raw in open_storage(bag).messages([topic])]
 
 
 def assert_same_messages(actual: list[bytes], expected: list[bytes]) -> None:

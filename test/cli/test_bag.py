@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.bags import messages
-from densehybrid_ros.bags.reader import BagFrames, open_bag, read_messages, topic_types
+from densehybrid_ros.bags.reader import BagFrames
+from densehybrid_ros.bags.storage import open_storage
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.datasets.rendered_road import render_drive, write_lost_and_found
-from densehybrid_ros.perception.images import rgb_from_image
 
 
 @pytest.fixture
@@ -50,13 +50,12 @@ def test_a_folder_becomes_a_bag(frames: Path, tmp_path: Path, capsys: pytest.Cap
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{bag}: 3 frames of 48x24, ")
     assert "writing the bag: 3 frames in" in printed.err
-    read = list(BagFrames(bag, rgb_from_image, BagTopics(image="/l/image")))
+    read = list(BagFrames(bag, BagTopics(image="/l/image")))
     assert [frame.stamp for frame in read] == [10**9, 10**9 + 2 * 10**8, 10**9 + 4 * 10**8]
     stored = cv2.imread(str(frames / "1.png"))
     assert stored is not None
     np.testing.assert_array_equal(read[1].image, stored[..., ::-1])
-    with open_bag(bag) as reader:
-        assert {message.header.frame_id for _, message in read_messages(reader, "/l/image")} == {"left"}
+    assert {raw.message.header.frame_id for raw in open_storage(bag).messages(["/l/image"])} == {"left"}
 
 
 def test_the_rendered_road_becomes_a_bag_with_all_truth(tmp_path: Path) -> None:
@@ -64,28 +63,26 @@ def test_the_rendered_road_becomes_a_bag_with_all_truth(tmp_path: Path) -> None:
 
     assert main(["bag", "rendered", str(bag), "--seed", "3", "--frames", "2", "--size", "64x32"]) == 0
 
-    with open_bag(bag) as reader:
-        assert topic_types(reader) == {
-            "/camera/camera_info": messages.CAMERA_INFO,
-            "/camera/disparity": messages.DISPARITY_IMAGE,
-            "/camera/image": messages.IMAGE,
-            "/camera/instances": messages.IMAGE,
-            "/camera/labels": messages.IMAGE,
-            "/camera/semantic_labels": messages.IMAGE,
-            "/odometry": messages.ODOMETRY,
-            "/tf": messages.TF_MESSAGE,
-        }
+    assert {name: topic.kind for name, topic in open_storage(bag).topics.items()} == {
+        "/camera/camera_info": messages.CAMERA_INFO,
+        "/camera/disparity": messages.DISPARITY_IMAGE,
+        "/camera/image": messages.IMAGE,
+        "/camera/instances": messages.IMAGE,
+        "/camera/labels": messages.IMAGE,
+        "/camera/semantic_labels": messages.IMAGE,
+        "/odometry": messages.ODOMETRY,
+        "/tf": messages.TF_MESSAGE,
+    }
 
 
 def test_compressed_sqlite3(frames: Path, tmp_path: Path) -> None:
     bag = tmp_path / "drive"
     assert main(["bag", str(frames), str(bag), "--compressed", "--storage", "sqlite3"]) == 0
     assert (bag / "drive.db3").is_file()
-    with open_bag(bag) as reader:
-        assert topic_types(reader) == {"/camera/image/compressed": messages.COMPRESSED_IMAGE}
-        for _, message in read_messages(reader, "/camera/image/compressed"):
-            assert bytes(message.data[:2]) == b"\xff\xd8"
-            assert message.format == "rgb8; jpeg compressed bgr8"
+    for raw in open_storage(bag).messages():
+        assert (raw.topic, raw.kind) == ("/camera/image/compressed", messages.COMPRESSED_IMAGE)
+        assert bytes(raw.message.data[:2]) == b"\xff\xd8"
+        assert raw.message.format == "rgb8; jpeg compressed bgr8"
 
 
 def test_force_replaces_a_bag(frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,19 +111,20 @@ def test_a_data_set_becomes_a_bag_a_sequence(
     assert first.startswith(f"{output / '01_One_000000'}: 2 frames of 128x64, ")
     assert "without" not in first
     assert second.startswith(f"{output / '02_Two_000000'}: 1 frames of 128x64, 1 without a labelled pixel, ")
-    frames = list(BagFrames(output / "01_One_000000", rgb_from_image))
+    frames = list(BagFrames(output / "01_One_000000"))
     assert [frame.stamp for frame in frames] == [10**9, 10**9 + 2 * 10**8]
     for frame in frames:
-        assert frame.camera is not None
-        assert frame.camera.baseline > 0
-        assert frame.disparity is not None
+        before = {raw.topic: raw.message for raw in frame.before}
+        assert before["/camera/camera_info"].k[0] > 0
+        assert before["/camera/disparity"].t > 0
         assert frame.labels is not None
         assert frame.instances is not None
         assert set(np.unique(frame.labels)) <= {0, 1, 255}
         np.testing.assert_array_equal(frame.instances > 0, frame.labels == 1)
-    with open_bag(output / "01_One_000000") as reader:
-        for topic in ("/camera/image", "/camera/camera_info", "/camera/disparity", "/camera/labels"):
-            assert {message.header.frame_id for _, message in read_messages(reader, topic)} == {"left"}
+    topics = ["/camera/image", "/camera/camera_info", "/camera/disparity", "/camera/labels"]
+    stored = list(open_storage(output / "01_One_000000").messages(topics))
+    assert len(stored) == 8
+    assert {raw.message.header.frame_id for raw in stored} == {"left"}
 
 
 def test_one_scene_and_nothing_is_replaced_unasked(

@@ -1,0 +1,111 @@
+"""What a replay reads: pictures with their labels and with the messages that are known when they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from densehybrid_ros.bags.messages import serialize
+from densehybrid_ros.bags.sources import FrameSource
+from densehybrid_ros.bags.storage import RawMessage
+from densehybrid_ros.bags.topics import BagTopics
+from densehybrid_ros.bags.writer import frame_messages
+from densehybrid_ros.errors import InputError
+
+LeaveOut = Callable[[str, int], None]
+"""Is told in one line what can't be used, and how many frames that costs."""
+
+
+@dataclass(frozen=True)
+class RecordedFrame:
+    """A picture of a recording with what belongs to it.
+
+    Attributes:
+        number: Place among the pictures, from 0.
+        stamp: Of the picture in nanoseconds, unique within the recording.
+        image: uint8 RGB [H, W, 3].
+        picture: The picture's message.
+        before: Camera info, disparities, odometry and transforms that are known when the picture comes, and were not
+            known at the frame before, in the order in which they came. The first frame's hold all static transforms.
+        labels: Anomaly labels, [H, W] as they were recorded.
+        semantic: Semantic labels, [H, W].
+        instances: Ids of unknown objects, [H, W].
+    """
+
+    number: int
+    stamp: int
+    image: np.ndarray
+    picture: RawMessage
+    before: tuple[RawMessage, ...] = ()
+    labels: np.ndarray | None = None
+    semantic: np.ndarray | None = None
+    instances: np.ndarray | None = None
+
+
+class Recording(Protocol):
+    """Frames in the order in which they were recorded.
+
+    Attributes:
+        path: Where they come from.
+        topics: Names of the topics; empty for what the recording does not hold.
+        is_compressed: Whether the pictures are CompressedImage.
+    """
+
+    path: Path
+    topics: BagTopics
+    is_compressed: bool
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[RecordedFrame]: ...
+
+
+class SourceFrames:
+    """Pictures or a video as if recorded: with the messages that a bag of them would hold. A Recording."""
+
+    is_compressed = False
+
+    def __init__(
+        self, path: Path, source: FrameSource, topics: BagTopics | None = None, leave_out: LeaveOut | None = None
+    ) -> None:
+        """Notes what to read.
+
+        Args:
+            path: Where the source reads.
+            source: The frames.
+            topics: Names of the topics; what the source does not have gets an empty name.
+            leave_out: Is told of frames that can't be read. None raises an InputError at the first.
+        """
+        self.path, self._source, self._leave_out = path, source, leave_out
+        self._names = topics or BagTopics()
+        self.topics = BagTopics(self._names.image, *[""] * 6)
+
+    def __len__(self) -> int:
+        """Number of frames, a video's as its header promises."""
+        return len(self._source)
+
+    def __iter__(self) -> Iterator[RecordedFrame]:
+        """Reads the frames one by one.
+
+        Raises:
+            InputError: A frame can't be read, unless that is to be left out.
+        """
+        try:
+            for number, frame in enumerate(self._source):
+                made = [
+                    RawMessage(topic, message.__msgtype__, frame.stamp, bytes(serialize(message)))
+                    for topic, message in frame_messages(frame, self._names)
+                ]
+                truth = (self._names.labels, self._names.semantic, self._names.instances)
+                before = tuple(message for message in made[:-1] if message.topic not in truth)
+                yield RecordedFrame(
+                    number, frame.stamp, frame.image, made[-1], before, frame.labels, frame.semantic, frame.instances
+                )
+        except InputError as error:
+            if self._leave_out is None:
+                raise
+            self._leave_out(str(error), 1)

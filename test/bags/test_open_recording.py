@@ -1,0 +1,98 @@
+"""Bags, pictures and videos are replayed alike; what is none of them is named for what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from densehybrid_ros.bags.frames import BagFrame
+from densehybrid_ros.bags.reader import open_recording
+from densehybrid_ros.bags.recording import SourceFrames
+from densehybrid_ros.bags.sources import FIRST_STAMP, RenderedFrames
+from densehybrid_ros.bags.topics import BagTopics
+from densehybrid_ros.bags.writer import BagWriter
+from densehybrid_ros.errors import InputError
+
+PICTURE = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
+
+
+def write_pictures(folder: Path, count: int = 3) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number}.png"), (PICTURE + np.uint8(number))[..., ::-1])
+    return folder
+
+
+def test_a_folder_of_pictures(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "frames")
+    (folder / "1.png").write_bytes(b"no picture")
+    notes: list[tuple[str, int]] = []
+
+    recording = open_recording(folder, fps=5, leave_out=lambda *note: notes.append(note))
+    first, last = recording
+
+    assert (len(recording), recording.is_compressed) == (3, False)
+    assert recording.topics == BagTopics("/camera/image", *[""] * 6)
+    assert (first.stamp, last.stamp) == (FIRST_STAMP, FIRST_STAMP + 400_000_000)
+    np.testing.assert_array_equal(last.image, PICTURE + np.uint8(2))
+    assert last.picture.stamp == last.stamp
+    np.testing.assert_array_equal(last.picture.message.data.reshape(PICTURE.shape), last.image)
+    assert notes[0][0].startswith(str(folder / "1.png"))
+
+
+def test_a_video(tmp_path: Path) -> None:
+    path = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
+    for number in range(4):
+        writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
+    writer.release()
+    frames = list(open_recording(path))
+    assert [frame.stamp - FIRST_STAMP for frame in frames] == [0, 50_000_000, 100_000_000, 150_000_000]
+    assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 4
+
+
+def test_a_source_gives_what_its_bag_gives(tmp_path: Path) -> None:
+    source = RenderedFrames(seed=3, count=2, size=(64, 32))
+    with BagWriter(tmp_path / "bag") as writer:
+        for frame in source:
+            writer.write(frame)
+    direct, recorded = SourceFrames(tmp_path, source), open_recording(tmp_path / "bag")
+    for one, other in zip(direct, recorded, strict=True):
+        assert (one.number, one.stamp, one.picture) == (other.number, other.stamp, other.picture)
+        assert {raw.topic: raw.data for raw in one.before} == {raw.topic: raw.data for raw in other.before}
+        for role in ("image", "labels", "semantic", "instances"):
+            np.testing.assert_array_equal(getattr(one, role), getattr(other, role))
+
+
+def test_a_bag_has_stamps_of_its_own(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write(BagFrame(5, PICTURE))
+    with pytest.raises(InputError, match=r"--fps 10: .* leave --fps out"):
+        open_recording(tmp_path / "bag", fps=10)
+
+
+def test_what_is_no_recording_is_named_for_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "drives" / "one").mkdir(parents=True)
+    (tmp_path / "drives" / "two").mkdir()
+    write_pictures(tmp_path / "frames")
+    (tmp_path / "notes.txt").write_text("Grüße " * 1000)
+    (tmp_path / "nothing").touch()
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 9)
+    (tmp_path / "unfinished.mcap").touch()
+    for path, reason in (
+        ("empty", "an empty folder; give a bag, a folder of pictures or a video"),
+        ("drives", "a folder of folders (one, two); give one of them"),
+        ("notes.txt", "a text file; give a bag, a folder of pictures or a video"),
+        ("nothing", "an empty file; give a bag, a folder of pictures or a video"),
+        ("missing", "no such file or folder"),
+        ("frames/0.png", "a single picture; give the folder that holds it"),
+        ("noise.mp4", "not a video that OpenCV can decode"),
+        ("unfinished.mcap", "truncated or damaged bag: unfinished.mcap: is empty; it holds no message"),
+    ):
+        with pytest.raises(InputError) as error:
+            open_recording(tmp_path / path)
+        assert str(error.value) == f"{tmp_path / path}: {reason}"
