@@ -12,16 +12,12 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import Engine, EngineSpec
-
-if TYPE_CHECKING:
-    from densehybrid_ros.inference.segmenter import Segmenter
 
 COMPILE_PROGRAM = (
     *(("nice", "-n", "10") if shutil.which("nice") else ()),
@@ -99,7 +95,7 @@ class BackgroundBuild:
         """Returns the engine, loaded; None while there is none."""
         return self._engine if self.finished else None
 
-    def swap_into(self, segmenter: Segmenter) -> bool:
+    def swap_into(self, swap: Callable[[Engine], None]) -> bool:
         """Hands the engine over once it is there; to be called between two frames, by the segmenter's thread.
 
         Returns:
@@ -109,7 +105,7 @@ class BackgroundBuild:
         if engine is None or self._taken:
             return False
         self._taken = True
-        segmenter.swap(engine)
+        swap(engine)
         return True
 
     def cancel(self) -> None:
