@@ -28,7 +28,7 @@ def test_each_precision_has_its_difference_to_fp32(tmp_path: Path, monkeypatch: 
     model = tmp_path / "seeded.safetensors"
     save_model(model, DenseHybrid(build_network("light", 19)).eval(), ModelCard("seeded", "light"))
     command = ["benchmark", "accuracy", "--model", str(model), "--dataset", "folder", "--root", str(tmp_path / "set")]
-    assert main([*command, "--size", "64x96", "--device", "cpu", "--json", str(tmp_path / "ap.json")]) == 0
+    assert main([*command, "--size", "96x64", "--device", "cpu", "--json", str(tmp_path / "ap.json")]) == 0
     backends = json.loads((tmp_path / "ap.json").read_text())["backends"]
     assert set(backends) == {"eager fp32", "eager bf16"}
     assert 0 < backends["eager fp32"]["ap"] < 100
