@@ -19,9 +19,10 @@ INPUT_POLICIES = ("exact", "resize", "letterbox")
 """exact: the frame as it is. resize: the frame stretched to the engine's size. letterbox: the frame scaled with its
 aspect kept to fit into the engine's size.
 
-The input's sides are multiples of the network's stride. A frame lies at its top left; the rest is black. On ten rendered
-frames of 641x337 the score of ``light`` had an AP of 52.0 without that, 76.9 with black and 76.5 with the frame's edge
-repeated. On average it was 1.742 and 1.746 nats off the unpadded network's at 1920x1080, 1.973 and 2.018 at 1280x720.
+The input's sides are multiples of the network's stride. A frame lies at its top left; the rest is black.
+On ten rendered frames of 641x337 the score of ``light`` had an AP of 52.0 without padding, 76.9 with black and 76.5
+with the frame's edge repeated. On average it was 1.742 nats (black) and 1.746 (edge) off the unpadded network's at
+1920x1080, 1.973 and 2.018 at 1280x720.
 """
 
 
