@@ -20,9 +20,9 @@ INPUT_POLICIES = ("exact", "resize", "letterbox")
 aspect kept to fit into the engine's size.
 
 The input's sides are multiples of the network's stride. A frame lies at its top left; the rest is black.
-On ten rendered frames of 641x337 the score of ``light`` had an AP of 52.0 without padding, 76.9 with black and 76.5
-with the frame's edge repeated. On average it was 1.742 nats (black) and 1.746 (edge) off the unpadded network's at
-1920x1080, 1.973 and 2.018 at 1280x720.
+AP of ``light`` without padding, with black and with the frame's edge repeated: 52.0, 76.9 and 76.5 on ten rendered
+frames of 641x337; 60.2, 60.8 and 60.8 on four of 1920x1080, where black is 1.742 nats and the edge 1.746 off the score
+without padding on average.
 """
 
 
