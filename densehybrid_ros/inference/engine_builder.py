@@ -18,6 +18,7 @@ from pathlib import Path
 
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import Engine, EngineSpec
+from densehybrid_ros.inference.input_policy import size_text
 
 COMPILE_PROGRAM = (
     *(("nice", "-n", "10") if shutil.which("nice") else ()),
@@ -83,7 +84,7 @@ class BackgroundBuild:
     def progress(self) -> str:
         """Returns one line for people: what the build is doing, and for how long."""
         seconds = self._seconds if self._seconds is not None else time.monotonic() - self._started
-        what = f"{self._spec.backend} {self._spec.precision} engine for {self._spec.size[1]}x{self._spec.size[0]}"
+        what = f"{self._spec.backend} {self._spec.precision} engine for {size_text(self._spec.size)}"
         if self._error:
             return f"building the {what} failed after {seconds:.0f} s: {self._error}"
         if self.finished:
@@ -125,10 +126,9 @@ class BackgroundBuild:
         return self.finished
 
     def _options(self, model: Path, directory: Path) -> list[str]:
-        height, width = self._spec.size
         values = {
             "--model": model,
-            "--size": f"{height}x{width}",
+            "--size": size_text(self._spec.size),
             "--precision": self._spec.precision,
             "--backend": self._spec.backend,
             "--device": self._cache.device,
