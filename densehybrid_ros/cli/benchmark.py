@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.options import count, output_file, output_folder, rows_by_columns
+from densehybrid_ros.cli.options import count, network_size, output_file, output_folder
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engine_rows import Row, Settings, cpu_rows, gpu_rows
+from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.inference.machine import device_facts, version_facts
 from densehybrid_ros.networks import load_model
 
@@ -30,8 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example:\n  densehybrid benchmark engine --json engine.json --profile profile.txt"
     parser.add_argument("benchmark", choices=["engine"], help="what is measured; tools/benchmarks/ has further ones")
     parser.add_argument("--models", nargs="+", default=["ldn121", "light"], metavar="MODEL", help="(ldn121 light)")
-    parser.add_argument("--size", type=rows_by_columns, default=(1024, 2048), metavar="HxW", help="GPU (1024x2048)")
-    parser.add_argument("--cpu-size", type=rows_by_columns, default=(512, 1024), metavar="HxW", help="CPU (512x1024)")
+    parser.add_argument("--size", type=network_size, default=(1024, 2048), metavar="WxH", help="GPU (2048x1024)")
+    parser.add_argument("--cpu-size", type=network_size, default=(512, 1024), metavar="WxH", help="CPU (1024x512)")
     parser.add_argument("--repeats", type=count, default=_REPEATS, help=f"runs of a GPU row ({_REPEATS})")
     parser.add_argument("--cpu-repeats", type=count, default=_CPU_REPEATS, help=f"runs of a CPU row ({_CPU_REPEATS})")
     parser.add_argument("--threads", type=count, default=2, help="of the CPU rows (2)")
@@ -70,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
     facts = {**device_facts(device), **version_facts("tensorrt")}
     figures = {
         "machine": facts,
-        "size": list(args.size),
+        "size": size_text(args.size),
         "repeats": args.repeats,
-        "cpu_size": list(args.cpu_size),
+        "cpu_size": size_text(args.cpu_size),
         "cpu_repeats": args.cpu_repeats,
         "cpu_threads": args.threads,
         "rows": [row.to_dict() for row in rows],
@@ -91,11 +92,9 @@ def _table(figures: dict[str, Any], rows: list[Row], device: torch.device) -> st
     machine = ", ".join(str(value) for value in figures["machine"].values() if value)
     lines = [machine]
     if device.type == "cuda":
-        height, width = figures["size"]
-        lines.append(f"GPU rows: height {height}, width {width}, batch 1, medians of {figures['repeats']} runs")
-    height, width = figures["cpu_size"]
+        lines.append(f"GPU rows: {figures['size']}, batch 1, medians of {figures['repeats']} runs")
     lines.append(
-        f"CPU rows: height {height}, width {width}, {figures['cpu_threads']} threads, medians of "
+        f"CPU rows: {figures['cpu_size']}, {figures['cpu_threads']} threads, medians of "
         f"{figures['cpu_repeats']} runs in turns"
     )
     width = max((len(row.name) for row in rows), default=0)

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from densehybrid_ros.cli.options import output_folder, rows_by_columns
+from densehybrid_ros.cli.options import network_size, output_folder
 from densehybrid_ros.datasets.pictures import list_pictures
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import BACKENDS, backend_to_build, choose_device
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import PRECISIONS, EngineSpec, Report, check_precision, default_precision
+from densehybrid_ros.inference.input_policy import padded, size_text
 from densehybrid_ros.networks import load_model
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -28,11 +29,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.description = __doc__.replace("``", "") if __doc__ else None
-    parser.epilog = "example:\n  densehybrid compile --model ldn121 --size 1024x2048 --precision fp16"
+    parser.epilog = "example:\n  densehybrid compile --model ldn121 --size 2048x1024 --precision fp16"
     parser.add_argument("--model", default="light", help="a shipped model's name or a .safetensors file (light)")
-    parser.add_argument(
-        "--size", type=rows_by_columns, metavar="HxW", help="height x width of the network's input (the card's size)"
-    )
+    parser.add_argument("--size", type=network_size, metavar="WxH", help="size of the frames (the card's size)")
     parser.add_argument(
         "--precision", choices=[*PRECISIONS], help="of weights and activations (fp16 on a GPU, fp32 on a CPU)"
     )
@@ -71,9 +70,11 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model)
     backend = backend_to_build(args.backend, model.network, device, precision)
     check_precision(precision, backend, device)
-    spec = EngineSpec(backend, args.size or model.card.input_size, precision, tuned=args.tune)
+    size = args.size or model.card.input_size
+    spec = EngineSpec(backend, padded(size, model.network.input_stride), precision, tuned=args.tune)
     cache = EngineCache(model.network, model.card.architecture, device, args.cache)
-    what = f"{model.card.name}, {backend} {precision}, height {spec.size[0]}, width {spec.size[1]}"
+    padding = f", padded to {size_text(spec.size)}" if spec.size != size else ""
+    what = f"{model.card.name}, {backend} {precision}, {size_text(size)}{padding}"
     began = time.monotonic()
     with _steps() as report:
         report(what)

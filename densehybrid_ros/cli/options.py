@@ -14,21 +14,23 @@ _LONGEST_SIDE = 16384  # pixels; more than a camera has
 
 def size(text: str) -> tuple[int, int]:
     """Reads ``1024x512`` as (width, height)."""
-    return _two_sides(text, "WIDTHxHEIGHT, such as 1024x512")
-
-
-def rows_by_columns(text: str) -> tuple[int, int]:
-    """Reads ``512x1024`` as (height, width), the order in which networks and cards give sizes."""
-    return _two_sides(text, "HEIGHTxWIDTH, such as 512x1024")
-
-
-def _two_sides(text: str, form: str) -> tuple[int, int]:
     first, _, second = text.lower().partition("x")
     if not (first.isdecimal() and second.isdecimal() and int(first) > 0 and int(second) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write {form}")
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write WIDTHxHEIGHT, such as 1024x512")
     if max(int(first), int(second)) > _LONGEST_SIDE:
         raise argparse.ArgumentTypeError(f"{text!r}: sides are at most {_LONGEST_SIDE} pixels")
     return int(first), int(second)
+
+
+def network_size(text: str) -> tuple[int, int]:
+    """Reads ``1024x512`` as (height, width) of the network's input, and refuses one that is taller than wide."""
+    from densehybrid_ros.inference.input_policy import size_problem  # imports PyTorch, which few commands need
+
+    width, height = size(text)
+    problem = size_problem(width, height)
+    if problem:
+        raise argparse.ArgumentTypeError(problem)
+    return height, width
 
 
 def count(text: str) -> int:

@@ -109,7 +109,7 @@ def render_frames(count: int, seed: int, height: int, width: int, cache: Path | 
         width: Columns of a frame.
         cache: Folder that keeps the scenes, so that later runs with the same arguments need not render them again.
     """
-    file = cache / f"rendered_{seed}_{count}_{height}x{width}.safetensors" if cache else None
+    file = cache / f"rendered_{seed}_{count}_{width}x{height}.safetensors" if cache else None
     if file is not None and file.is_file():
         tensors = load_file(file)
         return FrameStore(tensors["images"], tensors["labels"])

@@ -13,7 +13,6 @@ import numpy as np
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.components import ANOMALY
 from densehybrid_ros.evaluation.distances import check_edges, obstacle_ids, obstacle_pixels
-from densehybrid_ros.hazards.alert import stopping_distance, stopping_margin
 from densehybrid_ros.hazards.hazard import State
 from densehybrid_ros.perception.alert import Alert
 
@@ -52,12 +51,13 @@ class Braking:
             raise InputError("--reaction-time must be at least 0 s, --deceleration above 0 m/s^2")
 
     def distance(self, speed: float) -> float:
-        """Returns the metres until the vehicle stands, from ``speed`` km/h."""
-        return stopping_distance(speed * KMH, self.reaction_time, self.deceleration)
+        """Returns the metres until the vehicle stands, from ``speed`` km/h: d = v t + v^2 / (2 a)."""
+        metres_a_second = speed * KMH
+        return metres_a_second * self.reaction_time + metres_a_second**2 / (2 * self.deceleration)
 
     def margin(self, distance: float, speed: float) -> float:
         """Returns the metres left before what is first alerted at ``distance`` metres, from ``speed`` km/h."""
-        return stopping_margin(distance, speed * KMH, self.reaction_time, self.deceleration)
+        return distance - self.distance(speed)
 
 
 @dataclass

@@ -139,6 +139,7 @@ class EvaluationResult:
         """Returns plain types for JSON; undefined figures are None."""
         result = asdict(replace(self, curves={}, gallery=None))
         del result["curves"], result["gallery"], result["remarks"]
+        result["size"] = f"{self.size[1]}x{self.size[0]}" if self.size else None
         if self.obstacles is not None:
             result["obstacles"] |= {
                 "recall": self.obstacles.recall,

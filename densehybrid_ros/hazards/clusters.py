@@ -13,7 +13,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.hazard import Region
 
 _BLOCKS = ((1536, 8, np.uint64), (768, 4, np.uint32), (0, 2, np.uint16))
 """Least width of a frame, pixels of a block's side there, and a number as wide as that side."""

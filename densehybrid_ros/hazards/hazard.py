@@ -1,13 +1,17 @@
-"""What the hazard stage says about a frame."""
+"""What the hazard stage says about a frame: regions, where they stand, how grave they are."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 import numpy as np
 
-from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.settings import HazardSettings
+
+_STANDING = 0.1  # m/s below which nothing is ever reached
 
 
 class Level(IntEnum):
@@ -42,6 +46,31 @@ class Source(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected region of unknown pixels.
+
+    Attributes:
+        area: Number of pixels.
+        left: First column of the bounding box.
+        top: First row of the bounding box.
+        width: Columns of the bounding box.
+        height: Rows of the bounding box.
+        centroid: Mean (column, row) of its pixels.
+        peak_score: Largest anomaly score in it, in nats.
+        mean_score: Mean anomaly score of its pixels, in nats.
+    """
+
+    area: int
+    left: int
+    top: int
+    width: int
+    height: int
+    centroid: tuple[float, float]
+    peak_score: float
+    mean_score: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -152,3 +181,46 @@ class HazardFrame:
     problems: tuple[str, ...]
     regions_left_out: int
     drivable: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+
+def time_to_reach(distance: float | None, speed: float | None) -> float | None:
+    """Returns the seconds to cover ``distance`` metres at ``speed`` m/s; the hazard is taken to stand still.
+
+    None where one of them is unknown, or the vehicle stands or drives backwards.
+    """
+    if distance is None or speed is None or speed < _STANDING:
+        return None
+    return max(distance, 0.0) / speed
+
+
+def hazard_level(distance: float | None, seconds: float | None, settings: HazardSettings) -> Level:
+    """Judges an active hazard by its distance in metres and the time to reach it in seconds.
+
+    ERROR within ``error_distance`` or ``error_time``; WARN within ``warn_distance`` or ``warn_time``, and where the
+    distance is unknown; else OK.
+    """
+    if distance is None:
+        return Level.WARN
+    reach = math.inf if seconds is None else seconds
+    if distance <= settings.error_distance or reach <= settings.error_time:
+        return Level.ERROR
+    if distance <= settings.warn_distance or reach <= settings.warn_time:
+        return Level.WARN
+    return Level.OK
+
+
+def frame_level(hazards: Sequence[Hazard]) -> Level:
+    """Returns the gravest level of the hazards; OK without any."""
+    return max((hazard.level for hazard in hazards), default=Level.OK)
+
+
+def summary_text(hazards: Sequence[Hazard]) -> str:
+    """Sums up the active hazards, the nearest first, in one line."""
+    if not hazards:
+        return "no hazard"
+    count = f"{len(hazards)} hazard" + ("s" if len(hazards) > 1 else "")
+    nearest = hazards[0]
+    if nearest.distance is None:
+        return f"{count}, distance unknown"
+    text = f"{count}, nearest {nearest.distance:.1f} m ahead"
+    return text if nearest.time_to_reach is None else f"{text}, reached in {nearest.time_to_reach:.1f} s"

@@ -24,6 +24,7 @@ from densehybrid_ros.inference.engines import (
 from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.host_memory import keep_freed_memory
+from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.inference.machine import torch_tensorrt_problem
 from densehybrid_ros.networks import DenseHybrid
 
@@ -163,7 +164,7 @@ class EngineChoice:
                     engine, problem = self.cache.find(EngineSpec(backend, size, precision, tuned=tuned))
                     if engine is not None:
                         return engine, ""
-            problems.append(f"no {backend} engine for {size[1]}x{size[0]}: {problem}")
+            problems.append(f"no {backend} engine for {size_text(size)}: {problem}")
         return None, "; ".join(problems)
 
     def start_build(self, size: tuple[int, int], model: Path) -> BackgroundBuild | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from densehybrid_ros.datasets.pictures import list_pictures, read_color
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.input_policy import place
+from densehybrid_ros.inference.input_policy import Placement
 
 _RENDERED = 8
 _MOST_PICTURES = 32  # evenly taken from a folder with more
@@ -92,7 +92,7 @@ def _evenly(pictures: list[Path]) -> list[Path]:
 
 
 def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return place("resize", (image.shape[0], image.shape[1]), size).fit(image)
+    return Placement((image.shape[0], image.shape[1]), size, size).fit(image)
 
 
 def _to_input(image: np.ndarray) -> Tensor:

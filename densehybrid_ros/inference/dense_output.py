@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.confidence import Confidence
-from densehybrid_ros.inference.sampling import Sampling, resample
+from densehybrid_ros.inference.input_policy import Sampling, resample
 from densehybrid_ros.networks import HybridOutput, upsample
 from densehybrid_ros.scores import hybrid
 
@@ -53,17 +53,18 @@ def dense_output(
         threshold: Anomaly threshold in nats; a 0-d tensor keeps compiled graphs valid when it changes.
         confidence: How the score becomes a probability.
         align_corners: The ``align_corners`` of the model.
-        sampling: Where result pixels lie in the output, if the frame does not fill the network's input (letterbox).
+        sampling: Where result pixels lie in the output, if the frame is not the network's input, pixel by pixel.
     """
-
-    def enlarge(maps: Tensor) -> Tensor:
-        if sampling is None:
-            return upsample(maps.float(), size, align_corners)
-        return resample(maps.float(), size, sampling)
-
-    logits = enlarge(output.logits)
-    score = hybrid(logits, enlarge(output.posterior))[0]
+    logits = enlarged(output.logits, size, align_corners, sampling)
+    score = hybrid(logits, enlarged(output.posterior, size, align_corners, sampling))[0]
     semantic = logits.argmax(dim=1)[0].to(torch.uint8)
     unknown = torch.full_like(semantic, logits.shape[1])
     probability = (255 * confidence.probability(score)).round().to(torch.uint8)
     return DenseOutput(semantic, score, torch.where(score > threshold, unknown, semantic), probability)
+
+
+def enlarged(maps: Tensor, size: tuple[int, int], align_corners: bool, sampling: Sampling | None) -> Tensor:
+    """Enlarges [1, C, h, w] to float32 [1, C, *size]; see ``dense_output``."""
+    if sampling is None:
+        return upsample(maps.float(), size, align_corners)
+    return resample(maps.float(), size, sampling)

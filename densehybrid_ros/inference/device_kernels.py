@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.inference.dense_output import DenseOutput
-from densehybrid_ros.inference.sampling import Sampling
+from densehybrid_ros.inference.input_policy import Sampling
 from densehybrid_ros.networks import HybridOutput
 
 try:

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.confidence import Confidence
-from densehybrid_ros.inference.dense_output import DenseOutput, dense_output
+from densehybrid_ros.inference.dense_output import DenseOutput, dense_output, enlarged
 from densehybrid_ros.inference.engines import Engine
-from densehybrid_ros.inference.input_policy import Placement
+from densehybrid_ros.inference.input_policy import Placement, Sampling
 from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, packed_output
-from densehybrid_ros.inference.sampling import Sampling
 from densehybrid_ros.networks import HybridOutput
 
 try:
@@ -59,7 +58,7 @@ class DeviceRunner:
         self._fused = fused and device_kernels is not None
         self._stream = torch.cuda.Stream(device)
         shape = (*placement.network, 3)
-        self._staging = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        self._staging = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)  # around the content, black stays
         self._image = torch.zeros(shape, dtype=torch.uint8, device=device)
         self._host_controls = torch.zeros(4, pin_memory=True)
         self._controls = torch.tensor([0.0, 0.0, 1.0, 0.0], device=device)
@@ -98,11 +97,11 @@ class DeviceRunner:
         controls = self._host_controls.numpy()
         controls[:] = (levels.threshold, levels.confidence.midpoint, levels.confidence.scale, float(swapped))
         self._controls.copy_(self._host_controls, non_blocking=True)
-        rows = source.shape[0]
+        rows, columns = source.shape[:2]
         edges = [rows * piece // _PIECES for piece in range(_PIECES + 1)]
         for first, end in pairwise(edges):
             # Not by PyTorch: its threads wait for the slowest of them, tens of milliseconds where others use the cores.
-            np.copyto(self._staging[first:end].numpy(), source[first:end])
+            np.copyto(self._staging[first:end, :columns].numpy(), source[first:end])
             self._image[first:end].copy_(self._staging[first:end], non_blocking=True)
 
     def _prepare(self, graph: bool) -> None:
@@ -135,7 +134,7 @@ class DeviceRunner:
             open_set = not self._engine.closed_set
             device_kernels.write_dense_output(output, positions, self._controls, self._result, open_set)
         else:
-            self._plain_output(output, positions)
+            self._plain_output(output, None if self._placement.whole else positions)
 
     def _positions(self, output: HybridOutput) -> Sampling:
         maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
@@ -145,17 +144,12 @@ class DeviceRunner:
         images = self._image.permute(2, 0, 1).unsqueeze(0) / 255
         return torch.where(self._controls[3] > 0.5, images.flip(1), images)
 
-    def _plain_output(self, output: HybridOutput, positions: Sampling) -> None:
+    def _plain_output(self, output: HybridOutput, positions: Sampling | None) -> None:
         size = self._placement.camera
         if self._engine.closed_set:
-            maps = torch.nn.functional.interpolate(
-                output.logits.float(), size, mode="bilinear", align_corners=self._align_corners
-            )
+            maps = enlarged(output.logits, size, self._align_corners, positions)
             self._result.semantic.copy_(maps.argmax(dim=1)[0])
             return
-        plain = self._placement.content == self._placement.network == size
-        made = dense_output(
-            output, size, self._controls[0], self._confidence, self._align_corners, None if plain else positions
-        )
+        made = dense_output(output, size, self._controls[0], self._confidence, self._align_corners, positions)
         for tensor, values in zip(self._result, DenseOutput(*made), strict=True):
             tensor.copy_(values)

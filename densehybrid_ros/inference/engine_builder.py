@@ -12,16 +12,13 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import Engine, EngineSpec
-
-if TYPE_CHECKING:
-    from densehybrid_ros.inference.segmenter import Segmenter
+from densehybrid_ros.inference.input_policy import size_text
 
 COMPILE_PROGRAM = (
     *(("nice", "-n", "10") if shutil.which("nice") else ()),
@@ -87,7 +84,7 @@ class BackgroundBuild:
     def progress(self) -> str:
         """Returns one line for people: what the build is doing, and for how long."""
         seconds = self._seconds if self._seconds is not None else time.monotonic() - self._started
-        what = f"{self._spec.backend} {self._spec.precision} engine for {self._spec.size[1]}x{self._spec.size[0]}"
+        what = f"{self._spec.backend} {self._spec.precision} engine for {size_text(self._spec.size)}"
         if self._error:
             return f"building the {what} failed after {seconds:.0f} s: {self._error}"
         if self.finished:
@@ -99,7 +96,7 @@ class BackgroundBuild:
         """Returns the engine, loaded; None while there is none."""
         return self._engine if self.finished else None
 
-    def swap_into(self, segmenter: Segmenter) -> bool:
+    def swap_into(self, swap: Callable[[Engine], None]) -> bool:
         """Hands the engine over once it is there; to be called between two frames, by the segmenter's thread.
 
         Returns:
@@ -109,7 +106,7 @@ class BackgroundBuild:
         if engine is None or self._taken:
             return False
         self._taken = True
-        segmenter.swap(engine)
+        swap(engine)
         return True
 
     def cancel(self) -> None:
@@ -129,10 +126,9 @@ class BackgroundBuild:
         return self.finished
 
     def _options(self, model: Path, directory: Path) -> list[str]:
-        height, width = self._spec.size
         values = {
             "--model": model,
-            "--size": f"{height}x{width}",
+            "--size": size_text(self._spec.size),
             "--precision": self._spec.precision,
             "--backend": self._spec.backend,
             "--device": self._cache.device,

@@ -176,7 +176,7 @@ def _described(entry: Entry) -> str:
     precision = f"{key['precision']} tuned" if key["tuned"] is True else key["precision"]
     calibrated = f" calibrated on {entry.facts['calibration']}" if entry.facts.get("calibration") else ""
     text = (
-        f"{head}{key['architecture']} {str(key['weights'])[:8]} {key['height']}x{key['width']} {precision}{calibrated}"
+        f"{head}{key['architecture']} {str(key['weights'])[:8]} {key['width']}x{key['height']} {precision}{calibrated}"
     )
     versions = ", ".join(str(key[name]) for name in ("torch_tensorrt", "tensorrt") if key.get(name))
     on = f"{key['device']}, torch {key['torch']}{', ' + versions if versions else ''}"

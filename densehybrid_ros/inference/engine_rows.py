@@ -100,11 +100,12 @@ class _Gpu:
         self._model, self._device, self._settings = model, device, settings
         self._cache = EngineCache(model.network, model.card.architecture, device, settings.cache)
         self._flops, self._bandwidth = device_rates(device)
-        self._cost = network_cost(model.network, settings.size, torch.float16)
+        self._placement = place("exact", settings.size, settings.size, model.network.input_stride)
+        self._cost = network_cost(model.network, self._placement.network, torch.float16)
         self.rows: list[Row] = []
 
     def engines(self, closed_set: bool) -> dict[str, Callable[[], Engine]]:
-        network, size = self._model.network, self._settings.size
+        network, size = self._model.network, self._placement.network
 
         def compiled(backend: str, tuned: bool = False) -> Callable[[], Engine]:
             spec = EngineSpec(backend, size, "fp16", closed_set, tuned)
@@ -170,11 +171,8 @@ class _Gpu:
             self._add(f"{name}: profile in {path}", lambda row: _profile(self._runner(make()), path))
 
     def _runner(self, engine: Engine, graph: bool = True, fused: bool = True) -> DeviceRunner:
-        placement = place("exact", self._settings.size, self._settings.size)
-        network, card = self._model.network, self._model.card
-        return DeviceRunner(
-            engine, placement, network.align_corners, self._device, card.confidence, graph=graph, fused=fused
-        )
+        align, confidence = self._model.network.align_corners, self._model.card.confidence
+        return DeviceRunner(engine, self._placement, align, self._device, confidence, graph=graph, fused=fused)
 
     def _device_values(self, milliseconds: float) -> dict[str, float]:
         cost = self._cost
@@ -208,13 +206,13 @@ def cpu_rows(model: LoadedModel, settings: Settings, show_times: bool = False) -
     cache = EngineCache(model.network, model.card.architecture, device, settings.cache)
     kernels, problem = host_kernels(cache.files)
     frame, levels = noise_frame(settings.size), Levels(-10.0, model.card.confidence)
-    placement = place("exact", settings.size, settings.size)
+    placement = place("exact", settings.size, settings.size, model.network.input_stride)
     makers: dict[str, Callable[[], Engine]] = {
         "eager fp32": lambda: eager_engine(model.network, "fp32", device),
         "eager bf16": lambda: eager_engine(model.network, "bf16", device),
-        "inductor fp32": lambda: _compiled(cache, EngineSpec("inductor", settings.size, "fp32"), settings),
-        "inductor bf16": lambda: _compiled(cache, EngineSpec("inductor", settings.size, "bf16"), settings),
-        "inductor int8": lambda: _compiled(cache, EngineSpec("inductor", settings.size, "int8"), settings),
+        "inductor fp32": lambda: _compiled(cache, EngineSpec("inductor", placement.network, "fp32"), settings),
+        "inductor bf16": lambda: _compiled(cache, EngineSpec("inductor", placement.network, "bf16"), settings),
+        "inductor int8": lambda: _compiled(cache, EngineSpec("inductor", placement.network, "int8"), settings),
     }
     if model.network.level is not None:
         makers["eager fp32, on no level"] = lambda: replace(makers["eager fp32"](), level=None)

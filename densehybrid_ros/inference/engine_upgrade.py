@@ -34,7 +34,7 @@ class EngineUpgrade:
         if build is None or self._told or not build.finished:
             return
         self._told = True
-        if build.swap_into(self._segmenter):
+        if build.swap_into(self._segmenter.swap):
             self._inform(f"{build.progress()}; from this frame on: {self._segmenter.describe()}")
         else:
             self._warn(f"{build.progress()}; {self._segmenter.backend} goes on")

@@ -20,8 +20,8 @@ import torch
 from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.inference.artifact_cache import ArtifactCache
 from densehybrid_ros.inference.dense_output import DenseOutput
+from densehybrid_ros.inference.input_policy import Sampling
 from densehybrid_ros.inference.machine import processor
-from densehybrid_ros.inference.sampling import Sampling
 from densehybrid_ros.networks import HybridOutput
 
 _SOURCE = Path(__file__).with_name("host_kernels.cpp")

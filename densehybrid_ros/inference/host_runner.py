@@ -28,13 +28,14 @@ class HostRunner:
         self._engine, self._placement = engine, placement
         self._align_corners, self._kernels = align_corners, kernels
         self._images = engine.new_images(placement.network, "cpu")
+        self._content = self._images[:, :, : placement.content[0], : placement.content[1]]  # around it, black stays
         self._pool = ResultPool(placement.camera, pinned=False)
 
     def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:
         """Segments a frame, uint8 [H, W, 3] RGB with any strides."""
         fitted = self._placement.fit(_rgb(image))
         # One pass: conversion, scaling and the order of bytes; channels_last is how they come.
-        torch.div(torch.from_numpy(fitted).permute(2, 0, 1).unsqueeze(0), 255, out=self._images)
+        torch.div(torch.from_numpy(fitted).permute(2, 0, 1).unsqueeze(0), 255, out=self._content)
         output = self._engine.run(self._images)
         maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
         positions = self._placement.sampling(maps, self._align_corners)
@@ -43,13 +44,12 @@ class HostRunner:
         if self._kernels is not None:
             self._kernels.write_dense_output(output, positions, *levels, target)
             return result
-        plain = self._placement.content == self._placement.network
         made = dense_output(
             output,
             self._placement.camera,
             *levels,
             align_corners=self._align_corners,
-            sampling=None if plain and self._placement.camera == self._placement.network else positions,
+            sampling=None if self._placement.whole else positions,
         )
         for tensor, values in zip(target, made, strict=True):
             tensor.copy_(values)

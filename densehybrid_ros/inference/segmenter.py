@@ -17,7 +17,7 @@ from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import Engine
 from densehybrid_ros.inference.host_kernels import HostKernels, host_kernels
 from densehybrid_ros.inference.host_runner import HostRunner
-from densehybrid_ros.inference.input_policy import Placement, place
+from densehybrid_ros.inference.input_policy import Placement, place, size_text
 from densehybrid_ros.inference.results import FrameResult, Levels
 from densehybrid_ros.networks import LoadedModel, load_model
 
@@ -54,8 +54,8 @@ class Segmenter:
             model: Network and card.
             backend: One of ``backends.BACKENDS``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-            size: (height, width) of the network's input for the policies resize and roi, and the camera's expected size
-                for exact. None: the card's.
+            size: (height, width) of the network's input for the policies resize and letterbox, and the camera's
+                expected size for exact. None: the card's.
             input_policy: One of ``input_policy.INPUT_POLICIES``.
             precision: One of ``engines.PRECISIONS``; None: fp16 on a GPU; on a CPU fp32, or what an engine in the cache
                 has.
@@ -76,7 +76,8 @@ class Segmenter:
         self._policy, self._warn = input_policy, warn
         self._path = model.path
         self._size = size or model.card.input_size
-        place(input_policy, self._size, self._size)  # refuses an unknown policy
+        self._stride = model.network.input_stride
+        self._chosen_for = place(input_policy, self._size, self._size, self._stride).network
         self._align_corners = model.network.align_corners
         engines = EngineCache(model.network, model.card.architecture, self.device, cache)
         self._choice = EngineChoice(engines, backend, precision, build, at_once, _log.info)
@@ -85,8 +86,7 @@ class Segmenter:
             self._kernels, problem = host_kernels(engines.files)
             if problem:
                 warn(f"{problem}: the pass after the network runs slower")
-        self._engine = self._choice.choose(self._size)
-        self._chosen_for = self._size
+        self._engine = self._choice.choose(self._chosen_for)
         self._runner: HostRunner | DeviceRunner | None = None
         self._placement: Placement | None = None
 
@@ -156,25 +156,30 @@ class Segmenter:
             The build, or None where such an engine is in the cache, or eager was asked for.
 
         Raises:
-            InputError: The backend can't be had here.
+            InputError: The backend can't be had here, or the input is taller than wide, which nobody compiles for.
         """
-        return self._choice.start_build(place(self._policy, (height, width), self._size).network, self._path)
+        network = place(self._policy, (height, width), self._size, self._stride).network
+        if network[0] > network[1]:
+            raise InputError(f"frames of {width}x{height} are taller than wide; use input_policy letterbox")
+        return self._choice.start_build(network, self._path)
 
     def _runner_for(self, camera: tuple[int, int]) -> HostRunner | DeviceRunner:
         if self._runner is not None and self._placement is not None and self._placement.camera == camera:
             return self._runner
-        placement = place(self._policy, camera, self._size)
+        placement = place(self._policy, camera, self._size, self._stride)
         if self._placement is not None:
-            self._warn(f"the camera's size changed from {_text(self._placement.camera)} to {_text(camera)}")
-        elif placement.network != camera:
-            self._warn(f"frames of {_text(camera)} go to the network as {_text(placement.network)} ({self._policy})")
+            self._warn(f"the camera's size changed from {size_text(self._placement.camera)} to {size_text(camera)}")
+        elif self._policy != "exact" and placement.network != camera:
+            self._warn(
+                f"frames of {size_text(camera)} go to the network as {size_text(placement.network)} ({self._policy})"
+            )
         self._runner = None  # frees the former buffers first
         if placement.network != self._chosen_for:
             was_compiled = self._engine.size is not None
             self._engine = self._choice.choose(placement.network)
             self._chosen_for = placement.network
             if was_compiled and self._engine.size is None:
-                self._warn(f"no compiled engine for {_text(placement.network)}: {self._engine.backend} takes over")
+                self._warn(f"no compiled engine for {size_text(placement.network)}: {self._engine.backend} takes over")
         if self.device.type == "cpu":
             self._runner = HostRunner(self._engine, placement, self._align_corners, self._kernels)
         else:
@@ -224,7 +229,3 @@ def load(
         at_once=backend == "auto",
         threshold=loaded.card.threshold(threshold) if isinstance(threshold, str) else threshold,
     )
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"

@@ -18,6 +18,9 @@ class SegmentationNetwork(nn.Module):
     images, float [B, 3, H, W], RGB in 0..1, to pre-logits [B, C, h, w] and logits [B, K, h, w] where
     h = ceil(H / output_stride). Any normalisation of the input belongs into the network.
 
+    ``input_stride`` is that of its deepest features: ``inference`` pads frames to multiples of it, so that the grids of
+    all its features lie on each other.
+
     ``align_corners`` says how its maps are to be enlarged to the image, as its weights were trained: False puts pixel
     centres at half-integer positions, True makes the corner pixels of map and image coincide.
     """
@@ -25,6 +28,7 @@ class SegmentationNetwork(nn.Module):
     num_classes: int
     prelogit_channels: int
     output_stride: int = 4
+    input_stride: int = 32
     align_corners: bool = False
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,6 +86,11 @@ class DenseHybrid(nn.Module):
     def align_corners(self) -> bool:
         """How its outputs are to be enlarged: what to pass to ``upsample``."""
         return self.network.align_corners
+
+    @property
+    def input_stride(self) -> int:
+        """What the sides of its input are to be multiples of."""
+        return self.network.input_stride
 
     def forward(self, images: Tensor) -> HybridOutput:
         """Maps images, float [B, 3, H, W] RGB in 0..1, to low-resolution logits of both heads, on one level."""

@@ -71,13 +71,14 @@ class ModelCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types in the order in which the file shows them."""
+        height, width = self.input_size
         fitted = self.fitted_confidence
         confidence = {"confidence": {"midpoint": fitted.midpoint, "scale": fitted.scale}} if fitted else {}
         level = {"score_level": asdict(self.score_level)} if self.score_level else {}
         return {
             "name": self.name,
             "architecture": self.architecture,
-            "input": {"size": list(self.input_size), "colors": "RGB", "scaling": "value / 255"},
+            "input": {"width": width, "height": height, "colors": "RGB", "scaling": "value / 255"},
             **level,
             "thresholds": dict(self.thresholds),
             "default_threshold": self.default_threshold,
@@ -123,7 +124,6 @@ def read_card(path: Path) -> ModelCard:
     known = {"name", "architecture", "input", "thresholds", "default_threshold", "confidence", "classes", "score_level"}
     try:
         classes = tuple(SemanticClass(str(item["name"]), _color(item["color"])) for item in content["classes"])
-        height, width = content["input"]["size"]
         fitted = content.get("confidence")
         card = ModelCard(
             name=str(content["name"]),
@@ -133,7 +133,7 @@ def read_card(path: Path) -> ModelCard:
             default_threshold=content.get("default_threshold"),
             score_level=_score_level(content.get("score_level")),
             fitted_confidence=Confidence(float(fitted["midpoint"]), float(fitted["scale"])) if fitted else None,
-            input_size=(int(height), int(width)),
+            input_size=_input_size(content["input"]),
             details={key: value for key, value in content.items() if key not in known},
         )
     except KeyError as error:
@@ -145,6 +145,14 @@ def read_card(path: Path) -> ModelCard:
     if not 1 <= card.num_classes < 255:
         raise InputError(f"{path}: model card lists {card.num_classes} classes; 1 to 254 are possible")
     return card
+
+
+def _input_size(values: dict[str, Any]) -> tuple[int, int]:
+    # Cards of earlier versions have both sides in one entry, the height first.
+    height, width = (int(side) for side in values.get("size") or (values["height"], values["width"]))
+    if min(height, width) < 1:
+        raise ValueError(f"input of {width}x{height} pixels")
+    return height, width
 
 
 def _score_level(values: Any) -> ScoreLevel | None:

@@ -77,6 +77,7 @@ class DeepLabV3Plus(SegmentationNetwork):
     """
 
     output_stride = 2
+    input_stride = 8
     align_corners = True
     mean: Tensor
     std: Tensor

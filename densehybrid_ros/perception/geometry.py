@@ -1,4 +1,4 @@
-"""Where a camera stands and what it sees: camera_info and transforms become a pinhole camera and its mount.
+"""Where a camera stands and how far it sees: camera_info, transforms and disparity images into numbers in metres.
 
 tf2_ros would look transforms up as well and interpolate over time besides. A camera's mount needs no interpolation, and
 tf2_ros is not to be had where ROS comes from the Python registry.
@@ -7,11 +7,13 @@ tf2_ros is not to be had where ROS comes from the Python registry.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
@@ -19,6 +21,7 @@ from densehybrid_ros.errors import InputError
 
 _UNIT_TOLERANCE = 1e-2
 _MOST_LINKS = 100
+_LARGEST = float(np.finfo(np.float32).max)
 _LARGEST_TILT = 0.5  # radians; more than that is no optical frame that looks along a road
 _HEIGHTS = (0.05, 100.0)  # metres; nearer to the road no vehicle carries a camera
 _BASES = ("base_footprint", "base_link")
@@ -260,3 +263,85 @@ def camera_from_info(message: Any, size: tuple[int, int]) -> Camera:
         pitch=0.0,
         mount_height=0.0,
     )
+
+
+@dataclass(frozen=True)
+class Disparity:
+    """The disparities that belong to a frame.
+
+    Attributes:
+        pixels: float32 [H, W], 0 where invalid.
+        focal: Focal length in pixels that they were made with.
+        baseline: In metres; depth = focal * baseline / pixels.
+    """
+
+    pixels: np.ndarray
+    focal: float
+    baseline: float
+
+
+def disparity_of(message: Any, size: tuple[int, int]) -> Disparity:
+    """Reads a stereo_msgs/DisparityImage for a frame of (height, width); one of another resolution is enlarged.
+
+    Raises:
+        InputError: It tells no distance, or shows another part of the view.
+    """
+    focal, baseline = float(message.f), abs(float(message.t))
+    if not (math.isfinite(focal) and math.isfinite(baseline)) or focal <= 0 or baseline == 0:
+        raise InputError(f"focal length {message.f:g} px and baseline {message.t:g} m tell no distance")
+    pixels = disparity_pixels(message)
+    if pixels.shape != tuple(size):
+        found, wanted = (f"{width}x{height}" for height, width in (pixels.shape, size))
+        scale = size[1] / pixels.shape[1]
+        if abs(scale * pixels.shape[0] - size[0]) >= max(1.0, scale):
+            raise InputError(f"is {found}, but the frame is {wanted}")
+        pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT) * np.float32(scale)
+        focal *= scale
+    return Disparity(pixels, focal, baseline)
+
+
+def disparity_pixels(message: Any) -> np.ndarray:
+    """Returns the disparities as float32 [H, W], 0 where they are NaN, infinite, negative or below ``min_disparity``.
+
+    Some vendors give all disparities below zero. They are turned round where none lies above; a picture of one value
+    alone that is ``min_disparity`` less 1, or -1 or -16 (marks of OpenCV's matchers), has no valid one.
+
+    Raises:
+        InputError: The image is no 32FC1, or its size disagrees with its data.
+    """
+    image = message.image
+    if image.encoding != "32FC1":
+        raise InputError(f"encoding {image.encoding!r}; a disparity image is 32FC1")
+    data = np.frombuffer(image.data, dtype=np.uint8)
+    height, width, step = image.height, image.width, image.step
+    if not height or not width or step < 4 * width or data.size < height * step:
+        raise InputError(f"size disagrees with the data: {width}x{height} with step {step}, but {data.size} bytes")
+    rows = data[: height * step].reshape(height, step)[:, : 4 * width]
+    pixels = np.ascontiguousarray(rows).view(np.float32)
+    if bool(image.is_bigendian) != (sys.byteorder == "big"):
+        pixels = pixels.byteswap()
+    lowest, highest = (
+        float(bound) if math.isfinite(bound) else 0.0 for bound in (message.min_disparity, message.max_disparity)
+    )
+    _, kept = cv2.threshold(pixels, 0.0, 0.0, cv2.THRESH_TOZERO)
+    _, kept = cv2.threshold(kept, _LARGEST, 0.0, cv2.THRESH_TOZERO_INV, dst=kept)
+    cv2.patchNaNs(kept, 0.0)
+    if not kept.any() and (turned := _turned(pixels, lowest)) is not None:
+        kept, lowest = turned, -min(highest, 0.0)
+    if lowest > 0:
+        # A hair below, since the bound of a message has been rounded.
+        cv2.threshold(kept, float(np.nextafter(np.float32(lowest), np.float32(-1.0))), 0.0, cv2.THRESH_TOZERO, dst=kept)
+    return kept
+
+
+def _turned(pixels: np.ndarray, lowest: float) -> np.ndarray | None:
+    """Returns disparities of which none lies above zero with their sign turned; None where all are invalid."""
+    below = np.where(np.isfinite(pixels) & (pixels < 0), -pixels, np.float32(0.0))
+    values = np.unique(below[below > 0])
+    marks = {1.0 - lowest, 1.0, 16.0}
+    return None if not values.size or (values.size == 1 and float(values[0]) in marks) else below
+
+
+def nanoseconds(stamp: Any) -> int:
+    """Returns a builtin_interfaces/Time as one number; rclpy's own class refuses a negative one."""
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)

@@ -7,24 +7,28 @@ rosbags, which have the same fields.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.disparity import DisparityBuffer, nanoseconds
 from densehybrid_ros.perception.geometry import (
+    Disparity,
     Mount,
     TransformTree,
     camera_from_info,
+    disparity_of,
     mount_from_parameters,
     mount_from_transforms,
+    nanoseconds,
 )
 from densehybrid_ros.perception.perception import Frame
 from densehybrid_ros.perception.settings import Settings
 
 T = TypeVar("T")
+_KEPT = 4  # disparity images
 
 
 class Inputs:
@@ -165,3 +169,38 @@ def _tried(name: str, problems: list[str], call: Callable[[], T]) -> T | None:
     except InputError as error:
         problems.append(f"{name}: {error}")
     return None
+
+
+class DisparityBuffer:
+    """Keeps the newest messages. One thread adds to it while another one reads."""
+
+    def __init__(self) -> None:
+        self._messages: deque[Any] = deque(maxlen=_KEPT)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any message ever came."""
+        return bool(self._messages)
+
+    def add(self, message: Any) -> None:
+        """Keeps a message; the oldest is forgotten."""
+        self._messages.append(message)
+
+    def at(self, stamp: int, tolerance: float, size: tuple[int, int]) -> Disparity:
+        """Returns the disparities whose stamp is nearest to a frame's.
+
+        Args:
+            stamp: Of the frame, nanoseconds.
+            tolerance: Seconds that the stamps may differ.
+            size: (height, width) of the frame in pixels.
+
+        Raises:
+            InputError: None is near enough, or the nearest can't be used.
+        """
+        offsets = [(nanoseconds(message.header.stamp) - stamp, message) for message in list(self._messages)]
+        offset, message = min(offsets, key=lambda item: abs(item[0]), default=(0, None))
+        if message is None:
+            raise InputError("none has arrived")
+        if abs(offset) > tolerance * 1e9:
+            raise InputError(f"none within {tolerance:g} s of the frame; the nearest is off by {offset * 1e-9:.3f} s")
+        return disparity_of(message, size)

@@ -18,8 +18,7 @@ from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.drivable import unknown_classes
 from densehybrid_ros.hazards.hazard import HazardFrame
 from densehybrid_ros.perception.alert import Alert, hazard_alert, stale_alert
-from densehybrid_ros.perception.disparity import Disparity
-from densehybrid_ros.perception.geometry import Mount, Transform
+from densehybrid_ros.perception.geometry import Disparity, Mount, Transform
 from densehybrid_ros.perception.settings import Settings
 
 if TYPE_CHECKING:

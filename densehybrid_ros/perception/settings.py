@@ -7,8 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.hazards.regions import polygon_problem
-from densehybrid_ros.hazards.settings import HazardSettings
+from densehybrid_ros.hazards.settings import HazardSettings, polygon_problem
 from densehybrid_ros.perception.parameter import Parameter, parameter, rows
 
 _LARGEST_AREA = 2**31 - 1

@@ -36,7 +36,7 @@ class DataConfig:
         rendered_frames: Number of rendered scenes held in memory; 0 = none.
         rendered_share: Share of the crops that come from rendered scenes.
         rendered_seed: Seed of the first rendered scene.
-        rendered_size: (height, width) of a rendered scene.
+        rendered_size: (width, height) of a rendered scene.
         rendered_cache: Folder that keeps rendered scenes between runs.
         workers: Processes, at most one a core, that decode frames and prepare crops and negatives; 0 = none, all in the
             training loop.
@@ -50,7 +50,7 @@ class DataConfig:
     rendered_frames: int = 0
     rendered_share: float = 0.0
     rendered_seed: int = 1_000_000
-    rendered_size: tuple[int, int] = (640, 1280)
+    rendered_size: tuple[int, int] = (1280, 640)
     rendered_cache: str | None = None
     workers: int = 8
     prefetch: int = 3
@@ -264,6 +264,9 @@ class TrainConfig:
         for key in ("learning_rate", "clip_norm"):
             if not getattr(self, key) > 0:
                 raise InputError(f"{key}={getattr(self, key)}: must be above 0")
+        width, height = self.data.rendered_size
+        if height > width:
+            raise InputError(f"data.rendered_size={[width, height]}: is [width, height]; write {[height, width]}")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay={self.ema_decay}: must be at least 0 and below 1")
         if self.batch_size % self.accumulate:

@@ -74,7 +74,7 @@ def training_sources(
     sources = [(source, (1 - share) * weight / total) for source, weight in sources]
     if data.rendered_frames:
         cache = Path(data.rendered_cache) if data.rendered_cache else None
-        rendered = render_frames(data.rendered_frames, data.rendered_seed, *data.rendered_size, cache)
+        rendered = render_frames(data.rendered_frames, data.rendered_seed, *data.rendered_size[::-1], cache)
         sources.append((rendered.to(device), share))
     if not sources:
         raise InputError("data: no frames to train on; set data.cityscapes_640, data.sets or data.rendered_frames")
@@ -165,7 +165,7 @@ def held_out_frames(config: TrainConfig) -> list[Tensor]:
         frames += [frame_tensors(source, index)[0] for index in chosen.tolist()]
     if not frames:
         seed = config.data.rendered_seed + config.data.rendered_frames
-        frames = list(render_frames(_HELD_OUT_SCENES, seed, *config.data.rendered_size).images)
+        frames = list(render_frames(_HELD_OUT_SCENES, seed, *config.data.rendered_size[::-1]).images)
     return frames
 
 

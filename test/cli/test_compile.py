@@ -36,11 +36,11 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_compiles_once_and_the_cache_is_shown_and_measured(model: Path, tmp_path: Path, capsys) -> None:
     if shutil.which("c++") is None:
         pytest.skip("no C++ compiler on this machine")
-    command = ["compile", "--model", str(model), "--size", "32x48", "--device", "cpu", "--backend", "inductor"]
+    command = ["compile", "--model", str(model), "--size", "46x31", "--device", "cpu", "--backend", "inductor"]
     assert main(command) == 0
     captured = capsys.readouterr()
     assert "compile: compiling with inductor" in captured.err
-    assert "tiny, inductor fp32, height 32, width 48: built in" in captured.out
+    assert "tiny, inductor fp32, 46x31, padded to 48x32: built in" in captured.out
     assert str(tmp_path / "user" / "densehybrid_ros") in captured.out
     assert main(command) == 0
     assert "already there" in capsys.readouterr().out
@@ -49,10 +49,10 @@ def test_compiles_once_and_the_cache_is_shown_and_measured(model: Path, tmp_path
     facts = json.loads((tmp_path / "info.json").read_text())
     assert facts["engine cache"] == str(tmp_path / "user" / "densehybrid_ros")
     assert len(facts["engines"]) == 1
-    assert "32x48 fp32, inductor for" in facts["engines"][0]
+    assert "48x32 fp32, inductor for" in facts["engines"][0]
     capsys.readouterr()
 
-    measure = ["benchmark", "engine", "--models", str(model), "--cpu-size", "32x48", "--cpu-repeats", "2"]
+    measure = ["benchmark", "engine", "--models", str(model), "--cpu-size", "48x32", "--cpu-repeats", "2"]
     assert main([*measure, "--device", "cpu", "--no-build", "--json", str(tmp_path / "rows.json")]) == 0
     rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
     assert rows["tiny on the CPU: inductor fp32"]["values"]["times_faster_than_eager"] > 0
@@ -81,11 +81,14 @@ def test_refusals_are_one_line_and_status_2(
     assert message in lines[0]
 
 
-def test_a_size_is_height_by_width(model: Path, capsys) -> None:
+@pytest.mark.parametrize("command", ["compile --size", "benchmark engine --size", "benchmark engine --cpu-size"])
+def test_the_former_order_of_a_size_is_refused_with_a_hint(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["compile", "--model", str(model), "--size", "512"])
+        main([*command.split(), "512x1024"])
     assert stopped.value.code == 2
-    assert "HEIGHTxWIDTH" in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert f"{command.split()[-1]}: 512x1024: sizes are WIDTHxHEIGHT; did you mean 1024x512?" in lines[0]
 
 
 def test_int8_says_what_it_was_calibrated_on_and_is_calibrated_anew_for_pictures(

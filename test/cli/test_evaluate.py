@@ -314,7 +314,7 @@ def test_another_input_size_still_scores_every_label_pixel(folder: Path, model_p
     options = ("--scores", "hybrid", "--size", "64x32", "--limit", "2", "--json", tmp_path / "r.json")
     assert _evaluate("folder", folder, model_path, *options) == 0
     result = json.loads((tmp_path / "r.json").read_text())
-    assert result["size"] == [32, 64]
+    assert result["size"] == "64x32"
     assert result["pixel"]["hybrid"]["positives"] == 2 * 20 * 20
     assert result["pixel"]["hybrid"]["negatives"] == 2 * (54 * 96 - 20 * 20)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.cli.options import finite, not_negative, output_file, output_folder, rows_by_columns, size
+from densehybrid_ros.cli.options import finite, network_size, not_negative, output_file, output_folder, size
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,8 @@ from densehybrid_ros.cli.options import finite, not_negative, output_file, outpu
         (finite, "high", "'high' is not a finite number"),
         (not_negative, "-1", "'-1' is not a number of at least 0"),
         (size, "100000x8", "'100000x8': sides are at most 16384 pixels"),
-        (rows_by_columns, "8x0", "'8x0' is no size; write HEIGHTxWIDTH, such as 512x1024"),
+        (network_size, "8x0", "'8x0' is no size; write WIDTHxHEIGHT, such as 1024x512"),
+        (network_size, "512x1024", "512x1024: sizes are WIDTHxHEIGHT; did you mean 1024x512?"),
     ],
 )
 def test_what_is_no_number_is_named(kind: Callable[[str], object], text: str, message: str) -> None:
@@ -31,7 +32,7 @@ def test_what_is_no_number_is_named(kind: Callable[[str], object], text: str, me
 
 
 def test_numbers_are_read() -> None:
-    assert (finite("-8.5"), not_negative("0"), size("2x3"), rows_by_columns("2x3")) == (-8.5, 0.0, (2, 3), (2, 3))
+    assert (finite("-8.5"), not_negative("0"), size("2x3"), network_size("3x2")) == (-8.5, 0.0, (2, 3), (2, 3))
 
 
 def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from densehybrid_ros.hazards.association import Sight, associate, box_of
-from densehybrid_ros.hazards.hazard import Location, Source
-from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.hazard import Location, Region, Source
+from densehybrid_ros.hazards.tracks import Sight, associate, box_of
 
 WIDTH = 1000
 

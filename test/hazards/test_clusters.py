@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from densehybrid_ros.hazards.clusters import MaskedRegion, find_clusters, largest_regions
-from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.hazard import Region
 
 
 def regions_of(unknown: np.ndarray, min_area: int = 50, most: int = 50) -> tuple[list[MaskedRegion], int]:

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level, Location, Source, State
+from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level, Location, Region, Source, State
 from densehybrid_ros.hazards.picture import LEVEL_COLORS, camera_view, hazard_picture, view_from_above
-from densehybrid_ros.hazards.regions import Region
 
 PLACE = Location((3.0, 1.2, 30.0), 30.0, 3.0, 1.0, 2.0, Source.GROUND_PLANE)
 REGION = Region(400, 200, 120, 20, 20, (210.0, 130.0), 3.0, 2.0)

@@ -7,8 +7,7 @@ import math
 import pytest
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.hazards.hazard import Location, Source, State
-from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.hazard import Location, Region, Source, State
 from densehybrid_ros.hazards.settings import HazardSettings
 from densehybrid_ros.hazards.tracks import Detection, Tracker
 

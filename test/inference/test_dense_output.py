@@ -13,9 +13,8 @@ from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.inference.artifact_cache import ArtifactCache
 from densehybrid_ros.inference.dense_output import DenseOutput, dense_output
 from densehybrid_ros.inference.host_kernels import HostKernels, compiler, host_kernels
-from densehybrid_ros.inference.input_policy import place
+from densehybrid_ros.inference.input_policy import Placement, place, resample
 from densehybrid_ros.inference.results import packed_output
-from densehybrid_ros.inference.sampling import resample, sampling
 from densehybrid_ros.networks import HybridOutput
 
 CONFIDENCE = Confidence(-7.0, 2.5)
@@ -70,7 +69,9 @@ def test_cpp_is_equal_to_the_reference(kernels, classes, maps, size, align_corne
     made = packed_output(size, "cpu")[1]
     for tensor in made:
         tensor.fill_(77)
-    kernels.write_dense_output(output, sampling(size, size, size, maps, align_corners), threshold, CONFIDENCE, made)
+    kernels.write_dense_output(
+        output, Placement(size, size, size).sampling(maps, align_corners), threshold, CONFIDENCE, made
+    )
     enlarged = functional.interpolate(output.logits.float(), size, mode="bilinear", align_corners=align_corners)
     assert_equal_to_reference(made, reference, enlarged, threshold)
 
@@ -81,7 +82,7 @@ def test_cpp_keeps_extreme_scores_finite(kernels) -> None:
     )
     output.logits[0, 1] = 400.0
     made = packed_output((4, 6), "cpu")[1]
-    kernels.write_dense_output(output, sampling((4, 6), (4, 6), (4, 6), (2, 3), False), 0.0, CONFIDENCE, made)
+    kernels.write_dense_output(output, Placement((4, 6), (4, 6), (4, 6)).sampling((2, 3), False), 0.0, CONFIDENCE, made)
     torch.testing.assert_close(made.anomaly_score, torch.full((4, 6), -1400.0))
     assert (made.confidence == 0).all()
     assert (made.semantic == 1).all()
@@ -100,13 +101,13 @@ def test_confidence_is_the_cards_probability_in_255_steps() -> None:
 def test_sampling_of_a_whole_frame_is_interpolation(size: tuple[int, int], align_corners: bool) -> None:
     maps = torch.randn(1, 3, 9, 17, generator=torch.Generator().manual_seed(1))
     expected = functional.interpolate(maps, size, mode="bilinear", align_corners=align_corners)
-    made = resample(maps, size, sampling(size, size, size, (9, 17), align_corners))
+    made = resample(maps, size, Placement(size, size, size).sampling((9, 17), align_corners))
     torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_letterboxed_output_lies_where_the_camera_saw_it(align_corners: bool) -> None:
-    placement = place("roi", (40, 60), (64, 64))
+    placement = place("letterbox", (40, 60), (64, 64), 32)
     assert placement.content == (43, 64)
     # Each output of the network says which position of the input it stands for.
     at = (torch.arange(16.0) * 63 / 15) if align_corners else (torch.arange(16.0) * 4 + 1.5)

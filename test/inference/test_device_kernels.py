@@ -16,9 +16,8 @@ from test_dense_output import CONFIDENCE, assert_equal_to_reference, random_outp
 
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.device_kernels import write_dense_output, write_network_input
-from densehybrid_ros.inference.input_policy import place
+from densehybrid_ros.inference.input_policy import Placement, place, resample
 from densehybrid_ros.inference.results import packed_output
-from densehybrid_ros.inference.sampling import resample, sampling
 from densehybrid_ros.networks import HybridOutput
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -45,7 +44,7 @@ def test_dense_output_is_equal_to_the_reference(classes, maps, size, align_corne
     reference = dense_output(output, size, threshold, CONFIDENCE, align_corners)
     buffer, made = packed_output(size, DEVICE)
     buffer.fill_(77)
-    write_dense_output(output, sampling(size, size, size, maps, align_corners), controls(threshold), made)
+    write_dense_output(output, Placement(size, size, size).sampling(maps, align_corners), controls(threshold), made)
     enlarged = functional.interpolate(output.logits.float(), size, mode="bilinear", align_corners=align_corners)
     assert_equal_to_reference(made, reference, enlarged, threshold)
 
@@ -58,7 +57,7 @@ def test_logits_may_change_by_any_amount_from_pixel_to_pixel(steepness: float) -
     output = HybridOutput(steepness * exact.logits.to(DEVICE), exact.posterior.to(DEVICE))
     reference = dense_output(output, size, 0.0, CONFIDENCE)
     made = packed_output(size, DEVICE)[1]
-    write_dense_output(output, sampling(size, size, size, (4, 70), False), controls(0.0), made)
+    write_dense_output(output, Placement(size, size, size).sampling((4, 70), False), controls(0.0), made)
     largest = float(reference.anomaly_score.abs().max())
     torch.testing.assert_close(made.anomaly_score, reference.anomaly_score, atol=1e-3, rtol=1e-5)
     assert bool(made.anomaly_score.isfinite().all())
@@ -67,7 +66,7 @@ def test_logits_may_change_by_any_amount_from_pixel_to_pixel(steepness: float) -
 
 def test_dense_output_of_a_letterboxed_frame() -> None:
     output = HybridOutput(*(part.to(DEVICE) for part in random_output(5, 16, 16)))
-    placement = place("roi", (20, 30), (64, 64))
+    placement = place("letterbox", (20, 30), (64, 64), 32)
     positions = placement.sampling((16, 16), align_corners=False)
     reference = dense_output(output, (20, 30), -8.0, CONFIDENCE, sampling=positions)
     made = packed_output((20, 30), DEVICE)[1]
@@ -81,7 +80,7 @@ def test_closed_set_writes_class_ids_alone() -> None:
     buffer.fill_(77)
     write_dense_output(
         HybridOutput(output.logits, output.logits),
-        sampling((16, 16), (16, 16), (16, 16), (4, 4), False),
+        Placement((16, 16), (16, 16), (16, 16)).sampling((4, 4), False),
         controls(0.0),
         made,
         open_set=False,

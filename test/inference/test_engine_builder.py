@@ -35,15 +35,15 @@ def test_frames_go_on_and_the_engine_is_swapped_in(tiny: LoadedModel, compiled: 
     first = segmenter(image, -3.0)
     assert segmenter.backend == "eager"
     work = build(directory, next(compiled.glob("*.pt2")))
-    assert not work.swap_into(segmenter)
+    assert not work.swap_into(segmenter.swap)
     assert work.result() is None
     assert work.progress().startswith("building the inductor fp32 engine for 48x32")
     assert work.wait(LONG)
     assert not work.error
     assert work.progress().startswith("built the inductor fp32 engine for 48x32 in")
     assert segmenter.backend == "eager"  # until the worker asks
-    assert work.swap_into(segmenter)
-    assert not work.swap_into(segmenter)
+    assert work.swap_into(segmenter.swap)
+    assert not work.swap_into(segmenter.swap)
     second = segmenter(image, -3.0)
     assert segmenter.backend == "inductor"
     np.testing.assert_allclose(second.anomaly_score, first.anomaly_score, atol=1e-3)

@@ -148,7 +148,7 @@ def test_frames_thresholds_and_colour_orders_reach_the_device(device: torch.devi
     engine = eager_engine(model, "fp32", device)
     with torch.inference_mode():
         runner = DeviceRunner(
-            engine, place("exact", SIZE, SIZE), False, device, card.confidence, graph=graph, fused=fused
+            engine, place("exact", SIZE, SIZE, 4), False, device, card.confidence, graph=graph, fused=fused
         )
         assert runner.note == ""
         cpu = Segmenter(LoadedModel(model, card, Path("x")), "eager", "cpu")
@@ -169,7 +169,7 @@ def test_nothing_is_allocated_for_a_frame(device: torch.device) -> None:
     card = ModelCard("tiny", "tiny", input_size=SIZE)
     with torch.inference_mode():
         engine = eager_engine(tiny_model(), "fp16", device)
-        runner = DeviceRunner(engine, place("exact", SIZE, SIZE), False, device, card.confidence)
+        runner = DeviceRunner(engine, place("exact", SIZE, SIZE, 4), False, device, card.confidence)
         levels = Levels(0.0, card.confidence)
         for seed in range(3):
             result = runner(noise(SIZE, seed), levels)
@@ -192,7 +192,7 @@ def test_results_that_are_kept_are_not_overwritten(device: torch.device) -> None
     assert not (copies[0] == copies[1]).all()
 
 
-@pytest.mark.parametrize("policy", ["exact", "resize", "roi"])
+@pytest.mark.parametrize("policy", ["exact", "resize", "letterbox"])
 def test_input_policies_agree_with_the_cpu(device: torch.device, policy: str) -> None:
     image = noise((90, 200))
     options = {"size": (128, 192), "input_policy": policy}
@@ -208,7 +208,7 @@ def test_inductor_in_the_process_runs_in_a_graph(device: torch.device) -> None:
     with torch.inference_mode():
         engine = jit_engine(model, EngineSpec("inductor", SIZE, "fp32"), device)
         card = ModelCard("tiny", "tiny", input_size=SIZE)
-        runner = DeviceRunner(engine, place("exact", SIZE, SIZE), False, device, card.confidence)
+        runner = DeviceRunner(engine, place("exact", SIZE, SIZE, 4), False, device, card.confidence)
         assert runner.note == ""
         made = runner(noise(SIZE), Levels(-3.0, card.confidence))
         expected = Segmenter(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(SIZE), -3.0)
@@ -222,7 +222,7 @@ def test_a_level_runs_in_the_graph(device: torch.device, precision: str) -> None
     card = ModelCard("tiny", "tiny", input_size=FRAME)
     with torch.inference_mode():
         engine = eager_engine(model, precision, device)
-        runner = DeviceRunner(engine, place("exact", FRAME, FRAME), False, device, card.confidence)
+        runner = DeviceRunner(engine, place("exact", FRAME, FRAME, 4), False, device, card.confidence)
         assert runner.note == ""
         made = runner(noise(FRAME), Levels(-3.0, card.confidence))
         expected = Segmenter(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(FRAME), -3.0)

@@ -11,15 +11,18 @@ import torch
 from tiny_network import SIZE
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.input_policy import place
+from densehybrid_ros.inference.dense_output import dense_output
+from densehybrid_ros.inference.input_policy import place, size_problem
 from densehybrid_ros.inference.segmenter import Segmenter
-from densehybrid_ros.networks import DenseHybrid, LoadedModel, SegmentationNetwork
+from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, SegmentationNetwork, build_network
+from densehybrid_ros.networks.deeplab_v3_plus import DeepLabV3Plus
 
 
 class BrightnessNetwork(SegmentationNetwork):
     """Class 1 where a 4x4 patch is bright on average, else class 0: shows where things are seen."""
 
     prelogit_channels = 3
+    input_stride = 4
     num_classes = 2
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,26 +38,111 @@ def brightness(tiny: LoadedModel) -> LoadedModel:
 
 
 def test_placements() -> None:
-    assert place("exact", (30, 40), (64, 64)).network == (30, 40)
-    stretched = place("resize", (30, 40), (64, 96))
+    exact = place("exact", (30, 40), (64, 64), 8)
+    assert (exact.camera, exact.content, exact.network) == ((30, 40), (30, 40), (32, 40))
+    assert place("exact", (1, 33), (64, 64), 32).network == (32, 64)
+    stretched = place("resize", (30, 40), (60, 90), 32)
     assert (stretched.content, stretched.network) == ((64, 96), (64, 96))
-    boxed = place("roi", (30, 40), (60, 120))
+    boxed = place("letterbox", (30, 40), (60, 120), 4)
     assert (boxed.content, boxed.network) == ((60, 80), (60, 120))
-    with pytest.raises(InputError, match="input_policy 'crop': unknown; choose one of exact, resize, roi"):
-        place("crop", (30, 40), (64, 64))
+    assert [place("exact", size, size, 4).whole for size in ((32, 40), (32, 39))] == [True, False]
 
 
-def test_letterbox_keeps_the_aspect_and_fills_with_black() -> None:
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("crop", "input_policy 'crop': unknown; choose one of exact, resize, letterbox"),
+        ("roi", "input_policy 'roi': is called 'letterbox' now"),
+    ],
+)
+def test_other_names_of_policies_are_refused(policy: str, message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        place(policy, (30, 40), (64, 64), 32)
+    assert str(refused.value) == message
+
+
+def test_a_size_that_is_taller_than_wide_gets_a_hint() -> None:
+    assert size_problem(512, 1024) == "512x1024: sizes are WIDTHxHEIGHT; did you mean 1024x512?"
+    assert size_problem(1024, 512) is size_problem(64, 64) is None
+
+
+def test_a_frame_is_scaled_to_its_content_alone() -> None:
     image = np.full((30, 40, 3), 200, dtype=np.uint8)
-    fitted = place("roi", (30, 40), (60, 120)).fit(image)
-    assert fitted.shape == (60, 120, 3)
-    assert (fitted[:, :80] == 200).all()
-    assert (fitted[:, 80:] == 0).all()
-    assert place("exact", (30, 40), (60, 120)).fit(image) is image
+    fitted = place("letterbox", (30, 40), (60, 120), 4).fit(image)
+    assert fitted.shape == (60, 80, 3)
+    assert (fitted == 200).all()
+    assert place("exact", (30, 40), (60, 120), 32).fit(image) is image
 
 
-@pytest.mark.parametrize("policy", ["exact", "resize", "roi"])
-@pytest.mark.parametrize("camera", [(96, 160), (200, 120), (64, 96)], ids=str)
+@pytest.mark.parametrize("policy", ["letterbox", "exact"])
+def test_what_a_frame_leaves_free_is_black_for_every_frame(brightness, tmp_path: Path, policy: str) -> None:
+    seen = []
+    network = brightness.network.network
+    network.register_forward_pre_hook(lambda module, images: seen.append(images[0].clone()))
+    segmenter = Segmenter(brightness, "eager", "cpu", size=(32, 96), input_policy=policy, cache=tmp_path)
+    for value in (200, 100):
+        segmenter(np.full((30, 45, 3), value, dtype=np.uint8), 0.0)
+    height, width = (32, 48) if policy == "letterbox" else (30, 45)
+    for images, value in zip(seen, (200, 100), strict=True):
+        assert images.shape == (1, 3, 32, 96 if policy == "letterbox" else 48)
+        torch.testing.assert_close(images[..., :height, :width], torch.full((1, 3, height, width), value / 255))
+        assert not images[..., height:, :].any()
+        assert not images[..., width:].any()
+
+
+@pytest.fixture(scope="module")
+def light() -> LoadedModel:
+    torch.manual_seed(4)
+    network = DenseHybrid(build_network("light", 19)).eval()
+    return LoadedModel(network, ModelCard("toy", "light"), Path("toy.safetensors"))
+
+
+@pytest.mark.parametrize("camera", [(1080, 1920), (227, 320), (1, 1), (33, 65), (64, 96)], ids=str)
+def test_exact_pads_to_the_stride_and_stays_near_the_unpadded_network(light, tmp_path: Path, camera) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (camera[0] // 16 + 1, camera[1] // 16 + 1, 3), dtype=np.uint8)
+    image = cv2.resize(coarse, camera[::-1], interpolation=cv2.INTER_CUBIC)
+    warnings: list[str] = []
+    made = Segmenter(light, "eager", "cpu", cache=tmp_path, warn=warnings.append)(image, 0.0)
+    for array in (made.semantic, made.anomaly_score, made.open_set, made.confidence):
+        assert array.shape == camera
+    with torch.inference_mode():
+        output = light.network(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+    unpadded = dense_output(output, camera, 0.0).anomaly_score.numpy()
+    whole = camera == (64, 96)
+    np.testing.assert_allclose(made.anomaly_score, unpadded, atol=1e-5 if whole else 0.05)
+    assert warnings == []
+
+
+@pytest.mark.parametrize("architecture", ["ldn121", "deeplab_wrn38"])
+@pytest.mark.parametrize("camera", [(1, 1), (33, 65)], ids=str)
+def test_every_network_takes_any_size(tmp_path: Path, architecture: str, camera) -> None:
+    torch.manual_seed(4)
+    network = DeepLabV3Plus(19, width_divisor=16) if architecture == "deeplab_wrn38" else build_network("ldn121", 19)
+    model = LoadedModel(DenseHybrid(network).eval(), ModelCard("toy", architecture), Path("toy.safetensors"))
+    image = np.random.default_rng(0).integers(0, 256, (*camera, 3), dtype=np.uint8)
+    made = Segmenter(model, "eager", "cpu", cache=tmp_path)(image, 0.0)
+    assert made.anomaly_score.shape == camera
+    assert np.isfinite(made.anomaly_score).all()
+
+
+def test_a_compiled_engine_of_the_padded_size_is_found(tiny: LoadedModel, compiled: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (SIZE[0] - 1, SIZE[1] - 3, 3), dtype=np.uint8)
+    results = {}
+    for backend in ("auto", "eager"):
+        segmenter = Segmenter(tiny, backend, "cpu", size=(SIZE[0] - 1, SIZE[1] - 3), cache=compiled)
+        results[backend] = segmenter(image, 0.0).anomaly_score
+        assert segmenter.backend == ("inductor" if backend == "auto" else "eager")
+    np.testing.assert_allclose(results["auto"], results["eager"], atol=1e-3)
+
+
+def test_nothing_is_compiled_for_frames_that_are_taller_than_wide(tiny: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="frames of 48x64 are taller than wide; use input_policy letterbox"):
+        Segmenter(tiny, device="cpu", cache=tmp_path).start_build(64, 48)
+
+
+@pytest.mark.parametrize("policy", ["exact", "resize", "letterbox"])
+@pytest.mark.parametrize("camera", [(96, 160), (200, 120), (64, 96), (97, 161)], ids=str)
 @pytest.mark.parametrize("bgr", [False, True])
 def test_a_disc_is_found_where_the_camera_sees_it(brightness, tmp_path: Path, policy, camera, bgr: bool) -> None:
     image = np.zeros((*camera, 3), dtype=np.uint8)
@@ -95,7 +183,7 @@ def test_a_change_of_size_is_handled_with_a_warning(tiny: LoadedModel, compiled:
     assert len(warnings) == 3
 
 
-@pytest.mark.parametrize("policy", ["resize", "roi"])
+@pytest.mark.parametrize("policy", ["resize", "letterbox"])
 def test_other_policies_keep_the_compiled_engine(tiny: LoadedModel, compiled: Path, policy: str) -> None:
     warnings: list[str] = []
     segmenter = Segmenter(tiny, device="cpu", cache=compiled, input_policy=policy, warn=warnings.append)

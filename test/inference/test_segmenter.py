@@ -33,7 +33,7 @@ def segmenter() -> Segmenter:
 
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (70, 110, 3), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 
 
 def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, image: np.ndarray) -> None:
@@ -41,8 +41,8 @@ def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, image: np.
     reference = DenseHybrid(build_network("light", 19)).eval()
     with torch.inference_mode():
         output = reference(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
-    logits = upsample(output.logits, (70, 110))
-    score = hybrid(logits, upsample(output.posterior, (70, 110)))[0].numpy()
+    logits = upsample(output.logits, (64, 96))
+    score = hybrid(logits, upsample(output.posterior, (64, 96)))[0].numpy()
     threshold = float(np.median(score))
     result = segmenter(image, threshold)
     np.testing.assert_allclose(result.anomaly_score, score, atol=1e-4)
@@ -81,7 +81,7 @@ def test_results_are_contiguous_arrays_of_the_cameras_size(segmenter: Segmenter,
     result = segmenter(image, 0.0)
     for array, dtype in ((result.semantic, np.uint8), (result.anomaly_score, np.float32), (result.open_set, np.uint8)):
         assert array.dtype == dtype
-        assert array.shape == (70, 110)
+        assert array.shape == (64, 96)
         assert array.flags.c_contiguous
 
 
@@ -90,7 +90,7 @@ def test_results_are_contiguous_arrays_of_the_cameras_size(segmenter: Segmenter,
     [
         pytest.param(lambda image: np.ascontiguousarray(image[:, :, ::-1])[:, :, ::-1], id="bgr view"),
         pytest.param(lambda image: np.ascontiguousarray(image[::-1])[::-1], id="upside-down view"),
-        pytest.param(lambda image: np.concatenate([image, image], axis=1)[:, :110], id="padded rows"),
+        pytest.param(lambda image: np.concatenate([image, image], axis=1)[:, :96], id="padded rows"),
         pytest.param(lambda image: np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape), id="read-only"),
     ],
 )

@@ -20,6 +20,7 @@ class TinyNetwork(SegmentationNetwork):
     """Two convolutions to stride 4, the second with batch normalisation in front."""
 
     prelogit_channels = 8
+    input_stride = 4
 
     def __init__(self, num_classes: int = 5) -> None:
         super().__init__()

@@ -129,6 +129,14 @@ def test_another_architecture_is_refused(saved: Path) -> None:
         load_model(saved)
 
 
+def test_a_size_is_written_by_name_and_read_from_older_cards_too(saved: Path) -> None:
+    card = load_model(saved).card
+    written = yaml.safe_load(saved.with_suffix(".yaml").read_text())["input"]
+    assert (written["height"], written["width"]) == card.input_size
+    edit_card(saved, input={"size": [512, 1024]})
+    assert load_model(saved).card.input_size == (512, 1024)
+
+
 def test_another_class_count_is_refused(saved: Path) -> None:
     edit_card(saved, classes=[{"name": "road", "color": [1, 2, 3]}])
     with pytest.raises(InputError, match=r"toy\.safetensors: num_classes is 19 but its card says 1"):
@@ -140,7 +148,8 @@ def test_another_class_count_is_refused(saved: Path) -> None:
     [
         ({"classes": None}, "malformed"),
         ({"classes": [{"name": "road", "color": [1, 2, 300]}]}, "colour"),
-        ({"input": {}}, "'size'"),
+        ({"input": {}}, "'height'"),
+        ({"input": {"width": 0, "height": 8}}, "input of 0x8 pixels"),
         ({"thresholds": {"inlier_q95": "high"}}, "malformed"),
     ],
 )

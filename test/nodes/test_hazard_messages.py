@@ -12,8 +12,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from std_msgs.msg import Header
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
-from densehybrid_ros.hazards.hazard import NOWHERE, Hazard, HazardFrame, Level, Location, Source, State
-from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.hazard import NOWHERE, Hazard, HazardFrame, Level, Location, Region, Source, State
 from densehybrid_ros.nodes.alert_topic import alert_message
 from densehybrid_ros.nodes.hazard_messages import detections, hazard_markers, hazard_points, label_info
 from densehybrid_ros.nodes.messages import is_installed

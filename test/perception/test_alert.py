@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from densehybrid_ros.hazards.hazard import NOWHERE, Hazard, HazardFrame, Level, Location, Source, State
-from densehybrid_ros.hazards.regions import Region
+from densehybrid_ros.hazards.hazard import NOWHERE, Hazard, HazardFrame, Level, Location, Region, Source, State
 from densehybrid_ros.perception.alert import hazard_alert, stale_alert
 from densehybrid_ros.perception.geometry import Mount, Transform
 

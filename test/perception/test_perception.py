@@ -12,7 +12,7 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.inference import FrameResult
 from densehybrid_ros.networks import ModelCard
-from densehybrid_ros.perception.disparity import Disparity
+from densehybrid_ros.perception.geometry import Disparity
 from densehybrid_ros.perception.perception import Frame, Perceived, Perception
 from densehybrid_ros.perception.settings import Settings
 

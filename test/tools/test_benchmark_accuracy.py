@@ -28,7 +28,7 @@ def test_each_precision_has_its_difference_to_fp32(
     torch.manual_seed(0)
     model = tmp_path / "seeded.safetensors"
     save_model(model, DenseHybrid(build_network("light", 19)).eval(), ModelCard("seeded", "light"))
-    options = ["--model", model, "--dataset", "folder", "--root", tmp_path / "set", "--size", "64x96"]
+    options = ["--model", model, "--dataset", "folder", "--root", tmp_path / "set", "--size", "96x64"]
     assert benchmark("accuracy", *options, "--device", "cpu", "--json", tmp_path / "ap.json") == 0
     backends = json.loads((tmp_path / "ap.json").read_text())["backends"]
     assert set(backends) == {"eager fp32", "eager bf16"}

@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.options import count, output_folder, rows_by_columns
+from densehybrid_ros.cli.options import count, network_size, output_folder
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engines import PRECISIONS
+from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.networks import load_model
 from densehybrid_ros.progress import progress
 from running import run_benchmark
@@ -29,12 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.epilog = (
         "example:\n  python tools/benchmarks/accuracy.py --model ldn121 --dataset road_anomaly21_val "
-        "--root /data/road_anomaly21_val --size 1024x2048"
+        "--root /data/road_anomaly21_val --size 2048x1024"
     )
     parser.add_argument("--model", default="light", help="a shipped model's name or a .safetensors file (light)")
     parser.add_argument("--dataset", required=True, metavar="NAME", help=", ".join(EVALUATION_SETS))
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
-    parser.add_argument("--size", type=rows_by_columns, metavar="HxW", help="of the network's input (the card's size)")
+    parser.add_argument("--size", type=network_size, metavar="WxH", help="of the network's input (the card's size)")
     parser.add_argument("--frames", type=count, metavar="N", help="take the first N frames (all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument(
@@ -83,13 +84,13 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     metrics = {name: pool.compute() for name, pool in pools.items()}
     figures = {name: {"ap": 100 * each.average_precision, "fpr95": 100 * each.fpr95} for name, each in metrics.items()}
     base = figures["eager fp32"]
-    lines = [f"{model.card.name}, {args.dataset}, {len(indices)} frames, height {size[0]}, width {size[1]}"]
+    lines = [f"{model.card.name}, {args.dataset}, {len(indices)} frames, {size_text(size)}"]
     for name, values in figures.items():
         ap, fpr = values["ap"], values["fpr95"]
         changes = f"{ap - base['ap']:+.3f}, FPR95 {fpr:.3f} {fpr - base['fpr95']:+.3f}"
         lines.append(f"{name:<14}  AP {ap:.3f} {changes}")
     print(file=sys.stderr)
-    return {"frames": len(indices), "size": list(size), "backends": figures}, "\n".join(lines)
+    return {"frames": len(indices), "size": size_text(size), "backends": figures}, "\n".join(lines)
 
 
 if __name__ == "__main__":

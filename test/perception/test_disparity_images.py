@@ -9,7 +9,8 @@ import pytest
 from plain_messages import disparity_image, header
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.disparity import DisparityBuffer, disparity_of, disparity_pixels, nanoseconds
+from densehybrid_ros.perception.geometry import disparity_of, disparity_pixels, nanoseconds
+from densehybrid_ros.perception.inputs import DisparityBuffer
 
 PIXELS = np.array([[0.0, -1.0, np.nan, 7.0], [np.inf, -np.inf, 0.5, 2.0]] * 3, dtype=np.float32)
 VALID = np.array([[0.0, 0.0, 0.0, 7.0], [0.0, 0.0, 0.5, 2.0]] * 3, dtype=np.float32)
