@@ -10,7 +10,7 @@ import pytest
 from densehybrid_ros.bags.recording import RecordedFrame
 from densehybrid_ros.bags.storage import RawMessage
 from densehybrid_ros.demo.figures import DriveFigures, TruthFigures
-from densehybrid_ros.perception.disparity import Disparity
+from densehybrid_ros.perception.geometry import Disparity
 from densehybrid_ros.perception.perception import Frame
 
 
