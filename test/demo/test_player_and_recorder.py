@@ -147,7 +147,7 @@ def test_pictures_come_at_the_pace_of_the_recording(tmp_path: Path, domain_id: i
     frames = BagFrames(path)
     with spinning_node("player", domain_id) as node, BagPlayer(node, frames) as player:
         sent = [frame.sent for frame in player.play(frames, rate)]
-    assert sent[-1] - sent[0] >= 0.29e9 / rate
+    assert sent[-1] - sent[0] > 0.2e9 / rate  # 0.3 s, less what the first one took
 
 
 def test_lock_step_sends_and_records_every_message_byte_by_byte(
