@@ -19,11 +19,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.curves import CurveMetrics
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
-from densehybrid_ros.evaluation.thresholds import anomaly_labels
+from densehybrid_ros.evaluation.thresholds import anomaly_labels, check_both_kinds
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard
 from densehybrid_ros.scores.hybrid import hybrid
 
@@ -118,10 +117,9 @@ def measure(name: str, frames: Iterable[ScoredFrame], device: torch.device) -> d
         labels = torch.from_numpy(anomaly_labels(item.frame)).to(device)
         for score, values in item.scores.items():
             found.setdefault(score, PixelAccumulator()).update(values, labels, item.frame.name)
-    metrics = {score: pixels.compute() for score, pixels in found.items()}
-    if not all(each.positives and each.negatives for each in metrics.values()):
-        raise InputError(f"{name}: its frames need anomalous and inlier pixels, and lack one of them; take another set")
-    return metrics
+    for pixels in found.values():
+        check_both_kinds(name, pixels)
+    return {score: pixels.compute() for score, pixels in found.items()}
 
 
 def best_balance(sets: Mapping[str, Mapping[str, CurveMetrics]], tried: Sequence[Balance]) -> Balance:
