@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,12 @@ def test_parts_do_not_import_each_other_in_a_circle() -> None:
     while leaves := {part for part, targets in arrows.items() if not targets}:
         arrows = {part: targets - leaves for part, targets in arrows.items() if part not in leaves}
     assert not arrows, f"these import each other: {arrows}"
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    names = Counter(path.name for path in (REPOSITORY / "test").rglob("*.py") if path.name != "conftest.py")
+    shared = [name for name, count in names.items() if count > 1]
+    assert not shared, f"pytest imports one of {shared} for the other; rename it"
 
 
 @pytest.mark.skipif(
