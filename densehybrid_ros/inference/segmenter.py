@@ -18,6 +18,7 @@ from densehybrid_ros.inference.engines import Engine
 from densehybrid_ros.inference.host_kernels import HostKernels, host_kernels
 from densehybrid_ros.inference.host_runner import HostRunner
 from densehybrid_ros.inference.input_policy import Placement, place
+from densehybrid_ros.inference.look import Look, look
 from densehybrid_ros.inference.results import FrameResult, Levels
 from densehybrid_ros.networks import LoadedModel
 
@@ -28,6 +29,7 @@ class Segmenter:
     """Runs one model on one device. Not thread-safe: one thread calls it.
 
     Attributes:
+        model: What it runs.
         card: The model's card.
         device: Where it runs.
     """
@@ -46,7 +48,7 @@ class Segmenter:
         at_once: bool = False,
         warn: Callable[[str], None] = _log.warning,
     ) -> None:
-        """Prepares the model; its network is left as it is.
+        """Prepares the model; its network is left as it is, until ``look`` needs it.
 
         Args:
             model: Network and card.
@@ -65,10 +67,9 @@ class Segmenter:
         Raises:
             InputError: The backend, device, policy or precision is unknown or not available here.
         """
-        self.card = model.card
+        self.model, self.card = model, model.card
         self.device = choose_device(device)
         self._policy, self._warn = input_policy, warn
-        self._path = model.path
         self._size = size or model.card.input_size
         place(input_policy, self._size, self._size)  # refuses an unknown policy
         self._align_corners = model.network.align_corners
@@ -95,6 +96,11 @@ class Segmenter:
         return self._engine.precision
 
     @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) to which frames are brought; None where they keep their size."""
+        return None if self._policy == "exact" else self._size
+
+    @property
     def reason(self) -> str:
         """Why this backend was taken."""
         note = getattr(self._runner, "note", "")
@@ -119,10 +125,22 @@ class Segmenter:
         Raises:
             InputError: The array is not such an image.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise InputError(f"image of shape {image.shape} and type {image.dtype}: needs uint8 [H, W, 3]")
-        runner = self._runner_for((image.shape[0], image.shape[1]))
+        runner = self._runner_for(_size_of(image))
         return runner(image, Levels(threshold, self.card.confidence))
+
+    def look(self, image: np.ndarray) -> Look:
+        """Shows what other scores than the hybrid one need of a frame: a pass of the network in eager float32.
+
+        Args:
+            image: As for a call; the network gets the same input.
+
+        Raises:
+            InputError: The array is not such an image.
+        """
+        placement = place(self._policy, _size_of(image), self._size)
+        with torch.inference_mode(False):  # the model's weights stay such that gradients can go through them
+            network = self.model.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return look(network, placement, image, self.device)
 
     def warm_up(self, height: int, width: int) -> None:
         """Runs a frame of this size, so that compilation and allocation do not fall on the first real one."""
@@ -149,7 +167,7 @@ class Segmenter:
         Raises:
             InputError: The backend can't be had here.
         """
-        return self._choice.start_build(place(self._policy, (height, width), self._size).network, self._path)
+        return self._choice.start_build(place(self._policy, (height, width), self._size).network, self.model.path)
 
     def _runner_for(self, camera: tuple[int, int]) -> HostRunner | DeviceRunner:
         if self._runner is not None and self._placement is not None and self._placement.camera == camera:
@@ -172,6 +190,12 @@ class Segmenter:
             self._runner = DeviceRunner(self._engine, placement, self._align_corners, self.device, self.card.confidence)
         self._placement = placement
         return self._runner
+
+
+def _size_of(image: np.ndarray) -> tuple[int, int]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(f"image of shape {image.shape} and type {image.dtype}: needs uint8 [H, W, 3]")
+    return image.shape[0], image.shape[1]
 
 
 def _text(size: tuple[int, int]) -> str:
