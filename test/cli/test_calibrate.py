@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import cv2
@@ -79,7 +78,7 @@ def test_the_card_says_how_the_model_ran(model_path: Path, folder: Path) -> None
         inlier = cv2.imread(str(folder / "label" / f"{index}.png"), cv2.IMREAD_UNCHANGED) == 0
         above += int((score[inlier] > card.thresholds["inlier_q95"]).sum())
         inliers += int(inlier.sum())
-    assert above == inliers - math.ceil(0.95 * inliers)
+    assert above / inliers == pytest.approx(0.05, abs=1e-3)  # equal scores may stand at the quantile
 
 
 def test_outlier_tpr_is_added_beside_it(model_path: Path, folder: Path) -> None:

@@ -36,12 +36,12 @@ def test_score_and_classes_of_a_look_are_those_of_a_drive(policy: str, size: tup
     assert made.input_size == (None if policy == "exact" else size)
 
 
-@torch.inference_mode()
 def test_gradients_go_through_what_looked() -> None:
-    seen = segmenter().look(IMAGE).seen
-    with torch.inference_mode(False), torch.enable_grad():
-        images = seen.images.clone().requires_grad_()
-        seen.model.network(images)[1].sum().backward()
+    made = segmenter()
+    with torch.inference_mode():
+        seen = made.look(IMAGE).seen
+    images = seen.images.clone().requires_grad_()
+    seen.model.network(images)[1].sum().backward()
     assert images.grad is not None
 
 
