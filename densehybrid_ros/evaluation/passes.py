@@ -50,15 +50,18 @@ class FrameCounts:
         measured: Frames that entered the figures.
         unlabelled: Frames without a single labelled pixel.
         left_out: Index and reason of each frame that could not be evaluated.
+        through: Backends and precisions that ran them.
     """
 
     def __init__(self) -> None:
+        self.through: set[str] = set()
         self.measured = 0
         self.unlabelled = 0
         self.left_out: list[LeftOut] = []
 
     def merge(self, other: FrameCounts) -> None:
         """Adds another shard's."""
+        self.through |= other.through
         self.measured += other.measured
         self.unlabelled += other.unlabelled
         self.left_out = sorted([*self.left_out, *other.left_out], key=lambda item: item.index)
@@ -115,6 +118,7 @@ class PixelPass:
             self.counts.unlabelled += 1
             return
         self.counts.measured += 1
+        self.counts.through.add(item.through)
         if item.frame.anomaly is not None:
             self._add_anomaly(item, _tensor(item.frame.anomaly, item.prediction))
         if self.confusion is not None and item.frame.semantic is not None:
