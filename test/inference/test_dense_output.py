@@ -82,10 +82,10 @@ def test_cpp_shows_what_is_not_finite(kernels, head: str, value: float) -> None:
     output = random_output(5, 4, 6)
     getattr(output, head)[0, :, 1, 2] = value
     made = packed_output((4, 6), "cpu")[1]
-    kernels.write_dense_output(output, sampling(*[(4, 6)] * 4, False), -8.0, CONFIDENCE, made)
+    kernels.write_dense_output(output, Placement(*[(4, 6)] * 3).sampling((4, 6), False), -8.0, CONFIDENCE, made)
     assert not made.anomaly_score[1, 2].isfinite()
     getattr(output, head)[0, 0, 1, 2] = 0.0
-    kernels.write_dense_output(output, sampling(*[(4, 6)] * 4, False), -8.0, CONFIDENCE, made)
+    kernels.write_dense_output(output, Placement(*[(4, 6)] * 3).sampling((4, 6), False), -8.0, CONFIDENCE, made)
     assert made.anomaly_score[1, 2].isfinite() == dense_output(output, (4, 6), -8.0).anomaly_score[1, 2].isfinite()
 
 
