@@ -178,8 +178,7 @@ def _answers(
         from densehybrid_ros.demo.through_node import node_answers
     except ImportError as error:
         raise InputError(f"--through node: needs ROS 2 ({error}); use --through model") from error
-    arguments = ("--params-file", str(args.params_file)) if args.params_file else ()
-    return node_answers(recording, settings, arguments, segmenter.card.num_classes, replay.leave_out, args.limit)
+    return node_answers(recording, settings, segmenter.card.num_classes, replay.leave_out, args.limit)
 
 
 def _publish(args: argparse.Namespace, replay: Replay, result: EvaluationResult) -> None:

@@ -21,7 +21,7 @@ from densehybrid_ros.demo.bag_player import BagPlayer, SentFrame
 from densehybrid_ros.demo.bag_recorder import BagRecorder
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
-from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, MARKERS_TOPIC, NODE_NAME, PICTURE_TOPICS
+from densehybrid_ros.demo.topics import ALERT_TOPIC, ANSWER_TOPICS, DIAGNOSTICS_TOPIC, MARKERS_TOPIC, NODE_NAME
 from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.perception.geometry import Mount
@@ -57,16 +57,13 @@ class Drive:
 
 
 @contextmanager
-def running_node(
-    parameters: Mapping[str, object], topics: BagTopics, log: Path, arguments: tuple[str, ...] = ()
-) -> Iterator[NodeProcess]:
+def running_node(parameters: Mapping[str, object], topics: BagTopics, log: Path) -> Iterator[NodeProcess]:
     """Runs the node, alone in a ROS domain that this process joins as well.
 
     Args:
         parameters: Parameters of the node.
         topics: What it listens to; a topic without a name is left alone.
         log: File for what the node writes.
-        arguments: More ROS arguments, such as ``("--params-file", "my.yaml")``; ``parameters`` count before them.
 
     Yields:
         The process, once the node takes frames; it ends with the block.
@@ -82,7 +79,7 @@ def running_node(
         environment = transport_environment(domain)
         with (
             _environment(environment),
-            NodeProcess(parameters, remappings, environment, arguments, log=log) as node,
+            NodeProcess(parameters, remappings, environment, log=log) as node,
         ):
             node.wait_until_active(_START_SECONDS)
             yield node
@@ -111,7 +108,7 @@ def drive(
     Raises:
         InputError: The node died or did not answer.
     """
-    topics = (ALERT_TOPIC, *PICTURE_TOPICS, MARKERS_TOPIC, DIAGNOSTICS_TOPIC)
+    topics = (*ANSWER_TOPICS, MARKERS_TOPIC, DIAGNOSTICS_TOPIC)
     with (
         RawBagWriter(answers) as writer,
         spinning_node("demo") as ros_node,
@@ -177,7 +174,7 @@ class _Answers:
     def wait_for(self, stamp: int) -> bool:
         """Returns whether all came in time; raises an InputError if the node seems to be lost."""
         deadline = time.monotonic() + _ANSWER_SECONDS
-        for topic in (ALERT_TOPIC, *PICTURE_TOPICS):
+        for topic in ANSWER_TOPICS:
             while not self._recorder.wait_for(topic, stamp, _CHECK_SECONDS):
                 check_alive(self._node)
                 if time.monotonic() > deadline:

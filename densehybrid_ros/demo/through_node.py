@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from densehybrid_ros.bags.messages import TF_MESSAGE
 from densehybrid_ros.bags.recording import LeaveOut, Recording
 from densehybrid_ros.demo.answers import answered_frames
 from densehybrid_ros.demo.drive import drive, running_node
+from densehybrid_ros.demo.topics import ANSWER_TOPICS
 from densehybrid_ros.evaluation.replay import Answer, known_frames
 from densehybrid_ros.nodes.messages import is_installed
 from densehybrid_ros.perception.settings import Settings
@@ -20,7 +21,6 @@ from densehybrid_ros.perception.settings import Settings
 def node_answers(
     recording: Recording,
     settings: Settings,
-    arguments: tuple[str, ...],
     num_classes: int,
     leave_out: LeaveOut,
     limit: int | None = None,
@@ -29,8 +29,7 @@ def node_answers(
 
     Args:
         recording: What to play.
-        settings: The parameters, as they were read from the same file and assignments as the node is given.
-        arguments: ROS arguments that give these to the node.
+        settings: The parameters. The node is given every one, but publishes what is read back in any case.
         num_classes: Number of the model's classes; the id of unknown.
         leave_out: Is told of frames that were not answered.
         limit: Play at most this many frames.
@@ -39,13 +38,14 @@ def node_answers(
         InputError: The node did not start, died or did not answer.
     """
     hears_transforms = is_installed(TF_MESSAGE)
-    given = replace(settings, autostart=True, input_transport="compressed" if recording.is_compressed else "raw")
+    parameters = {name: value for name, value in asdict(settings).items() if value is not None}
+    parameters |= dict.fromkeys((f"publish_{topic.rpartition('/')[2]}" for topic in ANSWER_TOPICS), True)
+    parameters |= {"autostart": True, "input_transport": "compressed" if recording.is_compressed else "raw"}
     if not hears_transforms:
-        given = replace(given, base_frame="")
-    parameters = {name: value for name, value in asdict(given).items() if value is not None}
+        parameters["base_frame"] = ""
     with tempfile.TemporaryDirectory() as folder:
         answers, log = Path(folder) / "answers", Path(folder) / "node.log"
-        with running_node(parameters, recording.topics, log, arguments) as node:
+        with running_node(parameters, recording.topics, log) as node:
             mounts = None
             if settings.base_frame and not hears_transforms:
                 mounts = ((recorded, known.mount) for recorded, known in known_frames(recording, settings))

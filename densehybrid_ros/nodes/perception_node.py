@@ -13,6 +13,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import Trigger
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards.drivable import unknown_classes
 from densehybrid_ros.nodes import alert_topic
 from densehybrid_ros.nodes.alert_topic import AlertTopic
 from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState
@@ -161,6 +162,8 @@ class PerceptionNode(LifecycleNode):
         logger = self.get_logger()
         logger.info(f"loading model {settings.model!r}, backend {settings.backend}, device {settings.device}")
         segmenter = open_segmenter(settings, logger.warning)
+        for name in unknown_classes(segmenter.card.classes, settings.drivable_classes):
+            logger.warning(f"drivable_classes: {settings.model} has no class {name!r}; check its spelling")
         if settings.anomaly_threshold is None:
             self._server.set_threshold_if_unset(segmenter.card.threshold(settings.threshold_name or None))
         width, height = settings.warm_up_size

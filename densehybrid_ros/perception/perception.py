@@ -15,7 +15,6 @@ import numpy as np
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.hazards.chain import HazardChain
-from densehybrid_ros.hazards.drivable import unknown_classes
 from densehybrid_ros.hazards.hazard import HazardFrame
 from densehybrid_ros.perception.alert import Alert, hazard_alert, stale_alert
 from densehybrid_ros.perception.geometry import Disparity, Mount, Transform
@@ -187,7 +186,7 @@ def open_segmenter(settings: Settings, warn: Callable[[str], None]) -> Segmenter
     from densehybrid_ros.networks import load_model
 
     width, height = settings.input_size
-    segmenter = Segmenter(
+    return Segmenter(
         load_model(settings.model),
         settings.backend,
         settings.device,
@@ -199,6 +198,3 @@ def open_segmenter(settings: Settings, warn: Callable[[str], None]) -> Segmenter
         at_once=settings.build_engine or settings.backend == "auto",
         warn=warn,
     )
-    for name in unknown_classes(segmenter.card.classes, settings.drivable_classes):
-        warn(f"drivable_classes: {settings.model} has no class {name!r}; check its spelling")
-    return segmenter

@@ -18,12 +18,16 @@ import torch
 
 pytest.importorskip("rclpy")
 
-from densehybrid_ros.bags.reader import BagFrames, open_bag, topic_types
+from densehybrid_ros.bags.reader import BagFrames
+from densehybrid_ros.bags.sources import RenderedFrames
+from densehybrid_ros.bags.storage import open_storage
+from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.demo.answers import answered_frames
+from densehybrid_ros.evaluation.replay import known_frames
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
-from densehybrid_ros.perception.images import rgb_from_image
+from densehybrid_ros.perception.settings import Settings
 
 pytestmark = pytest.mark.ros
 
@@ -99,7 +103,8 @@ def test_a_rendered_drive_from_end_to_end(model: Path, tmp_path: Path, capsys: p
 
     segmenter = Segmenter(load_model(model), "eager", "cpu")
     threshold = segmenter.card.threshold()
-    for answered in answered_frames(output / "drive", output / "perception"):
+    played = known_frames(BagFrames(output / "drive"), Settings())
+    for answered in answered_frames(played, output / "perception"):
         expected = segmenter(answered.frame.image, threshold)
         np.testing.assert_array_equal(answered.semantic, expected.semantic)
         np.testing.assert_array_equal(answered.score, expected.anomaly_score)
@@ -121,10 +126,48 @@ def test_real_frames_at_a_rate_and_the_output_is_replaced_whole(
 
     assert "3 sent" in capsys.readouterr().out
     assert not (output / "old.txt").exists()
-    read = BagFrames(output / "drive", rgb_from_image)
-    assert [frame.size for frame in read] == [(96, 48)] * 3
-    with open_bag(output / "perception") as reader:
-        assert "/perception/output/hazard_alert" in topic_types(reader)
+    assert [frame.image.shape for frame in BagFrames(output / "drive")] == [(48, 96, 3)] * 3
+    assert "/perception/output/hazard_alert" in open_storage(output / "perception").topics
+
+
+def test_a_bag_with_truth_and_a_video_are_shown(model: Path, tmp_path: Path) -> None:
+    bag, video = tmp_path / "bag", tmp_path / "drive.mp4"
+    rendered = list(RenderedFrames(3, 3, (128, 64), 5.0))
+    with BagWriter(bag) as writer:
+        for frame in rendered:
+            writer.write(frame)
+    film = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"mp4v"), 20.0, (128, 64))
+    has_codec = film.isOpened()
+    for frame in rendered if has_codec else ():
+        film.write(np.ascontiguousarray(frame.image[..., ::-1]))
+    film.release()
+
+    first = BagFrames(bag)
+    for source, size, step in (
+        ((bag, (64, 32), 0.2), (video, (128, 64), 0.05)) if has_codec else ((bag, (64, 32), 0.2),)
+    ):
+        output = tmp_path / f"{source.stem}_out"
+        given = ["--size", "64x32"] if source == bag else []
+        arguments = ["demo", "--frames", source, "--count", 2, *given, "--model", model, "--output", output]
+        assert main([str(word) for word in arguments]) == 0
+        figures = json.loads((output / "summary.json").read_text())
+        assert (figures["sent"], figures["answered"]) == (2, 2)
+        played = list(BagFrames(output / "drive"))
+        assert [frame.image.shape[1::-1] for frame in played] == [size] * 2
+        assert played[1].stamp - played[0].stamp == pytest.approx(step * 1e9)
+        assert (figures["truth"] is None) == (source == video)
+        (_, known), *_ = known_frames(BagFrames(output / "drive"), Settings(base_frame="base_link"))
+        assert (known.placed_camera is None) == (source == video)
+        if known.placed_camera:
+            (_, before), *_ = known_frames(first, Settings(base_frame="base_link"))
+            assert known.ego_speed == before.ego_speed
+            assert before.placed_camera is not None
+            assert known.placed_camera.mount_height == pytest.approx(before.placed_camera.mount_height)
+            assert known.placed_camera.fx == pytest.approx(before.placed_camera.fx / 2)
+            assert known.disparity is not None
+            assert before.disparity is not None
+            depths = [item.focal * item.baseline / item.pixels.max() for item in (known.disparity, before.disparity)]
+            assert depths[0] == pytest.approx(depths[1], rel=0.05)
 
 
 def test_bad_input_is_one_line_and_status_2(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +178,7 @@ def test_bad_input_is_one_line_and_status_2(model: Path, tmp_path: Path, capsys:
     for arguments, words in (
         (["--output", str(foreign), "--model", str(model)], f"{foreign}: exists and was not made by the demo"),
         (["--output", fresh, "--model", "nothing"], "model 'nothing'"),
-        (["--output", fresh, "--model", str(model), "--frames", "nowhere"], "nowhere: no such folder"),
+        (["--output", fresh, "--model", str(model), "--frames", "nowhere"], "nowhere: no such file or folder"),
         (["--output", fresh, "--model", str(model), "--backend", "magic"], "parameter backend: 'magic'"),
     ):
         assert main(["demo", *arguments]) == 2

@@ -1,4 +1,4 @@
-"""``densehybrid replay`` on a short rendered drive."""
+"""``densehybrid replay`` on a short rendered drive, on pictures and on a video."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,6 @@ from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
-from densehybrid_ros.perception.images import rgb_from_image
 from densehybrid_ros.scores import hybrid
 
 FRAMES = 4
@@ -51,9 +51,21 @@ def _replay(bag: Path, model: Path, *options: object) -> int:
 
 def _figures(path: Path) -> dict:
     content = json.loads(path.read_text())
-    for key in ("seconds", "latency_ms"):
+    for key in ("seconds", "latency_ms", "device"):
         del content[key]
     return content
+
+
+def _figures_with(bag: Path, folder: Path, *options: object) -> dict:
+    """The figures of a replay by the shipped model with these parameters."""
+    words = ("replay", bag, "--json", folder / "figures.json", "-p", "device:=cpu", *options)
+    assert main([str(word) for word in words]) == 0
+    return _figures(folder / "figures.json")
+
+
+def _parameter_file(path: Path, **values: object) -> Path:
+    path.write_text(json.dumps({"/**": {"ros__parameters": values}}))  # JSON is YAML
+    return path
 
 
 def test_same_bag_same_figures(bag: Path, model_path: Path, tmp_path: Path, capsys) -> None:
@@ -65,7 +77,7 @@ def test_same_bag_same_figures(bag: Path, model_path: Path, tmp_path: Path, caps
 
 def test_figures_are_those_of_the_frames(bag: Path, model_path: Path, tmp_path: Path) -> None:
     network, scores, labels, seen = load_model(model_path).network, [], [], 0
-    for frame in BagFrames(bag, rgb_from_image):
+    for frame in BagFrames(bag):
         image = torch.from_numpy(frame.image.copy()).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             output = network(image)
@@ -90,28 +102,28 @@ def test_report_and_overlays(bag: Path, model_path: Path, tmp_path: Path) -> Non
     assert [path.name for path in sorted((tmp_path / "overlays").iterdir())] == ["000000.jpg", "000001.jpg"]
 
 
-def _rewrite(bag: Path, target: Path, **missing: None) -> Path:
+def _rewrite(target: Path, **changes: object) -> Path:
     with BagWriter(target) as writer:
-        for frame in BagFrames(bag, rgb_from_image):
-            writer.write(replace(frame, **missing))
+        for frame in RenderedFrames(3, FRAMES, (256, 128), 10.0):
+            writer.write(replace(frame, **changes))
     return target
 
 
 def test_without_disparity_the_ground_plane_is_used_and_said(
     bag: Path, model_path: Path, tmp_path: Path, capsys
 ) -> None:
-    plain = _rewrite(bag, tmp_path / "plain", disparity=None)
+    plain = _rewrite(tmp_path / "plain", disparity=None)
     assert _replay(plain, model_path, "--threshold", -3, "--json", tmp_path / "r.json") == 0
-    assert "distances: ground plane of camera_info and mounting height" in capsys.readouterr().out
+    assert "distances: ground plane of camera_info and mount" in capsys.readouterr().out
     assert any(item["positives"] for item in json.loads((tmp_path / "r.json").read_text())["distances"]["hybrid"])
 
 
 def test_without_labels_there_are_alerts_and_latencies(bag: Path, model_path: Path, tmp_path: Path, capsys) -> None:
-    bare = _rewrite(bag, tmp_path / "bare", labels=None, instances=None, semantic=None)
+    bare = _rewrite(tmp_path / "bare", labels=None, instances=None, semantic=None)
     options = ("--threshold", -100, "--json", tmp_path / "r.json", "--report", tmp_path / "report")
-    assert _replay(bare, model_path, *options, "--hazards", "trigger_count=1,trigger_window=1") == 0
+    assert _replay(bare, model_path, *options, "-p", "trigger_count:=1") == 0
     printed = capsys.readouterr().out
-    assert "the bag holds no labels" in printed
+    assert "no labels: overlays, latencies and alerts only" in printed
     assert f"unknown: {FRAMES} of {FRAMES} frames" in printed
     figures = json.loads((tmp_path / "r.json").read_text())
     assert figures["pixel"] == {}
@@ -123,7 +135,7 @@ def test_without_labels_there_are_alerts_and_latencies(bag: Path, model_path: Pa
 
 
 def test_alerts_are_judged_by_obstacle_and_speed(bag: Path, model_path: Path, tmp_path: Path, capsys) -> None:
-    options = ("--threshold", -100, "--hazards", "trigger_count=1,trigger_window=1", "--speeds", "50,30")
+    options = ("--threshold", -100, "-p", "trigger_count:=1", "--speeds", "50,30")
     assert _replay(bag, model_path, *options, "--json", tmp_path / "r.json") == 0
     figures = json.loads((tmp_path / "r.json").read_text())["hazards"]
     assert figures["kilometres"] == pytest.approx(figures["minutes"] * 60 * 0.011, rel=0.3)  # the bag tells the speed
@@ -136,50 +148,221 @@ def test_alerts_are_judged_by_obstacle_and_speed(bag: Path, model_path: Path, tm
     ("options", "message"),
     [
         (("--threshold", -3, "--bins", "9,3"), "--bins 9,3"),
-        (("--hazards", "trigger_cuont=1"), "--hazards 'trigger_cuont=1': write KEY=VALUE with KEY one of"),
-        (("--hazards", "trigger_count=x"), "--hazards 'trigger_count=x': 'x' is no int"),
-        (("--hazards", "trigger_window=1"), "--hazards: trigger_window 1 is below trigger_count 3"),
+        (("-p", "trigger_cuont:=1"), "no parameter 'trigger_cuont'; did you mean 'trigger_count'?"),
+        (("-p", "trigger_count"), "-p trigger_count: write NAME:=VALUE, such as -p trigger_count:=1"),
+        (("-p", "trigger_count:=x"), "parameter trigger_count: 'x' is no int"),
+        (("-p", "trigger_window:=1"), "parameter trigger_window 1 is below trigger_count 3"),
+        (("-p", "roi:=[1"), "-p roi:=[1: not valid YAML"),
+        (("-p", "input_size:=[64, 128]"), "did you mean [128, 64]?"),
+        (("-p", "model:=nobody", "--model", "nothing"), "model 'nothing'"),
+        (("-p", "threshold_name:=u"), "'u'"),
+        (("-p", "ego_speed:=-1"), "parameter ego_speed: -1"),
+        (("--params-file", "nowhere.yaml"), "--params-file nowhere.yaml: can't be read (No such file or directory)"),
         (("--speeds", "fast"), "--speeds fast: write speeds in km/h"),
-        (("--threshold", -3, "--hazards", "drivable_classes=nope"), "drivable_classes: "),
-        (("--threshold", -3, "--limit", 1, "--through", "node"), "--limit: the whole bag is played to a node"),
+        (("--threshold", -3, "-p", "drivable_classes:=[raod]"), "has no class 'raod'; it has: road, "),
         (("--deceleration", "0"), "--deceleration above 0"),
-        (("--ego-speed", "-1"), "--ego-speed -1: give metres a second"),
         (("--threshold", -3, "--topics", "image=/nowhere"), "no topic /nowhere"),
         ((), "no default threshold in its card; run densehybrid calibrate --default on it, or give a threshold (named"),
     ],
 )
 def test_wrong_usage_is_one_line(bag: Path, model_path: Path, options: tuple, message: str, capsys) -> None:
     assert _replay(bag, model_path, *options) == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "no parameters of the node; write them below /**: ros__parameters:"),
+        ("camera_height: 1.2", "no parameters of the node"),
+        ("/other:\n  ros__parameters: {camera_height: 1.2}", "no parameters of the node"),
+        ("/**: [", "not valid YAML"),
+        ("\xff", "can't be read (it is no text)"),
+        ("/**:\n  ros__parameters: {camera_height: high}", "parameter camera_height: 'high' is no float"),
+        ("/**:\n  ros__parameters: {warn_time: 1.0}", "parameter error_time: 2 exceeds warn_time 1"),
+    ],
+)
+def test_a_wrong_parameter_file_is_one_line(bag: Path, tmp_path: Path, content: str, message: str, capsys) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    assert main(["replay", str(bag), "--params-file", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_parameter_file_says_all_that_it_says_to_the_node(
+    bag: Path, model_path: Path, tmp_path: Path, capsys
+) -> None:
+    """Every kind of parameter: text, numbers, sizes, lists; of the model, the camera and the hazards."""
+    given = {"model": "light", "threshold_name": "outlier_tpr95", "trigger_count": 1, "min_hazard_area": 8}
+    file = _parameter_file(tmp_path / "drive.yaml", **given, trigger_cuont=1)
+    base = _figures_with(bag, tmp_path, "--params-file", file)
+    assert "'trigger_cuont' is given, but the node has none of that name; did you mean" in capsys.readouterr().err
+    assert base["model"] == "light"
+    assert base["obstacles"]["threshold"] == pytest.approx(load_model("light").card.threshold("outlier_tpr95"))
+    assert base["hazards"]["raised"] > base["hazards"]["false_alarms"]
+
+    def changed(*assignments: str) -> dict:
+        words = [word for assignment in assignments for word in ("-p", assignment)]
+        return _figures_with(bag, tmp_path, "--params-file", file, *words)
+
+    assert changed("trigger_count:=1") == base
+    assert changed(f"model:={model_path}", "threshold_name:=t")["model"] == "tiny"
+    assert changed("threshold_name:=inlier_q95")["hazards"]["raised"] > base["hazards"]["raised"]
+    assert changed("anomaly_threshold:=1000.0")["alerted_frames"] == 0
+    resized = changed("input_policy:=resize", "input_size:=[128, 64]")
+    assert resized["pixel"]["hybrid"]["auroc"] != base["pixel"]["hybrid"]["auroc"]
+    late = changed("trigger_count:=4")
+    assert late["pixel"] == base["pixel"]
+    assert [moment["hazards"] for moment in late["hazards"]["timeline"][:3]] == [0, 0, 0]
+    for nothing in ("roi:=[0.0, 0.0, 0.01, 0.0, 0.0, 0.01]", "min_hazard_area:=100000"):
+        assert changed(nothing)["hazards"]["raised"] == 0
+    assert changed("drivable_classes:=[sky]") != base
+
+
+def test_the_camera_and_the_speed_come_from_the_recording_else_from_the_parameters(tmp_path: Path) -> None:
+    alone = _rewrite(tmp_path / "alone", disparity=None, speed=None)
+    options = ("-p", "threshold_name:=outlier_tpr95", "-p", "min_hazard_area:=8", "-p", "trigger_count:=1")
+    base = _figures_with(alone, tmp_path, *options)
+    assert base["hazards"]["kilometres"] is None
+    assert base["distance_source"] == "ground plane of camera_info and mount"
+    high = _figures_with(alone, tmp_path, *options, "-p", "camera_height:=2.5", "-p", "ego_speed:=10.0")
+    assert high["hazards"]["kilometres"] == pytest.approx(high["hazards"]["minutes"] * 60 * 0.01)
+    assert high["pixel"] == base["pixel"]
+    assert high["distances"] != base["distances"]
+    far, near = ([moment["nearest"] for moment in item["hazards"]["timeline"]] for item in (high, base))
+    assert any(near)
+    assert all(one > other for one, other in zip(far, near, strict=True) if other)
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two figures, or two trees of them, are the same to 1e-3."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return one == pytest.approx(other, abs=1e-3)
+    return one == other
+
+
+def _assert_same_both_ways(bag: Path, folder: Path, *options: object) -> dict:
+    direct, node = (_figures_with(bag, folder, *options, "--through", way) for way in ("model", "node"))
+    for name, figures in direct.items():
+        assert _same(figures, node[name]), name
+    assert direct.keys() == node.keys()
+    return node
 
 
 @pytest.mark.ros
-def test_through_the_node_the_figures_agree(bag: Path, model_path: Path, tmp_path: Path) -> None:
+def test_both_ways_give_the_same_figures_alerts_included(bag: Path, tmp_path: Path) -> None:
     pytest.importorskip("rclpy")
-    for way in ("model", "node"):
-        options = ("--threshold", -3, "--through", way, "--json", tmp_path / f"{way}.json")
-        assert _replay(bag, model_path, *options) == 0
-    direct, over_dds = _figures(tmp_path / "model.json"), _figures(tmp_path / "node.json")
-    assert over_dds["frames"] == direct["frames"] == FRAMES
-    for figure in ("average_precision", "fpr95", "auroc"):
-        assert over_dds["pixel"]["hybrid"][figure] == pytest.approx(direct["pixel"]["hybrid"][figure], abs=1e-3)
-    assert over_dds["obstacles"]["seen"] == direct["obstacles"]["seen"]
+    # What the node publishes is read back though it is switched off; and -p counts before what the file says of a node.
+    values = {"model": "light", "threshold_name": "outlier_tpr95", "min_hazard_area": 8, "publish_semantic": False}
+    file = _parameter_file(tmp_path / "drive.yaml", **values, publish_hazard_alert=False, trigger_window=4)
+    content = json.loads(file.read_text()) | {"perception": {"ros__parameters": {"trigger_count": 4}}}
+    file.write_text(json.dumps(content))
+    figures = _assert_same_both_ways(bag, tmp_path, "--params-file", file, "-p", "trigger_count:=1")
+    assert figures["frames"] == FRAMES
+    assert figures["distance_source"] == "measured disparity"
+    hazards = figures["hazards"]
+    assert hazards["raised"] > 0
+    assert hazards["problems"] == {}
+    assert hazards["kilometres"] > 0
+    assert hazards["distance_error"] is not None
+    assert any(moment["nearest"] for moment in hazards["timeline"])
 
 
 @pytest.mark.ros
-def test_through_the_node_with_compressed_pictures_of_another_name(model_path: Path, tmp_path: Path) -> None:
+def test_both_ways_give_the_same_figures_of_compressed_pictures_of_another_name(tmp_path: Path) -> None:
     pytest.importorskip("rclpy")
     path, names = tmp_path / "left", BagTopics(image="/left/image_rect", labels="/left/labels")
     with BagWriter(path, topics=names, compression="png") as writer:
-        for frame in RenderedFrames(3, 3, (128, 64), 10.0):
-            writer.write(frame)
-    for way in ("model", "node"):
-        options = ("--threshold", -3, "--through", way, "--json", tmp_path / f"{way}.json")
-        assert _replay(path, model_path, *options, "--topics", "image=/left/image_rect,labels=/left/labels") == 0
-    direct, over_dds = _figures(tmp_path / "model.json"), _figures(tmp_path / "node.json")
-    assert over_dds["frames"] == direct["frames"] == 3
-    for figure in ("average_precision", "fpr95", "auroc"):
-        assert over_dds["pixel"]["hybrid"][figure] == pytest.approx(direct["pixel"]["hybrid"][figure], abs=1e-3)
+        for frame in RenderedFrames(3, FRAMES, (256, 128), 10.0):
+            writer.write(replace(frame, disparity=None, speed=None))
+    file = _parameter_file(tmp_path / "drive.yaml", threshold_name="outlier_tpr95", min_hazard_area=8, ego_speed=10.0)
+    options = ("--params-file", file, "-p", "trigger_count:=1", "-p", "camera_height:=1.25", "--limit", 3)
+    topics = ("--topics", "image=/left/image_rect,labels=/left/labels")
+    figures = _assert_same_both_ways(path, tmp_path, *options, *topics)
+    assert (figures["frames"], len(figures["hazards"]["timeline"])) == (3, 3)
+    assert figures["distance_source"] == "ground plane of camera_info and mount"
+    assert figures["hazards"]["raised"] > 0
+
+
+def _pictures() -> list[np.ndarray]:
+    return [frame.image for frame in RenderedFrames(5, 3, (128, 64), 10.0)]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, image in enumerate(_pictures()):
+        cv2.imwrite(str(folder / f"{number}.png"), image[..., ::-1])
+    return folder
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "drive.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 20.0, (128, 64))
+    if not writer.isOpened():
+        pytest.skip("OpenCV has no codec for mp4 here")
+    for image in _pictures():
+        writer.write(np.ascontiguousarray(image[..., ::-1]))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("pictures", 10.0), ("video", 20.0)])
+def test_pictures_and_a_video_give_overlays_and_alerts(
+    request: pytest.FixtureRequest, model_path: Path, tmp_path: Path, kind: str, rate: float, capsys
+) -> None:
+    source: Path = request.getfixturevalue(kind)
+    for fps, expected in ((None, rate), (5, 5.0)):
+        options = ("--threshold", -100, "-p", "trigger_count:=1", "--overlays", tmp_path / "overlays")
+        given = ("--fps", fps) if fps else ()
+        assert _replay(source, model_path, *options, *given, "--json", tmp_path / "r.json") == 0
+        printed = capsys.readouterr().out
+        assert "unknown: 3 of 3 frames" in printed
+        assert "no labels: overlays, latencies and alerts only" in printed
+        figures = _figures(tmp_path / "r.json")
+        assert (figures["frames"], figures["unlabelled"], figures["left_out"]) == (3, 3, [])
+        times = [moment["seconds"] for moment in figures["hazards"]["timeline"]]
+        assert times == pytest.approx([0.0, 1 / expected, 2 / expected])
+        names = sorted(path.name for path in (tmp_path / "overlays").iterdir())
+        assert names == ["000000.jpg", "000001.jpg", "000002.jpg"]
+
+
+def test_the_camera_of_pictures_is_not_known_and_the_alert_says_so(
+    pictures: Path, model_path: Path, tmp_path: Path
+) -> None:
+    assert _replay(pictures, model_path, "--threshold", -3, "-p", "camera_height:=1.2", "--json", tmp_path / "r") == 0
+    problem = "camera_info: the recording has none before this picture"
+    assert _figures(tmp_path / "r")["hazards"]["problems"][problem] == 3
+
+
+def test_what_is_nothing_to_replay_is_named(bag: Path, model_path: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "folder" / "deeper").mkdir(parents=True)
+    (tmp_path / "notes.txt").write_text("no drive")
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 20)
+    cv2.imwrite(str(tmp_path / "single.png"), np.zeros((8, 8, 3), np.uint8))
+    for name, message in (
+        ("nowhere", "no such file or folder"),
+        ("empty", "an empty folder; give a bag, a folder of pictures or a video"),
+        ("folder", "a folder of folders (deeper); give one of them"),
+        ("notes.txt", "a text file; give a bag, a folder of pictures or a video"),
+        ("noise.mp4", "not a video that OpenCV can decode"),
+        ("single.png", "a single picture; give the folder that holds it"),
+    ):
+        assert _replay(tmp_path / name, model_path, "--threshold", -3) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == f"densehybrid replay: {tmp_path / name}: {message}"
+    assert _replay(bag, model_path, "--threshold", -3, "--fps", 5) == 2
+    assert f"--fps 5: {bag} has stamps of its own; leave --fps out" in capsys.readouterr().err
 
 
 def _drive(path: Path, seed: int, frames: int = 2) -> Path:
@@ -291,6 +474,4 @@ def test_a_bag_of_which_the_head_alone_is_left_is_called_damaged(
     file.write_bytes(file.read_bytes()[:400])
     assert _replay(left, model_path, "--threshold", -3) == 2
     error = capsys.readouterr().err
-    assert (
-        f"{left}: truncated or damaged bag (it holds no message); record it again, or try `ros2 bag reindex`" in error
-    )
+    assert f"{left}: truncated or damaged bag: {file.name}: ends in the middle; it holds no message" in error

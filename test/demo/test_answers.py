@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from densehybrid_ros.demo.answers import Alert, color_range
+from densehybrid_ros.bags import messages
+from densehybrid_ros.bags.recording import RecordedFrame
+from densehybrid_ros.bags.storage import RawMessage
+from densehybrid_ros.bags.writer import RawBagWriter
+from densehybrid_ros.demo.answers import answered_frames, color_range
+from densehybrid_ros.demo.topics import ALERT_TOPIC, SCORE_TOPIC
+from densehybrid_ros.hazards.hazard import Level
+from densehybrid_ros.perception.alert import Alert, Status, stale_alert
+from densehybrid_ros.perception.perception import Frame
+
+ARRAY = "diagnostic_msgs/msg/DiagnosticArray"
 
 
 @pytest.mark.parametrize(
@@ -33,10 +45,49 @@ def test_usual_scores_are_not_clipped() -> None:
     assert high == pytest.approx(-4.016, abs=0.01)
 
 
-def test_box_of_the_largest_region() -> None:
-    sides = {"largest_left": "3", "largest_top": "4", "largest_width": "50", "largest_height": "6"}
-    alert = Alert(True, "1 unknown region", {"largest_area_px": "200", **sides})
-    assert alert.largest_box == (3, 4, 50, 6)
-    assert alert.largest_area == 200
-    assert Alert(False, "no hazard", {}).largest_box is None
-    assert Alert(False, "no hazard", {}).largest_area == 0
+def _alert(stamp: int, *statuses: tuple[str, int, str, dict[str, str]]) -> bytes:
+    made = [
+        messages.make(
+            "diagnostic_msgs/msg/DiagnosticStatus",
+            level=level,
+            name=f"perception: {what}",
+            message=message,
+            hardware_id="camera",
+            values=[messages.make("diagnostic_msgs/msg/KeyValue", key=key, value=text) for key, text in values.items()],
+        )
+        for what, level, message, values in statuses
+    ]
+    header = messages.header_message(stamp, "camera")
+    return bytes(messages.serialize(messages.make(ARRAY, header=header, status=made)))
+
+
+def test_what_the_node_said_is_read_back_by_the_stamp(tmp_path: Path) -> None:
+    image = np.zeros((2, 3, 3), np.uint8)
+    frames = [
+        RecordedFrame(number, number, image, RawMessage("/camera/image", messages.IMAGE, number, b""))
+        for number in range(1, 5)
+    ]
+    score = np.arange(6, dtype=np.float32).reshape(2, 3)
+    unknown = stale_alert("hazards are unknown: camera_info: none").summary
+    with RawBagWriter(tmp_path / "answers") as writer:
+        writer.add_topic(ALERT_TOPIC, ARRAY)
+        writer.add_topic(SCORE_TOPIC, messages.IMAGE)
+        hazard = ("hazard 7", 1, "active", {"id": "7"})
+        writer.write(ALERT_TOPIC, 11, _alert(1, ("hazards", 1, "1 hazard", {"hazard_count": "1"}), hazard))
+        writer.write(ALERT_TOPIC, 12, _alert(2, ("hazards", 3, unknown.message, {})))
+        # Of no frame, though the clock says as much as a frame's stamp.
+        writer.write(ALERT_TOPIC, 13, _alert(1, ("hazards", 3, "no frame on /camera/image for 2.1 s", {})))
+        writer.write(ALERT_TOPIC, 14, _alert(3, ("hazards", 3, "the node is inactive", {})))
+        made = messages.image_message(score, "32FC1", messages.header_message(2, "camera"))
+        writer.write(SCORE_TOPIC, 15, messages.serialize(made))
+    first, second, third, fourth = answered_frames(((frame, Frame(image)) for frame in frames), tmp_path / "answers")
+    assert first.alert == Alert(
+        Status("hazards", Level.WARN, "1 hazard", {"hazard_count": "1"}),
+        (Status("hazard 7", Level.WARN, "active", {"id": "7"}),),
+    )
+    assert first.score is None
+    assert second.alert == Alert(unknown)
+    assert second.score is not None
+    np.testing.assert_array_equal(second.score, score)
+    assert (third.alert, fourth.alert) == (None, None)
+    assert [item.frame.stamp for item in (first, second, third, fourth)] == [1, 2, 3, 4]

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from densehybrid_ros.bags.frames import BagFrame
-from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.bags.recording import RecordedFrame
+from densehybrid_ros.bags.storage import RawMessage
 from densehybrid_ros.demo.figures import DriveFigures, TruthFigures
+from densehybrid_ros.perception.geometry import Disparity
+from densehybrid_ros.perception.perception import Frame
 
-CAMERA = Camera(40, 20, 100, 100, 20, 10, baseline=0.2, pitch=0, mount_height=1)
 
-
-def frame(disparity: float = 2.0) -> BagFrame:
+def frame(disparity: float | None = 2.0) -> tuple[RecordedFrame, Frame]:
     """Object 1 of 100 px on the left, object 7 of 60 px on the right, object 3 of 4 px, a void column."""
     instances = np.zeros((20, 40), np.uint16)
     instances[5:15, 0:10] = 1
@@ -22,14 +22,10 @@ def frame(disparity: float = 2.0) -> BagFrame:
     instances[0:2, 20:22] = 3
     labels = (instances > 0).astype(np.uint8)
     labels[:, 39] = 255
-    return BagFrame(
-        stamp=1,
-        image=np.zeros((20, 40, 3), np.uint8),
-        camera=CAMERA,
-        disparity=np.full((20, 40), disparity, np.float32),
-        labels=labels,
-        instances=instances,
-    )
+    image = np.zeros((20, 40, 3), np.uint8)
+    picture = RawMessage("/camera/image", "", 1, b"")
+    known = None if disparity is None else Disparity(np.full((20, 40), disparity, np.float32), 100.0, 0.2)
+    return RecordedFrame(0, 1, image, picture, labels=labels, instances=instances), Frame(image, disparity=known)
 
 
 def unknown(*boxes: tuple[slice, slice]) -> np.ndarray:
@@ -41,9 +37,9 @@ def unknown(*boxes: tuple[slice, slice]) -> np.ndarray:
 
 def test_objects_count_as_alerted_when_half_of_them_is_unknown() -> None:
     truth = TruthFigures()
-    truth.add(frame(disparity=0.5), unknown((slice(5, 9), slice(0, 10))))  # 40 of 100 px of object 1
-    truth.add(frame(disparity=2.0), unknown((slice(5, 10), slice(0, 10))))  # 50 of 100
-    truth.add(frame(disparity=4.0), unknown((slice(5, 15), slice(0, 10))))
+    truth.add(*frame(disparity=0.5), unknown((slice(5, 9), slice(0, 10))))  # 40 of 100 px of object 1
+    truth.add(*frame(disparity=2.0), unknown((slice(5, 10), slice(0, 10))))  # 50 of 100
+    truth.add(*frame(disparity=4.0), unknown((slice(5, 15), slice(0, 10))))
 
     assert sorted(truth.objects) == [1, 7]  # object 3 is too small
     assert (truth.objects[1].seen, truth.objects[1].alerted) == (3, 2)
@@ -59,13 +55,14 @@ def test_objects_count_as_alerted_when_half_of_them_is_unknown() -> None:
 
 def test_unknown_pixels_on_void_are_left_out() -> None:
     truth = TruthFigures()
-    truth.add(frame(), unknown((slice(5, 15), slice(0, 20)), (slice(0, 20), slice(39, 40))))
+    truth.add(*frame(), unknown((slice(5, 15), slice(0, 20)), (slice(0, 20), slice(39, 40))))
     assert (truth.unknown_pixels, truth.unknown_on_objects) == (200, 100)
 
 
-def test_object_without_measured_depth_has_no_distance() -> None:
+@pytest.mark.parametrize("disparity", [0.0, None])
+def test_object_without_measured_depth_has_no_distance(disparity: float | None) -> None:
     truth = TruthFigures()
-    truth.add(frame(disparity=0.0), unknown((slice(5, 15), slice(0, 10))))
+    truth.add(*frame(disparity), unknown((slice(5, 15), slice(0, 10))))
     assert truth.objects[1].alerted == 1
     assert truth.objects[1].first_distance is None
 
@@ -76,7 +73,7 @@ def test_summary_says_all_and_is_json() -> None:
     )
     figures.set_latencies([100.0, 200.0, 300.0])
     figures.truth = TruthFigures()
-    figures.truth.add(frame(), unknown((slice(5, 15), slice(0, 10))))
+    figures.truth.add(*frame(), unknown((slice(5, 15), slice(0, 10))))
 
     text = "\n".join(figures.lines())
 

@@ -12,15 +12,23 @@ import cv2
 import numpy as np
 import pytest
 
-from densehybrid_ros.bags.frames import BagFrame
+from densehybrid_ros.bags.recording import RecordedFrame
+from densehybrid_ros.bags.storage import RawMessage
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, color_table
 from densehybrid_ros.demo import pictures
-from densehybrid_ros.demo.answers import Alert, AnsweredFrame
+from densehybrid_ros.demo.answers import AnsweredFrame
 from densehybrid_ros.demo.figures import DriveFigures
 from densehybrid_ros.demo.page import DrivePage, run_lengths
+from densehybrid_ros.hazards.hazard import Level
+from densehybrid_ros.perception.alert import Alert, Status
+from densehybrid_ros.perception.perception import Frame
 
 UNKNOWN = len(CITYSCAPES_CLASSES)
 HEIGHT, WIDTH = 32, 64
+
+
+def recorded(stamp: int, image: np.ndarray) -> RecordedFrame:
+    return RecordedFrame(0, stamp, image, RawMessage("/camera/image", "", stamp, b""))
 
 
 def answered(stamp: int, raised: bool = True) -> AnsweredFrame:
@@ -43,12 +51,14 @@ def answered(stamp: int, raised: bool = True) -> AnsweredFrame:
             "largest_height": "8",
             "largest_peak_score": "0.125",
         }
-    alert = Alert(raised, "1 unknown region" if raised else "no hazard </script>", values)
-    return AnsweredFrame(BagFrame(stamp, image), alert, semantic, score, open_set, image)
+    level, message = (Level.WARN, "1 unknown region") if raised else (Level.OK, "no hazard </script>")
+    alert = Alert(Status("hazards", level, message, values))
+    return AnsweredFrame(recorded(stamp, image), Frame(image), alert, semantic, score, open_set, image)
 
 
 def unanswered(stamp: int) -> AnsweredFrame:
-    return AnsweredFrame(BagFrame(stamp, np.zeros((HEIGHT, WIDTH, 3), np.uint8)), None, None, None, None, None)
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    return AnsweredFrame(recorded(stamp, image), Frame(image), None, None, None, None, None)
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.distances import distance_map
 from densehybrid_ros.evaluation.hazard_figures import Braking, HazardAccumulator, HazardFigures, box_overlap
+from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.settings import HazardSettings
+from densehybrid_ros.perception.alert import Alert, hazard_alert, stale_alert
 
 HEIGHT, WIDTH = 256, 512
 CAMERA = Camera(WIDTH, HEIGHT, 560.0, 560.0, 255.5, 100.0, 0.2, 0.02, 1.2)
@@ -22,9 +24,21 @@ SPEED, FPS = 10.0, 10.0
 SETTINGS = HazardSettings(min_hazard_area=8, trigger_count=2, trigger_window=3, release_count=2)
 
 
-def _accumulator(settings: HazardSettings = SETTINGS, **options: float) -> HazardAccumulator:
-    braking = Braking((20.0, 50.0, 90.0), reaction_time=1.0, deceleration=6.0)
-    return HazardAccumulator(CITYSCAPES_CLASSES, Confidence(0.0, 1.0), settings, EDGES, braking, **options)
+def _accumulator() -> HazardAccumulator:
+    return HazardAccumulator(EDGES, Braking((20.0, 50.0, 90.0), reaction_time=1.0, deceleration=6.0))
+
+
+def _chain() -> HazardChain:
+    return HazardChain(CITYSCAPES_CLASSES, Confidence(0.0, 1.0))
+
+
+def _alert(
+    chain: HazardChain, stamp: float, score: np.ndarray, semantic: np.ndarray, camera: Camera | None = None
+) -> Alert:
+    """The alert of the real chain."""
+    speed = None if camera is None else SPEED
+    frame = chain.update(stamp, semantic, score, score > 0, SETTINGS, camera, None, speed)
+    return hazard_alert(frame, frame.problems, "camera", None, speed, 0.0, (HEIGHT, WIDTH))
 
 
 def _foot(distance: float) -> int:
@@ -46,6 +60,7 @@ def _drive(
 ) -> None:
     """An obstacle approached from 40 m to 6 m; beside it a false region in some frames."""
     accumulator.begin(name)
+    chain = _chain()
     for frame in range(35):
         distance = 40.0 - frame * SPEED / FPS
         labels = np.full((HEIGHT, WIDTH), 255, np.uint8)
@@ -60,9 +75,8 @@ def _drive(
         if frame in false_frames:
             score[_box(20.0, lateral=4.0)] = 5.0
         truth = distance_map(labels, CAMERA, None, instances)
-        accumulator.update(
-            1000.0 + frame / FPS, semantic, score, score > 0, CAMERA, None, SPEED, labels, instances, truth
-        )
+        stamp = 1000.0 + frame / FPS
+        accumulator.update(stamp, _alert(chain, stamp, score, semantic, CAMERA), SPEED, labels, instances, truth)
 
 
 def _figures(detected_from: float, false_frames: range = range(0)) -> HazardFigures:
@@ -112,12 +126,13 @@ def test_a_false_alarm_is_counted_once_however_long_it_lasts() -> None:
 
 
 def test_without_labels_nothing_is_false() -> None:
-    accumulator = _accumulator()
+    accumulator, chain = _accumulator(), _chain()
     accumulator.begin("")
     score = np.full((HEIGHT, WIDTH), -5.0, np.float32)
     score[_box(10.0)] = 5.0
     for frame in range(3):
-        accumulator.update(frame / FPS, np.zeros((HEIGHT, WIDTH), np.uint8), score, score > 0)
+        alert = _alert(chain, frame / FPS, score, np.zeros((HEIGHT, WIDTH), np.uint8))
+        accumulator.update(frame / FPS, alert)
     figures = accumulator.compute()
     assert (figures.raised, figures.false_alarms, figures.false_alarms_per_minute) == (1, None, None)
     assert figures.kilometres is None
@@ -135,14 +150,28 @@ def test_drives_of_several_processes_merge() -> None:
 
 
 def test_a_pause_does_not_count_as_driving() -> None:
-    accumulator = _accumulator(ego_speed=10.0)
+    accumulator, chain = _accumulator(), _chain()
     accumulator.begin("")
     nothing = np.full((HEIGHT, WIDTH), -5.0, np.float32)
     for stamp in (0.0, 0.1, 0.2, 100.0, 100.1):
-        accumulator.update(stamp, np.zeros((HEIGHT, WIDTH), np.uint8), nothing, nothing > 0)
+        alert = _alert(chain, stamp, nothing, np.zeros((HEIGHT, WIDTH), np.uint8))
+        accumulator.update(stamp, alert, 10.0)
     figures = accumulator.compute()
     assert figures.minutes * 60 == pytest.approx(0.3 + 1.0)
     assert figures.kilometres == pytest.approx(0.013)
+
+
+def test_problems_are_counted_and_one_speed_that_is_missing_leaves_the_way_unknown() -> None:
+    accumulator = _accumulator()
+    accumulator.begin("")
+    nothing, road = np.full((HEIGHT, WIDTH), -5.0, np.float32), np.zeros((HEIGHT, WIDTH), np.uint8)
+    accumulator.update(0.0, _alert(_chain(), 0.0, nothing, road), 10.0)
+    accumulator.update(0.1, stale_alert("hazards are unknown: hazards: nothing for 2.1 s"))
+    accumulator.update(0.2, stale_alert("hazards are unknown: hazards: nothing for 2.2 s"), 10.0)
+    figures = accumulator.compute()
+    assert figures.problems == {"hazards are unknown: hazards: nothing for 2.1 s": 2}
+    assert (figures.raised, figures.kilometres) == (0, None)
+    assert [moment.hazards for moment in figures.timeline] == [0, 0, 0]
 
 
 def test_overlap_of_boxes() -> None:

@@ -1,0 +1,84 @@
+"""Which frame on the road a replay takes, where the parameters leave it open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from densehybrid_ros.bags import messages
+from densehybrid_ros.bags.reader import BagFrames
+from densehybrid_ros.bags.writer import RawBagWriter
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.evaluation.replay import known_frames, with_base_frame
+from densehybrid_ros.perception.settings import Settings
+
+CAMERA = Camera(64, 32, 50.0, 50.0, 32.0, 16.0, 0.2, 0.05, 1.4)
+FRAMES = 3
+
+
+def _link(parent: str, child: str, height: float = 0.0) -> bytes:
+    """A transform straight up."""
+    move = messages.make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=height)
+    turn = messages.make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0)
+    transform = messages.make("geometry_msgs/msg/Transform", translation=move, rotation=turn)
+    header = messages.header_message(0, parent)
+    kind = "geometry_msgs/msg/TransformStamped"
+    stamped = messages.make(kind, header=header, child_frame_id=child, transform=transform)
+    return bytes(messages.serialize(messages.make(messages.TF_MESSAGE, transforms=[stamped])))
+
+
+def _bag(path: Path, *links: bytes, on: str = "base_link", late: Sequence[bytes] = ()) -> BagFrames:
+    """Pictures of a camera that stands on a frame; the links are static, the late ones come with the last picture."""
+    with RawBagWriter(path) as writer:
+        kinds = {"/camera/image": messages.IMAGE, "/camera/camera_info": messages.CAMERA_INFO}
+        for topic, kind in {**kinds, "/tf": messages.TF_MESSAGE, "/tf_static": messages.TF_MESSAGE}.items():
+            writer.add_topic(topic, kind)
+        pose = messages.camera_pose_message(CAMERA, messages.header_message(0, "camera"), on) if on else None
+        for data in (*links, *([messages.serialize(pose)] if pose else [])):
+            writer.write("/tf_static", 5, data)
+        for number in range(FRAMES):
+            time = 10**9 + number * 10**8
+            header = messages.header_message(time, "camera")
+            for data in late if number == FRAMES - 1 else ():
+                writer.write("/tf", time - 1, data)
+            image = messages.image_message(np.zeros((32, 64, 3), np.uint8), "rgb8", header)
+            writer.write("/camera/camera_info", time, messages.serialize(messages.camera_info_message(CAMERA, header)))
+            writer.write("/camera/image", time, messages.serialize(image))
+    return BagFrames(path)
+
+
+def test_base_footprint_is_taken_through_the_chain(tmp_path: Path) -> None:
+    bag = _bag(tmp_path / "bag", _link("odom", "base_footprint"), _link("base_footprint", "base_link", 0.3))
+    settings = with_base_frame(bag, Settings())
+    assert settings.base_frame == "base_footprint"
+    for _, known in known_frames(bag, settings):
+        assert known.problems == ()
+        assert known.placed_camera is not None
+        assert known.placed_camera.mount_height == pytest.approx(1.7)
+        assert known.placed_camera.pitch == pytest.approx(0.05)
+
+
+def test_base_link_is_taken_where_it_is_alone(tmp_path: Path) -> None:
+    bag = _bag(tmp_path / "bag", _link("map", "base_link"))
+    settings = with_base_frame(bag, Settings(ego_speed=3.0))
+    assert settings == Settings(ego_speed=3.0, base_frame="base_link")
+    (_, known), *_ = known_frames(bag, settings)
+    assert known.placed_camera is not None
+    assert known.placed_camera.mount_height == pytest.approx(1.4)
+
+
+def test_a_chain_that_comes_in_parts_is_waited_for(tmp_path: Path) -> None:
+    bag = _bag(tmp_path / "bag", on="mast", late=[_link("base_link", "mast", 0.5)])
+    assert with_base_frame(bag, Settings()).base_frame == "base_link"
+
+
+def test_without_transforms_there_is_none(tmp_path: Path) -> None:
+    assert with_base_frame(_bag(tmp_path / "bag", on=""), Settings()) == Settings()
+
+
+@pytest.mark.parametrize("given", [Settings(camera_height=1.2), Settings(base_frame="ground")])
+def test_what_the_parameters_say_counts(tmp_path: Path, given: Settings) -> None:
+    assert with_base_frame(_bag(tmp_path / "bag"), given) is given
