@@ -113,10 +113,10 @@ def fast_dds_environment(context: LaunchContext) -> list:
     if LaunchConfiguration("fastdds_profile").perform(context) in ("", "none"):
         return []
     profile = existing_file(context, "fastdds_profile")
-    return [
-        SetEnvironmentVariable(name, profile)
-        for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    ]
+    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    # Not beside one of the working directory, such as the checkout's, which Fast DDS reads by itself.
+    values = {"SKIP_DEFAULT_XML_FILE": "1", **dict.fromkeys(names, profile)}
+    return [SetEnvironmentVariable(name, value) for name, value in values.items()]
 
 
 def perception_node(context: LaunchContext) -> list:
