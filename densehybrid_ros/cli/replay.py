@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from densehybrid_ros.bags.folder import find_bags
@@ -159,9 +158,8 @@ def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Seg
         settings = with_base_frame(recording, settings)
         total = min(len(recording), args.limit or len(recording))
         for answer in progress(_answers(args, recording, replay, segmenter, settings), f"replay {path.name}", total):
-            topic = recording.topics.labels or recording.topics.image
             try:
-                replay.add(answer, f"{path}: {topic} at {answer.recorded.stamp} ns")
+                replay.add(answer, recording.topics)
             except InputError as error:
                 replay.leave_out(str(error), 1)
     except InputError as error:
@@ -172,8 +170,7 @@ def _answers(
     args: argparse.Namespace, recording: Recording, replay: Replay, segmenter: Segmenter, settings: Settings
 ) -> Iterator[Answer]:
     if args.through == "model":
-        answers = perceived_answers(recording, Perception(segmenter, settings), replay.leave_out)
-        return islice(answers, args.limit)
+        return perceived_answers(recording, Perception(segmenter, settings), replay.leave_out, args.limit)
     try:
         from densehybrid_ros.demo.through_node import node_answers
     except ImportError as error:

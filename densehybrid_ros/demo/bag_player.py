@@ -17,6 +17,7 @@ from densehybrid_ros.demo.spinning import wait_until
 from densehybrid_ros.nodes.messages import is_installed, message_class
 
 _DEPTH = 5  # a few large pictures must fit into a transport's shared memory
+_TF_DEPTH = 100  # many come between two pictures, and every one counts
 _SETTLE_SECONDS = 1.0  # the other side learns of a match a little later than this one
 
 
@@ -60,7 +61,7 @@ class BagPlayer:
             "/tf_static": messages.TF_MESSAGE,
         }
         self._publishers: dict[str, Publisher] = {
-            topic: node.create_publisher(message_class(kind), topic, _qos(topic == "/tf_static"))
+            topic: node.create_publisher(message_class(kind), topic, _qos(topic))
             for topic, kind in kinds.items()
             if topic and is_installed(kind)
         }
@@ -132,13 +133,13 @@ class BagPlayer:
         return sent
 
 
-def _qos(latched: bool) -> QoSProfile:
+def _qos(topic: str) -> QoSProfile:
     """Reliable, which matches every subscriber."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=_DEPTH,
+        depth=_TF_DEPTH if topic in ("/tf", "/tf_static") else _DEPTH,
         reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if topic == "/tf_static" else DurabilityPolicy.VOLATILE,
     )
 
 

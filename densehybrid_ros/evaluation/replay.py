@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from densehybrid_ros.bags.recording import LeaveOut, RecordedFrame, Recording
+from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, EvaluationFrame
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
@@ -86,12 +87,14 @@ def with_base_frame(recording: Recording, settings: Settings) -> Settings:
     return replace(settings, base_frame=base)
 
 
-def perceived_answers(recording: Recording, perception: Perception, leave_out: LeaveOut) -> Iterator[Answer]:
-    """Drives a recording through the perception; frames that can't be perceived are left out."""
+def perceived_answers(
+    recording: Recording, perception: Perception, leave_out: LeaveOut, limit: int | None = None
+) -> Iterator[Answer]:
+    """Drives a recording, or its first frames, through the perception; what can't be perceived is left out."""
     perception.reset()
     topic = f"{recording.path}: {recording.topics.image}"
     unknown = perception.segmenter.card.num_classes
-    for recorded, known in known_frames(recording, perception.settings):
+    for recorded, known in islice(known_frames(recording, perception.settings), limit):
         began = time.monotonic()
         try:
             perceived = perception(known)
@@ -168,24 +171,24 @@ class Replay:
         if all((item.bag, item.reason) != (self._bag, reason) for item in self.left_out):
             self.left_out.append(LeftOutFrames(self._bag, len(self.left_out), reason, frames))
 
-    def add(self, answer: Answer, name: str) -> None:
+    def add(self, answer: Answer, topics: BagTopics) -> None:
         """Takes in a frame; one without labels gives overlay, latency and alert alone.
 
         Args:
             answer: The frame and what was made of it.
-            name: What to call it in messages: bag, topic and stamp.
+            topics: Names of the recording's topics.
 
         Raises:
             InputError: A score is not finite, or a label is none of 0, 1 and 255; the frame then counts for nothing.
         """
         recorded, score, found = answer.recorded, answer.score, answer.found
+        path, moment = self._bags[self._bag], f"at {recorded.stamp} ns"
         if strange := int(np.count_nonzero(~np.isfinite(score))):
-            raise InputError(
-                f"{name}: the network's output is not finite ({strange} scores); check the model's weights"
-            )
+            problem = f"the network's output is not finite ({strange} scores); check the model's weights"
+            raise InputError(f"{path}: {topics.image} {moment}: {problem}")
         labels = recorded.labels
         if labels is not None:
-            _check_labels(labels, name)
+            _check_labels(labels, f"{path}: {topics.labels} {moment}")
             self._label_values |= set(np.unique(labels).tolist())
         if self._overlays is not None:
             self._write_overlay(self._overlays, recorded.number, recorded.image, found)
