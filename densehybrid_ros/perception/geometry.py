@@ -204,7 +204,9 @@ def mount_from_transforms(tree: TransformTree, base_frame: str, optical_frame: s
         raise InputError(f"{optical_frame!r} is {tilt} (is it an optical frame, z ahead and y down?)")
     if not _HEIGHTS[0] <= transform.height <= _HEIGHTS[1]:
         height = f"{optical_frame!r} is {transform.height:.3f} m above {base_frame!r}"
-        raise InputError(f"{height}, which must be on the road (name that frame with base_frame, or give camera_height)")
+        raise InputError(
+            f"{height}, which must be on the road (name that frame with base_frame, or give camera_height)"
+        )
     return Mount(transform, base_frame)
 
 
