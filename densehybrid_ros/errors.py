@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+_SHOWN = 4
+
 
 class InputError(ValueError):
     """Bad input or wrong usage: one line that names the file or option and the mend.
@@ -9,3 +13,9 @@ class InputError(ValueError):
     The command line prints it without a traceback and exits with status 2; a node counts it, reports it and
     lives on.
     """
+
+
+def name_some(found: Collection[object]) -> str:
+    """Writes the first few of ``found`` and how many there are beside them."""
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(str(item) for item in list(found)[:_SHOWN]) + more

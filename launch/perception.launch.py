@@ -32,7 +32,7 @@ PARAMETERS = {
 def arguments() -> list:
     """Returns the declarations of the launch arguments."""
     share = FindPackageShare(PACKAGE)
-    # Humble reads the older name alone; a profile that the user has set under either name is kept.
+    # Humble and Jazzy read the older name alone; a profile that the user has set under either name is kept.
     own_profile = EnvironmentVariable(
         "FASTDDS_DEFAULT_PROFILES_FILE",
         default_value=EnvironmentVariable(
@@ -102,21 +102,21 @@ def arguments() -> list:
             "fastdds_profile",
             default_value=own_profile,
             description="Fast DDS profile of this and every later process of the launch; its larger shared memory "
-            "carries the images. `none` leaves Fast DDS as it is. Default: the one set in the environment, else "
-            "the package's.",
+            "carries the images. It is set under both names that Fast DDS reads. `none` leaves Fast DDS as it is. "
+            "Default: the one set in the environment, else the package's.",
         ),
     ]
 
 
 def fast_dds_environment(context: LaunchContext) -> list:
-    """Returns the actions that make Fast DDS read the profile, under its names in new and old releases."""
+    """Returns the actions that make Fast DDS read the profile, under its older name (2) and its newer (3)."""
     if LaunchConfiguration("fastdds_profile").perform(context) in ("", "none"):
         return []
     profile = existing_file(context, "fastdds_profile")
-    return [
-        SetEnvironmentVariable(name, profile)
-        for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    ]
+    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    # Not beside one of the working directory, such as the checkout's, which Fast DDS reads by itself.
+    values = {"SKIP_DEFAULT_XML_FILE": "1", **dict.fromkeys(names, profile)}
+    return [SetEnvironmentVariable(name, value) for name, value in values.items()]
 
 
 def perception_node(context: LaunchContext) -> list:

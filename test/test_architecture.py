@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -118,6 +119,12 @@ def module_of(name: str, known: Collection[str]) -> str:
     while name and name not in known and f"{name}.__init__" not in known:
         name = name.rpartition(".")[0]
     return name if name in known or not name else f"{name}.__init__"
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    names = Counter(path.name for path in (REPOSITORY / "test").rglob("*.py") if path.name != "conftest.py")
+    shared = [name for name, count in names.items() if count > 1]
+    assert not shared, f"pytest imports one of {shared} for the other; rename it"
 
 
 @pytest.mark.skipif(

@@ -108,6 +108,11 @@ def test_dynamic_fields_are_those_that_setup_py_gives(declared: dict, project: d
     assert list(declared["entry_points"]) == ["console_scripts"]
 
 
+def test_its_type_hints_are_shipped(declared: dict) -> None:
+    assert (REPOSITORY / NAME / "py.typed").is_file()
+    assert "py.typed" in declared["package_data"][""]
+
+
 def test_entry_points_lead_to_functions(declared: dict) -> None:
     for line in declared["entry_points"]["console_scripts"]:
         target = line.partition("=")[2].strip()

@@ -165,9 +165,10 @@ class BagFrames:
         if role not in _LABELS:
             return
         if unclear:
-            reason = f"as many messages as pictures are needed at {unclear[0]} ns"
-            more = f" and {len(unclear) - 1} more stamps" if unclear[1:] else ""
-            self._remarks.append(f"{self.path}: {topic}: {reason}{more}; these pictures are kept without")
+            more = f" (and {len(unclear) - 1} more stamps)" if unclear[1:] else ""
+            reason = f"not as many messages as pictures have the stamp {unclear[0]} ns{more}"
+            mend = "which belong together can't be told, and these pictures are kept without"
+            self._remarks.append(f"{self.path}: {topic}: {reason}: {mend}")
         elif not self._matched[role]:
             self._remarks.append(f"{self.path}: {topic}: no message has the stamp of a picture")
 

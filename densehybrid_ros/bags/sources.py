@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,18 @@ import numpy as np
 from densehybrid_ros.bags.frames import BagFrame, check_size, resize_frame
 from densehybrid_ros.bags.image_files import frame_name, list_pictures
 from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.datasets.evaluation_set import IGNORE
+from densehybrid_ros.datasets.label_values import (
+    ANOMALY_MEND,
+    ANOMALY_VALUES,
+    TRAIN_IDS,
+    anomaly_values,
+    translate_labels,
+    what_is_lacking,
+)
 from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES, read_color, read_disparity, read_labels
 from densehybrid_ros.datasets.rendered_road import render_drive
+from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
 
 FIRST_STAMP = 1_000_000_000
@@ -103,11 +114,13 @@ class FolderFrames:
         """Reads the frames one by one.
 
         Raises:
-            InputError: A file is unreadable, sizes disagree, or a label is out of range; unless such frames are to be
-                left out.
+            InputError: A file is unreadable, sizes disagree, or a label is out of range, unless such frames are to be
+                left out; or no frame has a labelled pixel. That no pixel is an anomaly is told on stderr.
         """
         first: _FrameFiles | None = None
         shape: tuple[int, ...] = ()
+        anomaly: set[int] = set()
+        classified = False
         for index, files in enumerate(self._files):
             try:
                 frame = _read_frame(files, FIRST_STAMP + index * self._period, self._camera_size)
@@ -119,7 +132,15 @@ class FolderFrames:
                     raise
                 self._leave_out(str(error), 1)
                 continue
+            anomaly |= anomaly_values(frame.labels) if frame.labels is not None else set()
+            classified |= frame.semantic is not None and bool(np.any(frame.semantic != VOID))
             yield resize_frame(frame, *self._size) if self._size else frame
+        if first is not None and first.labels and (lacking := what_is_lacking(anomaly)):
+            if anomaly == {IGNORE}:
+                raise InputError(f"{first.labels.parent}: {lacking}")
+            print(f"{first.labels.parent}: {lacking}", file=sys.stderr)
+        if first is not None and first.semantic and not classified:
+            raise InputError(f"{first.semantic.parent}: no pixel has a class: all labels are 255; save train ids")
 
 
 class VideoFrames:
@@ -301,7 +322,7 @@ def _read_frame(files: _FrameFiles, stamp: int, camera_size: tuple[int, int] | N
         camera=read_camera(files.camera, image.shape, camera_size) if files.camera else None,
         disparity=read_disparity(files.disparity) if files.disparity else None,
         labels=_read_anomaly_labels(files.labels) if files.labels else None,
-        semantic=read_labels(files.semantic) if files.semantic else None,
+        semantic=translate_labels(read_labels(files.semantic), TRAIN_IDS, files.semantic) if files.semantic else None,
     )
     for path, values in (
         (files.disparity, frame.disparity),
@@ -314,9 +335,5 @@ def _read_frame(files: _FrameFiles, stamp: int, camera_size: tuple[int, int] | N
 
 
 def _read_anomaly_labels(path: Path) -> np.ndarray:
-    labels = read_labels(path)
-    strange = labels[(labels > 1) & (labels != 255)]
-    if strange.size:
-        meaning = "anomaly labels are 0 (inlier), 1 (anomaly) and 255 (ignore)"
-        raise InputError(f"{path}: label {strange[0]}, but {meaning}; give train ids with --semantic")
-    return labels
+    mend = f"{ANOMALY_MEND}; train ids belong to --semantic"
+    return translate_labels(read_labels(path), ANOMALY_VALUES, path, mend)

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.options import count, not_negative, output_file, positive, size
+from densehybrid_ros.cli.measuring import configure_segmenter, open_segmenter
+from densehybrid_ros.cli.options import count, not_negative, output_file, positive
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import FrameScorer
+from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer
 from densehybrid_ros.evaluation.evaluate import score_all
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.probability import fit_confidence
@@ -26,22 +27,21 @@ from densehybrid_ros.evaluation.thresholds import (
     inlier_threshold,
     outlier_threshold,
 )
-from densehybrid_ros.inference.backends import choose_device
-from densehybrid_ros.networks import LoadedModel, load_model, write_card
+from densehybrid_ros.inference import Segmenter
+from densehybrid_ros.networks import LoadedModel, write_card
 
 _EXAMPLE = """examples:
   densehybrid calibrate --model runs/light.safetensors --dataset cityscapes_640 --root /data/cityscapes_640
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by outlier_tpr95
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --false-alarms 0.1 --default
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by probability"""
-_SCORE = "hybrid"
 _PROBABILITY = "probability"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = _EXAMPLE
-    parser.add_argument("--model", required=True, help="a shipped model's name or a .safetensors file")
+    configure_segmenter(parser)
     parser.add_argument("--dataset", required=True, metavar="NAME", help=", ".join(EVALUATION_SETS))
     parser.add_argument("--root", type=Path, required=True, help="folder of the held-out data")
     how = parser.add_mutually_exclusive_group()
@@ -62,39 +62,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--default", action="store_true", help="make this the threshold that the node takes")
     parser.add_argument("--output", type=output_file, help="card to write (default: the model's own)")
-    parser.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
 
 
-@torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Finds the threshold and writes it."""
     per_frame = _false_alarms_per_frame(args)
-    device = choose_device(args.device)
     dataset = open_evaluation_set(args.dataset, args.root)
-    model = load_model(args.model, device)
-    scorer = FrameScorer(model.network, device, [_SCORE], args.size and args.size[::-1])
-    pixels, frames = PixelAccumulator(), 0
+    segmenter = open_segmenter(args, args.device)
+    model, scorer = segmenter.model, FrameScorer(segmenter, [HYBRID])
+    pixels, frames, through = PixelAccumulator(), 0, set()
     for item in score_all(scorer, dataset, args.limit, "calibrate"):
-        labels = torch.from_numpy(anomaly_labels(item.frame)).to(device)
-        pixels.update(item.scores[_SCORE], labels, item.frame.name)
+        labels = torch.from_numpy(anomaly_labels(item.frame)).to(segmenter.device)
+        pixels.update(item.scores[HYBRID], labels, item.frame.name)
         frames += 1
-    entry: dict[str, Any] = {"dataset": args.dataset, "frames": frames}
+        through.add(item.through)
+    entry: dict[str, Any] = {"dataset": args.dataset, "frames": frames, "backend": " and ".join(sorted(through))}
     if args.by == _PROBABILITY:
-        return _write_confidence(args, model, pixels, entry)
+        return _write_confidence(args, segmenter, pixels, entry)
     if per_frame is not None:
         name = false_alarm_name(per_frame)
         counter = FalseAlarmCounter(candidate_thresholds(pixels), args.min_area)
         for item in score_all(scorer, dataset, args.limit, "count false alarms"):
-            counter.update(item.scores[_SCORE], anomaly_labels(item.frame))
+            counter.update(item.scores[HYBRID], anomaly_labels(item.frame))
         value = counter.threshold_for(per_frame)
         entry |= {"min_area": args.min_area}
     elif args.by == OUTLIER_TPR95:
         name, value = OUTLIER_TPR95, outlier_threshold(pixels)
     else:
         name, value = INLIER_Q95, inlier_threshold(pixels)
-    entry |= _circumstances(args, pixels)
+    entry |= _circumstances(args, segmenter, pixels)
     card = model.card
     card.thresholds[name] = value
     card.details.setdefault("calibration", {})[name] = entry
@@ -107,14 +104,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_confidence(
-    args: argparse.Namespace, model: LoadedModel, pixels: PixelAccumulator, entry: dict[str, Any]
+    args: argparse.Namespace, segmenter: Segmenter, pixels: PixelAccumulator, entry: dict[str, Any]
 ) -> int:
     if args.default:
         raise InputError("--default: chooses a threshold, and --by probability finds none; leave one of them out")
-    fitted = fit_confidence(pixels)
+    model, fitted = segmenter.model, fit_confidence(pixels)
     entry |= {"prior": round(fitted.prior, 6), "expected_calibration_error": round(fitted.error, 6)}
     model.card.fitted_confidence = fitted.confidence
-    model.card.details.setdefault("calibration", {})[_PROBABILITY] = entry | _circumstances(args, pixels)
+    model.card.details.setdefault("calibration", {})[_PROBABILITY] = entry | _circumstances(args, segmenter, pixels)
     path, confidence = _write(args, model), fitted.confidence
     print(
         f"{path}: P(anomaly) is 1/2 at {confidence.midpoint:.4f} nats, scale {confidence.scale:.4f} nats; "
@@ -124,11 +121,13 @@ def _write_confidence(
     return 0
 
 
-def _circumstances(args: argparse.Namespace, pixels: PixelAccumulator) -> dict[str, Any]:
+def _circumstances(args: argparse.Namespace, segmenter: Segmenter, pixels: PixelAccumulator) -> dict[str, Any]:
+    size = segmenter.input_size
     return {
         "inlier_pixels": pixels.negatives.total,
         "anomalous_pixels": pixels.positives.total,
-        "size": "{}x{}".format(*args.size) if args.size else "as the images",
+        "size": f"{size[1]}x{size[0]}" if size else "as the images",
+        **({"input_policy": args.input_policy} if args.input_policy else {}),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
 

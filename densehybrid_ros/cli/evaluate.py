@@ -9,10 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from densehybrid_ros.cli.measuring import distance_edges, process_device
-from densehybrid_ros.cli.options import count, output_file, output_folder, positives, size
+from densehybrid_ros.cli.measuring import (
+    configure_segmenter,
+    distance_edges,
+    open_segmenter,
+    process_device,
+    segmenter_options,
+)
+from densehybrid_ros.cli.options import count, output_file, output_folder
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
@@ -24,8 +28,8 @@ from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.networks import LoadedModel, load_model, model_path, read_card, write_card
-from densehybrid_ros.networks.scales import LARGEST, SMALLEST, are_scales
+from densehybrid_ros.inference import Segmenter
+from densehybrid_ros.networks import ModelCard, model_path, read_card, write_card
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.model_score import ModelScore
 from densehybrid_ros.scores.model_scores import MODEL_SCORES
@@ -50,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     root = "folder of the data set; with several, or --table, that of the data sets, each in a folder of its name"
     parser.add_argument("--root", type=Path, required=True, help=root)
-    parser.add_argument("--model", required=True, help="a shipped model's name or a .safetensors file")
+    configure_segmenter(parser)
     scores = ", ".join((*SCORES, *MODEL_SCORES))
     parser.add_argument("--scores", help=f"any of {scores} (default: the basic five, or those of the table)")
     fitted = ", ".join(name for name, build in MODEL_SCORES.items() if build().needs_fit)
@@ -63,14 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="of the hybrid score, for its components and pictures: a name in the model card, such as default, or a "
         "number (default: that of its best pixel F1, as the benchmark has it)",
     )
-    parser.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
-    parser.add_argument(
-        "--scales",
-        metavar="S,S,...",
-        help="of that input, such as 0.5,1,1.4: measures the mean of the heads' logits over them (default: one look)",
-    )
     parser.add_argument("--bins", help="edges of distance bins in metres, as 5,10,15 (default: LostAndFound's)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
     parser.add_argument("--json", type=output_file, help="file for the figures")
     parser.add_argument("--csv", type=output_file, help="file for the table")
@@ -88,14 +85,13 @@ def run(args: argparse.Namespace) -> int:
     scores = [name for name in args.scores.split(",") if name] if args.scores else list(usual)
     if not scores:
         raise InputError(f"--scores {args.scores}: names none; leave it out for the usual ones")
-    scales = _scales(args, scores)
     if table:
         sets, missing = open_parts(table, args.root)
     else:
         sets, missing = open_evaluation_sets(args.dataset, args.root), []
     shards = Shards()
     try:
-        results = _measure(args, sets, scores, scales, shards, missing)
+        results = _measure(args, sets, scores, shards, missing)
     finally:
         shards.close()
     if not shards.is_first:
@@ -121,32 +117,27 @@ def _measure(
     args: argparse.Namespace,
     sets: dict[str, EvaluationSet],
     scores: list[str],
-    scales: list[float],
     shards: Shards,
     missing: list[str],
 ) -> list[EvaluationResult]:
     """Measures the data sets one after another; of several, one without a usable frame joins the missing."""
-    device = process_device(args.device, shards)
-    model = load_model(args.model, device)
-    threshold = _threshold(args.threshold, model)
-    model_scores = _model_scores(args, scores, model, device)
+    segmenter = open_segmenter(args, str(process_device(args.device, shards)))
+    threshold = _threshold(args.threshold, segmenter.card)
+    model_scores = _model_scores(args, scores, segmenter)
     results = []
     for name, dataset in sets.items():
         try:
             result = evaluate(
                 dataset,
                 name,
-                model,
+                segmenter,
                 scores,
-                device,
-                size=args.size and args.size[::-1],
                 limit=args.limit,
                 edges=_edges(args.bins, name),
                 shards=shards,
                 pictures=args.report is not None,
                 model_scores=model_scores,
                 threshold=threshold,
-                scales=scales,
             )
         except InputError as error:
             if len(sets) == 1:
@@ -159,37 +150,20 @@ def _measure(
     return results
 
 
-def _scales(args: argparse.Namespace, scores: Sequence[str]) -> list[float]:
-    """Reads ``--scales``, and refuses what can't be had of several looks; none where it is not given."""
-    if args.scales is None:
-        return []
-    scales = positives("--scales", args.scales)
-    if not are_scales(scales):
-        raise InputError(f"--scales {args.scales}: must be within {SMALLEST:g}..{LARGEST:g}")
-    if args.card:
-        raise InputError("--card: holds the figures of one look at each frame; leave out --scales")
-    for name in scores:
-        if name in MODEL_SCORES:
-            raise InputError(f"--scores {name}: not with --scales; choose from {', '.join(SCORES)}")
-    return scales
-
-
-def _threshold(text: str | None, model: LoadedModel) -> float | None:
+def _threshold(text: str | None, card: ModelCard) -> float | None:
     """Reads a number, or looks up a name in the model's card; "default" is the one that the node takes."""
     if text is None:
         return None
     try:
         value = float(text)
     except ValueError:
-        return model.card.threshold(None if text == "default" else text)
+        return card.threshold(None if text == "default" else text)
     if not math.isfinite(value):
         raise InputError(f"--threshold {text}: give a finite number of nats, or a name in the model card")
     return value
 
 
-def _model_scores(
-    args: argparse.Namespace, names: list[str], model: LoadedModel, device: torch.device
-) -> dict[str, ModelScore]:
+def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segmenter) -> dict[str, ModelScore]:
     """Builds the scores that need the model and fits those that need it."""
     for name in names:
         if name not in SCORES and name not in MODEL_SCORES:
@@ -201,7 +175,7 @@ def _model_scores(
             raise InputError(f"--scores {needing[0]}: needs training frames; give --fit-dataset and --fit-root")
         dataset = open_evaluation_set(args.fit_dataset, args.fit_root)
         indices = spread(len(dataset), args.fit_frames)
-        fit_scores(built, collect_pixels(model.network, dataset, indices, device))
+        fit_scores(built, collect_pixels(segmenter, dataset, indices))
     return built
 
 
@@ -225,7 +199,7 @@ def _write_to_card(args: argparse.Namespace, results: Sequence[EvaluationResult]
 
 
 def _card_figures(args: argparse.Namespace, result: EvaluationResult) -> dict[str, object]:
-    options = f" --size {args.size[0]}x{args.size[1]}" if args.size else ""
+    options = segmenter_options(args)
     options += f" --limit {args.limit}" if args.limit else ""
     command = f"densehybrid evaluate --model {Path(args.model).stem} --dataset {result.dataset}"
     entry: dict[str, object] = {"command": f"{command} --root {result.dataset}{options}", "frames": result.frames}

@@ -19,7 +19,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "AP, FPR95, AUROC and mIoU on a data set",
     "calibrate": "write a named anomaly threshold into a model card, from held-out data",
     "bag": "frames, a video or a data set into a rosbag2",
-    "replay": "evaluate a bag by distance bin and by obstacle",
+    "replay": "drive a recording with the node's parameters; figures by distance, obstacle and alert",
     "compile": "build an engine for this machine ahead of time",
     "benchmark": "how fast the models run on this machine, on every backend",
     "info": "what this machine offers: GPU, versions, models",

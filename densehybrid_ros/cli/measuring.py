@@ -1,15 +1,59 @@
-"""What the measuring commands share: distance bins from options, a device for each process."""
+"""What the measuring commands share: how the model runs, and distance bins, from options."""
 
 from __future__ import annotations
 
+import argparse
 import os
 
 import torch
 
+from densehybrid_ros.cli.options import size
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES, check_edges
 from densehybrid_ros.evaluation.shards import Shards
+from densehybrid_ros.inference import BACKENDS, INPUT_POLICIES, Segmenter
 from densehybrid_ros.inference.backends import choose_device
+from densehybrid_ros.inference.engines import PRECISIONS
+from densehybrid_ros.perception import perception
+from densehybrid_ros.perception.settings import Settings
+
+
+def configure_segmenter(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``open_segmenter``, with the defaults of a drive."""
+    parser.add_argument("--model", required=True, help="a shipped model's name or a .safetensors file")
+    how = parser.add_argument_group("how the model runs (as the node's parameters of these names)")
+    how.add_argument("--backend", choices=BACKENDS, default="auto", help="default: auto")
+    how.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: auto")
+    how.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    policies = f"{', '.join(INPUT_POLICIES)} (default: exact, with --size resize)"
+    how.add_argument("--input-policy", metavar="POLICY", help=policies)
+    how.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
+
+
+def open_segmenter(args: argparse.Namespace, device: str) -> Segmenter:
+    """Opens the model as a drive would.
+
+    Raises:
+        InputError: The model is not there, can't run so, or the options contradict each other.
+    """
+    policy = args.input_policy or ("resize" if args.size else "exact")
+    if args.size and policy == "exact":
+        raise InputError("--size: --input-policy exact leaves images their size; leave one of the two out")
+    how = {"backend": args.backend, "precision": args.precision, "device": device, "input_policy": policy}
+    settings = Settings(model=args.model, input_size=args.size or (0, 0), **how)
+    # Frames of a data set may differ in size; the result says what ran them.
+    return perception.open_segmenter(settings, warn=lambda text: None)
+
+
+def segmenter_options(args: argparse.Namespace) -> str:
+    """Writes those options down that were given; empty for the defaults."""
+    given = {
+        "--backend": args.backend != "auto" and args.backend,
+        "--precision": args.precision != "auto" and args.precision,
+        "--input-policy": args.input_policy,
+        "--size": args.size and "{}x{}".format(*args.size),
+    }
+    return "".join(f" {name} {value}" for name, value in given.items() if value)
 
 
 def distance_edges(text: str | None) -> tuple[float, ...]:

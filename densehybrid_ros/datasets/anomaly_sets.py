@@ -20,9 +20,9 @@ from densehybrid_ros.datasets.evaluation_set import (
     check_sizes,
     index_by_stem,
     require_folder,
-    translate_labels,
 )
 from densehybrid_ros.datasets.label_folders import AnomalyPairs, pair_files
+from densehybrid_ros.datasets.label_values import translate_labels
 from densehybrid_ros.datasets.pictures import read_color, read_labels
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError

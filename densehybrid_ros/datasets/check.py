@@ -8,9 +8,12 @@ from itertools import repeat
 import numpy as np
 
 from densehybrid_ros.datasets.negative_set import NegativeSet
-from densehybrid_ros.datasets.training_set import TrainingSet
+from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.datasets.training_set import TrainingFrame, TrainingSet
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.progress import progress
+
+_VOID_ALONE = "all are 255 (void)"
 
 
 def check_training_set(frames: TrainingSet, limit: int | None = None, stop_after: int = 10) -> list[str]:
@@ -36,21 +39,25 @@ def _check(items: TrainingSet | NegativeSet, limit: int | None, stop_after: int,
     count = len(items) if limit is None else min(limit, len(items))
     indices = np.linspace(0, len(items) - 1, count).round().astype(int).tolist()
     faults: list[str] = []
+    labelled = not count
     pool = ThreadPoolExecutor()
     try:
         for fault in progress(pool.map(_fault, repeat(items), indices), description, total=count):
-            if fault:
+            labelled |= fault != _VOID_ALONE
+            if fault and fault != _VOID_ALONE:
                 faults.append(fault)
             if len(faults) >= stop_after:
                 break
     finally:
         pool.shutdown(cancel_futures=True)
+    if not labelled:
+        faults.append(f"{items.name}: none of {count} frames has a labelled pixel: {_VOID_ALONE}; check the labels")
     return faults
 
 
 def _fault(items: TrainingSet | NegativeSet, index: int) -> str:
     try:
-        items[index]
+        item = items[index]
     except InputError as error:
         return str(error)
-    return ""
+    return _VOID_ALONE if isinstance(item, TrainingFrame) and np.all(item.label == VOID) else ""

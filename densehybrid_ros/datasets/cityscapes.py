@@ -16,9 +16,9 @@ from densehybrid_ros.datasets.evaluation_set import (
     check_sizes,
     index_by_stem,
     require_folder,
-    translate_labels,
 )
 from densehybrid_ros.datasets.label_folders import pair_files
+from densehybrid_ros.datasets.label_values import TRAIN_IDS, translate_labels
 from densehybrid_ros.datasets.pictures import read_color, read_labels
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID
 
@@ -89,7 +89,6 @@ class StretchedCityscapes(EvaluationSet):
     """Frames stored as squares and labelled with train ids; reading gives them their 2:1 geometry back."""
 
     class_names = tuple(item.name for item in CITYSCAPES_CLASSES)
-    _VALUES = {value: value for value in (*range(len(CITYSCAPES_CLASSES)), VOID)}  # noqa: RUF012
 
     def __getitem__(self, index: int) -> EvaluationFrame:
         """Reads a frame, image widened bilinearly and labels by the nearest value."""
@@ -97,7 +96,7 @@ class StretchedCityscapes(EvaluationSet):
         image, labels = read_color(files.image), read_labels(files.label)
         check_sizes(image, files.image, labels, files.label)
         size = (2 * image.shape[0], image.shape[0])
-        semantic = translate_labels(labels, self._VALUES, files.label)
+        semantic = translate_labels(labels, TRAIN_IDS, files.label)
         wide = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         semantic = cv2.resize(semantic, size, interpolation=cv2.INTER_NEAREST)
         return EvaluationFrame(str(files.label), wide, semantic=semantic, group=files.group)

@@ -20,7 +20,7 @@ _SPLITS = ("train2017", "val2017", "train2014", "val2014")
 
 
 class _Instance(NamedTuple):
-    """One annotation: either polygons, each float32 [n, 2] of x and y, or the run lengths of a mask."""
+    """One annotation: either polygons, each float64 [n, 2] of x and y, or the run lengths of a mask."""
 
     category: str
     polygons: tuple[np.ndarray, ...]
@@ -101,7 +101,7 @@ def _read_table(table: Path, folder: Path) -> list[_Picture]:
 def _instance(segmentation: Any, category: str) -> _Instance:
     if isinstance(segmentation, dict):
         return _Instance(category, (), parse_counts(segmentation["counts"]))
-    polygons = tuple(np.array(polygon, np.float32).reshape(-1, 2) for polygon in segmentation)
+    polygons = tuple(np.array(polygon, np.float64).reshape(-1, 2) for polygon in segmentation)
     return _Instance(category, polygons, None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,40 +89,6 @@ def check_sizes(image: np.ndarray, image_path: Path, other: np.ndarray, other_pa
     if image.shape[:2] != other.shape[:2]:
         (height, width), (rows, columns) = image.shape[:2], other.shape[:2]
         raise InputError(f"{other_path}: is {columns}x{rows}, but {image_path} is {width}x{height}; they must agree")
-
-
-def translate_labels(labels: np.ndarray, table: Mapping[int, int], path: Path) -> np.ndarray:
-    """Replaces the values of a label map.
-
-    Args:
-        labels: uint8 [H, W].
-        table: Value in the file -> value of the result (0..255).
-        path: The file, for the message.
-
-    Raises:
-        InputError: The map holds a value that the table lacks; the message names the lowest.
-    """
-    known = np.zeros(256, dtype=bool)
-    lookup = np.zeros(256, dtype=np.uint8)
-    for value, result in table.items():
-        known[value] = True
-        lookup[value] = result
-    occurring = np.bincount(labels.ravel(), minlength=256) > 0
-    foreign = np.flatnonzero(occurring & ~known)
-    if len(foreign):
-        raise InputError(f"{path}: label value {foreign[0]} is not one of this data set ({_ranges(table)})")
-    return lookup[labels]
-
-
-def _ranges(table: Mapping[int, int]) -> str:
-    """Writes sorted values with runs shortened: 0..18, 255."""
-    parts: list[list[int]] = []
-    for value in sorted(table):
-        if parts and value == parts[-1][1] + 1:
-            parts[-1][1] = value
-        else:
-            parts.append([value, value])
-    return ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in parts)
 
 
 def index_by_stem(folder: Path, pattern: str, remove: str = "") -> dict[str, Path]:

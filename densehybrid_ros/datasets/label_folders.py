@@ -5,22 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from densehybrid_ros.datasets.evaluation_set import (
-    ANOMALY,
-    IGNORE,
-    INLIER,
     EvaluationFrame,
     EvaluationSet,
     FrameFiles,
     check_sizes,
     index_by_stem,
     require_folder,
-    translate_labels,
 )
+from densehybrid_ros.datasets.label_values import ANOMALY_VALUES, translate_labels
 from densehybrid_ros.datasets.pictures import read_color, read_labels
 from densehybrid_ros.errors import InputError
-
-ANOMALY_VALUES = {0: INLIER, 1: ANOMALY, 255: IGNORE}
-"""Label values of SegmentMeIfYouCan and Fishyscapes."""
 
 
 class AnomalyPairs(EvaluationSet):

@@ -17,9 +17,9 @@ from densehybrid_ros.datasets.evaluation_set import (
     check_sizes,
     index_by_stem,
     require_folder,
-    translate_labels,
 )
 from densehybrid_ros.datasets.label_folders import pair_files
+from densehybrid_ros.datasets.label_values import translate_labels
 from densehybrid_ros.datasets.pictures import read_color, read_disparity, read_instances, read_labels
 
 _VALUES = {0: IGNORE, 1: INLIER} | dict.fromkeys(range(2, 201), ANOMALY)

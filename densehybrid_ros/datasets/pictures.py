@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, name_some
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Files that count as pictures, in lower case."""
 
-_PNG_SIGNATURE, _PNG_PALETTE = b"\x89PNG\r\n\x1a\n", b"\x03"  # the colour type stands at byte 25
+_PNG_SIGNATURE, _PNG_BITS = b"\x89PNG\r\n\x1a\n", 24  # the place of the bits a channel
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 
 
@@ -40,23 +40,32 @@ def read_with_alpha(path: Path) -> np.ndarray:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Reads a label picture as uint8 [H, W]: one value a pixel.
+    """Reads a label picture as uint8 [H, W]: the number stored for each pixel.
 
-    Of a PNG with a palette (Mapillary Vistas) these are the indices, not the colours. Three equal 8-bit channels count
-    as one.
+    Of a picture with a palette (Mapillary Vistas) these are the indices, not the colours. Less than 8 bits count as
+    they are, so that a 1-bit mask holds 0 and 1; more bits count where the numbers fit into 8. Three equal channels
+    count as one, and so do four where the last, the opacity, is the same everywhere.
 
     Raises:
-        InputError: The file is missing, truncated, no picture, or holds no single 8-bit value a pixel.
+        InputError: The file is missing, truncated, no picture, or holds no single 8-bit value a pixel; the message
+            says what was found.
     """
     data = _read(path)
-    if data[:8] == _PNG_SIGNATURE and data[25:26] == _PNG_PALETTE:
-        return _palette_indices(data, path)
-    labels = _decode_bytes(data, path, cv2.IMREAD_UNCHANGED)
-    if labels.ndim == 3 and labels.shape[2] == 3 and np.all(labels == labels[:, :, :1]):
-        labels = np.ascontiguousarray(labels[:, :, 0])
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise InputError(f"{path}: labels must be 8-bit grey, one id a pixel; this is {_describe(labels)}")
-    return labels
+    stored = _stored_numbers(data, path)
+    if stored is None:
+        stored = _decode_bytes(data, path, cv2.IMREAD_UNCHANGED)
+    labels = stored
+    if stored.ndim == 3:
+        colours, opacity = stored[:, :, :3], stored[:, :, 3:]
+        if np.all(colours == colours[:, :, :1]) and np.all(opacity == opacity[0, 0]):
+            labels = colours[:, :, 0]
+    with np.errstate(invalid="ignore"):  # of numbers that are none
+        narrow = np.ascontiguousarray(labels, np.uint8)
+    if narrow.ndim != 2 or not np.array_equal(narrow, labels):
+        kind = "colours" if stored.ndim == 3 else "values"
+        what = f"{_describe(stored)} and holds the {kind} {name_some(_occurring(stored))}"
+        raise InputError(f"{path}: labels must be 8-bit grey, one id a pixel; this is {what}")
+    return narrow
 
 
 def read_disparity(path: Path) -> np.ndarray:
@@ -118,6 +127,14 @@ def _describe(picture: np.ndarray) -> str:
     return f"{picture.dtype.itemsize * 8}-bit with {channels} channel{'s' if channels > 1 else ''}"
 
 
+def _occurring(picture: np.ndarray) -> list[str]:
+    """Writes every value or colour, (red, green, blue) or with the opacity as a fourth, that a picture holds."""
+    pixels = picture.reshape(len(picture) * picture.shape[1], -1)
+    pixels = pixels[np.append(True, (pixels[1:] != pixels[:-1]).any(axis=1))]  # one of a run is enough
+    colours = pixels[:, [2, 1, 0, 3][: pixels.shape[1]]] if pixels.shape[1] > 1 else pixels
+    return [str(item[0] if len(item) == 1 else tuple(item)) for item in np.unique(colours, axis=0).tolist()]
+
+
 def _decode(path: Path, flags: int) -> np.ndarray:
     return _decode_bytes(_read(path), path, flags)
 
@@ -129,11 +146,19 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path}: can't be read ({error.strerror})") from error
 
 
-def _palette_indices(data: bytes, path: Path) -> np.ndarray:
-    """OpenCV gives the colours of a palette, which may be alike for two classes; Pillow gives the indices."""
+def _stored_numbers(data: bytes, path: Path) -> np.ndarray | None:
+    """Indices of a palette, or grey of less than 8 bits, neither of which OpenCV gives; None of other pictures."""
     try:
-        with PIL.Image.open(io.BytesIO(data)) as picture:
-            return np.array(picture, dtype=np.uint8)
+        picture = PIL.Image.open(io.BytesIO(data))
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+        return None  # OpenCV may know it
+    levels = 255
+    if data[:8] == _PNG_SIGNATURE and picture.mode == "L":
+        levels = (1 << data[_PNG_BITS]) - 1
+    if picture.mode not in ("1", "P") and levels == 255:
+        return None
+    try:
+        return np.array(picture, np.uint8) // (255 // levels)
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError is Pillow's for a broken PNG chunk
         raise InputError(f"{path}: truncated or not a picture") from error
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from densehybrid_ros.datasets.evaluation_set import FrameFiles, check_sizes, translate_labels
+from densehybrid_ros.datasets.evaluation_set import FrameFiles, check_sizes
+from densehybrid_ros.datasets.label_values import translate_labels
 from densehybrid_ros.datasets.pictures import read_color, read_labels
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 

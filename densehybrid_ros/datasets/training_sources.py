@@ -9,10 +9,10 @@ from densehybrid_ros.datasets.cityscapes import TRAIN_ID_OF_LABEL_ID, open_citys
 from densehybrid_ros.datasets.class_tables import STREET_HAZARDS
 from densehybrid_ros.datasets.evaluation_set import FrameFiles, index_by_stem, require_folder
 from densehybrid_ros.datasets.label_folders import pair_files
-from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID
+from densehybrid_ros.datasets.label_values import TRAIN_IDS
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.datasets.training_set import MappedLabels, TrainingSet
 
-_SAME_TRAIN_IDS = {value: value for value in (*range(len(CITYSCAPES_CLASSES)), VOID)}
 _STREET_HAZARDS_ANOMALY = 14  # of the test set alone
 _STREET_HAZARDS_SPLITS = {"train": "training", "val": "validation"}
 
@@ -38,7 +38,7 @@ def open_cityscapes_640_training(root: Path, split: str) -> TrainingSet:
     label_folder = require_folder(root / split / "label", hint)
     pairs = pair_files(index_by_stem(image_folder, "*"), index_by_stem(label_folder, "*"), image_folder, label_folder)
     files = [FrameFiles(pair.image, pair.label, group=pair.image.stem.split("_")[0]) for pair in pairs]
-    return TrainingSet("cityscapes_640", files, CITYSCAPES_CLASSES, MappedLabels(_SAME_TRAIN_IDS), stretched=True)
+    return TrainingSet("cityscapes_640", files, CITYSCAPES_CLASSES, MappedLabels(TRAIN_IDS), stretched=True)
 
 
 def open_street_hazards_training(root: Path, split: str) -> TrainingSet:

@@ -24,6 +24,7 @@ def node_answers(
     num_classes: int,
     leave_out: LeaveOut,
     limit: int | None = None,
+    params_file: Path | None = None,
 ) -> Iterator[Answer]:
     """Plays a recording to the node, one frame after the answer to the one before, and yields what it answered.
 
@@ -33,6 +34,7 @@ def node_answers(
         num_classes: Number of the model's classes; the id of unknown.
         leave_out: Is told of frames that were not answered.
         limit: Play at most this many frames.
+        params_file: The parameter file that ``settings`` was read from, which the node reads as well.
 
     Raises:
         InputError: The node did not start, died or did not answer.
@@ -45,7 +47,8 @@ def node_answers(
         parameters["base_frame"] = ""
     with tempfile.TemporaryDirectory() as folder:
         answers, log = Path(folder) / "answers", Path(folder) / "node.log"
-        with running_node(parameters, recording.topics, log) as node:
+        arguments = ("--params-file", str(params_file)) if params_file else ()
+        with running_node(parameters, recording.topics, log, arguments) as node:
             mounts = None
             if settings.base_frame and not hears_transforms:
                 mounts = ((recorded, known.mount) for recorded, known in known_frames(recording, settings))

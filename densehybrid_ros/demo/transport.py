@@ -32,7 +32,9 @@ def profile_environment() -> dict[str, str]:
     """
     profile = str(resource_path("config/fastdds_profile.xml"))
     # Fast DDS 2 reads the first name, Fast DDS 3 the second.
-    return {"FASTRTPS_DEFAULT_PROFILES_FILE": profile, "FASTDDS_DEFAULT_PROFILES_FILE": profile}
+    names = {"FASTRTPS_DEFAULT_PROFILES_FILE": profile, "FASTDDS_DEFAULT_PROFILES_FILE": profile}
+    # The profile of the working directory is not read beside it: in a checkout that is the same file once more.
+    return {**names, "SKIP_DEFAULT_XML_FILE": "1"}
 
 
 def transport_environment(domain_id: int | None = None) -> dict[str, str]:

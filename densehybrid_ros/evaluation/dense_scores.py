@@ -1,44 +1,46 @@
-"""Runs a model over a data set: threads decode ahead, heads are upsampled once, all scores are taken from them."""
+"""Runs a segmenter over a data set: threads decode ahead, and further scores are taken from one look at a frame."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
-from densehybrid_ros.networks.scales import mean_over_scales
+from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.scores import SCORES
-from densehybrid_ros.scores.model_score import ModelScore, Observation, observe
+from densehybrid_ros.scores.model_score import ModelScore
 
 _READERS = 4
 _AHEAD = 8
-_LEVELLED = "hybrid"  # the score that a model's level belongs to; what it is compared with stays as it is
+
+HYBRID = "hybrid"
+"""The score that a drive has."""
 
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """A frame with what the model says about it; the tensors lie on the model's device.
+    """A frame with what the model says about it; the tensors lie on the segmenter's device.
 
     Attributes:
         index: Its index in the data set.
         frame: The frame itself.
         scores: Name -> float32 [H, W], higher = more anomalous.
         prediction: uint8 [H, W], train ids of the closed-set argmax.
+        through: Backend and precision that the hybrid score and the classes come from.
     """
 
     index: int
     frame: EvaluationFrame
     scores: dict[str, Tensor]
     prediction: Tensor
+    through: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,78 +52,55 @@ class LeftOut:
 
 
 class FrameScorer:
-    """Scores frames with one model.
+    """Scores frames with one segmenter: the hybrid score and the classes are those of a drive.
 
     Args:
-        model: The network, in evaluation mode on its device.
-        device: That device.
-        scores: Names of scores to compute, keys of ``SCORES`` or of ``model_scores``.
-        size: (height, width) to which images are resized for the network; None leaves them. Scores always have the
-            size of the labels.
+        segmenter: What runs the model.
+        scores: Names of scores to compute, keys of ``SCORES`` or of ``model_scores``. All but the hybrid one cost a
+            further pass of the network, see ``Segmenter.look``.
         model_scores: Scores that need the model itself, fitted where they must be.
-        head_scores: Further functions like those of ``SCORES``, by name.
-        scales: Of the network's input; the mean of the heads' logits over them is scored. Empty: one look, as it is.
-            Not together with ``model_scores``, which see what one look yields.
 
     Raises:
         InputError: A score is unknown.
     """
 
     def __init__(
-        self,
-        model: DenseHybrid,
-        device: torch.device,
-        scores: Sequence[str],
-        size: tuple[int, int] | None = None,
-        model_scores: Mapping[str, ModelScore] | None = None,
-        head_scores: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
-        scales: Sequence[float] = (),
+        self, segmenter: Segmenter, scores: Sequence[str], model_scores: Mapping[str, ModelScore] | None = None
     ) -> None:
-        self._head_scores = {**SCORES, **(head_scores or {})}
         self._model_scores = dict(model_scores or {})
         for name in scores:
-            if name not in self._head_scores and name not in self._model_scores:
+            if name not in SCORES and name not in self._model_scores:
                 raise InputError(f"--scores {name}: unknown; choose from {', '.join(SCORES)}")
-        self._scales = tuple(scales)
-        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._device = device
+        self._segmenter = segmenter
         self._scores = list(scores)
-        self._size = size
 
-    @torch.inference_mode()
     def __call__(self, index: int, frame: EvaluationFrame) -> ScoredFrame:
         """Scores a frame.
 
         Raises:
-            InputError: The network's output is not finite.
+            InputError: The score is not finite.
         """
-        images = self._images(frame.image)
-        seen: Observation | HybridOutput
-        seen = mean_over_scales(self._model, images, self._scales) if self._scales else observe(self._model, images)
-        if not (bool(seen.logits.isfinite().all()) and bool(seen.posterior.isfinite().all())):
+        result = self._segmenter(frame.image, 0.0)
+        if not np.isfinite(result.anomaly_score).all():
             raise InputError(f"{frame.name}: the network's output is not finite there; check the model's weights")
-        size = (frame.image.shape[0], frame.image.shape[1])
-        align = self._model.align_corners
-        logits, posterior = (upsample(maps.float(), size, align) for maps in (seen.logits, seen.posterior))
-        scores: dict[str, Tensor] = {}
-        level = self._model.level
-        for name in self._scores:
-            if name in self._head_scores:
-                scores[name] = self._head_scores[name](logits, posterior)[0]
-                if name == _LEVELLED and level is not None:
-                    scores[name] = scores[name] - upsample(level.offset(seen.logits, seen.posterior), size, align)[0, 0]
-            else:
-                assert isinstance(seen, Observation)
-                scores[name] = upsample(self._model_scores[name](seen).float()[:, None], size, align)[0, 0]
-        return ScoredFrame(index, frame, scores, logits.argmax(dim=1)[0].to(torch.uint8))
+        hybrid, prediction = (
+            torch.from_numpy(values).to(self._segmenter.device) for values in (result.anomaly_score, result.semantic)
+        )
+        others = self._others(frame.image) if set(self._scores) - {HYBRID} else {}
+        scores = {name: hybrid if name == HYBRID else others[name] for name in self._scores}
+        return ScoredFrame(index, frame, scores, prediction, f"{self._segmenter.backend} {self._segmenter.precision}")
 
-    def _images(self, image: np.ndarray) -> Tensor:
-        if self._size is not None and self._size != image.shape[:2]:
-            height, width = self._size
-            shrinks = height * width < image.shape[0] * image.shape[1]
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        tensor = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self._device)
-        return tensor.permute(2, 0, 1).unsqueeze(0).float() / 255  # channels_last as it comes
+    @torch.inference_mode()
+    def _others(self, image: np.ndarray) -> dict[str, Tensor]:
+        look = self._segmenter.look(image)
+        heads = [look.enlarge(maps) for maps in (look.seen.logits, look.seen.posterior)]
+        return {
+            name: SCORES[name](*heads)[0]
+            if name in SCORES
+            else look.enlarge(self._model_scores[name](look.seen)[:, None])[0, 0]
+            for name in self._scores
+            if name != HYBRID
+        }
 
 
 def read_ahead(dataset: EvaluationSet, indices: Sequence[int]) -> Iterator[EvaluationFrame | LeftOut]:

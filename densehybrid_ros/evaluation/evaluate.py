@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import torch
-
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import FrameScorer, LeftOut, ScoredFrame, score_frames
+from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer, LeftOut, ScoredFrame, score_frames
 from densehybrid_ros.evaluation.open_set import mean_over_folds
 from densehybrid_ros.evaluation.passes import PixelPass, Plan, ThresholdPass
 from densehybrid_ros.evaluation.protocols import PROTOCOLS, Protocol
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.evaluation.shards import Shards
+from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.inference.backends import device_name
-from densehybrid_ros.networks import LoadedModel
+from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.progress import progress
 from densehybrid_ros.scores.model_score import ModelScore
 
@@ -24,35 +23,29 @@ from densehybrid_ros.scores.model_score import ModelScore
 def evaluate(
     dataset: EvaluationSet,
     name: str,
-    model: LoadedModel,
+    segmenter: Segmenter,
     scores: Sequence[str],
-    device: torch.device,
     *,
-    size: tuple[int, int] | None = None,
     limit: int | None = None,
     edges: Sequence[float] = (),
     shards: Shards | None = None,
     pictures: bool = False,
     model_scores: Mapping[str, ModelScore] | None = None,
     threshold: float | None = None,
-    scales: Sequence[float] = (),
 ) -> EvaluationResult:
     """Measures what the data set's protocol asks for.
 
     Args:
         dataset: The data set.
         name: Its name in ``PROTOCOLS``.
-        model: The model, on ``device``.
+        segmenter: What runs the model; counting runs on its device, too.
         scores: Names of the anomaly scores.
-        device: Where the network and the counting run.
-        size: (height, width) of the network's input; None leaves the images as they are.
         limit: Evenly spread subset of at most this many frames.
         edges: Edges of distance bins in metres; empty for none.
         shards: The processes that share the work; None for this one alone.
         pictures: Gather the frames with the worst errors of the first score.
         model_scores: Scores that need the model itself, fitted where they must be.
         threshold: At which components and errors of the hybrid score are found; None: at its best pixel F1.
-        scales: Of the network's input, over which the heads' logits are averaged; empty: one look, as it is.
 
     Returns:
         The figures, the same in every process.
@@ -63,8 +56,9 @@ def evaluate(
     started = time.monotonic()
     shards = shards or Shards()
     protocol = PROTOCOLS.get(name, Protocol())
-    scorer = FrameScorer(model.network, device, scores, size, model_scores, scales=scales)
-    plan = Plan(scores, protocol, _common_classes(dataset, model), edges)
+    device, card = segmenter.device, segmenter.card
+    scorer = FrameScorer(segmenter, scores, model_scores)
+    plan = Plan(scores, protocol, _common_classes(dataset, card), edges)
     chosen = spread(len(dataset), limit)
     indices = [chosen[position] for position in shards.indices(len(chosen))]
 
@@ -76,7 +70,7 @@ def evaluate(
         first.add(item)
     first = shards.merged(first)
     first.check_not_empty(len(chosen))
-    result = _result_of_pixels(first, name, model, dataset)
+    result = _result_of_pixels(first, name, card.name, dataset)
     second = ThresholdPass(plan, *_thresholds(first, threshold), device, pictures=pictures)
     if second.is_needed and result.pixel:
         for item in run(f"errors of {name}"):
@@ -84,15 +78,14 @@ def evaluate(
         second = shards.merged(second)
         result.gallery = second.gallery
         result.components = {score: parts.compute() for score, parts in second.components.items()}
-        result.threshold = threshold if "hybrid" in scores else None
+        result.threshold = threshold if HYBRID in scores else None
         result.open_set = {
             score: mean_over_folds([fold.compute() for fold in folds.values()])
             for score, folds in second.open_set.items()
             if folds and all(fold.frames for fold in folds.values())
         }
-    result.device = device_name(device)
-    result.size = size
-    result.scales = tuple(scales)
+    result.device = f"{' and '.join(sorted(first.counts.through))} on {device_name(device)}"
+    result.size = segmenter.input_size
     result.seconds = time.monotonic() - started
     return result
 
@@ -121,17 +114,17 @@ def spread(total: int, limit: int | None) -> list[int]:
     return [round(position * (total - 1) / (limit - 1)) for position in range(limit)]
 
 
-def _common_classes(dataset: EvaluationSet, model: LoadedModel) -> int | None:
+def _common_classes(dataset: EvaluationSet, card: ModelCard) -> int | None:
     """The number of classes where the data set labels those that the model knows, else None."""
-    names = tuple(item.name for item in model.card.classes)
+    names = tuple(item.name for item in card.classes)
     return len(names) if dataset.class_names == names else None
 
 
 def _thresholds(first: PixelPass, given: float | None) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Thresholds of best pixel F1, the given one for the hybrid score; for each fold those of 95 % TPR on the other."""
     best = {name: curve.compute().threshold_best_f1 for name, curve in first.curves.items()}
-    if given is not None and "hybrid" in best:
-        best["hybrid"] = given
+    if given is not None and HYBRID in best:
+        best[HYBRID] = given
     folds = first.plan.protocol.folds
     if folds is None:
         return best, {}
@@ -142,8 +135,8 @@ def _thresholds(first: PixelPass, given: float | None) -> tuple[dict[str, float]
     return best, {folds[0]: found[folds[1]], folds[1]: found[folds[0]]}
 
 
-def _result_of_pixels(first: PixelPass, name: str, model: LoadedModel, dataset: EvaluationSet) -> EvaluationResult:
-    result = EvaluationResult(name, model.card.name, first.counts.measured, first.counts.unlabelled)
+def _result_of_pixels(first: PixelPass, name: str, model: str, dataset: EvaluationSet) -> EvaluationResult:
+    result = EvaluationResult(name, model, first.counts.measured, first.counts.unlabelled)
     result.left_out = [item.reason for item in first.counts.left_out]
     pooled = {score: curve.compute() for score, curve in first.curves.items()}
     if any(metrics.positives or metrics.negatives for metrics in pooled.values()):

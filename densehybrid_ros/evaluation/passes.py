@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
+from densehybrid_ros.datasets.label_values import ANOMALY_MEND, anomaly_values, what_is_lacking
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.binned_curve import BinnedCurve
@@ -47,15 +50,18 @@ class FrameCounts:
         measured: Frames that entered the figures.
         unlabelled: Frames without a single labelled pixel.
         left_out: Index and reason of each frame that could not be evaluated.
+        through: Backends and precisions that ran them.
     """
 
     def __init__(self) -> None:
+        self.through: set[str] = set()
         self.measured = 0
         self.unlabelled = 0
         self.left_out: list[LeftOut] = []
 
     def merge(self, other: FrameCounts) -> None:
         """Adds another shard's."""
+        self.through |= other.through
         self.measured += other.measured
         self.unlabelled += other.unlabelled
         self.left_out = sorted([*self.left_out, *other.left_out], key=lambda item: item.index)
@@ -96,16 +102,23 @@ class PixelPass:
         self.folds = {group: {name: PixelAccumulator() for name in plan.scores} for group in groups}
         self.distances = DistanceBins(plan.scores, plan.edges) if plan.edges else None
         self.confusion = ConfusionMatrix(plan.num_classes, device) if plan.num_classes else None
+        self._values: set[int] = set()
+        self._folder = ""
 
     def add(self, item: ScoredFrame | LeftOut) -> None:
         """Takes in a frame, or that it was left out."""
         if isinstance(item, LeftOut):
             self.counts.left_out.append(item)
             return
+        folder = str(Path(item.frame.name).parent)
+        self._folder = os.path.commonpath([self._folder or folder, folder])
+        if item.frame.anomaly is not None:
+            self._values |= anomaly_values(item.frame.anomaly)
         if not has_labels(item.frame):
             self.counts.unlabelled += 1
             return
         self.counts.measured += 1
+        self.counts.through.add(item.through)
         if item.frame.anomaly is not None:
             self._add_anomaly(item, _tensor(item.frame.anomaly, item.prediction))
         if self.confusion is not None and item.frame.semantic is not None:
@@ -128,6 +141,8 @@ class PixelPass:
     def merge(self, other: PixelPass) -> None:
         """Adds another shard's pass."""
         self.counts.merge(other.counts)
+        self._values |= other._values
+        self._folder = os.path.commonpath([folder for folder in (self._folder, other._folder) if folder] or [""])
         for name in self.curves:
             self.curves[name].merge(other.curves[name])
         for name in self.binned:
@@ -143,12 +158,23 @@ class PixelPass:
             self.confusion.merge(other.confusion)
 
     def check_not_empty(self, total: int) -> None:
-        """Raises an InputError that says why if no frame could be measured."""
-        if self.counts.measured:
-            return
-        if self.counts.left_out:
-            raise InputError(f"none of {total} frames could be evaluated; the first: {self.counts.left_out[0].reason}")
-        raise InputError(f"none of {total} frames has a labelled pixel; check the labels")
+        """Checks that the labels of the ``total`` frames make figures.
+
+        Raises:
+            InputError: No frame could be measured, or the labels lack anomalies or inliers and there is no closed set
+                either. It names their folder, the values found and the mend.
+        """
+        left_out = [item.reason for item in self.counts.left_out]
+        if not self.counts.measured and left_out:
+            raise InputError(f"none of {total} frames could be evaluated; the first: {left_out[0]}")
+        if not self.counts.measured:
+            mend = ANOMALY_MEND if self._values else "255 means ignore; check which data set it is"
+            found = "their labels hold 255 alone"
+            raise InputError(f"{self._folder}: none of {total} frames has a labelled pixel: {found}; {mend}")
+        lacking = what_is_lacking(self._values) if self._values else ""
+        if lacking and (self.confusion is None or not self.confusion.counts.any()):
+            more = f"; {len(left_out)} frames are left out, the first: {left_out[0]}" if left_out else ""
+            raise InputError(f"{self._folder}: in {total} frames {lacking}{more}")
 
 
 class ThresholdPass:

@@ -11,6 +11,7 @@ from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.key_counts import KeyCounts, scores_of_keys
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
+from densehybrid_ros.evaluation.thresholds import check_both_kinds
 
 _BINS = 4096
 _SMALLEST_SCALE = 1e-3
@@ -37,10 +38,8 @@ def fit_confidence(pixels: PixelAccumulator) -> FittedConfidence:
     Raises:
         InputError: There is no anomalous or no inlier pixel, or scores do not rise with anomaly.
     """
-    pixels.flush()
+    check_both_kinds("probability", pixels)
     positives, negatives = pixels.positives.total, pixels.negatives.total
-    if not positives or not negatives:
-        raise InputError("probability: needs anomalous and inlier pixels; the data set lacks one of them")
     low, high = _finite_range(pixels)
     edges = np.linspace(low, high, _BINS + 1)
     centres = 0.5 * (edges[:-1] + edges[1:])

@@ -164,8 +164,12 @@ class Replay:
         return self._bags[self._bag].name if len(self._bags) > 1 else ""
 
     def leave_out(self, reason: str, frames: int) -> None:
-        """Counts frames of the bag that can't be evaluated, ``reason`` naming file, topic and value."""
-        self.left_out.append(LeftOutFrames(self._bag, len(self.left_out), reason, frames))
+        """Counts frames of the bag that can't be evaluated, ``reason`` naming file, topic and value.
+
+        A recording may be read more than once, and tells the same each time.
+        """
+        if all((item.bag, item.reason) != (self._bag, reason) for item in self.left_out):
+            self.left_out.append(LeftOutFrames(self._bag, len(self.left_out), reason, frames))
 
     def add(self, answer: Answer, topics: BagTopics) -> None:
         """Takes in a frame; one without labels gives overlay, latency and alert alone.
@@ -225,7 +229,9 @@ class Replay:
     def _distance(self, answer: Answer, labels: np.ndarray) -> np.ndarray | None:
         """Distances from disparity, else from the ground plane, else None."""
         camera, disparity = answer.known.placed_camera, answer.known.disparity
-        if camera is None:
+        if disparity is not None and not disparity.pixels.any():
+            disparity = None
+        if camera is None or (disparity is None and camera.mount_height <= 0):
             return None
         self._sources.add(_GROUND if disparity is None else _MEASURED)
         return distance_map(labels, camera, disparity.pixels if disparity else None, answer.recorded.instances)
@@ -258,7 +264,7 @@ class Replay:
         result = EvaluationResult(name, model, frames=self.frames, unlabelled=self.frames - self.labelled)
         result.left_out = [item.reason for item in self.left_out]
         result.frames_left_out = sum(item.frames for item in self.left_out)
-        if self.labelled:
+        if self.labelled and ANOMALY in self._label_values:
             result.pixel = {SCORE: self._pixels.compute()}
             result.curves = {SCORE: self._pixels.curve()}
             result.inlier_q95 = {SCORE: self._pixels.inlier_quantile(0.95)}
@@ -270,7 +276,7 @@ class Replay:
             result.edges = self._bins.edges
             result.distances = self._bins.compute()
             result.without_distance = self._bins.unknown
-            result.distance_source = "; of other bags: ".join(sorted(self._sources, reverse=True))
+            result.distance_source = "; of other frames: ".join(sorted(self._sources, reverse=True))
         return result
 
     def figures(self, result: EvaluationResult) -> dict[str, object]:
@@ -290,7 +296,8 @@ class Replay:
             lines.append("no labels: overlays, latencies and alerts only")
         elif ANOMALY not in self._label_values:
             values = ", ".join(str(value) for value in sorted(self._label_values))
-            lines.append(f"no pixel is labelled as an anomaly (values found: {values}; 1 is anomaly, 255 is ignored)")
+            meaning = f"values found: {values}; 1 is anomaly, 255 is ignored"
+            lines.append(f"no pixel is labelled as an anomaly ({meaning}): no figures by pixel and obstacle")
         elif not self._sources:
             lines.append("neither disparity nor a mount can be used: no figures by distance")
         return "\n".join(lines)

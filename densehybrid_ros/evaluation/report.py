@@ -120,7 +120,7 @@ def _section(result: EvaluationResult) -> str:
     parts = [
         f"<h2>{escape(result.dataset)}</h2>",
         f'<p class="lead">{escape(result.model)}, {result.frames} frames in {result.seconds:.1f} s on '
-        f"{escape(result.device)}{size}{result.looks}</p>",
+        f"{escape(result.device)}{size}</p>",
         _main_table(result),
         _notes(result),
     ]

@@ -52,9 +52,8 @@ class EvaluationResult:
         left_out: Why frames could not be evaluated.
         frames_left_out: How many those were; None where each reason stands for one.
         seconds: Time that it took.
-        device: Where it ran.
+        device: What ran the network, and where, such as "eager fp32 on CPU".
         size: (height, width) of the network's input; None where images kept theirs.
-        scales: Of that input, over which the heads' logits were averaged; empty: one look.
         pixel: Score -> figures of its curve.
         binned: Score -> figures of its binned curve, where the benchmark bins.
         curves: Score -> sampled curve.
@@ -83,7 +82,6 @@ class EvaluationResult:
     seconds: float = 0.0
     device: str = ""
     size: tuple[int, int] | None = None
-    scales: tuple[float, ...] = ()
     pixel: dict[str, CurveMetrics] = field(default_factory=dict)
     binned: dict[str, BinnedMetrics] = field(default_factory=dict)
     curves: dict[str, CurvePoints] = field(default_factory=dict)
@@ -101,11 +99,6 @@ class EvaluationResult:
     obstacles: ObstacleFigures | None = None
     hazards: HazardFigures | None = None
     remarks: list[str] = field(default_factory=list)
-
-    @property
-    def looks(self) -> str:
-        """The scales, as an addition to a heading; empty for one look."""
-        return f", mean of scales {', '.join(f'{scale:g}' for scale in self.scales)}" if self.scales else ""
 
     @property
     def rows(self) -> list[str]:
@@ -205,8 +198,7 @@ def format_result(result: EvaluationResult) -> str:
     rows = main_rows(result)
     columns = used_columns(rows)
     parts = [
-        f"{result.dataset}: {result.model}{result.looks}, {result.frames} frames in {result.seconds:.1f} s "
-        f"on {result.device}",
+        f"{result.dataset}: {result.model}, {result.frames} frames in {result.seconds:.1f} s on {result.device}",
     ]
     if rows:
         cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]

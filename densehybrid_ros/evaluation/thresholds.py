@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from densehybrid_ros.datasets.evaluation_set import IGNORE, INLIER, EvaluationFrame
+from densehybrid_ros.datasets.label_values import ANOMALY_MEND
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
@@ -41,9 +42,7 @@ def inlier_threshold(pixels: PixelAccumulator, quantile: float = 0.95) -> float:
     Raises:
         InputError: There is no inlier pixel.
     """
-    pixels.flush()
-    if not pixels.negatives.total:
-        raise InputError("calibration: the data set has no inlier pixel; choose another --dataset")
+    _check_inliers(pixels)
     return pixels.inlier_quantile(quantile)
 
 
@@ -53,19 +52,35 @@ def outlier_threshold(pixels: PixelAccumulator) -> float:
     Raises:
         InputError: There is no anomalous or no inlier pixel.
     """
-    metrics = pixels.compute()
-    if not metrics.positives or not metrics.negatives:
-        raise InputError(f"{OUTLIER_TPR95}: needs anomalous and inlier pixels; the data set lacks one of them")
-    return metrics.threshold_tpr95
+    check_both_kinds(OUTLIER_TPR95, pixels)
+    return pixels.compute().threshold_tpr95
+
+
+def check_both_kinds(name: str, pixels: PixelAccumulator) -> None:
+    """Raises an InputError that begins with ``name`` if there is no anomalous or no inlier pixel."""
+    pixels.flush()
+    for kind, counts in (("anomaly", pixels.positives), ("inlier", pixels.negatives)):
+        if not counts.total:
+            raise InputError(f"{name}: needs anomalous and inlier pixels, but no pixel is an {kind}; {ANOMALY_MEND}")
 
 
 def candidate_thresholds(pixels: PixelAccumulator, count: int = _CANDIDATES) -> list[float]:
-    """Rising thresholds to try, closer to each other the fewer inlier pixels exceed them."""
-    pixels.flush()
+    """Rising thresholds to try, closer to each other the fewer inlier pixels exceed them.
+
+    Raises:
+        InputError: There is no inlier pixel.
+    """
+    _check_inliers(pixels)
     smallest = 1.0 / max(pixels.negatives.total, 2)
     shares = np.geomspace(0.5, smallest, count - 1)
     found = {pixels.inlier_quantile(1.0 - float(share)) for share in shares}
     return sorted(found | {pixels.inlier_quantile(1.0)})
+
+
+def _check_inliers(pixels: PixelAccumulator) -> None:
+    pixels.flush()
+    if not pixels.negatives.total:
+        raise InputError("calibration: the data set has no inlier pixel; choose another --dataset")
 
 
 class FalseAlarmCounter:

@@ -35,6 +35,15 @@ class DenseOutput(NamedTuple):
     confidence: Tensor
 
 
+def enlarge(
+    maps: Tensor, size: tuple[int, int], align_corners: bool = False, sampling: Sampling | None = None
+) -> Tensor:
+    """Enlarges [1, C, h, w] of the network's output bilinearly to float32 [1, C, H, W]; see ``dense_output``."""
+    if sampling is None:
+        return upsample(maps.float(), size, align_corners)
+    return resample(maps.float(), size, sampling)
+
+
 def dense_output(
     output: HybridOutput,
     size: tuple[int, int],
@@ -55,16 +64,9 @@ def dense_output(
         align_corners: The ``align_corners`` of the model.
         sampling: Where result pixels lie in the output, if the frame is not the network's input, pixel by pixel.
     """
-    logits = enlarged(output.logits, size, align_corners, sampling)
-    score = hybrid(logits, enlarged(output.posterior, size, align_corners, sampling))[0]
+    logits, posterior = (enlarge(maps, size, align_corners, sampling) for maps in output)
+    score = hybrid(logits, posterior)[0]
     semantic = logits.argmax(dim=1)[0].to(torch.uint8)
     unknown = torch.full_like(semantic, logits.shape[1])
     probability = (255 * confidence.probability(score)).round().to(torch.uint8)
     return DenseOutput(semantic, score, torch.where(score > threshold, unknown, semantic), probability)
-
-
-def enlarged(maps: Tensor, size: tuple[int, int], align_corners: bool, sampling: Sampling | None) -> Tensor:
-    """Enlarges [1, C, h, w] to float32 [1, C, *size]; see ``dense_output``."""
-    if sampling is None:
-        return upsample(maps.float(), size, align_corners)
-    return resample(maps.float(), size, sampling)

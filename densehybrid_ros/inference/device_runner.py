@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.confidence import Confidence
-from densehybrid_ros.inference.dense_output import DenseOutput, dense_output, enlarged
+from densehybrid_ros.inference.dense_output import DenseOutput, dense_output, enlarge
 from densehybrid_ros.inference.engines import Engine
 from densehybrid_ros.inference.input_policy import Placement, Sampling
 from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, packed_output
@@ -147,7 +147,7 @@ class DeviceRunner:
     def _plain_output(self, output: HybridOutput, positions: Sampling | None) -> None:
         size = self._placement.camera
         if self._engine.closed_set:
-            maps = enlarged(output.logits, size, self._align_corners, positions)
+            maps = enlarge(output.logits, size, self._align_corners, positions)
             self._result.semantic.copy_(maps.argmax(dim=1)[0])
             return
         made = dense_output(output, size, self._controls[0], self._confidence, self._align_corners, positions)

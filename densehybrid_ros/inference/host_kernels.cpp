@@ -27,7 +27,7 @@ inline float exp_of(float x) {
     return p * power;
 }
 
-// For normal numbers above 0.
+// For normal numbers above 0; what is not finite stays so.
 inline float log_of(float x) {
     int32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
@@ -47,7 +47,8 @@ inline float log_of(float x) {
     p = p * f - 2.4999993993e-1f;
     p = p * f + 3.3333331174e-1f;
     p = p * f * z + e * -2.12194440e-4f - 0.5f * z;
-    return f + p + e * 0.693359375f;
+    const float result = f + p + e * 0.693359375f;
+    return x - x == 0.0f ? result : x;
 }
 
 struct Positions {

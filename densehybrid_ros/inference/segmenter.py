@@ -18,6 +18,7 @@ from densehybrid_ros.inference.engines import Engine
 from densehybrid_ros.inference.host_kernels import HostKernels, host_kernels
 from densehybrid_ros.inference.host_runner import HostRunner
 from densehybrid_ros.inference.input_policy import Placement, place, size_text
+from densehybrid_ros.inference.look import Look, look
 from densehybrid_ros.inference.results import FrameResult, Levels
 from densehybrid_ros.networks import LoadedModel, load_model
 
@@ -28,6 +29,7 @@ class Segmenter:
     """Runs one model on one device. Not thread-safe: one thread calls it.
 
     Attributes:
+        model: What it runs.
         card: The model's card.
         device: Where it runs.
         threshold: Anomaly threshold in nats of calls that give none; None: the card's default.
@@ -48,7 +50,7 @@ class Segmenter:
         threshold: float | None = None,
         warn: Callable[[str], None] = _log.warning,
     ) -> None:
-        """Prepares the model; its network is left as it is.
+        """Prepares the model; its network is left as it is, until ``look`` needs it.
 
         Args:
             model: Network and card.
@@ -68,13 +70,9 @@ class Segmenter:
         Raises:
             InputError: The backend, device, policy or precision is unknown or not available here.
         """
-        self.card = model.card
-        self.threshold = (
-            model.card.thresholds.get(model.card.default_threshold or "") if threshold is None else threshold
-        )
+        self.model, self.card, self.threshold = model, model.card, threshold
         self.device = choose_device(device)
         self._policy, self._warn = input_policy, warn
-        self._path = model.path
         self._size = size or model.card.input_size
         self._stride = model.network.input_stride
         self._chosen_for = place(input_policy, self._size, self._size, self._stride).network
@@ -99,6 +97,11 @@ class Segmenter:
     def precision(self) -> str:
         """Name of the precision in use."""
         return self._engine.precision
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) to which frames are brought; None where they keep their size."""
+        return None if self._policy == "exact" else self._size
 
     @property
     def reason(self) -> str:
@@ -128,10 +131,22 @@ class Segmenter:
         """
         if threshold is None:
             threshold = self.card.threshold() if self.threshold is None else self.threshold
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise InputError(f"image of shape {image.shape} and type {image.dtype}: needs uint8 [H, W, 3]")
-        runner = self._runner_for((image.shape[0], image.shape[1]))
+        runner = self._runner_for(_size_of(image))
         return runner(image, Levels(threshold, self.card.confidence))
+
+    def look(self, image: np.ndarray) -> Look:
+        """Shows what other scores than the hybrid one need of a frame: a pass of the network in eager float32.
+
+        Args:
+            image: As for a call; the network gets the same input.
+
+        Raises:
+            InputError: The array is not such an image.
+        """
+        placement = place(self._policy, _size_of(image), self._size, self._stride)
+        with torch.inference_mode(False):  # the model's weights stay such that gradients can go through them
+            network = self.model.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return look(network, placement, image, self.device)
 
     def warm_up(self, height: int, width: int) -> None:
         """Runs a frame of this size, so that compilation and allocation do not fall on the first real one."""
@@ -161,7 +176,7 @@ class Segmenter:
         network = place(self._policy, (height, width), self._size, self._stride).network
         if network[0] > network[1]:
             raise InputError(f"frames of {width}x{height} are taller than wide; use input_policy letterbox")
-        return self._choice.start_build(network, self._path)
+        return self._choice.start_build(network, self.model.path)
 
     def _runner_for(self, camera: tuple[int, int]) -> HostRunner | DeviceRunner:
         if self._runner is not None and self._placement is not None and self._placement.camera == camera:
@@ -186,6 +201,12 @@ class Segmenter:
             self._runner = DeviceRunner(self._engine, placement, self._align_corners, self.device, self.card.confidence)
         self._placement = placement
         return self._runner
+
+
+def _size_of(image: np.ndarray) -> tuple[int, int]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(f"image of shape {image.shape} and type {image.dtype}: needs uint8 [H, W, 3]")
+    return image.shape[0], image.shape[1]
 
 
 def load(

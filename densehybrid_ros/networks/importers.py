@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 import re
+import warnings
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, name_some
 from densehybrid_ros.networks.base import DenseHybrid
 from densehybrid_ros.networks.import_tables import (
     deeplab_wrn38_names,
@@ -26,6 +24,7 @@ from densehybrid_ros.networks.registry import build_network
 
 _BOOKKEEPING = "num_batches_tracked"  # a counter of training, which old files lack
 _DATA_PARALLEL = "module."
+_REFUSED = re.compile(r"GLOBAL (\S+)")  # in torch's message
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,42 @@ FORMATS: dict[str, WeightsFormat] = {
     ),
 }
 """Name -> format."""
+
+
+class _Aside:
+    """Stands in for a value beside the weights, which is not needed: neither made nor read."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+def _stand_ins(*names: str) -> list[Any]:
+    """Pairs of a class of the same name and the name in a file, as torch takes them."""
+    return [(type(name.rpartition(".")[2], (_Aside,), {}), name) for name in names]
+
+
+_HARMLESS: list[Any] = [
+    *_stand_ins("argparse.Namespace", "types.SimpleNamespace", "numpy.dtype", "numpy.ndarray", "datetime.datetime"),
+    *_stand_ins(
+        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct"))
+    ),
+    *_stand_ins(
+        *(f"builtins.{kind}" for kind in ("list", "dict", "tuple", "frozenset", "int", "float", "str", "bool"))
+    ),
+    *_stand_ins(
+        *(
+            f"{module}.{pure}{system}Path"
+            for module in ("pathlib", "pathlib._local")  # the latter of Python 3.13
+            for pure in ("", "Pure")
+            for system in ("Posix", "Windows")
+        )
+    ),
+    (lambda *_: {}, "collections.defaultdict"),  # torch adds entries to plain ones alone
+    (lambda *_: [], "collections.deque"),
+]
+"""What checkpoints keep beside weights: options, paths, containers, dates, figures and arrays of NumPy. None of these
+is built: a crafted file can crash NumPy's own readers."""
 
 
 @dataclass(frozen=True)
@@ -135,33 +170,57 @@ def read_state(path: Path, format_name: str) -> dict[str, Tensor]:
     (torch's DataParallel) is taken away, and so are the counters of batch norms.
 
     Raises:
-        InputError: The file is missing, no file of torch.save, holds more than weights, or has no state dict.
+        InputError: The file is missing, no file of torch.save, holds more than weights and harmless values, or has no
+            state dict of the format; the message says what it holds.
     """
-    try:
-        with _numbers_of_numpy():
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: not a weights file of torch.save ({line[:160]})") from error
+    content, kind = _load(path), FORMATS[format_name]
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: holds no state dict (names to tensors); is it a {format_name} file?")
+        held = f"holds no state dict (names to tensors), but {_describe(content)}"
+        raise InputError(f"{path}: {held}; is it a {format_name} file?")
     if all(key.startswith(_DATA_PARALLEL) for key in state):
         state = {key.removeprefix(_DATA_PARALLEL): value for key, value in state.items()}
-    renamed = FORMATS[format_name].renamed
-    if renamed is not None:
-        state = {renamed[0].sub(renamed[1], key): value for key, value in state.items()}
+    if kind.renamed is not None:
+        state = {kind.renamed[0].sub(kind.renamed[1], key): value for key, value in state.items()}
+    if not {key.rpartition(".")[0] for key in state} & set(kind.names().values()):
+        held = f"has no key of {format_name}; it holds {_describe(content)}"
+        raise InputError(f"{path}: {held}; check --format")
     return {key: value for key, value in state.items() if not key.endswith(_BOOKKEEPING)}
 
 
-def _numbers_of_numpy() -> AbstractContextManager[Any]:
-    """Lets checkpoints through that keep a figure, such as the best IoU, as a NumPy number."""
-    scalar: Any = np.float64(0).__reduce__()[0]
-    dtypes = [type(np.dtype(name)) for name in ("f8", "f4", "i8")]
-    named = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]  # of NumPy 1 and 2
-    return torch.serialization.safe_globals([*named, np.dtype, *dtypes])
+def _load(path: Path) -> Any:
+    """Reads what torch.save wrote, as long as it is weights and harmless values; no code of the file runs."""
+    try:
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles and archives that are refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        surplus = _surplus(path, str(error))
+        if surplus:
+            mend = "where its code is at hand, save its state_dict() alone"
+            raise InputError(f"{path}: holds more than weights: {name_some(surplus)}; {mend}") from error
+        raise InputError(
+            f"{path}: not a weights file of torch.save (with its pickle protocol 2), or a damaged one"
+        ) from error
+
+
+def _surplus(path: Path, message: str) -> list[str]:
+    """Names the classes and functions in a file that are neither weights nor harmless."""
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    except Exception:  # no archive, as torch wrote none until 1.5, or one with pickles of a newer kind
+        names = []
+    return sorted(names) or _REFUSED.findall(message)[:1]
+
+
+def _describe(content: Any) -> str:
+    """Says in a few words what a file holds: the entries of a mapping with their kinds."""
+    if not isinstance(content, Mapping):
+        return f"one {type(content).__name__}"
+    return name_some([f"{key} ({type(value).__name__})" for key, value in content.items()]) or "nothing"
 
 
 def _fill(

@@ -51,7 +51,7 @@ class Transform:
             raise InputError("has a number that is not finite")
         length = math.hypot(*quaternion)
         if abs(length - 1.0) > _UNIT_TOLERANCE:
-            raise InputError(f"has a quaternion of length {length:.3f}; it must be 1")
+            raise InputError(f"has a quaternion of length {length:.3f}, which must be 1")
         x, y, z, w = (part / length for part in quaternion)
         rotation = np.array(
             [
@@ -134,7 +134,7 @@ class TransformTree:
         for frame, from_source in up_source.items():
             if frame in up_target:
                 return up_target[frame].inverse() @ from_source
-        raise InputError("; ".join(reasons) or f"no transforms connect {source!r} with {target!r}")
+        raise InputError(", ".join(reasons) or f"no transforms connect {source!r} with {target!r}")
 
     def __bool__(self) -> bool:
         """Whether any transform has been stored."""
@@ -201,10 +201,12 @@ def mount_from_transforms(tree: TransformTree, base_frame: str, optical_frame: s
     roll = math.asin(max(-1.0, min(1.0, -float(transform.rotation[2, 0]))))
     if abs(roll) > _LARGEST_TILT or abs(transform.pitch) > _LARGEST_TILT:
         tilt = f"pitched by {transform.pitch:.2f} rad and rolled by {roll:.2f} rad against {base_frame!r}"
-        raise InputError(f"{optical_frame!r} is {tilt}; is it an optical frame (z ahead, y down)?")
+        raise InputError(f"{optical_frame!r} is {tilt} (is it an optical frame, z ahead and y down?)")
     if not _HEIGHTS[0] <= transform.height <= _HEIGHTS[1]:
         height = f"{optical_frame!r} is {transform.height:.3f} m above {base_frame!r}"
-        raise InputError(f"{height}, which must be on the road; name that frame with base_frame, or give camera_height")
+        raise InputError(
+            f"{height}, which must be on the road (name that frame with base_frame, or give camera_height)"
+        )
     return Mount(transform, base_frame)
 
 
@@ -241,7 +243,7 @@ def camera_from_info(message: Any, size: tuple[int, int]) -> Camera:
     if not all(map(math.isfinite, (fx, fy, cx, cy))):
         raise InputError("has a number that is not finite in P or K")
     if fx <= 0 or fy <= 0:
-        raise InputError(f"focal lengths are {fx:g} and {fy:g} px; is the camera calibrated?")
+        raise InputError(f"focal lengths are {fx:g} and {fy:g} px (is the camera calibrated?)")
     # The matrices are those of the whole sensor: a region of interest is cut out of it, then binned.
     region, binning = message.roi, (max(1, message.binning_x), max(1, message.binning_y))
     left, top = region.x_offset, region.y_offset
@@ -311,7 +313,7 @@ def disparity_pixels(message: Any) -> np.ndarray:
     """
     image = message.image
     if image.encoding != "32FC1":
-        raise InputError(f"encoding {image.encoding!r}; a disparity image is 32FC1")
+        raise InputError(f"encoding {image.encoding!r}, but a disparity image is 32FC1")
     data = np.frombuffer(image.data, dtype=np.uint8)
     height, width, step = image.height, image.width, image.step
     if not height or not width or step < 4 * width or data.size < height * step:

@@ -202,5 +202,5 @@ class DisparityBuffer:
         if message is None:
             raise InputError("none has arrived")
         if abs(offset) > tolerance * 1e9:
-            raise InputError(f"none within {tolerance:g} s of the frame; the nearest is off by {offset * 1e-9:.3f} s")
+            raise InputError(f"none within {tolerance:g} s of the frame (the nearest is off by {offset * 1e-9:.3f} s)")
         return disparity_of(message, size)

@@ -92,23 +92,21 @@ def _classifier(model: DenseHybrid) -> nn.Module:
     return classifier
 
 
-def training_pixels(model: DenseHybrid, images: Tensor, labels: Tensor, count: int, seed: int) -> TrainingPixels:
+def training_pixels(seen: Observation, labels: Tensor, count: int, seed: int) -> TrainingPixels:
     """Takes a random sample of the labelled pixels of some frames, at the network's output stride.
 
     Args:
-        model: The model.
-        images: float32 [B, 3, H, W].
+        seen: The frames.
         labels: uint8 [B, H, W], train ids, 255 void.
         count: Pixels at most.
         seed: Of the choice.
     """
-    seen = observe(model, images)
     height, width = seen.logits.shape[-2:]
     small = nn.functional.interpolate(labels[:, None].float(), size=(height, width), mode="nearest")[:, 0].long()
     valid = torch.nonzero((small < seen.logits.shape[1]).flatten())[:, 0]
     generator = torch.Generator().manual_seed(seed)
     chosen = valid[torch.randperm(len(valid), generator=generator)[:count].to(valid.device)]
-    features = classifier_features(model, seen.prelogits)
+    features = classifier_features(seen.model, seen.prelogits)
     return TrainingPixels(_rows(features)[chosen], _rows(seen.logits)[chosen], small.flatten()[chosen])
 
 

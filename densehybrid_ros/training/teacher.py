@@ -1,6 +1,6 @@
 """Learning from a frozen model: its class posterior, its hybrid score, and the features of its encoder as hints.
 
-Classes and score may be the mean of what the teacher says at several scales of a crop, which docs/results.md compares
+Classes and score may be the mean of what the teacher says at several scales of a crop, which docs/training.md compares
 with a single look; a model that learns it looks once. Small outliers fade in that mean, so that on outliers, where the
 truth is known, the scale that finds them most unknown may be learnt instead.
 

@@ -146,7 +146,7 @@ def test_labels_of_another_size_or_kind(drive: Path) -> None:
     write(drive / "labels/town_9.png", np.full((HEIGHT, WIDTH), 7, np.uint8))
     with pytest.raises(InputError) as error:
         list(FolderFrames(drive / "leftImg8bit", labels=drive / "labels"))
-    one_line(error, drive / "labels/town_9.png", "label 7", "--semantic")
+    one_line(error, drive / "labels/town_9.png", "label value 7", "--semantic")
     semantic = FolderFrames(drive / "leftImg8bit", semantic=drive / "labels")
     assert [int(frame.semantic.max()) for frame in semantic if frame.semantic is not None] == [0, 7, 0]
 
@@ -156,6 +156,24 @@ def test_labels_of_another_size_or_kind(drive: Path) -> None:
     with pytest.raises(InputError) as error:
         list(FolderFrames(drive / "leftImg8bit", labels=drive / "labels"))
     one_line(error, drive / "labels/town_9.png", "8-bit with 3 channels")
+
+
+def test_labels_that_say_too_little(drive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = [drive / f"labels/town_{name}.png" for name in (2, 9, 10)]
+    for path in masks:
+        write(path, np.resize(np.array([0, 255], np.uint8), (HEIGHT, WIDTH)))
+    assert len(list(FolderFrames(drive / "leftImg8bit", labels=drive / "labels"))) == 3
+    assert f"{drive / 'labels'}: no pixel is an anomaly; the labels hold 0 (inlier), 255" in capsys.readouterr().err
+    for path in masks:
+        write(path, np.full((HEIGHT, WIDTH), 255, np.uint8))
+    for role in ("labels", "semantic"):
+        with pytest.raises(InputError) as error:
+            list(FolderFrames(drive / "leftImg8bit", **{role: drive / "labels"}))
+        one_line(error, drive / "labels", "no pixel ", "255")
+    write(masks[2], np.full((HEIGHT, WIDTH), 26, np.uint8))
+    with pytest.raises(InputError) as error:
+        list(FolderFrames(drive / "leftImg8bit", semantic=drive / "labels"))
+    one_line(error, masks[2], "label value 26", "label ids of Cityscapes")
 
 
 def test_disparity_of_8_bits(drive: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from densehybrid_ros.cli import calibrate
 from densehybrid_ros.cli.main import OneLineParser
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, read_card, save_model, upsample
 from densehybrid_ros.scores import hybrid
 
@@ -63,6 +64,21 @@ def test_inlier_quantile_is_the_default_and_becomes_the_node_s(model_path: Path,
     assert card.default_threshold == "inlier_q95"
     assert card.details["calibration"]["inlier_q95"]["frames"] == 3
     assert "the node's default" in capsys.readouterr().out
+
+
+def test_the_card_says_how_the_model_ran(model_path: Path, folder: Path) -> None:
+    _calibrate(model_path, folder, "--backend", "eager", "--size", "96x32")
+    card = read_card(model_path.with_suffix(".yaml"))
+    entry = card.details["calibration"]["inlier_q95"]
+    assert (entry["backend"], entry["size"]) == ("eager fp32", "96x32")
+    segmenter = Segmenter(load_model(model_path), "eager", "cpu", size=(32, 96), input_policy="resize")
+    above, inliers = 0, 0
+    for index in range(3):
+        score = segmenter(cv2.imread(str(folder / "image" / f"{index}.png"))[:, :, ::-1], 0.0).anomaly_score
+        inlier = cv2.imread(str(folder / "label" / f"{index}.png"), cv2.IMREAD_UNCHANGED) == 0
+        above += int((score[inlier] > card.thresholds["inlier_q95"]).sum())
+        inliers += int(inlier.sum())
+    assert above / inliers == pytest.approx(0.05, abs=1e-3)  # equal scores may stand at the quantile
 
 
 def test_outlier_tpr_is_added_beside_it(model_path: Path, folder: Path) -> None:

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score, roc_curve
 
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.inference import INPUT_POLICIES, Segmenter
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
-from densehybrid_ros.networks.scales import mean_over_scales
 from densehybrid_ros.scores import SCORES
 
 HEIGHT, WIDTH = 64, 96
@@ -79,19 +79,20 @@ def _figures(path: Path) -> dict:
     return content
 
 
-def _reference(root: Path, model: Path, scales: tuple[float, ...] = ()) -> dict[str, tuple[float, float, float]]:
-    """AP, FPR95 and AUROC of every score by scikit-learn, the model called directly."""
-    network = load_model(model).network.to(memory_format=torch.channels_last)  # another layout rounds otherwise
+def _reference(root: Path, segmenter: Segmenter) -> dict[str, tuple[float, float, float]]:
+    """AP, FPR95 and AUROC by scikit-learn: of the segmenter's results, and of other scores from the model itself."""
+    network = load_model(segmenter.model.path).network.to(memory_format=torch.channels_last)  # another rounds otherwise
     labels, scores = [], {name: [] for name in SCORES}
     for index in range(FRAMES):
         image = cv2.imread(str(root / "image" / f"{index}.png"))[:, :, ::-1].copy()
         label = cv2.imread(str(root / "label" / f"{index}.png"), cv2.IMREAD_UNCHANGED)
         with torch.inference_mode():
             images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-            output = mean_over_scales(network, images, scales) if scales else network(images)
+            output = network(images)
             heads = (upsample(output.logits, label.shape), upsample(output.posterior, label.shape))
             for name, function in SCORES.items():
-                scores[name].append(function(*heads)[0].numpy()[label != 255])
+                score = segmenter(image, 0.0).anomaly_score if name == "hybrid" else function(*heads)[0].numpy()
+                scores[name].append(score[label != 255])
         labels.append(label[label != 255])
     truth = np.concatenate(labels)
     found = {}
@@ -110,7 +111,7 @@ def test_figures_are_those_of_scikit_learn(folder: Path, model_path: Path, tmp_p
     names = ",".join(SCORES)
     assert _evaluate("folder", folder, model_path, "--json", tmp_path / "r.json", "--scores", names) == 0
     result = json.loads((tmp_path / "r.json").read_text())
-    for name, expected in _reference(folder, model_path).items():
+    for name, expected in _reference(folder, Segmenter(load_model(model_path), device="cpu")).items():
         pixel = result["pixel"][name]
         got = (pixel["average_precision"], pixel["fpr95"], pixel["auroc"])
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
@@ -120,27 +121,39 @@ def test_figures_are_those_of_scikit_learn(folder: Path, model_path: Path, tmp_p
     assert f"{100 * result['pixel']['hybrid']['average_precision']:.2f}" in printed
 
 
-def test_the_mean_of_scales_is_measured(folder: Path, model_path: Path, tmp_path: Path, capsys) -> None:
-    options = ("--json", tmp_path / "r.json", "--scores", "hybrid,max_logit", "--scales", "0.5,1,1.4")
-    assert _evaluate("folder", folder, model_path, *options) == 0
+@pytest.mark.parametrize(("options", "how"), [((), {}), (("--size", "64x32"), {"size": (32, 64)})])
+def test_hybrid_figures_are_those_of_a_drive(
+    options: tuple[str, ...], how: dict[str, tuple[int, int]], folder: Path, model_path: Path, tmp_path: Path
+) -> None:
+    assert _evaluate("folder", folder, model_path, "--scores", "hybrid", *options, "--json", tmp_path / "r.json") == 0
+    segmenter = Segmenter(load_model(model_path), device="cpu", input_policy="resize" if how else "exact", **how)
     result = json.loads((tmp_path / "r.json").read_text())
-    assert result["scales"] == [0.5, 1.0, 1.4]
-    expected = _reference(folder, model_path, (0.5, 1.0, 1.4))
-    assert expected["hybrid"] != _reference(folder, model_path)["hybrid"]
-    for name in ("hybrid", "max_logit"):
-        pixel = result["pixel"][name]
-        got = (pixel["average_precision"], pixel["fpr95"], pixel["auroc"])
-        np.testing.assert_allclose(got, expected[name], rtol=0, atol=1e-9)
-    assert "mean of scales 0.5, 1, 1.4" in capsys.readouterr().out
+    pixel = result["pixel"]["hybrid"]
+    got = (pixel["average_precision"], pixel["fpr95"], pixel["auroc"])
+    np.testing.assert_allclose(got, _reference(folder, segmenter)["hybrid"], rtol=0, atol=1e-9)
+    assert result["device"] == f"{segmenter.backend} {segmenter.precision} on CPU"
+
+
+def test_frames_of_several_sizes_are_measured_quietly(model_path: Path, tmp_path: Path, capsys, caplog) -> None:
+    root = _write_folder(tmp_path)
+    for part in ("image", "label"):
+        path = str(root / part / "1.png")
+        assert cv2.imwrite(path, cv2.imread(path, cv2.IMREAD_UNCHANGED)[:48, :80])
+    assert _evaluate("folder", root, model_path, "--input-policy", "resize", "--size", "64x32") == 0
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    captured = capsys.readouterr()
+    assert "size" not in captured.err
+    assert f"tiny, {FRAMES} frames in" in captured.out
+    assert "on eager fp32 on CPU" in captured.out
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
 def test_a_gpu_by_each_of_its_names(device: str, folder: Path, model_path: Path, tmp_path: Path) -> None:
     assert _evaluate("folder", folder, model_path, "--device", device, "--json", tmp_path / "r.json") == 0
-    expected = _reference(folder, model_path)["hybrid"][0]
+    expected = _reference(folder, Segmenter(load_model(model_path), device="cuda"))["hybrid"][0]
     result = json.loads((tmp_path / "r.json").read_text())
-    assert result["pixel"]["hybrid"]["average_precision"] == pytest.approx(expected, abs=0.01)
+    assert result["pixel"]["hybrid"]["average_precision"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_table_has_the_published_rows_and_csv_agrees(model_path: Path, tmp_path: Path, capsys) -> None:
@@ -223,6 +236,13 @@ def test_closed_set(model_path: Path, tmp_path: Path, capsys) -> None:
     result = json.loads((tmp_path / "r.json").read_text())
     assert 0 <= result["mean_iou"] < 0.2
     assert len(result["class_iou"]) == 19
+    segmenter = Segmenter(load_model(model_path), device="cpu")
+    seen, labels = [], []
+    for index in range(2):
+        seen.append(segmenter(cv2.imread(str(tmp_path / f"val/image/ulm_{index}.png"))[:, :, ::-1], 0.0).semantic)
+        labels.append(cv2.imread(str(tmp_path / f"val/label/ulm_{index}.png"), cv2.IMREAD_UNCHANGED))
+    ious = jaccard_score(np.ravel(labels), np.ravel(seen), labels=range(19), average=None)
+    assert result["mean_iou"] == pytest.approx(ious.mean(), abs=1e-12)
     assert result["pixel"] == {}
     assert "motorcycle" in capsys.readouterr().out
 
@@ -273,6 +293,22 @@ def test_nothing_left_to_evaluate_is_an_error(model_path: Path, tmp_path: Path, 
     assert "none of 5 frames has a labelled pixel" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"), [((0, 255), "an anomaly"), ((0, 0), "an anomaly"), ((255, 1), "an inlier")]
+)
+def test_a_set_without_anomalies_or_inliers_is_an_error(
+    model_path: Path, tmp_path: Path, capsys, values: tuple[int, int], kind: str
+) -> None:
+    root = _write_folder(tmp_path)
+    for path in (root / "label").iterdir():
+        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        _save(path, np.where(label == 1, values[1], values[0]).astype(np.uint8))
+    assert _evaluate("folder", root, model_path, "--scores", "hybrid") == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "densehybrid evaluate: " in line]
+    assert f"{root / 'label'}: in 5 frames no pixel is {kind}; the labels hold {min(values)} (" in line
+    assert line.endswith("save inliers as 0 and anomalies as 1; 255 means ignore")
+
+
 def test_network_that_yields_nan_is_named(folder: Path, tmp_path: Path, capsys) -> None:
     network = DenseHybrid(build_network("light", 19))
     with torch.no_grad():
@@ -290,10 +326,9 @@ def test_network_that_yields_nan_is_named(folder: Path, tmp_path: Path, capsys) 
         (["--scores", ","], "--scores ,: names none"),
         (["--bins", "9,3"], "--bins 9,3"),
         (["--device", "toaster"], "device 'toaster'"),
-        (["--scales", "1,big"], "--scales 1,big"),
-        (["--scales", "1,9"], "--scales 1,9: must be within"),
-        (["--scales", "1,2", "--card"], "--card: holds the figures of one look"),
-        (["--scales", "1,2", "--scores", "odin"], "--scores odin: not with --scales"),
+        (["--precision", "fp16"], "precision fp16: CPUs have no fp16 convolutions"),
+        (["--input-policy", "crop"], "input_policy 'crop': unknown"),
+        (["--input-policy", "exact", "--size", "64x32"], "--size: --input-policy exact leaves images their size"),
     ],
 )
 def test_wrong_usage_is_one_line(folder: Path, model_path: Path, options: list[str], message: str, capsys) -> None:
@@ -303,7 +338,7 @@ def test_wrong_usage_is_one_line(folder: Path, model_path: Path, options: list[s
     assert message in error[0]
 
 
-@pytest.mark.parametrize("options", [["--size", "12"], ["--limit", "0"]])
+@pytest.mark.parametrize("options", [["--size", "12"], ["--limit", "0"], ["--backend", "onnx"], ["--precision", "fp8"]])
 def test_malformed_options_exit_with_2(folder: Path, model_path: Path, options: list[str], capsys) -> None:
     with pytest.raises(SystemExit, match="2"):
         _evaluate("folder", folder, model_path, *options)
@@ -354,6 +389,7 @@ def test_scores_of_the_model_are_fitted_and_measured(folder: Path, model_path: P
     training = _write_training_frames(tmp_path / "training")
     options = ("--fit-dataset", "cityscapes_640", "--fit-root", training, "--fit-frames", "3", "--limit", "2")
     names = "hybrid,sml,odin,mc_dropout,react,openmax,gdm"
+    options += ("--input-policy", INPUT_POLICIES[-1], "--size", "96x96")  # frames lie in black there
     assert _evaluate("folder", folder, model_path, "--scores", names, *options, "--json", tmp_path / "r.json") == 0
     pixel = json.loads((tmp_path / "r.json").read_text())["pixel"]
     assert list(pixel) == names.split(",")
@@ -380,5 +416,5 @@ def test_a_card_takes_no_figure_of_a_set_without_outliers(folder: Path, tmp_path
     for label in (folder / "label").iterdir():
         cv2.imwrite(str(label), np.zeros_like(cv2.imread(str(label), cv2.IMREAD_UNCHANGED)))
     assert _evaluate("folder", folder, path, "--scores", "hybrid", "--card") == 2
-    assert "--card: hybrid has no AP on folder, which needs pixels of both kinds" in capsys.readouterr().err
+    assert "in 5 frames no pixel is an anomaly" in capsys.readouterr().err
     assert path.with_suffix(".yaml").read_text() == before

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-from pathlib import Path
+import io
+import warnings
+from collections import Counter, OrderedDict, defaultdict, deque
+from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -80,3 +87,70 @@ def test_bad_input_is_one_line_and_status_2(
         f"densehybrid import: {published}: 5 classes, for which there is no table (cityscapes 19, street_hazards 12)",
     ]
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+class Options:
+    """A class of somebody's training code."""
+
+
+BESIDE: dict[str, Any] = {
+    "args": argparse.Namespace(lr=0.1, folder=Path("runs"), more=argparse.Namespace(betas=(0.9, 0.99))),
+    "options": SimpleNamespace(depth=121),
+    "best": np.float64(0.5),
+    "others": [np.float32(1), np.float16(1), np.int64(3), np.uint8(3), np.bool_(True), np.str_("a")],
+    "curve": np.arange(5),
+    "names": np.array(["road"]),
+    "paths": [Path("/a/b"), PureWindowsPath("c:/a")],
+    "containers": [Counter("aab"), {1, 2}, frozenset([1]), deque([1, 2]), defaultdict(list, a=[1]), defaultdict(int)],
+}
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["zip", "before torch 1.6"])
+def test_harmless_things_beside_the_weights_are_passed_over(published: Path, tmp_path: Path, archive: bool) -> None:
+    state = OrderedDict(torch.load(published, weights_only=True))
+    torch.save({"state_dict": state} | BESIDE, published, _use_new_zipfile_serialization=archive)
+    assert run(published, tmp_path / "model.safetensors") == 0
+    weights = load_model(tmp_path / "model.safetensors").network.network.state_dict()
+    torch.testing.assert_close(
+        weights["blocks.2.5.grow.conv.weight"], state["features.denseblock3.denselayer6.conv2.weight"], rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"state_dict": {}, "cfg": Options()}, "holds more than weights: test_import_weights.Options; where its code"),
+        (torch.nn.Sequential(torch.nn.ReLU()), "holds more than weights: torch.nn.modules."),
+        ({"model": {}, "epoch": 3}, "holds no state dict (names to tensors), but model (dict), epoch (int); is it a"),
+        (
+            {"state_dict": {"a": torch.zeros(2)}, "args": BESIDE["args"]},
+            "holds state_dict (dict), args (Namespace);",
+        ),
+        (torch.zeros(2), "holds no state dict (names to tensors), but one Tensor; is it a"),
+    ],
+    ids=["class", "module", "other names", "other keys", "tensor"],
+)
+@pytest.mark.parametrize("archive", [True, False], ids=["zip", "before torch 1.6"])
+def test_what_is_too_much_is_named(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, said: str, archive: bool
+) -> None:
+    torch.save(content, published, _use_new_zipfile_serialization=archive)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run(published, tmp_path / "model.safetensors") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"densehybrid import: {published}: ")
+    assert said in line
+    assert "\x1b" not in line
+
+
+def test_what_torch_save_did_not_write_is_one_line(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = io.BytesIO()
+    torch.save({"state_dict": {}}, newer, pickle_protocol=4)
+    for data in (b"", b"hello\n" * 50, bytes(range(256)) * 20, published.read_bytes()[:100_000], newer.getvalue()):
+        published.write_bytes(data)
+        assert run(published, tmp_path / "model.safetensors") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "not a weights file of torch.save" in line

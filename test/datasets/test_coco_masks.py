@@ -56,3 +56,28 @@ def test_polygons_are_filled_each_by_itself() -> None:
     assert (mask[1:4, 6:9] == 255).all()
     assert mask[0, :5].max() == 0
     assert mask[:, 10:].max() == 0
+
+
+# Areas and packed runs that pycocotools 2.0 gives in a picture of 100x80 and of 9x10: frPyObjects, merge, area.
+CONVEX = [10.25, 10.5, 60.75, 12.1, 58.0, 40.3, 12.4, 38.9]
+AREAS = [
+    (1356, [CONVEX]),
+    (2051, [CONVEX, [50, 30, 90, 35, 70, 70]]),  # two parts that overlap
+    (71, [[5, 5, 90, 5.6, 90, 6.1, 5, 5.9]]),  # thinner than a pixel
+    (57, [[3.2, 4.1, 3.9, 4.1, 3.9, 60.7, 3.2, 60.7]]),
+    (197, [[0, 0, 100, 80, 100, 82, 0, 2]]),
+    (1, [[20.5, 20.5, 22.3, 20.5, 21.4, 22.1]]),  # next to nothing
+    (4960, [[-4.5, -3.2, 30.1, -8.8, 110.7, 50.2, 40.9, 90.4]]),  # beyond the picture
+    (1070, [[50, 5, 80, 60, 10, 25, 90, 25, 20, 60]]),  # crosses itself
+]
+
+
+@pytest.mark.parametrize(("area", "polygons"), AREAS)
+def test_polygons_cover_what_the_coco_api_covers(area: int, polygons: list[list[float]]) -> None:
+    mask = fill_polygons([np.array(polygon).reshape(-1, 2) for polygon in polygons], (80, 100))
+    assert np.count_nonzero(mask) == area
+
+
+def test_polygons_cover_the_very_pixels_of_the_coco_api() -> None:
+    mask = fill_polygons([np.array([[1.2, 1.1], [7.6, 2.3], [4.9, 8.8]])], (10, 9))
+    np.testing.assert_array_equal(mask, decode_counts(parse_counts(";192O1N2NO1N2N:"), (10, 9)))

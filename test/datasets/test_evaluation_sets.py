@@ -116,14 +116,6 @@ def test_truncated_jpeg_is_not_taken_for_a_grey_picture(tmp_path: Path) -> None:
         read_color(tmp_path / "a.jpg")
 
 
-def test_grey_labels_in_three_channels_are_read_and_colours_refused(tmp_path: Path) -> None:
-    grey = np.repeat(np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH, 1), 3, axis=2)
-    np.testing.assert_array_equal(read_labels(_save(tmp_path / "grey.png", grey)), grey[:, :, 0])
-    _image(tmp_path / "colour.png")
-    with pytest.raises(InputError, match=r"colour\.png: labels must be 8-bit grey.*8-bit with 3 channels"):
-        read_labels(tmp_path / "colour.png")
-
-
 def test_disparity_subtracts_one_and_keeps_invalid_zero(tmp_path: Path) -> None:
     stored = np.array([[0, 1, 257, 65535]], dtype=np.uint16)
     got = read_disparity(_save(tmp_path / "d.png", stored))

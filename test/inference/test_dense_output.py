@@ -76,6 +76,19 @@ def test_cpp_is_equal_to_the_reference(kernels, classes, maps, size, align_corne
     assert_equal_to_reference(made, reference, enlarged, threshold)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("head", ["logits", "posterior"])
+def test_cpp_shows_what_is_not_finite(kernels, head: str, value: float) -> None:
+    output = random_output(5, 4, 6)
+    getattr(output, head)[0, :, 1, 2] = value
+    made = packed_output((4, 6), "cpu")[1]
+    kernels.write_dense_output(output, Placement(*[(4, 6)] * 3).sampling((4, 6), False), -8.0, CONFIDENCE, made)
+    assert not made.anomaly_score[1, 2].isfinite()
+    getattr(output, head)[0, 0, 1, 2] = 0.0
+    kernels.write_dense_output(output, Placement(*[(4, 6)] * 3).sampling((4, 6), False), -8.0, CONFIDENCE, made)
+    assert made.anomaly_score[1, 2].isfinite() == dense_output(output, (4, 6), -8.0).anomaly_score[1, 2].isfinite()
+
+
 def test_cpp_keeps_extreme_scores_finite(kernels) -> None:
     output = HybridOutput(
         torch.full((1, 4, 2, 3), -300.0), torch.tensor([[500.0, -500.0]]).view(1, 2, 1, 1).repeat(1, 1, 2, 3)

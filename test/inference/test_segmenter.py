@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import FrameScorer
 from densehybrid_ros.inference import Segmenter, dense_output
 from densehybrid_ros.networks import (
     DenseHybrid,
@@ -55,7 +53,7 @@ def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, image: np.
     assert (result.open_set[~unknown] == result.semantic[~unknown]).all()
 
 
-def test_a_level_moves_the_score_alone_and_as_an_evaluation_has_it(image: np.ndarray) -> None:
+def test_a_level_moves_the_score_alone_and_is_not_in_a_look(image: np.ndarray) -> None:
     torch.manual_seed(4)
     model = LoadedModel(DenseHybrid(build_network("light", 19)).eval(), ModelCard("toy", "light"), Path("x"))
     model.network.network.classifier.conv.weight.data *= 3e4  # scores of random weights are nearly the same everywhere
@@ -66,15 +64,9 @@ def test_a_level_moves_the_score_alone_and_as_an_evaluation_has_it(image: np.nda
     after = Segmenter(model, "eager", "cpu")(image, 0.0)
     assert (after.semantic == semantic).mean() > 0.999
     assert np.abs(after.anomaly_score - before_score).max() > 0.1
-    frame = EvaluationFrame("toy", image, np.zeros(image.shape[:2], np.uint8))
-    scorer = FrameScorer(model.network, torch.device("cpu"), ["hybrid", "likelihood", "max_logit"])
-    scores = scorer(0, frame).scores
-    np.testing.assert_allclose(after.anomaly_score, scores["hybrid"].numpy(), atol=1e-3)
-    model.network.level = None
-    plain = FrameScorer(model.network, torch.device("cpu"), ["hybrid", "likelihood", "max_logit"])(0, frame).scores
-    np.testing.assert_allclose(plain["hybrid"].numpy(), before_score, atol=1e-3)
-    for compared in ("likelihood", "max_logit"):  # what the hybrid is compared with is on no level
-        assert torch.equal(plain[compared], scores[compared])
+    look = Segmenter(model, "eager", "cpu").look(image)
+    plain = hybrid(look.enlarge(look.seen.logits), look.enlarge(look.seen.posterior))[0].numpy()
+    np.testing.assert_allclose(plain, before_score, atol=1e-3)
 
 
 def test_results_are_contiguous_arrays_of_the_cameras_size(segmenter: Segmenter, image: np.ndarray) -> None:

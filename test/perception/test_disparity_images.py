@@ -68,7 +68,7 @@ def test_the_nearest_stamp_is_taken() -> None:
     found = buffer.at(stamp(190), 0.05, (6, 4))
     assert found.pixels.max() == 207.0
     assert (found.focal, found.baseline) == pytest.approx((353.0, 0.21))
-    with pytest.raises(InputError, match=r"none within 0.05 s of the frame; the nearest is off by -0.100 s"):
+    with pytest.raises(InputError, match=r"none within 0.05 s of the frame \(the nearest is off by -0.100 s\)"):
         buffer.at(stamp(400), 0.05, (6, 4))
 
 

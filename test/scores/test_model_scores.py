@@ -54,7 +54,7 @@ def pixels(model: DenseHybrid) -> TrainingPixels:
     labels = torch.randint(0, K, (4, 64, 96), generator=generator, dtype=torch.uint8)
     labels[:, :8] = 255
     with torch.no_grad():
-        return training_pixels(model, images, labels, 1000, seed=0)
+        return training_pixels(observe(model, images), labels, 1000, seed=0)
 
 
 def test_simple_scores_equal_their_definitions() -> None:

@@ -1,0 +1,52 @@
+"""One pass of the network in eager float32, kept for scores that a drive does not compute."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densehybrid_ros.inference.dense_output import enlarge
+from densehybrid_ros.inference.input_policy import Placement
+from densehybrid_ros.networks import DenseHybrid
+from densehybrid_ros.scores.model_score import Observation, observe
+
+
+class Look(NamedTuple):
+    """What the network sees and says of a frame.
+
+    Attributes:
+        seen: The network's input and its low-resolution outputs; the score's level is not in them.
+        placement: Where the frame lies in that input.
+    """
+
+    seen: Observation
+    placement: Placement
+
+    def enlarge(self, maps: Tensor) -> Tensor:
+        """Enlarges [1, C, h, w] on the grid of the outputs to the frame's float32 [1, C, H, W], as a drive does."""
+        camera, align = self.placement.camera, self.seen.model.align_corners
+        if self.placement.whole:
+            return enlarge(maps, camera, align)
+        return enlarge(maps, camera, align, self.placement.sampling((maps.shape[2], maps.shape[3]), align))
+
+
+@torch.inference_mode()
+def look(network: DenseHybrid, placement: Placement, image: np.ndarray, device: torch.device) -> Look:
+    """Runs the network once.
+
+    Args:
+        network: float32 in evaluation mode, on ``device``.
+        placement: Of the frame.
+        image: uint8 [H, W, 3] RGB; a strided view is fine.
+        device: Where to run.
+    """
+    rows, columns = placement.content
+    pixels = np.zeros((*placement.network, 3), np.uint8)
+    pixels[:rows, :columns] = placement.fit(image)
+    images = (
+        torch.from_numpy(pixels).to(device).permute(2, 0, 1).unsqueeze(0).float() / 255
+    )  # channels_last as it comes
+    return Look(observe(network, images), placement)
