@@ -175,8 +175,7 @@ def _answers(
         from densehybrid_ros.demo.through_node import node_answers
     except ImportError as error:
         raise InputError(f"--through node: needs ROS 2 ({error}); use --through model") from error
-    classes = segmenter.card.num_classes
-    return node_answers(recording, settings, classes, replay.leave_out, args.limit, args.params_file)
+    return node_answers(recording, settings, segmenter.card.num_classes, replay.leave_out, args.limit)
 
 
 def _publish(args: argparse.Namespace, replay: Replay, result: EvaluationResult) -> None:

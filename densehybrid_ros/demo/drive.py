@@ -57,16 +57,13 @@ class Drive:
 
 
 @contextmanager
-def running_node(
-    parameters: Mapping[str, object], topics: BagTopics, log: Path, arguments: tuple[str, ...] = ()
-) -> Iterator[NodeProcess]:
+def running_node(parameters: Mapping[str, object], topics: BagTopics, log: Path) -> Iterator[NodeProcess]:
     """Runs the node, alone in a ROS domain that this process joins as well.
 
     Args:
         parameters: Parameters of the node.
         topics: What it listens to; a topic without a name is left alone.
         log: File for what the node writes.
-        arguments: More ROS arguments, such as ``("--params-file", "my.yaml")``; ``parameters`` count before them.
 
     Yields:
         The process, once the node takes frames; it ends with the block.
@@ -82,7 +79,7 @@ def running_node(
         environment = transport_environment(domain)
         with (
             _environment(environment),
-            NodeProcess(parameters, remappings, environment, arguments, log) as node,
+            NodeProcess(parameters, remappings, environment, log=log) as node,
         ):
             node.wait_until_active(_START_SECONDS)
             yield node

@@ -24,17 +24,16 @@ def node_answers(
     num_classes: int,
     leave_out: LeaveOut,
     limit: int | None = None,
-    params_file: Path | None = None,
 ) -> Iterator[Answer]:
     """Plays a recording to the node, one frame after the answer to the one before, and yields what it answered.
 
     Args:
         recording: What to play.
-        settings: The parameters. The node is given every one, but publishes what is read back in any case.
+        settings: The parameters. The node is given every one, not the file that they come from: what a file says of
+            one node by name would count before a ``-p``. What is read back is published in any case.
         num_classes: Number of the model's classes; the id of unknown.
         leave_out: Is told of frames that were not answered.
         limit: Play at most this many frames.
-        params_file: The parameter file that ``settings`` was read from, which the node reads as well.
 
     Raises:
         InputError: The node did not start, died or did not answer.
@@ -47,8 +46,7 @@ def node_answers(
         parameters["base_frame"] = ""
     with tempfile.TemporaryDirectory() as folder:
         answers, log = Path(folder) / "answers", Path(folder) / "node.log"
-        arguments = ("--params-file", str(params_file)) if params_file else ()
-        with running_node(parameters, recording.topics, log, arguments) as node:
+        with running_node(parameters, recording.topics, log) as node:
             mounts = None
             if settings.base_frame and not hears_transforms:
                 mounts = ((recorded, known.mount) for recorded, known in known_frames(recording, settings))

@@ -259,7 +259,7 @@ def _assert_same_both_ways(bag: Path, folder: Path, *options: object) -> dict:
 @pytest.mark.ros
 def test_both_ways_give_the_same_figures_alerts_included(bag: Path, tmp_path: Path) -> None:
     pytest.importorskip("rclpy")
-    # What the node publishes is read back though it is switched off; and -p counts before what the file says of a node.
+    # What is read back is published though it is switched off; and -p counts before what the file says of one node.
     values = {"model": "light", "threshold_name": "outlier_tpr95", "min_hazard_area": 8, "publish_semantic": False}
     file = _parameter_file(tmp_path / "drive.yaml", **values, publish_hazard_alert=False, trigger_window=4)
     content = json.loads(file.read_text()) | {"perception": {"ros__parameters": {"trigger_count": 4}}}
@@ -439,8 +439,8 @@ def test_frames_that_can_not_be_evaluated_are_left_out_and_named(model_path: Pat
     place = f"{tmp_path / 'drive'}: /camera/labels at {frames[1].stamp} ns"
     assert f"left out: {place}: label value 7" in captured.err
     assert "left out: 1 frames, the first:" in captured.out
-    # Where disparity is NaN there is no distance; the pixels count all the same.
-    assert result["without_distance"] >= int((frames[3].labels <= 1).sum())
+    # Where all disparities are NaN, the ground plane tells distances.
+    assert result["distance_source"] == "measured disparity; of other frames: ground plane of camera_info and mount"
 
 
 def test_a_truncated_bag_is_evaluated_up_to_its_damage(model_path: Path, tmp_path: Path, capsys) -> None:
