@@ -15,12 +15,11 @@ from densehybrid_ros.progress import progress
 _SUFFIXES = {".webp", ".png"}
 
 
-def load_cutouts(folder: Path, limit: int | None = None) -> list[Tensor]:
+def load_cutouts(folder: Path) -> list[Tensor]:
     """Loads all cut-outs of a folder, cropped to what is opaque.
 
     Args:
         folder: Holds ``.webp`` or ``.png`` files with an alpha channel.
-        limit: Evenly spread subset of at most this many.
 
     Returns:
         uint8 [4, h, w] tensors: red, green, blue, alpha (255 = object).
@@ -31,8 +30,6 @@ def load_cutouts(folder: Path, limit: int | None = None) -> list[Tensor]:
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
     if not files:
         raise InputError(f"{folder}: no cut-outs (.webp or .png with alpha); point negatives.root at them")
-    if limit is not None and limit < len(files):
-        files = [files[i] for i in np.linspace(0, len(files) - 1, limit).round().astype(int)]
     return [_load(path) for path in progress(files, "load cut-outs", unit="cut-out")]
 
 

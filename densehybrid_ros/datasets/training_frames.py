@@ -13,12 +13,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_path
 from densehybrid_ros.progress import progress
 
 OVERVIEW_STEP = 4
@@ -50,20 +48,17 @@ class FrameStore:
     Attributes:
         images: uint8 [N, 3, H, W], RGB.
         labels: uint8 [N, H, W], train ids, 255 = void.
-        stretch: By how much the frames were widened when they were loaded: their true detail across is that much
-            coarser than their pixels.
     """
 
     images: Tensor
     labels: Tensor
-    stretch: float = 1.0
 
     def __len__(self) -> int:
         return len(self.images)
 
     def to(self, device: torch.device) -> FrameStore:
         """Returns the store with its tensors on ``device``."""
-        return FrameStore(self.images.to(device), self.labels.to(device), self.stretch)
+        return FrameStore(self.images.to(device), self.labels.to(device))
 
     @cached_property
     def overview(self) -> Overview:
@@ -95,11 +90,10 @@ def load_cityscapes_640(root: Path, split: str, limit: int | None = None) -> Fra
         if not label.is_file():
             raise InputError(f"{image}: its label {label} is missing")
     with ThreadPoolExecutor() as pool:
-        store = _collect(_stretched_pair, pairs, pool, f"load {split} frames")
-    return FrameStore(store.images, store.labels, stretch=2.0)
+        return _collect(_stretched_pair, pairs, pool, f"load {split} frames")
 
 
-def render_frames(count: int, seed: int, height: int, width: int, cache: Path | None = None) -> FrameStore:
+def render_frames(count: int, seed: int, height: int, width: int) -> FrameStore:
     """Renders single scenes of the project's own road, without unknown objects.
 
     Args:
@@ -107,20 +101,11 @@ def render_frames(count: int, seed: int, height: int, width: int, cache: Path | 
         seed: Seed of the first; the others follow.
         height: Rows of a frame.
         width: Columns of a frame.
-        cache: Folder that keeps the scenes, so that later runs with the same arguments need not render them again.
     """
-    file = cache / f"rendered_{seed}_{count}_{width}x{height}.safetensors" if cache else None
-    if file is not None and file.is_file():
-        tensors = load_file(file)
-        return FrameStore(tensors["images"], tensors["labels"])
     jobs = [(seed + index, height, width) for index in range(count)]
     # Fork would copy a process that already holds CUDA and its threads.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        store = _collect(_rendered_pair, jobs, pool, "render frames")
-    if file is not None:
-        with atomic_path(file) as temporary:
-            save_file({"images": store.images, "labels": store.labels}, temporary)
-    return store
+        return _collect(_rendered_pair, jobs, pool, "render frames")
 
 
 def _collect(

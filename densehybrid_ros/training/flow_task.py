@@ -30,10 +30,7 @@ class FlowTask:
         model: Is trained in place.
         average: Its moving average; None where none is kept.
         optimizer: Of the flow.
-        better: Figure of the validation by which the best flow is chosen, and whether higher is better.
     """
-
-    better = ("bits_per_dimension", False)
 
     def __init__(
         self, config: TrainConfig, flow: DenseFlow, device: torch.device, processes: Processes | None = None
@@ -58,7 +55,7 @@ class FlowTask:
         return module
 
     def prepare(self, shape: tuple[int, int, int, int]) -> None:
-        """Switches to training, and compiles or captures the passes for batches of ``shape``.
+        """Switches to training, and captures the passes for batches of ``shape``.
 
         To be called before threads prepare crops: what they do on a GPU would break the capture of a graph. The first
         batch initialises the flow afterwards, in the very tensors that a graph reads.
