@@ -26,7 +26,7 @@ class FolderNegatives(NegativeSet):
         return len(self.files)
 
     def __getitem__(self, index: int) -> NegativePicture:
-        """Reads a picture; its category is its file's name up to the first digit."""
+        """Reads a picture."""
         path = self.files[index]
         picture = read_with_alpha(path)
         if picture.shape[2] == 3:
@@ -36,8 +36,7 @@ class FolderNegatives(NegativeSet):
         if not width:
             return NegativePicture(str(path), image)
         mask = alpha[top : top + height, left : left + width].copy()
-        category = path.stem.rstrip("0123456789_- ")
-        return NegativePicture(str(path), image, objects=(Region(top, left, mask, category),))
+        return NegativePicture(str(path), image, objects=(Region(top, left, mask),))
 
 
 def open_negative_folder(root: Path) -> FolderNegatives:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks.scales import are_scales
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.pasting import PasteConfig
 
@@ -253,7 +252,7 @@ class TrainConfig:
             raise InputError(
                 "loss.plain_teacher=true: nothing is learnt of a teacher; set loss.distillation, or set false"
             )
-        if not are_scales(loss.teacher_scales):
+        if not loss.teacher_scales or not all(0.1 <= scale <= 4 for scale in loss.teacher_scales):
             raise InputError(f"loss.teacher_scales={list(loss.teacher_scales)}: give one or more scales within 0.1..4")
         if loss.keenest_on_outliers and not (
             self.stage == "open_set" and loss.score_distillation > 0 and len(loss.teacher_scales) > 1

@@ -17,7 +17,7 @@ from densehybrid_ros.training.distributed import Processes, without_sync
 from densehybrid_ros.training.flow_losses import flow_likelihood_loss, held_out_bits
 from densehybrid_ros.training.graphs import accelerate
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.optimization import MovingAverage, build_optimizer, grad_scaler, set_rate
+from densehybrid_ros.training.optimization import MovingAverage, build_optimizer, set_rate
 from densehybrid_ros.training.run_log import sheet
 
 _SAMPLES = 64
@@ -42,7 +42,6 @@ class FlowTask:
         self.model = flow.to(device)
         self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
         self.optimizer = build_optimizer(config, [{"params": list(flow.parameters()), "factor": 1.0}], device)
-        self.scaler = grad_scaler(config, device)
         self._parameters = list(self.model.parameters())
         self._module: nn.Module = self.model
         self._forward: nn.Module | None = None

@@ -14,7 +14,7 @@ from densehybrid_ros.datasets.known_objects import cut_known_objects
 from densehybrid_ros.datasets.negative_recipes import RECIPES
 from densehybrid_ros.datasets.negatives import load_cutouts
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
-from densehybrid_ros.datasets.training_frames import FrameStore, load_cityscapes_640, render_frames
+from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory, render_frames
 from densehybrid_ros.datasets.training_registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.errors import InputError
@@ -40,7 +40,7 @@ def check_data(config: TrainConfig) -> tuple[list[str], list[str]]:
     for split, limit in (("train", config.data.limit), ("val", config.data.validation_limit)):
         opened = open_sets(config, split)
         if config.data.cityscapes_640:
-            opened.append(open_training_set("cityscapes_640", Path(config.data.cityscapes_640), split))
+            opened.append(_cityscapes_640(config, split))
         for frames in opened:
             chosen = frames.subset(limit)
             faults += check_training_set(chosen)
@@ -66,7 +66,7 @@ def training_sources(
         chosen = frames.subset(data.limit)
         sources.append((chosen, float(len(chosen))))
     if data.cityscapes_640:
-        store = load_cityscapes_640(Path(data.cityscapes_640), "train", data.limit)
+        store = hold_in_memory(_cityscapes_640(config, "train").subset(data.limit))
         sources.append((store.to(device), float(len(store))))
     total = sum(share for _, share in sources)
     share = data.rendered_share if sources else 1.0
@@ -84,7 +84,7 @@ def validation_sources(config: TrainConfig) -> list[Source]:
     limit = config.data.validation_limit
     sources: list[Source] = [frames.subset(limit) for frames in open_sets(config, "val")]
     if config.data.cityscapes_640:
-        sources.append(load_cityscapes_640(Path(config.data.cityscapes_640), "val", limit))
+        sources.append(hold_in_memory(_cityscapes_640(config, "val").subset(limit)))
     return sources
 
 
@@ -161,6 +161,10 @@ def held_out_frames(config: TrainConfig) -> list[Tensor]:
         seed = _FIRST_SCENE + config.data.rendered_frames
         frames = list(render_frames(_HELD_OUT_SCENES, seed, *config.data.rendered_size[::-1]).images)
     return frames
+
+
+def _cityscapes_640(config: TrainConfig, split: str) -> TrainingSet:
+    return open_training_set("cityscapes_640", Path(config.data.cityscapes_640 or ""), split)
 
 
 def _root(config: TrainConfig) -> str:

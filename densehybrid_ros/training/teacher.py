@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
-from densehybrid_ros.networks.scales import rescaled
 from densehybrid_ros.training.losses import OUTLIER, mask_at, mean_where
 
 _LIKELIHOOD_RANGE, _ODDS_RANGE = 10.0, 4.0  # nats
+_STRIDE = 32  # of the encoders
 
 
 class Lesson(NamedTuple):
@@ -73,6 +73,13 @@ def lesson(
     halves = on_one_grid([score_halves(output) for output in outputs])
     keenest = torch.stack([halves[:, :, 0].amin(0), halves[:, :, 1].amax(0)], dim=1)
     return Lesson(classes, features, halves.mean(0), keenest)
+
+
+def rescaled(images: Tensor, scale: float) -> Tensor:
+    """Resizes [B, 3, H, W] to ``scale`` times its size, sides being multiples of the encoders' stride."""
+    size = [max(_STRIDE, round(side * scale / _STRIDE) * _STRIDE) for side in images.shape[2:]]
+    resized = functional.interpolate(images, size, mode="bilinear", antialias=scale < 1, align_corners=False)
+    return resized.contiguous(memory_format=torch.channels_last)
 
 
 def score_halves(output: HybridOutput) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, build_network
 from densehybrid_ros.scores.hybrid import hybrid
-from densehybrid_ros.training.teacher import HintedModel, hint_loss, lesson, score_halves, score_loss
+from densehybrid_ros.training.teacher import HintedModel, hint_loss, lesson, rescaled, score_halves, score_loss
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,13 @@ def test_a_lesson_at_scales_is_the_mean_of_those_at_each(teacher: DenseHybrid, w
     likelihood, odds = torch.stack(halves).unbind(2)
     torch.testing.assert_close(learnt.keenest[:, 0], likelihood.min(0).values, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(learnt.keenest[:, 1], odds.max(0).values, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "size"), [(0.5, (32, 64)), (1.4, (96, 192)), (0.1, (32, 32)), (2.0, (128, 256))])
+def test_sides_are_multiples_of_the_stride(scale: float, size: tuple[int, int]) -> None:
+    made = rescaled(torch.full((1, 3, 64, 128), 0.25), scale)
+    assert made.shape[2:] == size
+    torch.testing.assert_close(made, torch.full_like(made, 0.25))
 
 
 def test_the_loss_of_the_score_is_relative_and_counts_outliers_and_others_alike() -> None:
