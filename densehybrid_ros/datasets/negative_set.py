@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class NegativePicture:
     image: np.ndarray
     objects: tuple[Region, ...] = field(default_factory=tuple)
     classes: tuple[Region, ...] = field(default_factory=tuple)
+
+
+def cut_out(picture: NegativePicture, region: Region) -> Tensor:
+    """Returns a region as a cut-out, uint8 [4, h, w]: red, green, blue, alpha (255 = belongs to the region)."""
+    height, width = region.mask.shape
+    color = picture.image[region.top : region.top + height, region.left : region.left + width]
+    return torch.from_numpy(np.dstack([color, region.mask]).transpose(2, 0, 1).copy())
 
 
 def regions_of_ids(ids: np.ndarray) -> tuple[Region, ...]:

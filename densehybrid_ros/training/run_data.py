@@ -11,8 +11,8 @@ from torch import Tensor
 
 from densehybrid_ros.datasets.check import check_negatives, check_training_set
 from densehybrid_ros.datasets.known_objects import cut_known_objects
+from densehybrid_ros.datasets.negative_folder import load_cutouts
 from densehybrid_ros.datasets.negative_recipes import RECIPES
-from densehybrid_ros.datasets.negatives import load_cutouts
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory, render_frames
 from densehybrid_ros.datasets.training_registry import open_negatives, open_training_set

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from densehybrid_ros.datasets.negatives import load_cutouts
+from densehybrid_ros.datasets.negative_folder import load_cutouts
 from densehybrid_ros.datasets.training_frames import hold_in_memory, render_frames
 from densehybrid_ros.datasets.training_registry import open_training_set
 from densehybrid_ros.errors import InputError
@@ -74,9 +74,9 @@ def test_cutouts_are_cropped_to_what_is_opaque(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (None, "no cut-outs"),
+        (None, "holds no pictures"),
         (np.zeros((4, 4, 3), np.uint8), "needs an alpha channel"),
-        (np.zeros((4, 4, 4), np.uint8), "nothing in it is opaque"),
+        (np.zeros((4, 4, 4), np.uint8), "that is opaque somewhere"),
     ],
 )
 def test_what_is_no_cutout_is_refused(tmp_path: Path, image: np.ndarray | None, message: str) -> None:
