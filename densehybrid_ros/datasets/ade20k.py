@@ -8,7 +8,7 @@ import numpy as np
 
 from densehybrid_ros.datasets.evaluation_set import FrameFiles, check_sizes, index_by_stem, require_folder
 from densehybrid_ros.datasets.label_folders import pair_files
-from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, occurring, regions_of_ids
+from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, regions_of_ids
 from densehybrid_ros.datasets.pictures import read_color, read_labels
 from densehybrid_ros.errors import InputError
 
@@ -21,42 +21,9 @@ class SceneParsing(NegativeSet):
 
     Args:
         files: Pictures, class maps and, in ``instances``, instance maps: red the class of 100, green its number.
-        names: Names of the classes 1 to 150, or none.
     """
 
     name = "ade20k"
-
-    def __init__(self, files: list[FrameFiles], names: dict[int, str]) -> None:
-        self.files = files
-        self.has_names = bool(names)
-        self._names = {value: names.get(value, str(value)) for value in range(1, _CLASSES + 1)}
-
-    def __len__(self) -> int:
-        """Returns the number of pictures."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> NegativePicture:
-        """Reads a picture; an object's category is the class of most of its pixels."""
-        files = self.files[index]
-        image, labels = read_color(files.image), read_labels(files.label)
-        check_sizes(image, files.image, labels, files.label)
-        if labels.max(initial=0) > _CLASSES:
-            raise InputError(f"{files.label}: label value {labels.max()} is not one of this data set (0..{_CLASSES})")
-        classes = regions_of_ids(labels, self._names)
-        if files.instances is None:
-            return NegativePicture(str(files.image), image, classes=classes)
-        stored = read_color(files.instances)
-        check_sizes(image, files.image, stored, files.instances)
-        ids = np.where(stored[:, :, 0] > 0, _PER_CLASS * stored[:, :, 0].astype(np.int32) + stored[:, :, 1], 0)
-        categories = _commonest(ids, labels, self._names)
-        return NegativePicture(str(files.image), image, regions_of_ids(ids, categories), classes)
-
-
-class FullRelease(NegativeSet):
-    """The full release: ``NAME_seg.png`` holds a class in red and green and an instance in blue."""
-
-    name = "ade20k"
-    has_names = False
 
     def __init__(self, files: list[FrameFiles]) -> None:
         self.files = files
@@ -66,25 +33,49 @@ class FullRelease(NegativeSet):
         return len(self.files)
 
     def __getitem__(self, index: int) -> NegativePicture:
-        """Reads a picture; categories are the numbers of the classes."""
+        """Reads a picture."""
+        files = self.files[index]
+        image, labels = read_color(files.image), read_labels(files.label)
+        check_sizes(image, files.image, labels, files.label)
+        if labels.max(initial=0) > _CLASSES:
+            raise InputError(f"{files.label}: label value {labels.max()} is not one of this data set (0..{_CLASSES})")
+        classes = regions_of_ids(labels)
+        if files.instances is None:
+            return NegativePicture(str(files.image), image, classes=classes)
+        stored = read_color(files.instances)
+        check_sizes(image, files.image, stored, files.instances)
+        ids = np.where(stored[:, :, 0] > 0, _PER_CLASS * stored[:, :, 0].astype(np.int32) + stored[:, :, 1], 0)
+        return NegativePicture(str(files.image), image, regions_of_ids(ids), classes)
+
+
+class FullRelease(NegativeSet):
+    """The full release: ``NAME_seg.png`` holds a class in red and green and an instance in blue."""
+
+    name = "ade20k"
+
+    def __init__(self, files: list[FrameFiles]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> NegativePicture:
+        """Reads a picture."""
         files = self.files[index]
         image, stored = read_color(files.image), read_color(files.label).astype(np.int32)
         check_sizes(image, files.image, stored, files.label)
         labels = stored[:, :, 0] // 10 * 256 + stored[:, :, 1]
         ids = np.where(stored[:, :, 2] > 0, labels * _PER_CLASS + stored[:, :, 2], 0)
-        class_names = {value: str(value) for value in occurring(labels) if value > 0}
-        object_names = {value: str(value // _PER_CLASS) for value in occurring(ids) if value > 0}
-        return NegativePicture(
-            str(files.image), image, regions_of_ids(ids, object_names), regions_of_ids(labels, class_names)
-        )
+        return NegativePicture(str(files.image), image, regions_of_ids(ids), regions_of_ids(labels))
 
 
 def open_ade20k(root: Path) -> NegativeSet:
     """Opens the training part of ADE20k.
 
     Scene Parsing: ``images/training/NAME.jpg`` with ``annotations/training/NAME.png`` and, where there is such a
-    folder, ``annotations_instance/training/NAME.png``; names from ``objectInfo150.txt`` where it is there. Full
-    release: ``images/ADE/training/**/NAME.jpg`` with ``NAME_seg.png`` beside it.
+    folder, ``annotations_instance/training/NAME.png``. Full release: ``images/ADE/training/**/NAME.jpg`` with
+    ``NAME_seg.png`` beside it.
 
     Raises:
         InputError: The folders are missing, or a picture lacks its annotation.
@@ -105,23 +96,4 @@ def open_ade20k(root: Path) -> NegativeSet:
         instances = index_by_stem(instance_folder, "*.png")
         matched = pair_files(images, instances, image_folder, instance_folder)
         files = [FrameFiles(f.image, f.label, instances=m.label) for f, m in zip(files, matched, strict=True)]
-    return SceneParsing(files, _read_names(root / "objectInfo150.txt"))
-
-
-def _read_names(table: Path) -> dict[int, str]:
-    """Reads ``objectInfo150.txt``: number first, name last, separated by tabs; a name may list synonyms."""
-    if not table.is_file():
-        return {}
-    rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
-    return {int(row[0]): row[-1].split(",")[0].strip() for row in rows if row[0].strip().isdecimal()}
-
-
-def _commonest(ids: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> dict[int, str]:
-    """Finds the category of each object: the name of the class that most of its pixels have."""
-    objects = ids > 0
-    pairs, counts = np.unique(ids[objects].astype(np.int64) * 256 + labels[objects], return_counts=True)
-    categories: dict[int, str] = {}
-    for pair in pairs[np.argsort(counts, kind="stable")].tolist():  # the commonest comes last and stays
-        value, label = divmod(pair, 256)
-        categories[value] = names.get(label, "")
-    return categories
+    return SceneParsing(files)

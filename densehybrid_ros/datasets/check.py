@@ -16,33 +16,31 @@ from densehybrid_ros.progress import progress
 _VOID_ALONE = "all are 255 (void)"
 
 
-def check_training_set(frames: TrainingSet, limit: int | None = None, stop_after: int = 10) -> list[str]:
+def check_training_set(frames: TrainingSet, stop_after: int = 10) -> list[str]:
     """Reads frames with their labels, in threads, and collects what is wrong with them.
 
     Args:
         frames: The set.
-        limit: Evenly spread subset of at most this many frames; None reads all.
         stop_after: Number of faults after which the rest is left unread.
 
     Returns:
         One line a fault, naming the file and the value; empty where all is well.
     """
-    return _check(frames, limit, stop_after, f"check {frames.name}")
+    return _check(frames, stop_after, f"check {frames.name}")
 
 
-def check_negatives(pictures: NegativeSet, limit: int | None = None, stop_after: int = 10) -> list[str]:
+def check_negatives(pictures: NegativeSet, stop_after: int = 10) -> list[str]:
     """Does the same for a source of negatives."""
-    return _check(pictures, limit, stop_after, f"check {pictures.name}")
+    return _check(pictures, stop_after, f"check {pictures.name}")
 
 
-def _check(items: TrainingSet | NegativeSet, limit: int | None, stop_after: int, description: str) -> list[str]:
-    count = len(items) if limit is None else min(limit, len(items))
-    indices = np.linspace(0, len(items) - 1, count).round().astype(int).tolist()
+def _check(items: TrainingSet | NegativeSet, stop_after: int, description: str) -> list[str]:
+    count = len(items)
     faults: list[str] = []
     labelled = not count
     pool = ThreadPoolExecutor()
     try:
-        for fault in progress(pool.map(_fault, repeat(items), indices), description, total=count):
+        for fault in progress(pool.map(_fault, repeat(items), range(count)), description, total=count):
             labelled |= fault != _VOID_ALONE
             if fault and fault != _VOID_ALONE:
                 faults.append(fault)

@@ -22,7 +22,6 @@ _SPLITS = ("train2017", "val2017", "train2014", "val2014")
 class _Instance(NamedTuple):
     """One annotation: either polygons, each float64 [n, 2] of x and y, or the run lengths of a mask."""
 
-    category: str
     polygons: tuple[np.ndarray, ...]
     runs: np.ndarray | None
 
@@ -75,12 +74,10 @@ def open_coco(root: Path) -> Coco:
 def _read_table(table: Path, folder: Path) -> list[_Picture]:
     try:
         content = json.loads(table.read_text(encoding="utf-8"))
-        categories = {int(item["id"]): str(item["name"]) for item in content["categories"]}
         instances: dict[int, list[_Instance]] = {}
         for item in content["annotations"]:
             if not item.get("iscrowd", 0):
-                category = categories[item["category_id"]]
-                instances.setdefault(item["image_id"], []).append(_instance(item["segmentation"], category))
+                instances.setdefault(item["image_id"], []).append(_instance(item["segmentation"]))
         images = [(item, tuple(instances.get(item["id"], ()))) for item in content["images"]]
         pictures = [
             _Picture(folder / item["file_name"], int(item["height"]), int(item["width"]), found)
@@ -98,11 +95,11 @@ def _read_table(table: Path, folder: Path) -> list[_Picture]:
     return pictures
 
 
-def _instance(segmentation: Any, category: str) -> _Instance:
+def _instance(segmentation: Any) -> _Instance:
     if isinstance(segmentation, dict):
-        return _Instance(category, (), parse_counts(segmentation["counts"]))
+        return _Instance((), parse_counts(segmentation["counts"]))
     polygons = tuple(np.array(polygon, np.float64).reshape(-1, 2) for polygon in segmentation)
-    return _Instance(category, polygons, None)
+    return _Instance(polygons, None)
 
 
 def _region(instance: _Instance, picture: _Picture) -> Region | None:
@@ -114,8 +111,8 @@ def _region(instance: _Instance, picture: _Picture) -> Region | None:
         try:
             mask = decode_counts(instance.runs, size)
         except ValueError as error:
-            raise InputError(f"{picture.file}: the mask of its {instance.category} is malformed ({error})") from error
+            raise InputError(f"{picture.file}: the mask of an object in it is malformed ({error})") from error
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
         return None
-    return Region(top, left, mask[top : top + height, left : left + width].copy(), instance.category)
+    return Region(top, left, mask[top : top + height, left : left + width].copy())

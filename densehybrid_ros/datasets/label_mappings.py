@@ -93,16 +93,6 @@ WILDDASH: dict[str, str] = {
 }  # fmt: skip
 """Name of a category -> class of Cityscapes."""
 
-KNOWN_CATEGORIES: frozenset[str] = frozenset({
-    "person", "bicycle", "car", "motorcycle", "bus", "train", "truck", "traffic light", "stop sign",  # COCO
-    "wall", "building", "sky", "tree", "road", "grass", "sidewalk", "earth", "plant", "house", "field",  # ADE20k
-    "fence", "signboard", "skyscraper", "palm", "streetlight", "dirt track", "pole", "land", "van", "minibike",
-})  # fmt: skip
-"""Categories of COCO and ADE20k that are, or look like, classes of Cityscapes: no unknowns to a network for it.
-
-The paper's authors paste them all the same.
-"""
-
 _WILDDASH_OLD_NAMES = {"rectificationborder": "overlay", "train": "onrails", "pickuptruck": "pickup"}
 _TRAIN_IDS = {item.name: index for index, item in enumerate(CITYSCAPES_CLASSES)}
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from torch import Tensor
 
-from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, Region
+from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, Region, cut_out
 from densehybrid_ros.datasets.pictures import list_pictures, read_with_alpha
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.progress import progress
 
 _OPAQUE = 128
 
@@ -26,7 +29,7 @@ class FolderNegatives(NegativeSet):
         return len(self.files)
 
     def __getitem__(self, index: int) -> NegativePicture:
-        """Reads a picture; its category is its file's name up to the first digit."""
+        """Reads a picture."""
         path = self.files[index]
         picture = read_with_alpha(path)
         if picture.shape[2] == 3:
@@ -36,8 +39,7 @@ class FolderNegatives(NegativeSet):
         if not width:
             return NegativePicture(str(path), image)
         mask = alpha[top : top + height, left : left + width].copy()
-        category = path.stem.rstrip("0123456789_- ")
-        return NegativePicture(str(path), image, objects=(Region(top, left, mask, category),))
+        return NegativePicture(str(path), image, objects=(Region(top, left, mask),))
 
 
 def open_negative_folder(root: Path) -> FolderNegatives:
@@ -47,3 +49,18 @@ def open_negative_folder(root: Path) -> FolderNegatives:
         InputError: The folder is missing or holds no picture.
     """
     return FolderNegatives(list_pictures(root))
+
+
+def load_cutouts(root: Path) -> list[Tensor]:
+    """Loads the opaque parts of all pictures of a folder; uint8 [4, h, w], see ``negative_set.cut_out``.
+
+    Raises:
+        InputError: The folder is missing or holds no picture, or one can't be read or has no opaque part.
+    """
+    pictures, cutouts = open_negative_folder(root), []
+    for index in progress(range(len(pictures)), "load cut-outs", unit="cut-out"):
+        picture = pictures[index]
+        if not picture.objects:
+            raise InputError(f"{picture.name}: no cut-out; it needs an alpha channel that is opaque somewhere")
+        cutouts.append(cut_out(picture, picture.objects[0]))
+    return cutouts

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, Region
+from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, Region, cut_out
 from densehybrid_ros.errors import InputError
 
 Recipe = Callable[[NegativeSet, tuple[int, int], np.random.Generator], Tensor | None]
@@ -38,10 +38,7 @@ def draw_object(source: NegativeSet, crop: tuple[int, int], rng: np.random.Gener
         InputError: A picture can't be read, or none of those tried has a region.
     """
     del crop  # the caller resizes
-    picture, region = _picture_with_region(source, rng)
-    rows = slice(region.top, region.top + region.mask.shape[0])
-    columns = slice(region.left, region.left + region.mask.shape[1])
-    return _cutout(picture.image[rows, columns], region.mask)
+    return cut_out(*_picture_with_region(source, rng))
 
 
 def draw_masks(source: NegativeSet, crop: tuple[int, int], rng: np.random.Generator) -> Tensor:

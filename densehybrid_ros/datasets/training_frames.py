@@ -7,18 +7,14 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from densehybrid_ros.datasets.taxonomy import VOID
-from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_path
+from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.progress import progress
 
 OVERVIEW_STEP = 4
@@ -50,20 +46,17 @@ class FrameStore:
     Attributes:
         images: uint8 [N, 3, H, W], RGB.
         labels: uint8 [N, H, W], train ids, 255 = void.
-        stretch: By how much the frames were widened when they were loaded: their true detail across is that much
-            coarser than their pixels.
     """
 
     images: Tensor
     labels: Tensor
-    stretch: float = 1.0
 
     def __len__(self) -> int:
         return len(self.images)
 
     def to(self, device: torch.device) -> FrameStore:
         """Returns the store with its tensors on ``device``."""
-        return FrameStore(self.images.to(device), self.labels.to(device), self.stretch)
+        return FrameStore(self.images.to(device), self.labels.to(device))
 
     @cached_property
     def overview(self) -> Overview:
@@ -73,33 +66,22 @@ class FrameStore:
         return Overview(colors.cpu().numpy(), self.labels[pick].contiguous().cpu().numpy())
 
 
-def load_cityscapes_640(root: Path, split: str, limit: int | None = None) -> FrameStore:
-    """Loads ``cityscapes_640``: frames stored as 640x640 and stretched, given back their 2:1 geometry (1280x640).
-
-    Args:
-        root: The folder that holds ``train`` and ``val``, each with ``image/*.jpg`` and ``label/*.png``.
-        split: ``train`` or ``val``.
-        limit: Evenly spread subset of at most this many frames.
+def hold_in_memory(frames: TrainingSet) -> FrameStore:
+    """Reads all frames of a set, in threads; they must be of one size.
 
     Raises:
-        InputError: The folder is missing or empty, a frame lacks its label, or a file can't be read.
+        InputError: A file can't be read or does not fit.
     """
-    folder = root / split / "image"
-    images = sorted(folder.glob("*.jpg"))
-    if not images:
-        raise InputError(f"{folder}: no .jpg frames; point data.cityscapes_640 at the folder with train/ and val/")
-    if limit is not None and limit < len(images):
-        images = [images[i] for i in np.linspace(0, len(images) - 1, limit).round().astype(int)]
-    pairs = [(path, root / split / "label" / f"{path.stem}.png") for path in images]
-    for image, label in pairs:
-        if not label.is_file():
-            raise InputError(f"{image}: its label {label} is missing")
+
+    def pair(index: int) -> tuple[np.ndarray, np.ndarray]:
+        frame = frames[index]
+        return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), frame.label
+
     with ThreadPoolExecutor() as pool:
-        store = _collect(_stretched_pair, pairs, pool, f"load {split} frames")
-    return FrameStore(store.images, store.labels, stretch=2.0)
+        return _collect(pair, range(len(frames)), pool, f"load frames of {frames.name}")
 
 
-def render_frames(count: int, seed: int, height: int, width: int, cache: Path | None = None) -> FrameStore:
+def render_frames(count: int, seed: int, height: int, width: int) -> FrameStore:
     """Renders single scenes of the project's own road, without unknown objects.
 
     Args:
@@ -107,27 +89,15 @@ def render_frames(count: int, seed: int, height: int, width: int, cache: Path | 
         seed: Seed of the first; the others follow.
         height: Rows of a frame.
         width: Columns of a frame.
-        cache: Folder that keeps the scenes, so that later runs with the same arguments need not render them again.
     """
-    file = cache / f"rendered_{seed}_{count}_{width}x{height}.safetensors" if cache else None
-    if file is not None and file.is_file():
-        tensors = load_file(file)
-        return FrameStore(tensors["images"], tensors["labels"])
     jobs = [(seed + index, height, width) for index in range(count)]
     # Fork would copy a process that already holds CUDA and its threads.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        store = _collect(_rendered_pair, jobs, pool, "render frames")
-    if file is not None:
-        with atomic_path(file) as temporary:
-            save_file({"images": store.images, "labels": store.labels}, temporary)
-    return store
+        return _collect(_rendered_pair, jobs, pool, "render frames")
 
 
 def _collect(
-    load: Callable[[tuple], tuple[np.ndarray, np.ndarray]],
-    jobs: Sequence[tuple],
-    pool: Executor,
-    description: str,
+    load: Callable[[Any], tuple[np.ndarray, np.ndarray]], jobs: Sequence[Any], pool: Executor, description: str
 ) -> FrameStore:
     """Gathers what ``load`` makes of each job: uint8 [3, H, W] and uint8 [H, W]."""
     images: Tensor | None = None
@@ -139,22 +109,6 @@ def _collect(
         labels[index] = torch.from_numpy(label)
     assert images is not None
     return FrameStore(images, labels)
-
-
-def _stretched_pair(paths: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
-    image = cv2.imread(str(paths[0]), cv2.IMREAD_COLOR)
-    label = cv2.imread(str(paths[1]), cv2.IMREAD_GRAYSCALE)
-    if image is None or label is None:
-        raise InputError(f"{paths[0 if image is None else 1]}: not a readable image")
-    if image.shape[:2] != label.shape:
-        raise InputError(f"{paths[1]}: label of {label.shape} does not fit its frame of {image.shape[:2]}")
-    size = (2 * image.shape[0], image.shape[0])
-    bad = label[(label > 18) & (label != VOID)]
-    if bad.size:
-        raise InputError(f"{paths[1]}: label value {bad[0]} is not a train id (0..18, 255)")
-    image = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2RGB)
-    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)), label
 
 
 def _rendered_pair(job: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from densehybrid_ros.datasets.ade20k import open_ade20k
 from densehybrid_ros.datasets.coco import open_coco
-from densehybrid_ros.datasets.label_mappings import KNOWN_CATEGORIES
 from densehybrid_ros.datasets.mapillary_vistas import open_mapillary_vistas
 from densehybrid_ros.datasets.negative_folder import open_negative_folder
-from densehybrid_ros.datasets.negative_set import NegativeSet, UnknownsOnly
+from densehybrid_ros.datasets.negative_set import NegativeSet
 from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.datasets.training_sources import (
     open_cityscapes_640_training,
@@ -55,7 +54,7 @@ def open_training_set(name: str, root: Path, split: str = "train") -> TrainingSe
     return TRAINING_SETS[name](root, split)
 
 
-def open_negatives(name: str, root: Path, exclude_known: bool = False) -> NegativeSet:
+def open_negatives(name: str, root: Path) -> NegativeSet:
     """Opens a source of negatives; only folders and the table of objects are read, no picture.
 
     Draw from it with a recipe of ``negative_recipes.RECIPES``.
@@ -63,13 +62,10 @@ def open_negatives(name: str, root: Path, exclude_known: bool = False) -> Negati
     Args:
         name: Key of ``NEGATIVE_SETS``.
         root: The folder that the data set was unpacked to; docs/datasets.md shows the layout of each.
-        exclude_known: Leave out regions whose category is one of ``label_mappings.KNOWN_CATEGORIES``: what a network
-            for Cityscapes knows. The paper's authors keep them. Random rectangles may show them nevertheless.
 
     Raises:
         InputError: There is no such source, a folder is missing or empty, or a table can't be read.
     """
     if name not in NEGATIVE_SETS:
         raise InputError(f"negatives.dataset={name}: unknown; choose one of {', '.join(NEGATIVE_SETS)}")
-    source = NEGATIVE_SETS[name](root)
-    return UnknownsOnly(source, KNOWN_CATEGORIES) if exclude_known else source
+    return NEGATIVE_SETS[name](root)

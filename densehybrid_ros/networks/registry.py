@@ -8,12 +8,11 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.base import SegmentationNetwork
 from densehybrid_ros.networks.deeplab_v3_plus import DeepLabV3Plus
 from densehybrid_ros.networks.ladder_densenet import LadderDenseNet121
-from densehybrid_ros.networks.light import Light2Network, LightNetwork
+from densehybrid_ros.networks.light import LightNetwork
 
 ARCHITECTURES: dict[str, Callable[[int], SegmentationNetwork]] = {
     "ldn121": LadderDenseNet121,
     "light": LightNetwork,
-    "light2": Light2Network,
     "deeplab_wrn38": DeepLabV3Plus,
 }
 """Architecture name -> constructor that takes the number of classes."""

@@ -24,15 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP, FrameStore, Overview, overview_of
 from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.training.crops import Crop, CropConfig, cut_batch, draw_crop
-from densehybrid_ros.training.mixed_content import (
-    DrawLayer,
-    Layer,
-    MixedBatch,
-    is_sampled,
-    lay_over,
-    void_as_negatives,
-    without_negatives,
-)
+from densehybrid_ros.training.mixed_content import DrawLayer, MixedBatch, lay_over, void_as_negatives
 from densehybrid_ros.training.rare_classes import RareClasses
 from densehybrid_ros.training.scene import Scene
 from densehybrid_ros.training.side_stream import side_stream
@@ -69,7 +61,7 @@ class Sample(NamedTuple):
     crop: Crop
     image: Tensor | None
     label: Tensor | None
-    layer: Layer | None
+    layer: Tensor | None
 
 
 class Maker(Protocol):
@@ -92,7 +84,6 @@ class BatchMaker:
         device: torch.device,
         negatives: DrawLayer | None = None,
         void_is_outlier: bool = False,
-        flow_share: float = 0.0,
         with_plain: bool = False,
     ) -> None:
         """Keeps what is drawn from.
@@ -104,7 +95,6 @@ class BatchMaker:
             device: Where crops are computed.
             negatives: What is pasted; None = nothing.
             void_is_outlier: Whether void pixels are the negatives.
-            flow_share: Share of the crops that are left to a flow's samples (``is_sampled``).
             with_plain: Whether batches hold the images before their colours are changed as well.
         """
         self.seed = seed
@@ -115,7 +105,6 @@ class BatchMaker:
         self.device = device
         self.negatives = negatives
         self.void_is_outlier = void_is_outlier
-        self.flow_share = flow_share
         self.with_plain = with_plain
         stores = [source if isinstance(source, FrameStore) else None for source in self.sources]
         if negatives is not None or crops.rare_share > 0:
@@ -139,21 +128,20 @@ class BatchMaker:
             if rare is not None and rng.random() < self.crops.rare_share:
                 index, row, column = rare.draw(rng)
                 focus = (row * OVERVIEW_STEP, column * OVERVIEW_STEP)
-            frame, stretch = (int(source.labels.shape[1]), int(source.labels.shape[2])), source.stretch
+            frame = (int(source.labels.shape[1]), int(source.labels.shape[2]))
             if self.negatives is not None:
                 overview = Overview(*(part[index] for part in source.overview))
             crop = draw_crop(frame, self.crops, rng, focus)
         else:
             read = source[index]
-            frame, stretch = (read.label.shape[0], read.label.shape[1]), 1.0
             overview = overview_of(read.image, read.label)
-            crop = draw_crop(frame, self.crops, rng)
+            crop = draw_crop((read.label.shape[0], read.label.shape[1]), self.crops, rng)
             pixels = read.image[crop.rows, crop.columns].transpose(2, 0, 1)
             image = torch.from_numpy(np.ascontiguousarray(pixels))
             label = torch.from_numpy(np.ascontiguousarray(read.label[crop.rows, crop.columns]))
         layer = None
-        if self.negatives is not None and not is_sampled(place, self.flow_share):
-            layer = self.negatives(Scene((self.crops.height, self.crops.width), crop, frame, overview, stretch), rng)
+        if self.negatives is not None and overview is not None:
+            layer = self.negatives(Scene((self.crops.height, self.crops.width), crop, overview), rng)
         return Sample(number, index, crop, image, label, layer)
 
     def finish(self, samples: Sequence[Sample]) -> MixedBatch:
@@ -163,7 +151,7 @@ class BatchMaker:
         if self.void_is_outlier:
             return void_as_negatives(batch)
         layers = [sample.layer for sample in samples]
-        return lay_over(batch, layers) if any(layers) else without_negatives(batch)
+        return lay_over(batch, layers)
 
     def batch(self, job: Job) -> MixedBatch:
         """Makes a batch here and now."""

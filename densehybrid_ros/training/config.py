@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks.scales import are_scales
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.pasting import PasteConfig
 
@@ -15,11 +14,10 @@ STAGES = ("closed_set", "open_set", "flow")
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 OPTIMIZERS = ("adamw", "adam", "adamax")
 SCHEDULES = ("cosine", "constant")
-SOURCES = ("cutouts", "dataset", "flow", "samples", "void")
-HELD_SOURCES = ("cutouts", "samples")  # cut-outs that are held in memory, of which flow samples may be some or all
+SOURCES = ("cutouts", "dataset", "flow", "void")
 LOSSES = ("hybrid", "ood_head", "outlier_exposure", "energy", "k_plus_1")
 _OF_ANY_SIGN = ("likelihood_floor", "likelihood_ceiling", "margin_inlier", "margin_outlier")  # nats
-_RISING = ("scale", "count", "size", "metres")  # pairs of a smallest and a largest value
+_RISING = ("scale", "count", "size")  # pairs of a smallest and a largest value
 _UNBOUNDED = ("clip_norm",)
 
 
@@ -35,9 +33,7 @@ class DataConfig:
         validation_limit: The same for validation.
         rendered_frames: Number of rendered scenes held in memory; 0 = none.
         rendered_share: Share of the crops that come from rendered scenes.
-        rendered_seed: Seed of the first rendered scene.
         rendered_size: (width, height) of a rendered scene.
-        rendered_cache: Folder that keeps rendered scenes between runs.
         workers: Processes, at most one a core, that decode frames and prepare crops and negatives; 0 = none, all in the
             training loop.
         prefetch: Number of batches that they prepare ahead.
@@ -49,9 +45,7 @@ class DataConfig:
     validation_limit: int | None = None
     rendered_frames: int = 0
     rendered_share: float = 0.0
-    rendered_seed: int = 1_000_000
     rendered_size: tuple[int, int] = (1280, 640)
-    rendered_cache: str | None = None
     workers: int = 8
     prefetch: int = 3
 
@@ -62,54 +56,35 @@ class NegativesConfig(PasteConfig):
 
     Attributes:
         source: ``cutouts`` (a folder of them), ``dataset`` (ADE20k, COCO, ... by a recipe), ``flow`` (samples of a
-            jointly trained flow, section 4.2), ``samples`` (``flow_samples`` of a flow that does not learn, and nothing
-            else) or ``void`` (nothing is pasted: void pixels of the frames are the negatives, as in the void
-            classifier).
+            jointly trained flow, section 4.2) or ``void`` (nothing is pasted: void pixels of the frames are the
+            negatives, as in the void classifier).
         root: Folder of the cut-outs or of the data set.
-        limit: At most this many cut-outs.
-        flow_samples: Beside the cut-outs, or in their place, this many samples of the flow in ``flow.weights``, which
-            does not learn then; drawn once, and pasted like the cut-outs.
-        flow_share: Share of the crops that get a sample of a jointly trained flow in place of anything else that is
-            pasted; 0 = none. Where ``source`` is ``flow`` all do.
         dataset: Name in ``datasets.training_registry.NEGATIVE_SETS``.
         recipe: Name in ``datasets.negative_recipes.RECIPES``.
     """
 
     source: str = "cutouts"
     root: str | None = None
-    limit: int | None = None
-    flow_samples: int = 0
-    flow_share: float = 0.0
     dataset: str | None = None
     recipe: str | None = None
 
 
 @dataclass
 class FlowPartnerConfig:
-    """The flow that makes negatives, and how it learns beside the model.
-
-    It learns where ``negatives.source`` is ``flow`` or ``negatives.flow_share`` is set; for ``negatives.flow_samples``
-    it stays as it is.
+    """The flow that makes negatives, and how it learns beside the model: where ``negatives.source`` is ``flow``.
 
     Attributes:
         weights: ``.safetensors`` of a pre-trained flow.
         learning_rate: Of Adamax.
         jsd_weight: lambda of equation (20).
-        size: Smallest and largest side of a patch in pixels; height and width are drawn independently.
-        size_step: Sides are multiples of this above the smallest one.
-        sizes_per_batch: Patches of one batch take this many sizes; each costs its own passes of the flow.
-        temperature: Deviation of the latents that are sampled.
-        train: Whether the flow learns; false pastes samples of the flow as it is.
+        size: Smallest and largest side of a patch in pixels, multiples of 8; height and width are drawn independently,
+            once for all patches of a batch.
     """
 
     weights: str | None = None
     learning_rate: float = 1e-5
     jsd_weight: float = 0.03
     size: tuple[int, int] = (16, 216)
-    size_step: int = 8
-    sizes_per_batch: int = 1
-    temperature: float = 1.0
-    train: bool = True
 
 
 @dataclass
@@ -139,15 +114,10 @@ class LossConfig:
             their mean is learnt.
         keenest_on_outliers: Whether ``score_distillation`` learns, on outliers, not that mean but the scale that finds
             a pixel most unknown; goes with several ``teacher_scales``.
-        even_classes: Of ``margins``: how far the inliers of rare classes count like those of frequent ones in the
-            posterior's and the score's loss, and how far the teacher's score is brought to one level over the classes
-            before it is learnt; 0 = not at all, 1 = as far as can be.
         plain_teacher: Whether the teacher sees crops as they are before their colours are changed, so that the model
             learns not to mind the changes; what is pasted is in both.
         teacher: ``.safetensors`` of a model of any architecture with the same classes; null = the model that the run
             starts from.
-        score_teacher: Of one whose score is learnt in place of the teacher's, which then teaches classes and features
-            alone; null = the teacher.
     """
 
     kind: str = "hybrid"
@@ -165,10 +135,8 @@ class LossConfig:
     score_distillation: float = 0.0
     teacher_scales: tuple[float, ...] = (1.0,)
     keenest_on_outliers: bool = False
-    even_classes: float = 0.0
     plain_teacher: bool = False
     teacher: str | None = None
-    score_teacher: str | None = None
 
 
 @dataclass
@@ -179,7 +147,7 @@ class TrainConfig:
         name: Name of the model; also of its files.
         architecture: Key of ``networks.ARCHITECTURES``, or of ``dense_flow.FLOWS`` in the stage ``flow``.
         stage: ``closed_set`` (loss 9), ``open_set`` (negatives, see ``loss``) or ``flow`` (likelihood of crops).
-        init: ``random``, ``imagenet`` (light and light2) or the path of a ``.safetensors`` model to go on from.
+        init: ``random``, ``imagenet`` (light) or the path of a ``.safetensors`` model to go on from.
         seed: Repeats a run on the CPU bit for bit.
         steps: Number of parameter updates.
         batch_size: Crops an update, over all processes and accumulated parts.
@@ -193,16 +161,13 @@ class TrainConfig:
         clip_norm: Largest norm of the gradient.
         ema_decay: Decay of the exponential moving average, which is what gets saved; 0 = none.
         precision: ``auto`` (bfloat16 autocast on a GPU, float32 on a CPU), ``bf16``, ``fp16`` or ``fp32``.
-        compile: Whether to run the network through torch.compile.
-        compile_mode: Its mode; ``reduce-overhead`` adds CUDA graphs.
-        cuda_graph: Whether to replay the network's passes as a CUDA graph: no kernel launches, no compilation.
+        cuda_graph: Whether to replay the network's passes as a CUDA graph, without kernel launches.
         freeze_norm: Whether the network's batch-norm statistics stay as they are in ``init``.
         sync_norm: Whether processes share batch-norm statistics of their crops (GPU only).
         validate_every: Steps between validations; 0 = at the end only.
         checkpoint_every: Steps between checkpoints to resume from; 0 = at the end only.
         picture_every: Steps between pictures; 0 = at the end only.
         log_every: Steps between logged losses.
-        select: What is saved in the end: ``last`` or ``best`` by validation.
         crops: How crops are drawn.
         data: What is trained on.
         negatives: What is pasted, in the open-set stage.
@@ -228,8 +193,6 @@ class TrainConfig:
     clip_norm: float = 10.0
     ema_decay: float = 0.999
     precision: str = "auto"
-    compile: bool = False
-    compile_mode: str = "default"
     cuda_graph: bool = False
     freeze_norm: bool = False
     sync_norm: bool = False
@@ -237,7 +200,6 @@ class TrainConfig:
     checkpoint_every: int = 0
     picture_every: int = 0
     log_every: int = 20
-    select: str = "last"
     crops: CropConfig = field(default_factory=CropConfig)
     data: DataConfig = field(default_factory=DataConfig)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
@@ -251,7 +213,6 @@ class TrainConfig:
             ("precision", self.precision, PRECISIONS),
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
-            ("select", self.select, ("last", "best")),
             ("negatives.source", self.negatives.source, SOURCES),
             ("loss.kind", self.loss.kind, LOSSES),
             ("loss.weighting", self.loss.weighting, ("paper", "authors", "margins")),
@@ -273,21 +234,11 @@ class TrainConfig:
             raise InputError(f"batch_size={self.batch_size}: must be a multiple of accumulate={self.accumulate}")
         for section in ("", "crops", "data", "negatives", "flow", "loss"):
             _check_numbers(section, getattr(self, section) if section else self)
-        self._check_flow_share()
-        if self.joint or self.negatives.flow_samples:
+        if self.joint:
             self._check_patches()
-        if self.negatives.flow_samples and self.negatives.source not in HELD_SOURCES:
-            raise InputError(
-                f"negatives.flow_samples: goes with source=cutouts or samples, not {self.negatives.source}; set 0"
-            )
-        if self.stage == "open_set" and self.negatives.source == "samples" and self.negatives.flow_samples < 1:
-            raise InputError(
-                f"negatives.flow_samples={self.negatives.flow_samples}: negatives.source=samples pastes nothing else; "
-                "set some hundreds"
-            )
         self._check_lessons()
         if self.cuda_graph and self.accumulate > 1:
-            raise InputError(f"cuda_graph=true: not with accumulate={self.accumulate}; compile=true is possible there")
+            raise InputError(f"cuda_graph=true: not with accumulate={self.accumulate}; set cuda_graph=false")
 
     def _check_lessons(self) -> None:
         loss = self.loss
@@ -297,23 +248,12 @@ class TrainConfig:
             raise InputError(
                 f"loss.score_distillation: the hybrid score is learnt with loss.kind=hybrid, not {loss.kind}"
             )
-        if loss.score_teacher is not None and not loss.score_distillation > 0:
-            raise InputError(
-                f"loss.score_teacher={loss.score_teacher}: no score is learnt; set loss.score_distillation, or null"
-            )
         if loss.plain_teacher and not (loss.distillation > 0 or loss.score_distillation > 0 or loss.hints > 0):
             raise InputError(
                 "loss.plain_teacher=true: nothing is learnt of a teacher; set loss.distillation, or set false"
             )
-        if not are_scales(loss.teacher_scales):
+        if not loss.teacher_scales or not all(0.1 <= scale <= 4 for scale in loss.teacher_scales):
             raise InputError(f"loss.teacher_scales={list(loss.teacher_scales)}: give one or more scales within 0.1..4")
-        if not 0 <= loss.even_classes <= 1:
-            raise InputError(f"loss.even_classes={loss.even_classes}: must be within 0..1")
-        if loss.even_classes > 0 and (self.stage != "open_set" or (loss.kind, loss.weighting) != ("hybrid", "margins")):
-            raise InputError(
-                f"loss.even_classes={loss.even_classes}: goes with stage=open_set, loss.kind=hybrid, "
-                "loss.weighting=margins; set 0"
-            )
         if loss.keenest_on_outliers and not (
             self.stage == "open_set" and loss.score_distillation > 0 and len(loss.teacher_scales) > 1
         ):
@@ -325,40 +265,19 @@ class TrainConfig:
     @property
     def joint(self) -> bool:
         """Whether a flow that learns along makes negatives."""
-        return self.stage == "open_set" and self.flow_share > 0
-
-    @property
-    def flow_share(self) -> float:
-        """Share of the crops that get a sample of the jointly trained flow."""
-        return 1.0 if self.negatives.source == "flow" else self.negatives.flow_share
-
-    def _check_flow_share(self) -> None:
-        share, part = self.negatives.flow_share, self.batch_size // self.accumulate
-        if share == 0:
-            return
-        if self.negatives.source not in ("cutouts", "dataset"):
-            raise InputError(f"negatives.flow_share: goes with source=cutouts or dataset, not {self.negatives.source}")
-        if not 1 / part <= share < 1:
-            raise InputError(
-                f"negatives.flow_share={share}: must be within {1 / part:.3g} (one crop of {part}) and 1, or 0"
-            )
-        if self.negatives.flow_samples:
-            raise InputError("negatives.flow_share: the flow learns, so that negatives.flow_samples must be 0")
+        return self.stage == "open_set" and self.negatives.source == "flow"
 
     def _check_patches(self) -> None:
         smallest, largest = self.flow.size
-        if smallest % 8 or self.flow.size_step % 8 or not 8 <= smallest <= largest or self.flow.size_step < 8:
-            raise InputError(f"flow.size={[smallest, largest]}, size_step={self.flow.size_step}: use multiples of 8")
+        if smallest % 8 or not 8 <= smallest <= largest:
+            raise InputError(f"flow.size={[smallest, largest]}: use multiples of 8")
         if largest > min(self.crops.height, self.crops.width):
             raise InputError(
                 f"flow.size={[smallest, largest]}: larger than the crops; lower it or enlarge crops.height"
             )
-        if not self.joint:
-            return
         # A captured backward pass overwrites the activations that it has read, so that it can't be run twice.
-        for key in ("compile", "cuda_graph"):
-            if getattr(self, key):
-                raise InputError(f"{key}=true: not with a flow that learns along, whose step runs two backward passes")
+        if self.cuda_graph:
+            raise InputError("cuda_graph=true: not with a flow that learns along, whose step runs two backward passes")
 
 
 def _check_numbers(section: str, values: Any) -> None:

@@ -49,7 +49,6 @@ class CropConfig:
         height: Rows of a crop.
         width: Columns of a crop.
         scale: Range of the log-uniform scale of the frame.
-        short_side: Rescale frames to this short side first, so that ``scale`` is relative to it; null = as they are.
         rare_share: Share of the crops that are laid around a pixel of a class, rare classes more often; 0 = none.
         color_jitter: Strength of brightness, contrast, saturation and gamma changes; 0 = none.
         hue_jitter: Largest turn of the colours around the grey axis, in degrees; 0 = none, 180 = any.
@@ -61,15 +60,13 @@ class CropConfig:
         light_share: Share of the crops with a shadow or a spot of light.
         tint_jitter: Largest logarithm of gain and gamma of each colour channel; 0 = none.
         filter_share: Share of the crops that a random filter has a part in.
-        turn: Largest turn of a crop, in degrees; 0 = none. What stands on the road (``negatives.road_share``) is
-            pasted as if there were none.
+        turn: Largest turn of a crop, in degrees; 0 = none.
         aspect_jitter: Largest logarithm by which width and height are stretched against each other; 0 = none.
     """
 
     height: int = 512
     width: int = 512
     scale: tuple[float, float] = (0.5, 2.0)
-    short_side: int | None = None
     rare_share: float = 0.0
     color_jitter: float = 0.3
     hue_jitter: float = 0.0
@@ -144,8 +141,6 @@ def draw_crop(
 ) -> Crop:
     """Draws a crop from a frame of (height, width); with ``focus`` it shows that row and column of the frame."""
     scale = float(np.exp(rng.uniform(*np.log(config.scale))))
-    if config.short_side is not None:
-        scale *= config.short_side / min(frame_size)
     aspect = math.exp(rng.uniform(-0.5, 0.5) * config.aspect_jitter) if config.aspect_jitter > 0 else 1.0
     around = focus or (None, None)
     rows, height, top = _window(frame_size[0], config.height, scale / aspect, rng, around[0])

@@ -17,7 +17,7 @@ from densehybrid_ros.training.distributed import Processes, without_sync
 from densehybrid_ros.training.flow_losses import flow_likelihood_loss, held_out_bits
 from densehybrid_ros.training.graphs import accelerate
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.optimization import MovingAverage, build_optimizer, grad_scaler, set_rate
+from densehybrid_ros.training.optimization import MovingAverage, build_optimizer, set_rate
 from densehybrid_ros.training.run_log import sheet
 
 _SAMPLES = 64
@@ -30,10 +30,7 @@ class FlowTask:
         model: Is trained in place.
         average: Its moving average; None where none is kept.
         optimizer: Of the flow.
-        better: Figure of the validation by which the best flow is chosen, and whether higher is better.
     """
-
-    better = ("bits_per_dimension", False)
 
     def __init__(
         self, config: TrainConfig, flow: DenseFlow, device: torch.device, processes: Processes | None = None
@@ -45,7 +42,6 @@ class FlowTask:
         self.model = flow.to(device)
         self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
         self.optimizer = build_optimizer(config, [{"params": list(flow.parameters()), "factor": 1.0}], device)
-        self.scaler = grad_scaler(config, device)
         self._parameters = list(self.model.parameters())
         self._module: nn.Module = self.model
         self._forward: nn.Module | None = None
@@ -58,7 +54,7 @@ class FlowTask:
         return module
 
     def prepare(self, shape: tuple[int, int, int, int]) -> None:
-        """Switches to training, and compiles or captures the passes for batches of ``shape``.
+        """Switches to training, and captures the passes for batches of ``shape``.
 
         To be called before threads prepare crops: what they do on a GPU would break the capture of a graph. The first
         batch initialises the flow afterwards, in the very tensors that a graph reads.

@@ -1,4 +1,4 @@
-"""Fewer kernel launches: the network's passes compiled, replayed as CUDA graphs, or both."""
+"""Fewer kernel launches: the network's passes replayed as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def accelerate(
     samples: tuple[Any, ...],
     precision: AbstractContextManager,
 ) -> nn.Module:
-    """Returns the module compiled or captured, as the configuration says, or as it is.
+    """Returns the module captured in a CUDA graph where the configuration says so, or as it is.
 
     Args:
         module: In training mode on ``device``.
@@ -37,14 +37,10 @@ def accelerate(
     Raises:
         InputError: A CUDA graph is wanted without a GPU.
     """
-    if config.cuda_graph and device.type != "cuda":
+    if not config.cuda_graph:
+        return module
+    if device.type != "cuda":
         raise InputError("cuda_graph=true: needs a GPU; use cuda_graph=false")
-    if config.compile:
-        module = torch.compile(module, mode=config.compile_mode)  # type: ignore[assignment]
-    return _captured(module, samples, precision) if config.cuda_graph else module
-
-
-def _captured(module: nn.Module, samples: tuple[Any, ...], precision: AbstractContextManager) -> nn.Module:
     # Gradients are accumulated on the stream of the step, not on that of the capture: torch warns of it and syncs.
     warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
     # The warm-up passes of the capture would move the batch-norm statistics.

@@ -42,7 +42,7 @@ def mean_where(values: Tensor, mask: Tensor, weights: Tensor | None = None) -> T
     return (torch.where(mask, values, torch.zeros_like(values)) * weights).sum() / weights.sum().clamp(min=1e-3)
 
 
-def hardest_mean(values: Tensor, mask: Tensor, share: float, weights: Tensor | None = None) -> Tensor:
+def hardest_mean(values: Tensor, mask: Tensor, share: float) -> Tensor:
     """Returns the mean of the largest values where ``mask``: of about ``share`` of them.
 
     What is large is read off every fourth row and column, since sorting all pixels would take longer than the network;
@@ -52,13 +52,12 @@ def hardest_mean(values: Tensor, mask: Tensor, share: float, weights: Tensor | N
         values: [B, H, W], not negative.
         mask: bool [B, H, W].
         share: In 0..1.
-        weights: Not negative, [B, H, W]: how much each of them counts, not which they are; None: all alike.
     """
     coarse = (slice(None), slice(None, None, 4), slice(None, None, 4))
     sample = torch.where(mask[coarse], values.detach()[coarse], -1).flatten().sort(descending=True).values
     rank = (share * mask[coarse].sum()).long().clamp(min=1) - 1
     limit = sample.gather(0, rank.view(1))
-    return mean_where(values, mask & (values.detach() >= limit), weights)
+    return mean_where(values, mask & (values.detach() >= limit))
 
 
 def closed_set_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -91,20 +90,6 @@ def jaccard_loss(logits: Tensor, labels: Tensor) -> Tensor:
     size = truth.sum((0, 2, 3))
     union = said.sum((0, 2, 3)) + size - intersection
     return mean_where(1 - intersection / union.clamp(min=1), size > 0)
-
-
-def likelihood_loss(logits: Tensor, labels: Tensor, origin: Tensor) -> Tensor:
-    """The upper bound of the likelihood loss, equation (14): -E_in[s_y] + E_out[ln p̂(x)].
-
-    Args:
-        logits: [B, K, H, W].
-        labels: integer [B, H, W], train ids, 255 = void.
-        origin: integer [B, H, W]: 0 inlier, 1 outlier, 255 neither.
-    """
-    logits = exact(logits)
-    known = labels != VOID
-    own_logit = logits.gather(1, torch.where(known, labels, 0).long().unsqueeze(1)).squeeze(1)
-    return outlier_likelihood(logits, origin) - mean_where(own_logit, known)
 
 
 def outlier_likelihood(
@@ -230,13 +215,7 @@ class Margins(NamedTuple):
 
 
 def margin_loss(
-    logits: Tensor,
-    posterior: Tensor,
-    labels: Tensor,
-    origin: Tensor,
-    margins: Margins,
-    weights: Tensor | None = None,
-    inlier_weights: Tensor | None = None,
+    logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, margins: Margins, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The compound loss with margins: every term of (17) is bounded, and both its expectations count alike.
 
@@ -253,7 +232,6 @@ def margin_loss(
         origin: integer [B, H, W]: 0 inlier, 1 outlier, 255 neither.
         margins: Weights and margins.
         weights: float [B, H, W], how much each outlier counts; None: all alike.
-        inlier_weights: float [B, H, W], how much each inlier counts in the posterior's term; None: all alike.
 
     Returns:
         As ``compound_loss``, and ``inlier_likelihood``.
@@ -261,9 +239,9 @@ def margin_loss(
     closed_set = closed_set_loss(logits, labels)
     log_posterior = functional.log_softmax(exact(posterior), dim=1)
     known = origin == INLIER
-    inlier = mean_where(-log_posterior[:, 0], known, inlier_weights)
+    inlier = mean_where(-log_posterior[:, 0], known)
     if margins.hard_share > 0:
-        hardest = hardest_mean(-log_posterior[:, 0], known, margins.hard_share, inlier_weights)
+        hardest = hardest_mean(-log_posterior[:, 0], known, margins.hard_share)
         inlier = 0.5 * (inlier + hardest)
     outlier = mean_where(-log_posterior[:, 1], origin == OUTLIER, weights)
     below = outlier_likelihood(logits, origin, margins.floor, weights)

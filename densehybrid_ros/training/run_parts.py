@@ -24,7 +24,7 @@ from densehybrid_ros.training.run_data import (
     training_sources,
     validation_sources,
 )
-from densehybrid_ros.training.run_models import initial_flow, initial_model, open_partner, open_teachers
+from densehybrid_ros.training.run_models import initial_flow, initial_model, open_partner, open_teacher
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
@@ -75,14 +75,13 @@ def _segmentation_run(config: TrainConfig, device: torch.device, processes: Proc
     sets = open_sets(config, "train")
     model, card = initial_model(config, classes_of(sets))
     partner = open_partner(config, device, processes)
-    teachers = open_teachers(config, card.classes)  # before the frames, which take their time: a name may be wrong
+    teacher = open_teacher(config, card.classes)  # before the frames, which take their time: a name may be wrong
     sources = training_sources(config, sets, device)
-    layers = open_layers(config, sources, device)
+    layers = open_layers(config, sources)
     held_out = validation_sources(config)
     void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
-    flow_share = config.negatives.flow_share if config.joint else 0.0
     plain = config.loss.plain_teacher
-    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, flow_share, plain)
+    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, plain)
     validate = partial(mean_iou, sources=held_out, device=device, processes=processes) if held_out else None
-    task = SegmentationTask(config, model, device, processes, partner, teachers)
+    task = SegmentationTask(config, model, device, processes, partner, teacher)
     return RunParts(task, maker, validate, card, partner)

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.training.baseline_losses import distillation_loss
-from densehybrid_ros.training.class_levels import class_weights, evened
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes, without_sync
 from densehybrid_ros.training.graphs import accelerate, replayed
-from densehybrid_ros.training.losses import mask_at
 from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.objectives import objective, uses_posterior
 from densehybrid_ros.training.optimization import (
@@ -30,7 +28,7 @@ from densehybrid_ros.training.optimization import (
 )
 from densehybrid_ros.training.run_log import colored, sheet
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, Pasted
-from densehybrid_ros.training.teacher import HintedModel, Lesson, Teachers, hint_loss, lesson, score_halves, score_loss
+from densehybrid_ros.training.teacher import HintedModel, Lesson, hint_loss, lesson, score_halves, score_loss
 
 _PICTURES = 4
 
@@ -43,10 +41,7 @@ class SegmentationTask:
         average: Its moving average; None where none is kept.
         optimizer: Of the model.
         partner: The flow that makes the negatives, if one does.
-        better: Figure of the validation by which the best model is chosen, and whether higher is better.
     """
-
-    better = ("mean_iou", True)
 
     def __init__(
         self,
@@ -55,7 +50,7 @@ class SegmentationTask:
         device: torch.device,
         processes: Processes | None = None,
         partner: FlowPartner | None = None,
-        teachers: Teachers | None = None,
+        teacher: DenseHybrid | None = None,
     ) -> None:
         """Prepares model, average and optimiser.
 
@@ -65,8 +60,8 @@ class SegmentationTask:
             device: Where it runs.
             processes: The processes of this run.
             partner: The flow that makes the negatives, if one does.
-            teachers: Whom ``loss.distillation``, ``score_distillation`` and ``hints`` follow; None: the model as
-                it is now.
+            teacher: Whom ``loss.distillation``, ``score_distillation`` and ``hints`` follow; None: the model as it is
+                now.
         """
         self.config = config
         self.device = device
@@ -77,9 +72,7 @@ class SegmentationTask:
         self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
         lessons = (config.loss.distillation, config.loss.score_distillation, config.loss.hints)
         taught = any(weight > 0 for weight in lessons)
-        main, score = teachers or Teachers()
-        self.teacher = self._frozen(main or copy.deepcopy(self.model)) if taught else None
-        self.score_teacher = self._frozen(score) if taught and score is not None else None
+        self.teacher = self._frozen(teacher or copy.deepcopy(self.model)) if taught else None
         self.student: nn.Module = self.model
         groups = parameter_groups(self.model, config.encoder_rate_factor)
         if self.teacher is not None and config.loss.hints > 0:
@@ -99,7 +92,7 @@ class SegmentationTask:
         return module
 
     def prepare(self, shape: tuple[int, int, int, int]) -> None:
-        """Switches to training, and compiles or captures the passes for batches of ``shape``.
+        """Switches to training, and captures the passes for batches of ``shape``.
 
         To be called before threads prepare crops: what they do on a GPU would break the capture of a graph.
         """
@@ -146,11 +139,11 @@ class SegmentationTask:
         extra: dict[str, Tensor] = {}
         if self.partner is not None and pasted is not None:
             scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
-            extra["flow_jsd"], gradients = self.partner.divergence(logits, pasted, scale)
+            extra["flow_jsd"], gradient = self.partner.divergence(logits, pasted, scale)
         self.scaler.scale(losses["loss"] / parts).backward()
         if self.partner is not None and pasted is not None:
             with without_sync(self.partner.forward, last=part == parts - 1):
-                extra["flow_bits"] = self.partner.backward(pasted, gradients, step, 1 / parts)
+                extra["flow_bits"] = self.partner.backward(pasted, gradient, step, 1 / parts)
         return {name: value.detach() for name, value in {**losses, **extra}.items()}
 
     def losses(self, batch: MixedBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -181,12 +174,7 @@ class SegmentationTask:
         yield "distillation", settings.distillation, distillation_loss(output.logits, learnt.logits, batch.origin)
         if learnt.halves is not None:
             keenest = learnt.keenest if settings.keenest_on_outliers else None
-            halves, counts = learnt.halves, None
-            if settings.even_classes > 0:
-                labels = mask_at(batch.labels, (int(halves.shape[2]), int(halves.shape[3])))
-                halves = evened(halves, labels, settings.even_classes)
-                counts = class_weights(labels, settings.even_classes)
-            distance = score_loss(score_halves(output), halves, batch.origin, keenest, batch.weights, counts)
+            distance = score_loss(score_halves(output), learnt.halves, batch.origin, keenest, batch.weights)
             yield "score_distillation", settings.score_distillation, distance
         if hints:
             yield "hints", settings.hints, hint_loss(hints, learnt.features)
@@ -247,14 +235,11 @@ class SegmentationTask:
     def _lessons(self, teacher: DenseHybrid, images: Tensor) -> Callable[[Tensor], Lesson]:
         """Returns what asks the teacher: captured, where the passes of the model are; made once."""
         if self._ask is None:
-            settings = self.config.loss
-            with_features = settings.hints > 0
-            with_score = settings.score_distillation > 0
+            loss = self.config.loss
 
             def ask(images: Tensor) -> Lesson:
                 with autocast(self.config, self.device):
-                    scales = settings.teacher_scales
-                    return lesson(teacher, images, with_features, scales, with_score, self.score_teacher)
+                    return lesson(teacher, images, loss.hints > 0, loss.teacher_scales, loss.score_distillation > 0)
 
             self._ask = replayed(ask, images) if self.config.cuda_graph else ask
         return self._ask

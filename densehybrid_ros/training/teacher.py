@@ -18,23 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, upsample
-from densehybrid_ros.networks.scales import rescaled
 from densehybrid_ros.training.losses import OUTLIER, mask_at, mean_where
 
 _LIKELIHOOD_RANGE, _ODDS_RANGE = 10.0, 4.0  # nats
-
-
-class Teachers(NamedTuple):
-    """Whom a model follows.
-
-    Attributes:
-        main: Teaches classes and features, and the score where no one else does; None: the model that the run starts
-            from.
-        score: Teaches the score, if it is another one.
-    """
-
-    main: DenseHybrid | None = None
-    score: DenseHybrid | None = None
+_STRIDE = 32  # of the encoders
 
 
 class Lesson(NamedTuple):
@@ -61,7 +48,6 @@ def lesson(
     with_features: bool,
     scales: Sequence[float] = (1.0,),
     with_score: bool = False,
-    score_teacher: DenseHybrid | None = None,
 ) -> Lesson:
     """Runs a frozen teacher on images [B, 3, H, W].
 
@@ -71,7 +57,6 @@ def lesson(
         with_features: Whether hints are asked for.
         scales: Of the images at which it judges classes and score.
         with_score: Whether the score is asked for.
-        score_teacher: Whom it is asked of, in evaluation mode; None: the same.
     """
     features = teacher.network.encode(images) if with_features else []
     prelogits, logits = teacher.network.decode(features) if with_features else teacher.network(images)
@@ -79,18 +64,22 @@ def lesson(
     at_one = HybridOutput(logits, teacher.posterior_head(prelogits))
     outputs = [at_one if scale == 1 else teacher(rescaled(images, scale)) for scale in scales]
 
-    def on_one_grid(maps: Sequence[Tensor], align_corners: bool) -> Tensor:
-        return torch.stack([upsample(part.float(), size, align_corners) for part in maps])
+    def on_one_grid(maps: Sequence[Tensor]) -> Tensor:
+        return torch.stack([upsample(part.float(), size, teacher.align_corners) for part in maps])
 
-    classes = on_one_grid([output.logits for output in outputs], teacher.align_corners).mean(0)
+    classes = on_one_grid([output.logits for output in outputs]).mean(0)
     if not with_score:
         return Lesson(classes, features)
-    judge = score_teacher or teacher
-    if score_teacher is not None:
-        outputs = [score_teacher(rescaled(images, scale)) for scale in scales]
-    halves = on_one_grid([score_halves(output) for output in outputs], judge.align_corners)
+    halves = on_one_grid([score_halves(output) for output in outputs])
     keenest = torch.stack([halves[:, :, 0].amin(0), halves[:, :, 1].amax(0)], dim=1)
     return Lesson(classes, features, halves.mean(0), keenest)
+
+
+def rescaled(images: Tensor, scale: float) -> Tensor:
+    """Resizes [B, 3, H, W] to ``scale`` times its size, sides being multiples of the encoders' stride."""
+    size = [max(_STRIDE, round(side * scale / _STRIDE) * _STRIDE) for side in images.shape[2:]]
+    resized = functional.interpolate(images, size, mode="bilinear", antialias=scale < 1, align_corners=False)
+    return resized.contiguous(memory_format=torch.channels_last)
 
 
 def score_halves(output: HybridOutput) -> Tensor:
@@ -134,12 +123,7 @@ def hint_loss(hints: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
 
 
 def score_loss(
-    halves: Tensor,
-    learnt: Tensor,
-    origin: Tensor,
-    keenest: Tensor | None = None,
-    weights: Tensor | None = None,
-    other_weights: Tensor | None = None,
+    halves: Tensor, learnt: Tensor, origin: Tensor, keenest: Tensor | None = None, weights: Tensor | None = None
 ) -> Tensor:
     """Distance of a model's score from its teacher's, relative where the teacher's is large.
 
@@ -153,7 +137,6 @@ def score_loss(
         origin: integer [B, H, W]; 1 = outlier. Taken at the nearest pixel where its size differs.
         keenest: float [B, 2, h, w], what is learnt of the teacher on outliers instead; None: the same.
         weights: float [B, H, W], how much each outlier counts; None: all alike.
-        other_weights: float [B, h, w], how much each pixel that is no outlier counts; None: all alike.
     """
     size = (int(halves.shape[2]), int(halves.shape[3]))
     outlier = mask_at(origin, size) == OUTLIER
@@ -163,4 +146,4 @@ def score_loss(
         weights = functional.interpolate(weights.unsqueeze(1), size, mode="nearest-exact").squeeze(1)
     likelihood, odds = (halves - learnt).abs().unbind(1)
     distance = likelihood / (_LIKELIHOOD_RANGE + learnt[:, 0].abs()) + odds / (_ODDS_RANGE + learnt[:, 1].abs())
-    return mean_where(distance, ~outlier, other_weights) + mean_where(distance, outlier, weights)
+    return mean_where(distance, ~outlier) + mean_where(distance, outlier, weights)

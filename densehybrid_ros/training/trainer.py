@@ -26,8 +26,6 @@ Validate = Callable[[Any], dict[str, float]]
 class Task(Protocol):
     """What is trained: ``SegmentationTask`` or ``FlowTask``."""
 
-    better: tuple[str, bool]
-
     def update(self, step: int, batches: Sequence[MixedBatch]) -> dict[str, Tensor]:
         """Takes one step."""
 
@@ -82,13 +80,12 @@ class Trainer:
         self.step = 0
         self.curves: list[dict[str, float]] = []
         self.figures: dict[str, float] = {}
-        self.best: dict[str, float] = {}
         self.losses: dict[str, Tensor] = {}
         self._status = ""
         self._count = self.processes.share(config.batch_size, config.accumulate)
 
     def run(self) -> Any:
-        """Trains to the last step and returns the averaged model, or the best one where ``select`` says so."""
+        """Trains to the last step and returns the averaged model."""
         total = self.config.steps - self.step
         steps: Any = self.steps()
         if self.processes.is_first:
@@ -101,8 +98,6 @@ class Trainer:
         if total == 0 and not self.figures:  # killed at its very end, before it was validated
             self._validate()
         self.log.close()
-        if self.config.select == "best" and self.best:
-            self._load_best()
         return self.task.trained()
 
     def steps(self) -> Generator[int, None, None]:
@@ -132,8 +127,7 @@ class Trainer:
     def save_checkpoint(self) -> None:
         """Writes what a resumed run needs, whole or not at all."""
         if self.run_directory is not None and self.processes.is_first:
-            state = {"step": self.step, "task": self.task.state_dict(), "curves": self.curves}
-            state |= {"best": self.best, "figures": self.figures}
+            state = {"step": self.step, "task": self.task.state_dict(), "curves": self.curves, "figures": self.figures}
             with atomic_path(self.run_directory / "checkpoint.pt") as temporary:
                 torch.save(state, temporary)
         self.processes.wait()
@@ -147,8 +141,13 @@ class Trainer:
         path = self.run_directory / "checkpoint.pt" if self.run_directory else None
         if path is None or not path.is_file():
             return False
-        state = self._read(path)
-        self.step, self.curves, self.best = state["step"], state["curves"], state["best"]
+        try:
+            state = torch.load(path, map_location=self.maker.device, weights_only=True)
+            self.task.load_state_dict(state["task"])
+        except Exception as error:
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{path}: not a checkpoint of this run ({line}); delete it") from error
+        self.step, self.curves = state["step"], state["curves"]
         self.figures = state["figures"] if self.step == self.config.steps else {}
         self.log.resume(self.step)
         return True
@@ -156,18 +155,8 @@ class Trainer:
     def _begin(self) -> None:
         """Removes what an earlier run of this name left, lest ``resume`` or the curves mix the two."""
         if self.run_directory is not None and self.processes.is_first:
-            for name in ("checkpoint.pt", "best.pt"):
-                (self.run_directory / name).unlink(missing_ok=True)
+            (self.run_directory / "checkpoint.pt").unlink(missing_ok=True)
             self.log.begin()
-
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            state = torch.load(path, map_location=self.maker.device, weights_only=True)
-            self.task.load_state_dict(state["task"])
-        except Exception as error:
-            line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{path}: not a checkpoint of this run ({line}); delete it") from error
-        return state
 
     def _jobs(self) -> Iterator[Job]:
         parts = self.config.accumulate
@@ -201,21 +190,6 @@ class Trainer:
         self.figures = self.validate(model)
         self.task.train_mode()
         self.log.scalars(self.step, self.figures, "validation")
-        name, is_higher = self.task.better
-        sign = 1 if is_higher else -1
-        value = self.figures.get(name)
-        if value is None or (self.best and sign * value <= sign * self.best[name]):
-            return
-        self.best = {"step": self.step, **self.figures}
-        if self.run_directory is not None and self.processes.is_first:
-            with atomic_path(self.run_directory / "best.pt") as temporary:
-                torch.save({"task": self.task.state_dict(), "best": self.best}, temporary)
-
-    def _load_best(self) -> None:
-        path = self.run_directory / "best.pt" if self.run_directory else None
-        if path is not None and path.is_file():
-            self._read(path)
-            self.figures = {key: value for key, value in self.best.items() if key != "step"}
 
     def _draw(self, batch: MixedBatch) -> None:
         if self.processes.is_first and self.run_directory is not None:

@@ -116,7 +116,7 @@ def wilddash_semantic(root: Path, suffix: str = "") -> Path:
     return root
 
 
-def ade20k(root: Path, instances: bool = True, names: bool = True) -> Path:
+def ade20k(root: Path, instances: bool = True) -> Path:
     save_image(root / "images" / "training" / "ADE_train_00000001.jpg")
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[1:3, 1:5] = 21  # two cars side by side
@@ -127,9 +127,6 @@ def ade20k(root: Path, instances: bool = True, names: bool = True) -> Path:
         stored[1:3, 1:3] = (13, 1, 0)
         stored[1:3, 3:5] = (13, 2, 0)
         save_picture(root / "annotations_instance" / "training" / "ADE_train_00000001.png", stored)
-    if names:
-        lines = ["Idx\tRatio\tTrain\tVal\tStuff\tName", "21\t0.01\t3\t1\t0\tcar, auto", "67\t0.01\t1\t1\t0\tbook"]
-        (root / "objectInfo150.txt").write_text("\n".join(lines) + "\n")
     return root
 
 

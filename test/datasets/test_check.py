@@ -29,7 +29,6 @@ def test_faults_are_lines_that_name_the_file(root: Path) -> None:
         f"{frames.files[2].image}: truncated or not a picture",
         f"{frames.files[9].label}: can't be read (No such file or directory)",
     ]
-    assert check_training_set(frames, limit=2) == []
 
 
 def test_it_stops_after_enough_faults(root: Path) -> None:

@@ -26,8 +26,8 @@ class Quarters(NegativeSet):
         self._picture = NegativePicture(
             "quarters.png",
             image,
-            (Region(5, 10, triangle, "triangle"),) if objects else (),
-            regions_of_ids(labels, {value: str(value) for value in range(1, 5)}) if classes else (),
+            (Region(5, 10, triangle),) if objects else (),
+            regions_of_ids(labels) if classes else (),
         )
 
     def __len__(self) -> int:

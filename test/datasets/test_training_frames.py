@@ -1,4 +1,4 @@
-"""Loading training frames and cut-outs into memory, and what is refused."""
+"""Training frames and cut-outs in memory, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from densehybrid_ros.datasets.negatives import load_cutouts
-from densehybrid_ros.datasets.training_frames import load_cityscapes_640, render_frames
+from densehybrid_ros.datasets.negative_folder import load_cutouts
+from densehybrid_ros.datasets.training_frames import hold_in_memory, render_frames
+from densehybrid_ros.datasets.training_registry import open_training_set
 from densehybrid_ros.errors import InputError
 
 
@@ -30,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_frames_get_their_geometry_and_colours_back(root: Path) -> None:
-    store = load_cityscapes_640(root, "train")
+    store = hold_in_memory(open_training_set("cityscapes_640", root))
     assert store.images.shape == (2, 3, 32, 64)
     assert store.labels.shape == (2, 32, 64)
     assert (store.labels[:, :, :32] == 0).all()
@@ -39,41 +40,23 @@ def test_frames_get_their_geometry_and_colours_back(root: Path) -> None:
     assert (store.images[:, 2, :, 40:] > 200).all()
 
 
-def test_a_limit_takes_an_evenly_spread_subset(root: Path) -> None:
-    assert len(load_cityscapes_640(root, "train", limit=1)) == 1
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train/image: no \.jpg frames"):
-        load_cityscapes_640(tmp_path, "train")
-
-
-def test_a_frame_without_label_is_named(root: Path) -> None:
-    (root / "train" / "label" / "b.png").unlink()
-    with pytest.raises(InputError, match=r"b\.jpg: its label .*b\.png is missing"):
-        load_cityscapes_640(root, "train")
-
-
 def test_a_value_outside_the_table_is_named(root: Path) -> None:
     cv2.imwrite(str(root / "train" / "label" / "b.png"), np.full((32, 32), 33, np.uint8))
     with pytest.raises(InputError, match=r"b\.png: label value 33"):
-        load_cityscapes_640(root, "train")
+        hold_in_memory(open_training_set("cityscapes_640", root))
 
 
 @pytest.mark.parametrize("part", ["image/b.jpg", "label/b.png"])
 def test_an_unreadable_file_is_named(root: Path, part: str) -> None:
     (root / "train" / part).write_bytes(b"nothing")
-    with pytest.raises(InputError, match=rf"{Path(part).name}: not a readable image"):
-        load_cityscapes_640(root, "train")
+    with pytest.raises(InputError, match=rf"{Path(part).name}: truncated or not a picture"):
+        hold_in_memory(open_training_set("cityscapes_640", root))
 
 
-def test_rendered_frames_come_back_from_the_cache(tmp_path: Path) -> None:
-    first = render_frames(2, seed=5, height=48, width=96, cache=tmp_path)
+def test_a_seed_repeats_rendered_frames() -> None:
+    first, again = (render_frames(2, seed=5, height=48, width=96) for _ in range(2))
     assert first.images.shape == (2, 3, 48, 96)
     assert len(first.labels.unique()) > 2
-    files = list(tmp_path.iterdir())
-    assert len(files) == 1
-    again = render_frames(2, seed=5, height=48, width=96, cache=tmp_path)
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.labels, again.labels)
 
@@ -91,9 +74,9 @@ def test_cutouts_are_cropped_to_what_is_opaque(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (None, "no cut-outs"),
+        (None, "holds no pictures"),
         (np.zeros((4, 4, 3), np.uint8), "needs an alpha channel"),
-        (np.zeros((4, 4, 4), np.uint8), "nothing in it is opaque"),
+        (np.zeros((4, 4, 4), np.uint8), "that is opaque somewhere"),
     ],
 )
 def test_what_is_no_cutout_is_refused(tmp_path: Path, image: np.ndarray | None, message: str) -> None:

@@ -18,7 +18,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "joint": {
         "stage": "open_set",
         "negatives": NegativesConfig(source="flow"),
-        "flow": FlowPartnerConfig(size=(16, 24), learning_rate=1e-3, sizes_per_batch=1),
+        "flow": FlowPartnerConfig(size=(16, 24), learning_rate=1e-3),
         "accumulate": 2,
     },
     "flow": {"stage": "flow", "optimizer": "adamax", "learning_rate": 1e-3},

@@ -16,7 +16,6 @@ from densehybrid_ros.training.losses import (
     closed_set_loss,
     compound_loss,
     jaccard_loss,
-    likelihood_loss,
     outlier_likelihood,
     posterior_loss,
 )
@@ -62,8 +61,7 @@ def test_each_loss_equals_its_equation(batch) -> None:
     assert float(closed_set_loss(batch["logits"], batch["labels"])) == pytest.approx(expected["cls"], rel=1e-5)
     assert float(terms.inlier) == pytest.approx(expected["in"], rel=1e-5)
     assert float(terms.outlier) == pytest.approx(expected["out"], rel=1e-5)
-    upper_bound = likelihood_loss(batch["logits"], batch["labels"], batch["origin"])
-    assert float(upper_bound) == pytest.approx(expected["lse"] - expected["own"], rel=1e-5)
+    assert float(outlier_likelihood(batch["logits"], batch["origin"])) == pytest.approx(expected["lse"], rel=1e-5)
 
 
 def test_the_compound_loss_is_equation_17(batch) -> None:
@@ -80,13 +78,6 @@ def test_the_authors_weighting_pools_the_posterior_over_all_pixels(batch) -> Non
     )
     total = expected["cls"] + 0.03 * expected["lse"] + 0.3 * pooled
     assert float(authors_loss(**batch, beta=0.03)["loss"]) == pytest.approx(total, rel=1e-5)
-
-
-def test_the_upper_bound_is_one(batch) -> None:
-    """Inequality (15): the loss that is minimised lies above the one that it stands for, (13)."""
-    known = batch["labels"] != 255
-    exact = -batch["logits"].logsumexp(1)[known].mean() + outlier_likelihood(batch["logits"], batch["origin"])
-    assert likelihood_loss(batch["logits"], batch["labels"], batch["origin"]) >= exact
 
 
 @pytest.mark.parametrize("weighting", sorted(OPEN_SET_LOSSES))
@@ -112,7 +103,7 @@ def test_gradcheck_in_float64(batch, name: str) -> None:
     labels, origin = batch["labels"], batch["origin"]
     functions = {
         "closed_set": lambda s, d: closed_set_loss(s, labels),
-        "likelihood": lambda s, d: likelihood_loss(s, labels, origin),
+        "likelihood": lambda s, d: outlier_likelihood(s, origin),
         "inlier": lambda s, d: posterior_loss(d, origin).inlier,
         "outlier": lambda s, d: posterior_loss(d, origin).outlier,
         "paper": lambda s, d: compound_loss(s, d, labels, origin, 0.5, floor=-3.0)["loss"],

@@ -57,21 +57,6 @@ def test_it_is_its_equation(batch: tuple[torch.Tensor, ...]) -> None:
     assert float(made["inlier_likelihood"]) == pytest.approx(above, abs=1e-9)
 
 
-@pytest.mark.parametrize("hard_share", [0.0, 0.4])
-def test_weights_of_inliers_count_in_the_posteriors_term(batch: tuple[torch.Tensor, ...], hard_share: float) -> None:
-    logits, posterior, labels, origin, _ = batch
-    margins = MARGINS._replace(hard_share=hard_share)
-    plain = margin_loss(logits, posterior, labels, origin, margins)
-    one = torch.zeros(origin.shape, dtype=torch.float64)
-    losses = -torch.log_softmax(posterior, 1)[:, 0]
-    place = int(torch.where(origin == INLIER, losses, 0).argmax())  # the hardest is in both of the term's means
-    one.view(-1)[place] = 5.0
-    made = margin_loss(logits, posterior, labels, origin, margins, inlier_weights=one)
-    assert float(made["inlier_posterior"]) == pytest.approx(float(losses.flatten()[place]))
-    for same in ("closed_set", "outlier_posterior", "outlier_likelihood", "inlier_likelihood"):
-        assert float(made[same]) == float(plain[same])
-
-
 @pytest.mark.parametrize("hard_share", [0.0, 0.3])
 def test_gradcheck(batch: tuple[torch.Tensor, ...], hard_share: float) -> None:
     logits, posterior, labels, origin, weights = batch

@@ -7,7 +7,7 @@ import torch
 
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, build_network
 from densehybrid_ros.scores.hybrid import hybrid
-from densehybrid_ros.training.teacher import HintedModel, hint_loss, lesson, score_halves, score_loss
+from densehybrid_ros.training.teacher import HintedModel, hint_loss, lesson, rescaled, score_halves, score_loss
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,13 @@ def test_a_lesson_at_scales_is_the_mean_of_those_at_each(teacher: DenseHybrid, w
     torch.testing.assert_close(learnt.keenest[:, 1], odds.max(0).values, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("scale", "size"), [(0.5, (32, 64)), (1.4, (96, 192)), (0.1, (32, 32)), (2.0, (128, 256))])
+def test_sides_are_multiples_of_the_stride(scale: float, size: tuple[int, int]) -> None:
+    made = rescaled(torch.full((1, 3, 64, 128), 0.25), scale)
+    assert made.shape[2:] == size
+    torch.testing.assert_close(made, torch.full_like(made, 0.25))
+
+
 def test_the_loss_of_the_score_is_relative_and_counts_outliers_and_others_alike() -> None:
     learnt = torch.tensor([[0.0, 10.0, 0.0, -90.0], [1.0, -1.0, 1.0, 6.0]]).view(1, 2, 1, 4)
     origin = torch.tensor([[[0, 0, 255, 1]]], dtype=torch.uint8)
@@ -99,30 +106,8 @@ def test_on_outliers_the_keenest_may_be_learnt_and_weights_count() -> None:
     assert float(score_loss(own, learnt, origin, keenest, torch.tensor([[[9.0, 3.0, 1.0]]]))) == pytest.approx(0.1875)
 
 
-def test_weights_of_the_others_count() -> None:
-    origin = torch.tensor([[[0, 0, 1]]], dtype=torch.uint8)
-    own = torch.zeros(1, 2, 1, 3)
-    own[0, 1, 0, 0] = 4.0  # a distance of 1 from the teacher's 0
-    counts = torch.tensor([[[3.0, 1.0, 8.0]]])
-    assert float(score_loss(own, torch.zeros_like(own), origin)) == pytest.approx(0.5)
-    assert float(score_loss(own, torch.zeros_like(own), origin, other_weights=counts)) == pytest.approx(0.75)
-
-
 def test_a_batch_without_outliers_gives_a_finite_gradient() -> None:
     halves = torch.randn(1, 2, 2, 2, requires_grad=True)
     score_loss(halves, torch.zeros(1, 2, 2, 2), torch.zeros(1, 8, 8, dtype=torch.uint8)).backward()
     assert halves.grad is not None
     assert torch.isfinite(halves.grad).all()
-
-
-def test_the_score_may_have_a_teacher_of_its_own(teacher: DenseHybrid) -> None:
-    torch.manual_seed(1)
-    other = DenseHybrid(build_network("ldn121", 5)).eval().requires_grad_(False)
-    images, scales = torch.rand(1, 3, 64, 96), (0.5, 1.0)
-    both = lesson(teacher, images, True, scales, True, score_teacher=other)
-    classes, score = (lesson(model, images, True, scales, True) for model in (teacher, other))
-    torch.testing.assert_close(both.logits, classes.logits)
-    assert [part.shape for part in both.features] == [part.shape for part in classes.features]
-    torch.testing.assert_close(both.halves, score.halves)
-    torch.testing.assert_close(both.keenest, score.keenest)
-    assert float((both.halves - classes.halves).abs().max()) > 0.1

@@ -85,11 +85,10 @@ def trainer(
     if config.joint:
         flow = DenseFlow(FLOWS["dense_flow_tiny"])
         flow.initialize(torch.rand(4, 3, 16, 16))
-        partner = FlowPartner(flow, config.flow, config.seed, CPU, processes, config.flow_share)
+        partner = FlowPartner(flow, config.flow, config.seed, CPU, processes)
     if config.stage == "open_set" and config.negatives.source == "cutouts":
         layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
-    void, flow_share = config.negatives.source == "void", config.negatives.flow_share
-    plain = config.loss.plain_teacher
-    maker = BatchMaker(config.seed, config.crops, sources, CPU, layers, void, flow_share, plain)
+    void, plain = config.negatives.source == "void", config.loss.plain_teacher
+    maker = BatchMaker(config.seed, config.crops, sources, CPU, layers, void, plain)
     task = SegmentationTask(config, DenseHybrid(TinyNetwork()), CPU, processes, partner)
     return Trainer(config, task, maker, validate, run, processes)

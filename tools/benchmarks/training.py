@@ -35,7 +35,7 @@ from densehybrid_ros.networks import ARCHITECTURES, DenseHybrid, build_network
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.progress import progress
 from densehybrid_ros.training.batches import BatchMaker, Job, Maker, Source, stream
-from densehybrid_ros.training.config import HELD_SOURCES, TrainConfig
+from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.config_file import build_config
 from densehybrid_ros.training.distributed import Processes, join
 from densehybrid_ros.training.flow_task import FlowTask
@@ -118,7 +118,6 @@ def _figures(
         "torch": str(torch.__version__),
         "precision": config.precision,
         "cuda_graph": config.cuda_graph,
-        "compile": config.compile,
         "processes": processes.count,
         "batch": config.batch_size,
         "crop": [config.crops.width, config.crops.height],
@@ -230,7 +229,7 @@ def _maker(config: TrainConfig, source: Source, device: torch.device) -> Maker:
         return plain_crops(config, sources, device) or BatchMaker(config.seed, config.crops, sources, device)
     rng = np.random.default_rng(0)
     cutouts = [torch.from_numpy(rng.integers(0, 256, (4, 200, 160), np.uint8)) for _ in range(_CUTOUTS)]
-    pasted = config.stage == "open_set" and config.negatives.source in HELD_SOURCES
+    pasted = config.stage == "open_set" and config.negatives.source == "cutouts"
     layers = cutout_layers(lambda _, rng: cutouts[int(rng.integers(_CUTOUTS))], config.negatives)
     is_void = config.stage == "open_set" and config.negatives.source == "void"
     return BatchMaker(config.seed, config.crops, sources, device, layers if pasted else None, is_void)
@@ -265,7 +264,7 @@ def _task(config: TrainConfig, device: torch.device, processes: Processes) -> An
     partner = None
     if config.joint:
         flow = DenseFlow(FLOWS[config.flow.weights or "dense_flow_45_6"])  # a name here, not a file
-        partner = FlowPartner(flow, config.flow, config.seed, device, processes, config.flow_share)
+        partner = FlowPartner(flow, config.flow, config.seed, device, processes)
     model = DenseHybrid(build_network(config.architecture, len(CITYSCAPES_CLASSES)))
     return SegmentationTask(config, model, device, processes, partner)
 
