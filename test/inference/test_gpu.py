@@ -61,8 +61,11 @@ def shipped(name: str) -> LoadedModel:
     return load_model(name)
 
 
-@pytest.mark.parametrize("backend", ["eager", "inductor", "tensorrt"])
-@pytest.mark.parametrize("name", ["light", "ldn121"])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    # inductor takes minutes for LDN-121, and nothing of it depends on the network.
+    [("light", "eager"), ("ldn121", "eager"), ("light", "inductor"), ("light", "tensorrt"), ("ldn121", "tensorrt")],
+)
 def test_every_backend_agrees_with_the_cpu(name: str, backend: str, device: torch.device, engines: Path) -> None:
     need(backend, device)
     model = shipped(name)
