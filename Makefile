@@ -13,7 +13,10 @@ PYTHONS := python3 python3.12 python3.11 python3.13 python3.10
 PYTHON ?=
 
 # Threads of one process: the cores this process may use, rather than all that the machine has.
-export OMP_NUM_THREADS ?= $(shell nproc)
+CORES := $(shell nproc)
+export OMP_NUM_THREADS ?= $(CORES)
+# Tests share the cores: so many at once, each with its part of them.
+WORKERS ?= $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4)))
 # .venv holds ROS 2 with Fast DDS alone. A sourced ROS 2 would put its own libraries and packages in front of these.
 export RMW_IMPLEMENTATION := rmw_fastrtps_cpp
 ifdef AMENT_PREFIX_PATH
@@ -24,7 +27,7 @@ endif
 
 help:
 	@echo "make demo       set up, then run densehybrid demo: leaves demo_output/index.html (ARGS='--help' for its options)"
-	@echo "make test       set up, then lint and run all tests (ARGS='-k score' chooses some)"
+	@echo "make test       set up, then lint and run all tests (ARGS='-k score' chooses some, WORKERS=1 one at a time)"
 	@echo "make lint       ruff and mypy alone"
 	@echo "make clean      remove build products, caches and demo_output"
 	@echo "make distclean  the same, and .venv"
@@ -43,7 +46,7 @@ lint: $(VENV)/.test-installed
 	$(BIN)/mypy --no-error-summary
 
 pytest: $(VENV)/.test-installed
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=$$(($(CORES) / $(WORKERS))) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 # What is installed is younger than the files that say what to install; make installs again when one of them changes.
 $(VENV)/.run-installed $(VENV)/.test-installed: $(VENV)/.%-installed: $(VENV)/.made-for requirements/run.txt requirements/%.txt setup.py pyproject.toml

@@ -20,8 +20,12 @@ def shared_data() -> Path:
     return folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips GPU tests on a machine without a GPU."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips GPU tests on a machine without a GPU; of several workers, each gets whole files, and one the engine."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            needs_engine = "compiled" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("engine" if needs_engine else str(item.path)))
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device on this machine")

@@ -316,6 +316,7 @@ def test_ament_index_knows_the_package(workspace: Path) -> None:
 
 
 @needs_colcon
+@pytest.mark.parametrize("workspace", ["copied"], indirect=True)
 def test_colcon_test_finds_the_tests(workspace: Path) -> None:
     # It runs no test at all, and says nothing, when it does not find pytest among the extras of setup.py.
     bases = ["--build-base", str(workspace / "build"), "--install-base", str(workspace / "install")]

@@ -54,8 +54,8 @@ def test_an_unreadable_file_is_named(root: Path, part: str) -> None:
 
 
 def test_a_seed_repeats_rendered_frames() -> None:
-    first, again = (render_frames(2, seed=5, height=48, width=96) for _ in range(2))
-    assert first.images.shape == (2, 3, 48, 96)
+    first, again = (render_frames(1, seed=5, height=48, width=96) for _ in range(2))
+    assert first.images.shape == (1, 3, 48, 96)
     assert len(first.labels.unique()) > 2
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.labels, again.labels)
