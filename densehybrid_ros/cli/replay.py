@@ -26,7 +26,7 @@ from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.hazards.drivable import unknown_classes
+from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.perception.parameter_files import read_settings
 from densehybrid_ros.perception.perception import Perception, open_segmenter

@@ -62,7 +62,7 @@ class Answer(NamedTuple):
 
 def known_frames(recording: Recording, settings: Settings) -> Iterator[tuple[RecordedFrame, Frame]]:
     """Yields the frames of a recording, each with what is known at it."""
-    inputs = Inputs("the recording has none before this picture")
+    inputs = Inputs()
     for recorded in recording:
         for raw in recorded.before:
             inputs.store(raw.kind, raw.message, raw.time * 1e-9)

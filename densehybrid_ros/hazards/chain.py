@@ -10,8 +10,6 @@ import numpy as np
 from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import SemanticClass
-from densehybrid_ros.hazards.clusters import MaskedRegion, find_clusters, largest_regions
-from densehybrid_ros.hazards.drivable import drivable_ids, drivable_surface
 from densehybrid_ros.hazards.hazard import (
     Hazard,
     HazardFrame,
@@ -24,6 +22,7 @@ from densehybrid_ros.hazards.hazard import (
     time_to_reach,
 )
 from densehybrid_ros.hazards.location import Locator, horizon_row
+from densehybrid_ros.hazards.regions import MaskedRegion, drivable_ids, drivable_surface, find_clusters, largest_regions
 from densehybrid_ros.hazards.settings import HazardSettings, polygon_mask
 from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.hazards.clusters import MaskedRegion
 from densehybrid_ros.hazards.hazard import NOWHERE, Location, Region, Source
+from densehybrid_ros.hazards.regions import MaskedRegion
 from densehybrid_ros.hazards.settings import HazardSettings
 
 _SAMPLES = 196  # pixels of a region's box that its median disparity is taken from, about

@@ -123,7 +123,7 @@ class SideTopics:
     def __init__(self, node: LifecycleNode, settings: Settings) -> None:
         """Subscribes."""
         self._node = node
-        self.inputs = Inputs(f"none has arrived on {node.resolve_topic_name('~/input/camera_info')}")
+        self.inputs = Inputs()
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         images = QoSProfile(depth=1, reliability=ReliabilityPolicy[settings.input_reliability.upper()])
         inputs, subscribe = self.inputs, node.create_subscription

@@ -13,7 +13,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import Trigger
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.hazards.drivable import unknown_classes
+from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.nodes import alert_topic
 from densehybrid_ros.nodes.alert_topic import AlertTopic
 from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState

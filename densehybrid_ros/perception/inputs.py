@@ -38,14 +38,8 @@ class Inputs:
         transforms: Where the frames of the vehicle lie to each other.
     """
 
-    def __init__(self, no_camera_info: str = "none has arrived") -> None:
-        """Begins without any.
-
-        Args:
-            no_camera_info: What to say where a camera_info is missed.
-        """
+    def __init__(self) -> None:
         self.transforms = TransformTree()
-        self._no_camera_info = no_camera_info
         self._camera_info: Any = None
         self._disparities = DisparityBuffer()
         self._odometry: tuple[float, float] | None = None
@@ -123,7 +117,7 @@ class Inputs:
             if camera and not mount and not disparity:
                 problems.append("mount: no camera_height, and none from base_frame: distances are unknown")
         elif mount or disparity:
-            problems.append(f"camera_info: {self._no_camera_info}")
+            problems.append("camera_info: none has arrived")
         speed = _tried("odometry", problems, lambda: self._speed(now, settings.source_timeout))
         return Frame(
             image=image,

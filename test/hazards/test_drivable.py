@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
-from densehybrid_ros.hazards.clusters import find_clusters
-from densehybrid_ros.hazards.drivable import DrivableSurface, drivable_ids, drivable_surface, unknown_classes
+from densehybrid_ros.hazards.regions import (
+    DrivableSurface,
+    drivable_ids,
+    drivable_surface,
+    find_clusters,
+    unknown_classes,
+)
 
 HEIGHT, WIDTH = 128, 256
 ROAD, SIDEWALK, BUILDING, SKY = 0, 1, 2, 10

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.hazards.clusters import MaskedRegion
 from densehybrid_ros.hazards.hazard import Location, Source
 from densehybrid_ros.hazards.location import Locator, horizon_row, median_and_spread
+from densehybrid_ros.hazards.regions import MaskedRegion
 from densehybrid_ros.hazards.settings import HazardSettings
 
 SHAPE = (200, 400)

@@ -1,50 +1,140 @@
-"""The polygon in which regions count."""
+"""Regions by blocks, beside those that labelling every pixel of the frame finds."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from densehybrid_ros.hazards.settings import polygon_mask, polygon_problem
-
-WHOLE = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0)
-
-
-def test_polygon_takes_the_pixels_whose_centre_is_inside() -> None:
-    mask = polygon_mask((0.0, 0.0, 0.5, 0.0, 0.5, 1.0, 0.0, 1.0), 7, 10)
-    assert mask is not None
-    np.testing.assert_array_equal(mask, np.arange(10)[None, :].repeat(7, axis=0) < 5)
-    triangle = polygon_mask((0.0, 1.0, 0.5, 0.0, 1.0, 1.0), 50, 50)
-    assert triangle is not None
-    assert triangle.mean() == pytest.approx(0.5, abs=0.02)
-    np.testing.assert_array_equal(triangle, triangle[:, ::-1])
-    assert not triangle.flags.writeable
+from densehybrid_ros.hazards.hazard import Region
+from densehybrid_ros.hazards.regions import MaskedRegion, find_clusters, largest_regions
 
 
-def test_concave_polygon() -> None:
-    """An L: the upper right quarter is outside."""
-    mask = polygon_mask((0.0, 0.0, 0.5, 0.0, 0.5, 0.5, 1.0, 0.5, 1.0, 1.0, 0.0, 1.0), 8, 8)
-    assert mask is not None
-    expected = np.ones((8, 8), dtype=bool)
-    expected[:4, 4:] = False
-    np.testing.assert_array_equal(mask, expected)
+def regions_of(unknown: np.ndarray, min_area: int = 50, most: int = 50) -> tuple[list[MaskedRegion], int]:
+    clusters = find_clusters(unknown, min_area)
+    return largest_regions(clusters, np.arange(1, len(clusters.pixels)), unknown, min_area, most)
 
 
-def test_whole_image_needs_no_mask() -> None:
-    assert polygon_mask(WHOLE, 5, 8) is None
+def blobs(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Ellipses of 10 to 22 pixels across, at least 24 apart."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    unknown = np.zeros((height, width), dtype=bool)
+    for row in range(14, height - 12, 48):
+        for column in range(14, width - 12, 48):
+            tall, wide, down, across = random.uniform(5, 11, 4)
+            unknown |= ((rows - row - down + 8) / tall) ** 2 + ((columns - column - across + 8) / wide) ** 2 <= 1
+    return unknown
 
 
-@pytest.mark.parametrize(
-    ("polygon", "problem"),
-    [
-        (WHOLE, None),
-        ((0.0, 0.0, 1.0, 1.0), "3 corners"),
-        ((0.0, 0.0, 1.0, 1.0, 0.5), "3 corners"),
-        ((0.0, 0.0, 1.0, 1.0, 0.5, 1.1), "0..1"),
-        ((0.0, 0.0, 1.0, 1.0, 0.5, float("nan")), "0..1"),
-        ((0.0, 0.0, 0.5, 0.5, 1.0, 1.0), "no area"),
-    ],
-)
-def test_what_is_wrong_with_a_polygon(polygon: tuple[float, ...], problem: str | None) -> None:
-    found = polygon_problem(polygon)
-    assert found is None if problem is None else found is not None and problem in found
+def labelled_regions(unknown: np.ndarray, score: np.ndarray, min_area: int) -> list[Region]:
+    """SciPy's labelling of every pixel, described region by region."""
+    numbers, count = ndimage.label(unknown, structure=np.ones((3, 3)))
+    regions = []
+    for number in range(1, count + 1):
+        rows, columns = np.nonzero(numbers == number)
+        if len(rows) >= min_area:
+            left, top = int(columns.min()), int(rows.min())
+            box = (left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
+            values = score[rows, columns]
+            centroid = (float(columns.mean()), float(rows.mean()))
+            regions.append(Region(len(rows), *box, centroid, float(values.max()), float(values.mean())))
+    return regions
+
+
+def key(region: Region | MaskedRegion) -> tuple[int, int, int, int, int]:
+    return region.area, region.left, region.top, region.width, region.height
+
+
+@pytest.mark.parametrize(("height", "width"), [(192, 384), (100, 515), (130, 1030), (257, 1024)])
+def test_same_regions_as_labelling_the_whole_frame(height: int, width: int) -> None:
+    unknown = blobs(height, width)
+    score = np.random.default_rng(1).standard_normal(unknown.shape).astype(np.float32)
+    expected = labelled_regions(unknown, score, min_area=50)
+    found, left_out = regions_of(unknown, most=200)
+    assert left_out == 0
+    assert len(expected) > 5
+    assert len(found) == len(expected)
+    for other in expected:
+        nearest = min(found, key=lambda region: math.dist(region.centroid, other.centroid))
+        own = nearest.describe(score)
+        assert key(own) == key(other)
+        assert own.centroid == pytest.approx(other.centroid, abs=0.5)
+        assert own.mean_score == pytest.approx(other.mean_score, abs=1e-5)
+        assert own.peak_score == other.peak_score
+
+
+def test_counts_are_exact_at_any_size() -> None:
+    random = np.random.default_rng(0)
+    for shape in ((37, 61), (64, 513), (33, 1025)):
+        unknown = random.random(shape) < 0.4
+        clusters = find_clusters(unknown, 50)
+        assert int(clusters.counts.sum()) == int(unknown.sum())
+        assert int(clusters.counts[0, 0]) == int(unknown[: clusters.block, : clusters.block].sum())
+
+
+def test_the_largest_are_kept_and_the_others_counted() -> None:
+    unknown = np.zeros((200, 400), dtype=bool)
+    for index in range(6):
+        unknown[20 : 32 + index, 10 + 60 * index : 22 + 60 * index] = True
+    found, left_out = regions_of(unknown, most=2)
+    assert [region.height for region in found] == [17, 16]
+    assert left_out == 4
+
+
+def test_speckle_hides_no_region_and_is_none() -> None:
+    random = np.random.default_rng(0)
+    unknown = random.random((256, 1024)) < 0.02
+    assert regions_of(unknown) == ([], 0)
+    unknown[100:130, 500:540] = True
+    (region,), _ = regions_of(unknown)
+    assert (region.left, region.top) == (pytest.approx(500, abs=3), pytest.approx(100, abs=3))
+
+
+@pytest.mark.parametrize("gap", [1, 2, 7, 30])
+def test_neighbours_stay_apart(gap: int) -> None:
+    unknown = np.zeros((64, 1600), dtype=bool)
+    unknown[8:24, 100:116] = True
+    unknown[8:24, 116 + gap : 132 + gap] = True
+    found, _ = regions_of(unknown)
+    assert sorted(region.left for region in found) == [100, 116 + gap]
+    assert [region.area for region in found] == [256, 256]
+
+
+def test_a_region_takes_no_pixels_of_its_neighbour() -> None:
+    """A bar within the bounding box of an L."""
+    unknown = np.zeros((128, 1024), dtype=bool)
+    unknown[0:100, 400:410] = True
+    unknown[90:100, 400:520] = True
+    unknown[10:40, 450:480] = True
+    assert [region.area for region in regions_of(unknown)[0]] == [100 * 10 + 10 * 110, 900]
+
+
+def test_a_large_region_is_seen_in_steps() -> None:
+    unknown = np.zeros((512, 1024), dtype=bool)
+    unknown[101:400, 201:900] = True
+    unknown[450:470, 40:60] = True
+    found, _ = regions_of(unknown)
+    large, small = found
+    assert large.step > 1
+    assert large.crop(unknown).shape == large.mask.shape
+    assert large.area == pytest.approx(299 * 699, rel=0.03)
+    assert (large.left, large.top) == (pytest.approx(201, abs=8), pytest.approx(101, abs=8))
+    assert large.centroid == (pytest.approx(550, abs=8), pytest.approx(250, abs=8))
+    assert (small.area, small.step) == (400, 1)
+
+
+def test_all_anomalous_and_nothing_anomalous() -> None:
+    (region,), left_out = regions_of(np.ones((256, 512), dtype=bool))
+    assert (region.left, region.top, region.width, region.height) == (0, 0, 512, 256)
+    assert left_out == 0
+    assert regions_of(np.zeros((256, 512), dtype=bool)) == ([], 0)
+
+
+def test_dense_noise_is_bounded() -> None:
+    unknown = np.random.default_rng(0).random((512, 1024)) < 0.5
+    found, left_out = regions_of(unknown, min_area=1, most=10)
+    assert len(found) <= 10
+    assert left_out >= 0

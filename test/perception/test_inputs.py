@@ -34,7 +34,7 @@ def at(inputs: Inputs, settings: Settings = WITH_BASE, milliseconds: int = 0, fr
 
 @pytest.fixture
 def inputs() -> Inputs:
-    found = Inputs("none has arrived on /info")
+    found = Inputs()
     found.store_camera_info(camera_info())
     return found
 
@@ -51,7 +51,7 @@ def test_nothing_known_and_nothing_asked_for() -> None:
 
 
 def test_missing_camera_info_is_named_where_the_mount_is_given() -> None:
-    assert at(Inputs("none has arrived on /info"), MOUNTED).problems == ("camera_info: none has arrived on /info",)
+    assert at(Inputs(), MOUNTED).problems == ("camera_info: none has arrived",)
 
 
 def test_camera_and_mount(inputs: Inputs) -> None:
