@@ -1,7 +1,8 @@
 """Regions of anomalous pixels, and which of them lie on the drivable surface.
 
-Anomalous pixels are counted in blocks, and only clusters of blocks that touch are looked into. Labelling every pixel of a frame costs several milliseconds however few are anomalous; counting them in blocks costs a
-tenth of it. A region can't leave its cluster of blocks. Speckle fills no block and costs nothing.
+Anomalous pixels are counted in blocks, and only clusters of blocks that touch are looked into. Labelling every pixel of
+a frame costs several milliseconds however few are anomalous; counting them in blocks costs a tenth of it. No region
+leaves its cluster of blocks. Speckle fills no block and costs nothing.
 """
 
 from __future__ import annotations
