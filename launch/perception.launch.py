@@ -60,7 +60,7 @@ def arguments() -> list:
         DeclareLaunchArgument(
             "disparity",
             default_value="~/input/disparity",
-            description="stereo_msgs/DisparityImage of the same size: measured distances.",
+            description="stereo_msgs/DisparityImage of the same view: measured distances.",
         ),
         DeclareLaunchArgument(
             "odometry", default_value="~/input/odometry", description="nav_msgs/Odometry: speed, for the time to reach."
