@@ -340,7 +340,7 @@ def test_the_camera_of_pictures_is_not_known_and_the_alert_says_so(
     pictures: Path, model_path: Path, tmp_path: Path
 ) -> None:
     assert _replay(pictures, model_path, "--threshold", -3, "-p", "camera_height:=1.2", "--json", tmp_path / "r") == 0
-    problem = "camera_info: the recording has none before this picture"
+    problem = "camera_info: none has arrived"
     assert _figures(tmp_path / "r")["hazards"]["problems"][problem] == 3
 
 
