@@ -9,10 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from densehybrid_ros.datasets.camera import Camera as Camera
     from densehybrid_ros.inference import FrameResult as FrameResult
     from densehybrid_ros.inference import Segmenter as Segmenter
     from densehybrid_ros.inference import load as load
     from densehybrid_ros.networks import DenseHybrid as DenseHybrid
+    from densehybrid_ros.perception.geometry import Disparity as Disparity
+    from densehybrid_ros.perception.geometry import Mount as Mount
     from densehybrid_ros.perception.perception import Frame as Frame
     from densehybrid_ros.perception.perception import Perceived as Perceived
     from densehybrid_ros.perception.perception import Perception as Perception
@@ -26,6 +29,9 @@ _HOMES = {
     "Segmenter": "inference",
     "FrameResult": "inference",
     "DenseHybrid": "networks",
+    "Camera": "datasets.camera",
+    "Disparity": "perception.geometry",
+    "Mount": "perception.geometry",
     "Frame": "perception.perception",
     "Perceived": "perception.perception",
     "Perception": "perception.perception",
@@ -34,7 +40,8 @@ _HOMES = {
 }
 """Name -> the module that has it. PyTorch takes seconds to import, so a name is looked up when it is asked for."""
 
-__all__ = ["DenseHybrid", "Frame", "FrameResult", "Perceived", "Perception", "Segmenter", "Settings", "load", "train"]
+__all__ = ["Camera", "DenseHybrid", "Disparity", "Frame", "FrameResult", "Mount", "Perceived", "Perception"]
+__all__ += ["Segmenter", "Settings", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
