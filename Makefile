@@ -46,7 +46,9 @@ lint: $(VENV)/.test-installed
 	$(BIN)/mypy --no-error-summary
 
 pytest: $(VENV)/.test-installed
-	OMP_NUM_THREADS=$$(($(CORES) / $(WORKERS))) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@# What failed beside others, who took the cores from a real node or camera, runs once more with nothing beside it.
+	OMP_NUM_THREADS=$$(($(CORES) / $(WORKERS))) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) || \
+	    { [ $$? = 1 ] && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
 # What is installed is younger than the files that say what to install; make installs again when one of them changes.
 $(VENV)/.run-installed $(VENV)/.test-installed: $(VENV)/.%-installed: $(VENV)/.made-for requirements/run.txt requirements/%.txt setup.py pyproject.toml
