@@ -9,10 +9,11 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+from some_hazards import FRAME, NEAR, PLACE
 from std_msgs.msg import Header
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
-from densehybrid_ros.hazards.hazard import NOWHERE, Hazard, HazardFrame, Level, Location, Region, Source, State
+from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.nodes.alert_topic import alert_message
 from densehybrid_ros.nodes.hazard_messages import detections, hazard_markers, hazard_points, label_info
 from densehybrid_ros.nodes.messages import is_installed
@@ -22,14 +23,6 @@ pytestmark = pytest.mark.ros
 needs_vision = pytest.mark.skipif(
     not is_installed("vision_msgs/msg/Detection2DArray"), reason="vision_msgs is not installed"
 )
-
-REGION = Region(90, 10, 20, 12, 9, (15.5, 24.0), 2.25, 1.5)
-PLACE = Location((1.0, 1.2, 20.0), 20.0, 1.0, 0.5, 0.8, Source.GROUND_PLANE)
-NEAR = Hazard(7, State.ACTIVE, REGION, 0.75, PLACE, 2.5, Level.WARN, 12, 0, 3.25)
-FAR = replace(NEAR, id=8, region=replace(REGION, area=200), location=NOWHERE, time_to_reach=None)
-CANDIDATE = replace(NEAR, id=9, state=State.CANDIDATE, level=Level.OK)
-GONE = replace(NEAR, id=3, state=State.LOST, level=Level.OK, missed=5)
-FRAME = HazardFrame(4.0, (NEAR, FAR), (CANDIDATE,), (GONE,), Level.WARN, "2 hazards, nearest 20.0 m ahead", (), 4)
 
 
 def header() -> Header:
