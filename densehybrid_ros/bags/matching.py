@@ -26,7 +26,7 @@ def unique_stamps(stamps: Sequence[int], times: Sequence[int]) -> list[int]:
 
 
 def match_stamps(pictures: Sequence[int], others: Sequence[int]) -> tuple[dict[int, int], list[int]]:
-    """Matches exact stamps: the k-th of a stamp goes with the k-th picture of that stamp, if there are as many.
+    """Matches exact stamps: the k-th of a stamp belongs to the k-th picture of that stamp, if there are as many.
 
     Args:
         pictures: Stamps of the pictures.

@@ -57,7 +57,7 @@ class BagFrames:
             path: The bag.
             topics: Names of the topics. The picture's must be there. Of the others those that are there are
                 read, but one that is named otherwise than usual must be there as well.
-            leave_out: Is told of what can't be used, which is then left out. None raises an InputError at the first.
+            leave_out: Gets a line about what can't be used and is left out. None raises an InputError at the first.
             tolerance: Seconds that the stamps of a picture and its disparities may differ.
 
         Raises:
@@ -255,7 +255,7 @@ def open_recording(
     Args:
         path: Any of them.
         topics: Names of the topics; see ``BagFrames``.
-        leave_out: Is told of what can't be used, which is then left out. None raises an InputError at the first.
+        leave_out: Gets a line about what can't be used and is left out. None raises an InputError at the first.
         tolerance: Seconds that the stamps of a picture and its disparities may differ.
         fps: Frames a second of pictures (default 10) or of a video (default: its own).
 

@@ -17,7 +17,7 @@ from densehybrid_ros.bags.writer import frame_messages
 from densehybrid_ros.errors import InputError
 
 LeaveOut = Callable[[str, int], None]
-"""Is told in one line what can't be used, and how many frames that costs."""
+"""Gets one line about what can't be used, and how many frames that costs."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class SourceFrames:
             path: Where the source reads.
             source: The frames.
             topics: Names of the topics; what the source does not have gets an empty name.
-            leave_out: Is told of frames that can't be read. None raises an InputError at the first.
+            leave_out: Gets a line about frames that can't be read. None raises an InputError at the first.
         """
         self.path, self._source, self._leave_out = path, source, leave_out
         self._names = topics or BagTopics()

@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from densehybrid_ros.bags.folder import find_bags
+from densehybrid_ros.bags.metadata import read_metadata
 from densehybrid_ros.bags.reader import open_recording
 from densehybrid_ros.bags.recording import Recording
-from densehybrid_ros.bags.topics import parse_topics
+from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
 from densehybrid_ros.cli.measuring import distance_edges, process_device
 from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive
 from densehybrid_ros.errors import InputError
@@ -163,7 +164,8 @@ def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Seg
             except InputError as error:
                 replay.leave_out(str(error), 1)
     except InputError as error:
-        replay.leave_out(str(error), 0)
+        promised, name = read_metadata(path).promised, parse_topics(args.topics).image
+        replay.leave_out(str(error), promised.get(name, promised.get(name + COMPRESSED_SUFFIX, 0)))
 
 
 def _answers(

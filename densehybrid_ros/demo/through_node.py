@@ -32,7 +32,7 @@ def node_answers(
         settings: The parameters. The node is given every one, not the file that they come from: what a file says of
             one node by name would count before a ``-p``. What is read back is published in any case.
         num_classes: Number of the model's classes; the id of unknown.
-        leave_out: Is told of frames that were not answered.
+        leave_out: Gets a line about frames that were not answered.
         limit: Play at most this many frames.
 
     Raises:

@@ -82,7 +82,7 @@ def with_base_frame(recording: Recording, settings: Settings) -> Settings:
         for raw in recorded.before:
             inputs.store(raw.kind, raw.message, 0.0)
         base = inputs.base_frame(recorded.picture.message.header.frame_id) or base
-        if base.endswith(("base_footprint", "base_link")) or not inputs.hears_transforms:
+        if base.endswith(("base_footprint", "base_link")) or not inputs.transforms:
             break
     return replace(settings, base_frame=base)
 

@@ -65,11 +65,6 @@ class Inputs:
         """Guesses the frame on the road below the camera; empty where no transform tells."""
         return self.transforms.base_of(self._optical(optical_frame))
 
-    @property
-    def hears_transforms(self) -> bool:
-        """Whether a transform ever came."""
-        return bool(self.transforms)
-
     def store_camera_info(self, message: Any) -> None:
         """Keeps a sensor_msgs/CameraInfo."""
         self._camera_info = message

@@ -39,7 +39,7 @@ def read_settings(
     Args:
         file: A ROS parameter file; None: none. Entries of other nodes are passed by.
         assignments: ``name:=value`` each, the value in YAML; they come after the file.
-        warn: Is told of entries of the file that the node does not have.
+        warn: Gets a line about each entry of the file that the node does not have.
 
     Raises:
         InputError: The file or an assignment can't be read, or a value is not allowed.

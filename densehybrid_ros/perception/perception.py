@@ -121,7 +121,7 @@ class Perception:
         self._reset = threading.Event()
 
     def reset(self) -> None:
-        """Lets all tracks begin anew at the next frame; any thread may call it."""
+        """Makes all tracks start over at the next frame; any thread may call it."""
         self._reset.set()
 
     def __call__(self, frame: Frame, judge: bool = True) -> Perceived:
@@ -129,15 +129,12 @@ class Perception:
 
         Args:
             frame: The frame.
-            judge: Whether hazards are looked for; where not, their tracks begin anew, since a hole would mislead.
+            judge: Whether hazards are looked for; where not, their tracks start over, since a gap would mislead.
 
         Raises:
             InputError: The image can't be segmented, or no threshold is known.
         """
-        settings = self.settings
-        threshold = settings.anomaly_threshold
-        if threshold is None:
-            threshold = self.segmenter.card.threshold(settings.threshold_name or None)
+        settings, threshold = self.settings, self._threshold()
         began = time.monotonic()
         masks = self.segmenter(frame.image, threshold)
         segmented = time.monotonic()
@@ -154,6 +151,15 @@ class Perception:
         done = time.monotonic()
         classes = self.segmenter.card.classes
         return Perceived(frame, masks, classes, threshold, hazards, problems, segmented - began, done - segmented)
+
+    def _threshold(self) -> float:
+        """Returns the parameter's, else that of its name in the card, else the segmenter's own, else the card's."""
+        settings, own = self.settings, self.segmenter.threshold
+        if settings.anomaly_threshold is not None:
+            return settings.anomaly_threshold
+        if own is not None and not settings.threshold_name:
+            return own
+        return self.segmenter.card.threshold(settings.threshold_name or None)
 
     def _judge(self, frame: Frame, masks: FrameResult, settings: Settings) -> HazardFrame:
         if self._reset.is_set():

@@ -60,8 +60,8 @@ class SegmentationTask:
             device: Where it runs.
             processes: The processes of this run.
             partner: The flow that makes the negatives, if one does.
-            teacher: Whom ``loss.distillation``, ``score_distillation`` and ``hints`` follow; None: the model as it is
-                now.
+            teacher: The model that ``loss.distillation``, ``score_distillation`` and ``hints`` follow; None: the
+                trained model as it is now.
         """
         self.config = config
         self.device = device

@@ -36,6 +36,7 @@ class ColourSegmenter:
         )
 
     reason = "it is a stand-in"
+    threshold = None
 
     def describe(self) -> str:
         return "colours"

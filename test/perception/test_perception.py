@@ -33,7 +33,8 @@ def drawn_masks(image: np.ndarray, threshold: float) -> FrameResult:
 class DrawnSegmenter:
     """Masks as they are drawn, in the place of a model."""
 
-    def __init__(self) -> None:
+    def __init__(self, threshold: float | None = None) -> None:
+        self.threshold = threshold
         self.card = ModelCard("drawn", "none", thresholds={"low": -5.0, "high": 1.0}, default_threshold="high")
 
     def __call__(self, image: np.ndarray, threshold: float) -> FrameResult:
@@ -81,6 +82,13 @@ def test_threshold_is_the_parameters_or_the_cards(settings: Settings, threshold:
     perceived = perceive(settings)
     assert perceived.threshold == threshold
     assert bool((perceived.masks.open_set == 19).all()) == (threshold < -3.0)
+
+
+def test_a_threshold_given_to_the_segmenter_counts_before_the_cards() -> None:
+    segmenter: Any = DrawnSegmenter(threshold=2.5)
+    assert Perception(segmenter)(Frame(IMAGE)).threshold == 2.5
+    assert Perception(segmenter, Settings(threshold_name="low"))(Frame(IMAGE)).threshold == -5.0
+    assert Perception(segmenter, Settings(anomaly_threshold=0.5))(Frame(IMAGE)).threshold == 0.5
 
 
 def test_an_unknown_threshold_is_named() -> None:

@@ -139,6 +139,7 @@ class _Drawn:
 
     card: ModelCard
     result: FrameResult
+    threshold: float | None = None
 
     def __call__(self, image: np.ndarray, threshold: float) -> FrameResult:
         return self.result
