@@ -73,8 +73,7 @@ def answered_frames(frames: Iterable[tuple[RecordedFrame, Frame]], answers: Path
 def read_alert(raw: RawMessage) -> Alert | None:
     """Reads an alert; None for a STALE one without a frame, which carries the time of day."""
     summary, *hazards = (_status(status) for status in raw.message.status)
-    is_of_no_frame = summary.level is Level.STALE and not summary.message.startswith("hazards are unknown")
-    return None if is_of_no_frame else Alert(summary, tuple(hazards))
+    return Alert(summary, tuple(hazards)) if "problems" in summary.values else None
 
 
 def last_report(answers: Path) -> dict[str, str]:

@@ -71,8 +71,8 @@ def running_node(parameters: Mapping[str, object], topics: BagTopics, log: Path)
     Raises:
         InputError: The node did not start; with what it logged.
     """
-    # The player waits for an answer to every frame, so none may be lost on the way.
-    parameters = {**parameters, "input_reliability": "reliable"}
+    # The player waits for an answer to every frame, so none may be lost on the way; and recorded stamps are old.
+    parameters = {**parameters, "input_reliability": "reliable", "max_age": 0.0}
     names = ("image", "camera_info", "disparity", "odometry")
     remappings = {f"~/input/{name}": getattr(topics, name) for name in names if getattr(topics, name)}
     with private_domain() as domain, tidy_shared_memory():

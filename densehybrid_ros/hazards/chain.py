@@ -129,6 +129,7 @@ class HazardChain:
             summary=summary_text(active),
             problems=tuple(dict.fromkeys(problems)),
             regions_left_out=left_out,
+            is_settled=self._tracker.frames >= settings.trigger_count,
             drivable=surface,
         )
 

@@ -170,6 +170,7 @@ class HazardFrame:
         problems: What was wrong with the input, one line each; empty where nothing was.
         regions_left_out: Regions beyond ``max_hazards`` that were not judged.
         drivable: bool [h, w], the drivable surface at reduced size, for pictures; None where it was not asked for.
+        is_settled: Whether enough frames in a row are known for a hazard to be raised.
     """
 
     stamp: float
@@ -181,6 +182,7 @@ class HazardFrame:
     problems: tuple[str, ...]
     regions_left_out: int
     drivable: np.ndarray | None = field(default=None, compare=False, repr=False)
+    is_settled: bool = True
 
 
 def time_to_reach(distance: float | None, speed: float | None) -> float | None:

@@ -82,17 +82,25 @@ class Track:
 
 
 class Tracker:
-    """Follows hazards from frame to frame; a hazard keeps its id through gaps of a few frames."""
+    """Follows hazards from frame to frame; a hazard keeps its id through gaps of a few frames.
+
+    Attributes:
+        tracks: What it follows.
+        frames: Frames taken in since it began, or began again.
+    """
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
+        self.frames = 0
         self._stamp: float | None = None
+        self._shape: tuple[int, int] | None = None
         self._next = 1
 
     def reset(self) -> None:
         """Forgets all tracks; ids go on counting, so that no old one comes back."""
         self.tracks = []
-        self._stamp = None
+        self.frames = 0
+        self._stamp = self._shape = None
 
     def update(
         self,
@@ -116,9 +124,10 @@ class Tracker:
         Returns:
             Why the tracks began anew, in one line; None if they did not.
         """
-        problem = self._check_stamp(stamp, settings)
+        problem = self._check_stamp(stamp, settings) or self._check_shape(shape)
         elapsed = 0.0 if self._stamp is None else stamp - self._stamp
         self._stamp = stamp if math.isfinite(stamp) else None
+        self.frames += 1
         for track in self.tracks:
             _predict(track, elapsed, camera, ego_speed)
         expected = [Sight(track.box, track.expected) for track in self.tracks]
@@ -145,6 +154,14 @@ class Tracker:
         if elapsed > 0:
             return f"no frame for {elapsed:.1f} s: tracks begin anew"
         return f"the stamp jumps back by {-elapsed:.3f} s: tracks begin anew"
+
+    def _check_shape(self, shape: tuple[int, int]) -> str | None:
+        before, self._shape = self._shape, shape
+        if before in (None, shape):
+            return None
+        self.reset()
+        self._shape = shape
+        return f"the image is {shape[1]}x{shape[0]} now: tracks begin anew"
 
     def _new(self, detection: Detection, stamp: float, settings: HazardSettings) -> Track:
         box = box_of(detection.region)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,61 +13,90 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 
 from densehybrid_ros.nodes.frame import CameraFrame
-from densehybrid_ros.perception.alert import Alert, Status, stale_alert
+from densehybrid_ros.perception.alert import Alert, Status, stale_alert, stale_frame_alert
 from densehybrid_ros.perception.settings import Settings
 
-PERIOD = 0.2
-"""Seconds between two looks."""
-
+_PERIOD = 0.2  # seconds between two looks
 _REPEAT = 0.5  # seconds between two STALE alerts
 _QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class AlertTopic:
-    """Publishes alerts in every state of the life cycle; the worker and the executor's thread may both call it."""
+    """Publishes alerts in every state of the life cycle; any thread may call it.
 
-    def __init__(self, node: Node, settings: Callable[[], Settings]) -> None:
-        """Creates the publisher.
+    A thread of its own looks whether frames are answered, so that neither a model that is loading nor an executor that
+    hangs can silence it.
+    """
+
+    def __init__(self, node: Node, settings: Callable[[], Settings], watch: Callable[[], None]) -> None:
+        """Creates the publisher and starts to watch.
 
         Args:
             node: The node.
             settings: Returns the parameters of this moment.
+            watch: Is called five times a second, to say on this topic what is not known.
         """
-        self._node, self._settings = node, settings
+        self._node, self._settings, self._watch = node, settings, watch
         self._publisher = node.create_publisher(DiagnosticArray, "~/output/hazard_alert", _QOS)
-        self._last_answer = time.monotonic()
+        self._lock = threading.Lock()
+        self._last_answer: float | None = None
         self._last_stale = 0.0
         self._reason = ""
         self._frame_id = ""
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="alert_watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the watch; to be called before the node is destroyed."""
+        self._closing.set()
+        self._thread.join()
 
     def begin(self) -> None:
-        """Starts to wait for an answer, as when the node is activated or resumed."""
-        self._last_answer = time.monotonic()
+        """Starts to wait for the first answer, as when the node is activated or resumed."""
+        with self._lock:
+            self._last_answer = None
 
-    def answer(self, frame: CameraFrame) -> None:
-        """Publishes the alert of a frame, if it is switched on and heard; a frame of known hazards ends the wait."""
-        if frame.perceived.hazards is not None:
-            self._last_answer = time.monotonic()
-            self._reason, self._frame_id = "", frame.header.frame_id
-        if frame.settings.publish_hazard_alert and self._publisher.get_subscription_count() > 0:
-            self._publisher.publish(alert_message(frame.perceived.alert, frame.header, self._node.get_name()))
+    def answer(self, frame: CameraFrame, doubt: str = "") -> None:
+        """Publishes the alert of a frame, if it is switched on and heard; a frame of known hazards ends the wait.
+
+        Args:
+            frame: The frame, perceived.
+            doubt: Why it says nothing of this moment, such as its age; then the alert is STALE.
+        """
+        alert = stale_frame_alert(doubt, frame.perceived.alert) if doubt else frame.perceived.alert
+        is_known = frame.perceived.hazards is not None and not doubt
+        self._say(alert, frame.header, is_known, frame.settings.publish_hazard_alert)
+
+    def fail(self, header: Header, reason: str) -> None:
+        """Publishes that nothing is known of a frame that was rejected or failed."""
+        self._say(stale_frame_alert(reason), header, False, self._settings().publish_hazard_alert)
 
     def watch(self, topic: str, silence: float, reasons: Mapping[str, str]) -> None:
-        """Says that nothing is known, if no frame was answered for ``source_timeout`` seconds.
+        """Says that nothing is known, if no frame was answered yet, or none for ``source_timeout`` seconds.
 
         Args:
             topic: Of the camera.
-            silence: Seconds since a frame arrived.
+            silence: Seconds since a frame arrived, or since the camera was subscribed to.
             reasons: Why frames were not answered: "rejected" or "failed" -> the latest reason.
         """
-        age, timeout = time.monotonic() - self._last_answer, self._settings().source_timeout
-        if age <= timeout:
+        settings = self._settings()
+        if not settings.publish_hazard_alert:
+            self.say_stale("off", "")
+            return
+        timeout, last = settings.source_timeout, self._last_answer
+        age = timeout if last is None else time.monotonic() - last
+        if last is not None and age <= timeout:
             return
         values = {"silence_s": silence, "source_timeout_s": timeout}
         if silence > timeout:
             self.say_stale("silence", f"no frame on {topic} for {silence:.1f} s", values)
+            return
+        why = "; ".join(f"the last {what} one: {reason}" for what, reason in reasons.items())
+        if last is None:
+            text = f"no frame on {topic} was answered yet" + (f"; {why}" if why else "")
+            self.say_stale("waiting", text, values)
         else:
-            why = "; ".join(f"the last {what} one: {reason}" for what, reason in reasons.items())
             text = f"frames come, but none was answered for {age:.1f} s; {why or 'the model is slow'}"
             self.say_stale("no answer", text, values)
 
@@ -78,12 +108,40 @@ class AlertTopic:
             reason: For people.
             values: Named values.
         """
-        now = time.monotonic()
-        if not self._settings().publish_hazard_alert or (kind == self._reason and now - self._last_stale < _REPEAT):
-            return
-        self._reason, self._last_stale = kind, now
-        header = Header(frame_id=self._frame_id, stamp=self._node.get_clock().now().to_msg())
-        self._publisher.publish(alert_message(stale_alert(reason, dict(values or {})), header, self._node.get_name()))
+        if not self._settings().publish_hazard_alert:
+            if self._reason == "off":
+                return
+            # Once: who has heard an OK must not rely on it any longer.
+            kind, reason, values = "off", "publish_hazard_alert is off", None
+        with self._lock:
+            now = time.monotonic()
+            if kind == self._reason and now - self._last_stale < _REPEAT:
+                return
+            self._reason, self._last_stale = kind, now
+            header = Header(frame_id=self._frame_id, stamp=self._node.get_clock().now().to_msg())
+            self._publish(stale_alert(reason, dict(values or {})), header)
+
+    def _say(self, alert: Alert, header: Header, is_known: bool, is_wanted: bool) -> None:
+        with self._lock:
+            if is_known:
+                self._last_answer = time.monotonic()
+                self._frame_id = header.frame_id
+            if not is_wanted:
+                return
+            self._reason = ""
+            if self._publisher.get_subscription_count() > 0:
+                self._publish(alert, header)
+
+    def _publish(self, alert: Alert, header: Header) -> None:
+        self._publisher.publish(alert_message(alert, header, self._node.get_name()))
+
+    def _run(self) -> None:
+        while not self._closing.wait(_PERIOD):
+            try:
+                self._watch()
+            except Exception as error:  # it has to go on whatever happens
+                text = f"the alert's watch: {type(error).__name__}: {error}"
+                self._node.get_logger().error(text, throttle_duration_sec=5.0)
 
 
 def alert_message(alert: Alert, header: Header, node_name: str) -> DiagnosticArray:

@@ -23,11 +23,13 @@ class CameraFrame:
         message: ``sensor_msgs/Image`` or ``CompressedImage``.
         arrival: When it arrived, seconds of ``time.monotonic()``.
         settings: The parameters that it is processed with.
+        is_answered: Whether its alert is out.
     """
 
     message: Any
     arrival: float
     settings: Settings = _DEFAULTS
+    is_answered: bool = False
     _perceived: Perceived | None = None
 
     @property

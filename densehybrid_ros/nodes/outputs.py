@@ -37,6 +37,10 @@ HAZARD_OUTPUTS = ("hazard_alert", "hazard_points", "hazard_markers", "hazards")
 """Those that need the hazard stage; the alert has a topic of its own (``alert_topic``)."""
 
 
+class OutputError(RuntimeError):
+    """Some outputs of a frame could not be made or published; it names them."""
+
+
 @dataclass(frozen=True)
 class Output:
     """How one output is made.
@@ -118,10 +122,19 @@ class Outputs:
 
         Returns:
             Names of the outputs that were published.
+
+        Raises:
+            OutputError: Some could not be; all others were.
         """
         names = [name for name in OUTPUTS if self.is_wanted(name, frame.settings)]
+        failures = []
         for name in names:
-            self.send(name, OUTPUTS[name].fill(frame, OUTPUTS[name].compute(frame)))
+            try:
+                self.send(name, OUTPUTS[name].fill(frame, OUTPUTS[name].compute(frame)))
+            except Exception as error:
+                failures.append(f"output {name}: {type(error).__name__}: {error}")
+        if failures:
+            raise OutputError("; ".join(failures))
         return names
 
     def is_wanted(self, name: str, settings: Settings) -> bool:

@@ -14,7 +14,6 @@ from std_srvs.srv import Trigger
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.regions import unknown_classes
-from densehybrid_ros.nodes import alert_topic
 from densehybrid_ros.nodes.alert_topic import AlertTopic
 from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState
 from densehybrid_ros.nodes.inputs import CameraTopic, SideTopics
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
-"""For timers: a paused simulation clock must silence neither diagnostics nor alert."""
+"""For the timer: a paused simulation clock must not silence the diagnostics."""
 
 
 class PerceptionNode(LifecycleNode):
@@ -56,11 +55,10 @@ class PerceptionNode(LifecycleNode):
         self._topic = self.resolve_topic_name("~/input/image")
         self._report = DiagnosticsReport(self.get_name(), self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._alert = AlertTopic(self, self._settings)
+        self._alert = AlertTopic(self, self._settings, self._watch_alert)
         for name, action in (("pause", self._pause), ("resume", self._resume)):
             self.create_service(Trigger, f"~/{name}", _answer(action))
         self.create_timer(PERIOD, self._report_diagnostics, clock=_STEADY)
-        self.create_timer(alert_topic.PERIOD, self._watch_alert, clock=_STEADY)
 
     def start(self) -> bool:
         """Configures and activates the node if the parameter ``autostart`` says so; returns whether that went well."""
@@ -72,12 +70,14 @@ class PerceptionNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads the model and creates the publishers."""
+        self._state = "configuring"
         try:
             self._perception = self._load(self._settings())
             self._outputs = Outputs(self)
         except Exception as error:  # rclpy would swallow it without a word
             self.get_logger().error(str(error) if isinstance(error, InputError) else traceback.format_exc())
             self._release()
+            self._state = "unconfigured"
             return TransitionCallbackReturn.FAILURE
         self._state = "inactive"
         return super().on_configure(state)
@@ -153,6 +153,11 @@ class PerceptionNode(LifecycleNode):
         self._alert.say_stale("stopped", "the node takes no more frames")
         return ended
 
+    def destroy_node(self) -> None:
+        """Ends the watch of the alert, then removes the node."""
+        self._alert.close()
+        super().destroy_node()
+
     def _release(self) -> None:
         if self._outputs is not None:
             self._outputs.destroy()
@@ -215,10 +220,12 @@ class PerceptionNode(LifecycleNode):
 
     def _watch_alert(self) -> None:
         """Says on the alert's topic that nothing is known, where that is so; it must never read as all clear."""
-        if self._camera is None:
-            self._alert.say_stale(self._label, f"the node is {self._label}")
+        camera = self._camera
+        if camera is None:
+            what = "loading the model" if self._state == "configuring" else self._label
+            self._alert.say_stale(self._label, f"the node is {what}")
         else:
-            self._alert.watch(self._topic, self._camera.silence, self._statistics.reasons())
+            self._alert.watch(self._topic, camera.silence, self._statistics.reasons())
 
 
 def _answer(action: Callable[[], str]) -> Callable[[Any, Any], Any]:

@@ -14,8 +14,10 @@ from std_msgs.msg import Header
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.alert_topic import AlertTopic
 from densehybrid_ros.nodes.frame import CameraFrame
-from densehybrid_ros.nodes.outputs import Outputs, needs_hazards
+from densehybrid_ros.nodes.outputs import OutputError, Outputs, needs_hazards
+from densehybrid_ros.nodes.stamp_age import StampAge
 from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.perception.geometry import nanoseconds
 from densehybrid_ros.perception.images import rgb_from_compressed, rgb_from_image
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.perception import Perception
@@ -109,6 +111,7 @@ class Worker:
         self._settings, self._perception, self._inputs = settings, perception, inputs
         self._outputs, self._alert = outputs, alert
         self._statistics, self._upgrade = statistics, upgrade
+        self._age = StampAge()
         # A daemon, so that a computation that can't be interrupted never keeps the process alive.
         self._thread = threading.Thread(target=self._run, name="perception_worker", daemon=True)
 
@@ -134,17 +137,27 @@ class Worker:
         try:
             self._process(frame)
         except InputError as error:
-            statistics.count("rejected")
-            statistics.set_reason("rejected", str(error))
-            text = f"{self._topic}: frame {_stamp(frame.header)} rejected: {error}"
-            self._logger.warning(text, throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS)
+            self._lose(frame, "rejected", str(error))
+            self._logger.warning(
+                f"{self._topic}: frame {_stamp(frame.header)} rejected: {error}",
+                throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS,
+            )
         except Exception as error:  # whatever the model raises must not end the worker
-            statistics.count("failed")
-            statistics.set_reason("failed", f"{type(error).__name__}: {error}")
-            text = f"{self._topic}: frame {_stamp(frame.header)} failed: {type(error).__name__}: {error}"
-            self._logger.error(text, throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS)
+            reason = str(error) if isinstance(error, OutputError) else f"{type(error).__name__}: {error}"
+            self._lose(frame, "failed", reason)
+            self._logger.error(
+                f"{self._topic}: frame {_stamp(frame.header)} failed: {reason}",
+                throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS,
+            )
         else:
             statistics.count("processed")
+
+    def _lose(self, frame: CameraFrame, what: str, reason: str) -> None:
+        """Counts a frame that was rejected or failed, and says so on the alert's topic if nothing was said of it."""
+        self._statistics.count(what)
+        self._statistics.set_reason(what, reason)
+        if not frame.is_answered:
+            self._alert.fail(frame.header, f"the frame was {what}: {reason}")
 
     def _run(self) -> None:
         while (frame := self.slot.take()) is not None:
@@ -163,7 +176,12 @@ class Worker:
             statistics.add_problem(problem)
         found = time.monotonic()
         if needs_hazards(settings):
-            self._alert.answer(frame)  # first: it is what somebody may have to act on
+            stamp, now = nanoseconds(frame.header.stamp), self._clock.now().nanoseconds
+            doubt = self._age.problem(stamp, now, settings.max_age)
+            if doubt:
+                statistics.add_problem(doubt)
+            self._alert.answer(frame, doubt)  # first: it is what somebody may have to act on
+            frame.is_answered = True
         self._outputs.publish(frame)
         published = time.monotonic()
         statistics.add_time("queue_age", started - frame.arrival)
@@ -171,9 +189,7 @@ class Worker:
         statistics.add_time("hazards", frame.perceived.hazard_seconds)
         statistics.add_time("publish", published - found)
         statistics.add_time("latency", published - frame.arrival)
-        # Not through rclpy.time.Time, which refuses a negative stamp.
-        stamp = frame.header.stamp.sec * 10**9 + frame.header.stamp.nanosec
-        statistics.add_time("stamp_age", (self._clock.now().nanoseconds - stamp) * 1e-9)
+        statistics.add_time("stamp_age", (self._clock.now().nanoseconds - nanoseconds(frame.header.stamp)) * 1e-9)
 
 
 def _stamp(header: Header) -> str:

@@ -55,6 +55,19 @@ def stale_alert(reason: str, values: dict[str, Any] | None = None) -> Alert:
     return Alert(Status("hazards", Level.STALE, reason, text_values(values or {})))
 
 
+def stale_frame_alert(reason: str, alert: Alert | None = None) -> Alert:
+    """Makes the alert that says that nothing is known of a frame, and why.
+
+    Args:
+        reason: For people.
+        alert: What would be said of the frame otherwise; its hazards and values are kept.
+    """
+    values = {} if alert is None else alert.summary.values
+    hazards = () if alert is None else alert.hazards
+    problems = "; ".join(text for text in (values.get("problems", "none"), reason) if text != "none")
+    return Alert(Status("hazards", Level.STALE, reason, values | {"problems": problems}), hazards)
+
+
 def hazard_alert(
     frame: HazardFrame,
     problems: tuple[str, ...],
@@ -100,7 +113,11 @@ def hazard_alert(
             "largest_center_y": largest.centroid[1],
             "largest_peak_score": largest.peak_score,
         }
-    summary = Status("hazards", frame.level, frame.summary, text_values(values))
+    level, message = frame.level, frame.summary
+    if frame.candidates and not frame.hazards and not frame.is_settled:
+        # With a longer past one of them might be a hazard.
+        level, message = Level.STALE, "not known yet: the first frames have hazards that are not confirmed"
+    summary = Status("hazards", level, message, text_values(values))
     return Alert(summary, tuple(_status(item, frame_id, mount) for item in (*frame.hazards, *frame.lost)))
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.perception.geometry import (
     Disparity,
@@ -108,7 +109,7 @@ class Inputs:
             disparity = _tried("disparity", problems, lambda: self._disparities.at(stamp, tolerance, size))
         camera = None
         if message is not None:
-            camera = _tried("camera_info", problems, lambda: camera_from_info(message, size))
+            camera = _tried("camera_info", problems, lambda: _camera(message, header.frame_id, size))
             if camera and not mount and not disparity:
                 problems.append("mount: no camera_height, and none from base_frame: distances are unknown")
         elif mount or disparity:
@@ -149,6 +150,13 @@ class Inputs:
         if not math.isfinite(speed):
             raise InputError("the speed ahead is not finite")
         return speed
+
+
+def _camera(message: Any, frame_id: str, size: tuple[int, int]) -> Camera | None:
+    named = message.header.frame_id
+    if named and frame_id and named.strip("/") != frame_id.strip("/"):
+        raise InputError(f"it is of frame {named!r}, the image of {frame_id!r}")
+    return camera_from_info(message, size)
 
 
 def _tried(name: str, problems: list[str], call: Callable[[], T]) -> T | None:

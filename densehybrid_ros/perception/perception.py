@@ -16,7 +16,7 @@ from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.hazard import HazardFrame
-from densehybrid_ros.perception.alert import Alert, hazard_alert, stale_alert
+from densehybrid_ros.perception.alert import Alert, hazard_alert, stale_frame_alert
 from densehybrid_ros.perception.geometry import Disparity, Mount, Transform
 from densehybrid_ros.perception.settings import Settings
 
@@ -91,7 +91,7 @@ class Perceived:
     def alert(self) -> Alert:
         """The alert; STALE where the hazards are not known."""
         if self.hazards is None:
-            return stale_alert(f"hazards are unknown: {'; '.join(self.problems) or 'the hazard stage is off'}")
+            return stale_frame_alert(f"hazards are unknown: {'; '.join(self.problems) or 'the hazard stage is off'}")
         frame, camera = self.frame, self.frame.placed_camera
         mount = frame.mount
         if mount is None and camera is not None and camera.mount_height > 0:

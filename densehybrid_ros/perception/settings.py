@@ -120,6 +120,14 @@ class Settings:
         live=True,
         span=(0.1, _LONGEST),
     )
+    max_age: float = parameter(
+        1.0,
+        "Seconds that a frame's stamp may lie behind or ahead of the node's clock; beyond, the alert is STALE. Stamps "
+        "of another clock, as of a recording played without /clock, may drift by as much. 0: any.",
+        group="Input",
+        live=True,
+        span=(0.0, _LONGEST),
+    )
     camera_height: float = parameter(
         0.0,
         "Metres of the camera above the road, while base_frame does not give it. 0: unknown; then only disparity "

@@ -25,6 +25,8 @@ UNKNOWN = (255, 0, 0)
 CONFIDENCE = Confidence(midpoint=0.0, scale=2.0)
 HIGH, LOW = 4.0, -4.0
 """Scores of unknown and of all other pixels."""
+NOT_LIKED, NOT_CONFIDENT = 7, 8
+"""Rows of frames on which the network fails, and of which no image of the confidence can be made."""
 
 
 class ColourSegmenter:
@@ -42,13 +44,15 @@ class ColourSegmenter:
         return "colours"
 
     def __call__(self, image: np.ndarray, threshold: float) -> Any:
-        if image.shape[0] == 7:
+        if image.shape[0] == NOT_LIKED:
             raise RuntimeError("a frame that no model likes")
         unknown = np.all(image == UNKNOWN, axis=2)
         semantic = np.where(np.all(image == ROAD, axis=2), np.uint8(0), np.uint8(10))
         score = np.where(unknown, np.float32(HIGH), np.float32(LOW))
         open_set = np.where(score > threshold, np.uint8(len(CITYSCAPES_CLASSES)), semantic)
         confidence = np.rint(255 * CONFIDENCE.probability(score)).astype(np.uint8)
+        if image.shape[0] == NOT_CONFIDENT:
+            confidence = None
         return SimpleNamespace(semantic=semantic, anomaly_score=score, open_set=open_set, confidence=confidence)
 
 

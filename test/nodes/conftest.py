@@ -55,7 +55,8 @@ def start_node(ros: None, seeded_model: Path) -> Callable[..., NodeProcess]:
     def start(extra_arguments: tuple[str, ...] = (), threads: int | None = None, **parameters: Any) -> NodeProcess:
         # As many threads as here: the sums of a convolution depend on how they are split.
         environment = os.environ | {"OMP_NUM_THREADS": str(threads or torch.get_num_threads())}
-        given = {"model": str(seeded_model), "device": "cpu", "backend": "eager"} | parameters
+        # The stamps of the tests' frames are of another year.
+        given = {"model": str(seeded_model), "device": "cpu", "backend": "eager", "max_age": 0.0} | parameters
         return NodeProcess(given, {"~/input/image": "/camera"}, environment, extra_arguments)
 
     return start

@@ -28,7 +28,7 @@ from densehybrid_ros.perception.settings import Settings
 
 pytestmark = pytest.mark.ros
 
-SETTINGS = Settings(anomaly_threshold=-3.0)
+SETTINGS = Settings(anomaly_threshold=-3.0, max_age=0.0)
 
 
 def camera_frame(rows: int = 32, encoding: str = "rgb8", seconds: int = 0) -> CameraFrame:
@@ -76,7 +76,7 @@ def worker_of(
     node: LifecycleNode, segmenter: Segmenter, statistics: FrameStatistics, outputs: Outputs | None = None
 ) -> Worker:
     perception = Perception(segmenter, SETTINGS)
-    alert = AlertTopic(node, lambda: SETTINGS)
+    alert = AlertTopic(node, lambda: SETTINGS, lambda: None)
     return Worker(node, lambda: SETTINGS, perception, Inputs(), outputs or Outputs(node), alert, statistics)
 
 
