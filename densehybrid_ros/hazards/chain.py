@@ -94,10 +94,8 @@ class HazardChain:
         wanted = np.arange(len(clusters.pixels)) > 0
         surface = None
         if settings.on_road_only:
-            ids, ground = (
-                drivable_ids(self._classes, names)
-                for names in (settings.drivable_classes, {*settings.drivable_classes, *GROUND_CLASSES})
-            )
+            ids = drivable_ids(self._classes, settings.drivable_classes)
+            ground = drivable_ids(self._classes, (*settings.drivable_classes, *GROUND_CLASSES))
             drivable = drivable_surface(semantic, ids, ground, clusters, locator.horizon)
             surface = drivable.surface
             wanted &= drivable.reached
