@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""The errors of this package: what a user can mend, and what a model makes of good input."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ class InputError(ValueError):
     The command line prints it without a traceback and exits with status 2; a node counts it, reports it and
     lives on.
     """
+
+
+class ComputationError(RuntimeError):
+    """A model's numbers can't be used, though its input is good. The frame has no result."""
 
 
 def name_some(found: Collection[object]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from densehybrid_ros import __version__
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import ComputationError, InputError
 
 COMMANDS: dict[str, str] = {
     "demo": "make a drive, run the node on it over DDS, leave pictures and a page",
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         return int(_module(parsed.command).run(parsed))
-    except InputError as error:
+    except (ComputationError, InputError) as error:
         print(f"densehybrid {selected}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.model_score import ModelScore
@@ -80,9 +80,10 @@ class FrameScorer:
         Raises:
             InputError: The score is not finite.
         """
-        result = self._segmenter(frame.image, 0.0)
-        if not np.isfinite(result.anomaly_score).all():
-            raise InputError(f"{frame.name}: the network's output is not finite there; check the model's weights")
+        try:
+            result = self._segmenter(frame.image, 0.0)
+        except ComputationError as error:
+            raise InputError(f"{frame.name}: {error}") from error
         hybrid, prediction = (
             torch.from_numpy(values).to(self._segmenter.device) for values in (result.anomaly_score, result.semantic)
         )

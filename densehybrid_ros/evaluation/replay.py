@@ -16,7 +16,7 @@ import torch
 from densehybrid_ros.bags.recording import LeaveOut, RecordedFrame, Recording
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, EvaluationFrame
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.gallery import Gallery, paint_unknown
@@ -98,7 +98,7 @@ def perceived_answers(
         began = time.monotonic()
         try:
             perceived = perception(known)
-        except InputError as error:
+        except (ComputationError, InputError) as error:
             leave_out(f"{topic} at {recorded.stamp} ns: {error}", 1)
             continue
         latency = 1e3 * (time.monotonic() - began)

@@ -21,8 +21,15 @@ from densehybrid_ros.hazards.hazard import (
     summary_text,
     time_to_reach,
 )
-from densehybrid_ros.hazards.location import Locator, horizon_row
-from densehybrid_ros.hazards.regions import MaskedRegion, drivable_ids, drivable_surface, find_clusters, largest_regions
+from densehybrid_ros.hazards.location import Locator
+from densehybrid_ros.hazards.regions import (
+    GROUND_CLASSES,
+    MaskedRegion,
+    drivable_ids,
+    drivable_surface,
+    find_clusters,
+    largest_regions,
+)
 from densehybrid_ros.hazards.settings import HazardSettings, polygon_mask
 from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
 
@@ -87,9 +94,9 @@ class HazardChain:
         wanted = np.arange(len(clusters.pixels)) > 0
         surface = None
         if settings.on_road_only:
-            horizon = None if locator.camera is None else horizon_row(locator.camera)
             ids = drivable_ids(self._classes, settings.drivable_classes)
-            drivable = drivable_surface(semantic, ids, clusters, horizon)
+            ground = drivable_ids(self._classes, (*settings.drivable_classes, *GROUND_CLASSES))
+            drivable = drivable_surface(semantic, ids, ground, clusters, locator.horizon)
             surface = drivable.surface
             wanted &= drivable.reached
             if drivable.problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,17 +16,27 @@ _SAMPLES = 196  # pixels of a region's box that its median disparity is taken fr
 _VALID_SHARE = 0.1  # of a region's pixels that must have a disparity
 _FEWEST_VALID = 5
 _NORMAL_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
+LARGEST_TILT = 0.5
+"""Radians of pitch and roll; a camera that is tilted by more does not look along a road."""
+HEIGHTS = (0.2, 10.0)
+"""Metres above the road at which vehicles carry cameras."""
+_VIEWS = (5.0, 170.0)  # degrees across
+_STRETCH = 2.5  # of one focal length over the other; frames that were stretched to a square have 2
+_SIDE_MARGIN, _UPPER_MARGIN = 0.25, 0.1  # of the image, outside of which no principal point lies; crops take off rows
 _WORST_SHARE = 0.5  # standard deviation over distance beyond which a ground-plane distance says nothing
 
 
 def horizon_row(camera: Camera) -> float:
-    """Returns the row at which the road plane vanishes, maybe outside the picture. An unusable pitch counts as 0."""
-    usable = math.isfinite(camera.pitch) and abs(camera.pitch) < math.pi / 2
-    return camera.cy - camera.fy * math.tan(camera.pitch if usable else 0.0)
+    """Returns the row at which the road plane vanishes, maybe outside the picture."""
+    return camera.cy - camera.fy * math.tan(camera.pitch)
 
 
 def camera_problem(camera: Camera, shape: tuple[int, ...]) -> str | None:
-    """Says in one line why a camera can't be used for an image of (height, width); None if it can."""
+    """Says in one line why a camera can't be used for an image of (height, width); None if it can.
+
+    What no camera of a road vehicle has counts as unknown: a wrong distance is worse than none. That may hit a narrow
+    region of interest far from the middle of its sensor.
+    """
     height, width = shape[:2]
     if (camera.height, camera.width) != (height, width):
         size = f"{camera.width}x{camera.height}"
@@ -34,20 +45,30 @@ def camera_problem(camera: Camera, shape: tuple[int, ...]) -> str | None:
         value = getattr(camera, name)
         if not (math.isfinite(value) and value > 0):
             return f"camera_info has the focal length {name} = {value}: distances unknown"
-    for name in ("cx", "cy"):
-        if not math.isfinite(getattr(camera, name)):
-            return f"camera_info has the principal point {name} = {getattr(camera, name)}: distances unknown"
+    view = 2 * math.degrees(math.atan(width / (2 * camera.fx)))
+    if not _VIEWS[0] <= view <= _VIEWS[1]:
+        return f"camera_info has fx = {camera.fx:g}, a view of {view:.3g} degrees: distances unknown"
+    if max(camera.fx, camera.fy) > _STRETCH * min(camera.fx, camera.fy):
+        return f"camera_info has fx = {camera.fx:g}, but fy = {camera.fy:g}: distances unknown"
+    for name, length, margin in (("cx", width, _SIDE_MARGIN), ("cy", height, _UPPER_MARGIN)):
+        value = getattr(camera, name)
+        if not margin * length <= value + 0.5 <= (1 - margin) * length:  # nor NaN
+            what = f"the principal point {name} = {value:g}, far from the middle of {length} pixels"
+            return f"camera_info has {what}: distances unknown"
     return None
 
 
 def ground_problem(camera: Camera) -> str | None:
     """Says in one line why the ground plane of a usable camera gives no distances; None if it does."""
-    if not (math.isfinite(camera.mount_height) and camera.mount_height > 0):
+    if not HEIGHTS[0] <= camera.mount_height <= HEIGHTS[1]:
         return f"the camera's mounting height is {camera.mount_height}: no ground plane"
-    if not (math.isfinite(camera.pitch) and abs(camera.pitch) < math.pi / 2):
+    if not abs(camera.pitch) <= LARGEST_TILT:
         return f"the camera's pitch is {camera.pitch}: no ground plane"
-    if horizon_row(camera) >= camera.height - 1:
-        return f"the camera's pitch of {camera.pitch:.3f} rad puts the horizon below the image: no ground plane"
+    horizon, what = horizon_row(camera), f"the camera's pitch of {camera.pitch:.3f} rad puts the horizon"
+    if horizon >= camera.height - 1:
+        return f"{what} below the image: no ground plane"
+    if horizon < -camera.height:
+        return f"{what} far above the image: no ground plane"
     return None
 
 
@@ -72,6 +93,8 @@ class Locator:
 
     Attributes:
         problems: What could not be used, and why; grows while regions are located.
+        camera: The camera, level and of no height where its mount can't be used; None: unknown.
+        horizon: Row at which the road vanishes; None: unknown.
     """
 
     def __init__(
@@ -87,12 +110,19 @@ class Locator:
         self._disparity: np.ndarray | None = None
         if disparity is not None and self.camera is not None:
             self._disparity = None if self._note(disparity_problem(disparity, self.camera, shape)) else disparity
-        self._ground = self.camera is not None and ground_problem(self.camera) is None
-        if self.camera is not None and not self._ground and self._disparity is None:
-            self._note(ground_problem(self.camera))
-        if self.camera is not None and self._ground and horizon_row(self.camera) < 0:
-            pitch = f"the camera's pitch of {self.camera.pitch:.3f} rad"
-            self._note(f"{pitch} puts the horizon above the image: all of it is taken for ground")
+        self.horizon: float | None = None
+        if self.camera is None:
+            return
+        problem = ground_problem(self.camera)
+        if problem is None:
+            self.horizon = horizon_row(self.camera)
+            if self.horizon < 0:
+                pitch = f"the camera's pitch of {self.camera.pitch:.3f} rad"
+                self._note(f"{pitch} puts the horizon above the image: all of it is taken for ground")
+            return
+        if self._disparity is None or self.camera.mount_height > 0:
+            self._note(problem)
+        self.camera = replace(self.camera, pitch=0.0, mount_height=0.0)
 
     def _note(self, problem: str | None) -> bool:
         if problem and problem not in self.problems:
@@ -106,7 +136,7 @@ class Locator:
         measured = self._by_disparity(region)
         if measured is not None:
             return self._at(region, *measured, Source.DISPARITY)
-        if not self._ground:
+        if self.horizon is None:
             return NOWHERE
         depth = self._by_ground(region)
         return NOWHERE if depth is None else self._at(region, *depth, Source.GROUND_PLANE)

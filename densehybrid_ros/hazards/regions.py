@@ -8,7 +8,7 @@ leaves its cluster of blocks. Speckle fills no block and costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -30,7 +30,11 @@ _BYTE = 8
 _RIM = np.ones((5, 5), np.uint8)  # two blocks about a cluster: wider than the blurred seam of a mask
 _RIM_SHARE = 0.1  # of the blocks about a cluster that must be drivable for it to reach onto the surface
 _OWN_SHARE = 0.25  # of a cluster's own blocks that, classified as drivable, put it on the surface
+_GAP_SHARE = 0.5  # of a cluster's size: a gap below its foot that may be its own lower part, not marked
 _NO_ROAD = 0.005  # share of the picture below which there is no road to judge by
+
+GROUND_CLASSES = ("road", "sidewalk")
+"""Names of the classes that an object on the road may seem to stand on."""
 
 Box: TypeAlias = tuple[int, int, int, int]
 """Left, top, width and height."""
@@ -260,7 +264,7 @@ class DrivableSurface:
     problem: str | None = None
 
 
-def drivable_ids(classes: Sequence[SemanticClass], names: Sequence[str]) -> tuple[int, ...]:
+def drivable_ids(classes: Sequence[SemanticClass], names: Collection[str]) -> tuple[int, ...]:
     """Returns the ids of the classes of these names; () where the table has none of them."""
     return tuple(index for index, item in enumerate(classes) if item.name in names)
 
@@ -272,61 +276,82 @@ def unknown_classes(classes: Sequence[SemanticClass], names: Sequence[str]) -> l
 
 
 def drivable_surface(
-    semantic: np.ndarray, ids: Sequence[int], clusters: Clusters, horizon: float | None = None
+    semantic: np.ndarray, ids: Sequence[int], ground: Sequence[int], clusters: Clusters, horizon: float | None = None
 ) -> DrivableSurface:
     """Finds the drivable surface and the clusters of anomalous pixels that lie on it or reach onto it.
 
-    A cluster does so where at least a tenth of the blocks about it is drivable by semantics, or a quarter of its own
-    blocks is. One that has no blocks about it, because it fills the picture, does as well. Where the classes have no
-    drivable one, every cluster counts; where hardly any pixel is drivable (there is no road, or an object hides it),
-    every cluster that reaches below the horizon. Both are named as a problem: a hazard too many is better than one that
-    is kept quiet.
+    A cluster does so where at least a tenth of the blocks about it is ground by semantics, or a quarter of its own
+    blocks is, or there is ground right below its foot: as far as half its size, since at a high threshold an object's
+    lower part may not be marked. One that has no blocks about it, because it fills the picture, does as well. Where the
+    classes have no drivable one, every cluster counts; where hardly any pixel is drivable (there is no road, or an
+    object hides it), every cluster that reaches below the horizon. Both are named as a problem: a hazard too many is
+    better than one that is kept quiet.
 
     Args:
         semantic: uint8 [H, W] train ids.
         ids: Train ids of drivable classes.
+        ground: Train ids of all classes that count as ground, the drivable ones too.
         clusters: The anomalous pixels of the frame.
-        horizon: Row of the horizon; None takes the middle of the picture.
+        horizon: Row of the horizon; None: unknown, and every cluster counts.
     """
     middles = _middles(semantic, clusters)
-    road = np.zeros(middles.shape, dtype=bool)
-    for index in ids:
-        road |= middles == index
+    road = _is_one_of(middles, ids)
     problem = None
     reached = np.ones(len(clusters.pixels), dtype=bool)
     if not ids:
         problem = "the model has no drivable class: every region counts"
     elif np.count_nonzero(road) < _NO_ROAD * road.size:
-        reached = clusters.feet > (semantic.shape[0] / 2 if horizon is None else horizon)
-        problem = "no road in sight: every region below the horizon counts"
+        problem = "no road in sight: every region counts"
+        if horizon is not None:
+            reached = clusters.feet > horizon
+            problem = "no road in sight: every region below the horizon counts"
     # OpenCV dilates floats but no int32; they hold numbers up to 2^24 exactly.
     grown = cv2.dilate(clusters.labels.astype(np.float32), _RIM).astype(np.int32)
     if problem is None:
-        reached = _reaches_road(clusters, grown, road)
+        reached = _reaches(clusters, grown, _is_one_of(middles, ground))
     reached[0] = False
     return DrivableSurface(road | reached[grown], reached, problem)
 
 
+def _is_one_of(middles: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    found = np.zeros(middles.shape, dtype=bool)
+    for index in ids:
+        found |= middles == index
+    return found
+
+
 def _middles(semantic: np.ndarray, clusters: Clusters) -> np.ndarray:
     """Takes the class at the middle of every block."""
-    half = clusters.block // 2
-    middles = semantic[half :: clusters.block, half :: clusters.block]
+    row, column = (min(clusters.block // 2, length - 1) for length in semantic.shape)
+    middles = semantic[row :: clusters.block, column :: clusters.block]
     missing = [(0, blocks - own) for blocks, own in zip(clusters.labels.shape, middles.shape, strict=True)]
     return np.pad(middles, missing, mode="edge") if any(after for _, after in missing) else middles
 
 
-def _reaches_road(clusters: Clusters, grown: np.ndarray, road: np.ndarray) -> np.ndarray:
-    """Compares the blocks about and within every cluster with the road."""
+def _reaches(clusters: Clusters, grown: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Compares the blocks about, within and below every cluster with the ground."""
     count = len(clusters.pixels)
     # Few blocks are about or within a cluster: looking at these alone is faster than at the whole picture.
     inside = np.flatnonzero(clusters.labels)
     rim = np.flatnonzero((grown > 0) & (clusters.labels == 0))
-    about, about_road = _count(grown.ravel()[rim], road.ravel()[rim], count)
-    within, within_road = _count(clusters.labels.ravel()[inside], road.ravel()[inside], count)
-    on_rim = about_road >= np.maximum(_RIM_SHARE * about, 1)
-    return on_rim | (about == 0) | (within_road >= np.maximum(_OWN_SHARE * within, 1))
+    about, about_ground = _count(grown.ravel()[rim], ground.ravel()[rim], count)
+    within, within_ground = _count(clusters.labels.ravel()[inside], ground.ravel()[inside], count)
+    on_rim = about_ground >= np.maximum(_RIM_SHARE * about, 1)
+    on_it = within_ground >= np.maximum(_OWN_SHARE * within, 1)
+    reached = on_rim | (about == 0) | on_it
+    return reached if reached[1:].all() else reached | _stands(clusters, ground)
 
 
-def _count(numbers: np.ndarray, road: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts blocks by number of their cluster: all, and those that are road."""
-    return np.bincount(numbers, minlength=count), np.bincount(numbers[road], minlength=count)
+def _stands(clusters: Clusters, ground: np.ndarray) -> np.ndarray:
+    """Whether there is ground below every cluster, not farther from its foot than a share of its size."""
+    left, top, width, height = clusters.boxes[1:].T
+    foot, right = top + height, left + width
+    end = np.minimum(foot + np.ceil(_GAP_SHARE * np.maximum(width, height)).astype(np.int32), ground.shape[0])
+    sums = cv2.integral(ground.view(np.uint8))
+    below = sums[end, right] - sums[foot, right] - sums[end, left] + sums[foot, left]
+    return np.append(False, below > 0)
+
+
+def _count(numbers: np.ndarray, ground: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Counts blocks by number of their cluster: all, and those that are ground."""
+    return np.bincount(numbers, minlength=count), np.bincount(numbers[ground], minlength=count)

@@ -27,12 +27,14 @@ class DenseOutput(NamedTuple):
         anomaly_score: float32 [H, W], the hybrid score s(x) in nats; higher = more anomalous.
         open_set: uint8 [H, W], as ``semantic`` but K where the score exceeds the threshold.
         confidence: uint8 [H, W], round(255 * P(anomaly)), see ``confidence.Confidence``.
+        not_finite: uint8 [1], 1 where any score is not finite, else 0. Such a frame says nothing.
     """
 
     semantic: Tensor
     anomaly_score: Tensor
     open_set: Tensor
     confidence: Tensor
+    not_finite: Tensor
 
 
 def enlarge(
@@ -69,4 +71,5 @@ def dense_output(
     semantic = logits.argmax(dim=1)[0].to(torch.uint8)
     unknown = torch.full_like(semantic, logits.shape[1])
     probability = (255 * confidence.probability(score)).round().to(torch.uint8)
-    return DenseOutput(semantic, score, torch.where(score > threshold, unknown, semantic), probability)
+    not_finite = (~score.isfinite()).any().to(torch.uint8).view(1)
+    return DenseOutput(semantic, score, torch.where(score > threshold, unknown, semantic), probability, not_finite)

@@ -49,6 +49,12 @@ def _corner(maps, row, column, row_stride, column_stride):
 
 
 @triton.jit
+def _mark_not_finite(flag, scores, mask):
+    # No reduction and no atomic: every lane that sees NaN or infinity stores the same 1, and no other lane stores.
+    tl.store(flag + tl.zeros(scores.shape, tl.int32), 1, mask=mask & ~(tl.abs(scores) < float("inf")))
+
+
+@triton.jit
 def _dense_output_kernel(
     logits,
     posterior,
@@ -57,6 +63,7 @@ def _dense_output_kernel(
     score,
     open_set,
     confidence,
+    not_finite,
     columns,
     in_rows,
     in_columns,
@@ -124,6 +131,7 @@ def _dense_output_kernel(
         midpoint = tl.load(controls + 1)
         scale = tl.load(controls + 2)
         tl.store(score + at, result, mask=inside)
+        _mark_not_finite(not_finite, result, inside)
         tl.store(open_set + at, tl.where(result > threshold, CLASSES, best_class).to(tl.uint8), mask=inside)
         probability = 1.0 / (1.0 + tl.exp((midpoint - result) / scale))
         tl.store(confidence + at, (255.0 * probability + 0.5).to(tl.int32).to(tl.uint8), mask=inside)
@@ -202,6 +210,7 @@ def _write_pixels(
     score,
     open_set,
     confidence,
+    not_finite,
     CLASSES,
 ):
     # `reference`, `odds`, `midpoint` and `slope` are to base 2. The log-sum-exp shares a logarithm with
@@ -210,6 +219,7 @@ def _write_pixels(
     result = (above + _logarithm(total * (1.0 + _power_of_two(-tl.abs(odds))))) * -0.6931471805599453
     tl.store(semantic + at, best_class.to(tl.uint8), mask=mask)
     tl.store(score + at, result, mask=mask)
+    _mark_not_finite(not_finite, result, mask)
     tl.store(open_set + at, tl.where(result > threshold, CLASSES, best_class).to(tl.uint8), mask=mask)
     probability = _reciprocal(1.0 + _power_of_two(midpoint - result * slope))
     tl.store(confidence + at, (255.0 * probability + 0.5).to(tl.int32).to(tl.uint8), mask=mask)
@@ -224,6 +234,7 @@ def _quadruple_output_kernel(
     score,
     open_set,
     confidence,
+    not_finite,
     in_rows,
     in_columns,
     logits_channel,
@@ -313,6 +324,7 @@ def _quadruple_output_kernel(
                 score,
                 open_set,
                 confidence,
+                not_finite,
                 CLASSES,
             )
             at += columns
@@ -326,6 +338,7 @@ def _network_input_kernel(
     image,
     images,
     controls,
+    not_finite,
     columns,
     to_channel,
     to_row,
@@ -337,6 +350,8 @@ def _network_input_kernel(
     x = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = x < columns
     swap = tl.load(controls + 3) > 0.5
+    if (y == 0) & (tl.program_id(1) == 0):
+        tl.store(not_finite, 0)
     source = image + (y.to(tl.int64) * columns + x) * 3
     target = images + y.to(tl.int64) * to_row + x * to_column
     for channel in range(3):
@@ -348,7 +363,7 @@ def _network_input_kernel(
 def write_dense_output(
     output: HybridOutput, sampling: Sampling, controls: Tensor, result: DenseOutput, open_set: bool = True
 ) -> None:
-    """Fills ``result`` in one pass; no tensor of full size with K channels exists.
+    """Fills ``result`` in one pass; no tensor of full size with K channels exists. ``not_finite`` is set, never reset.
 
     Args:
         output: Outputs of one image, [1, K, h, w] and [1, 2, h, w], K up to 64; any strides; float16, bfloat16 or
@@ -377,6 +392,7 @@ def write_dense_output(
             result.anomaly_score,
             result.open_set,
             result.confidence,
+            result.not_finite,
             in_rows,
             in_columns,
             *logits.stride()[1:],
@@ -397,6 +413,7 @@ def write_dense_output(
         result.anomaly_score,
         result.open_set,
         result.confidence,
+        result.not_finite,
         columns,
         logits.shape[2],
         logits.shape[3],
@@ -409,18 +426,20 @@ def write_dense_output(
     )
 
 
-def write_network_input(image: Tensor, controls: Tensor, images: Tensor) -> None:
+def write_network_input(image: Tensor, controls: Tensor, images: Tensor, not_finite: Tensor) -> None:
     """Scales a frame to 0..1 and orders its bytes as the network wants them, in one pass.
 
     Args:
         image: uint8 [H, W, 3], contiguous, on the device.
         controls: See ``write_dense_output``.
         images: [1, 3, H, W] in the network's dtype and memory format, filled here.
+        not_finite: uint8 [1], set to 0 here: it costs nothing, and ``write_dense_output`` comes behind.
     """
     rows, columns = image.shape[:2]
     grid = (rows, triton.cdiv(columns, _BLOCK))
     strides = images.stride()[1:]
-    _launch(_network_input_kernel[grid], image.device, image, images, controls, columns, *strides, BLOCK=_BLOCK)
+    tensors = (image, images, controls, not_finite)
+    _launch(_network_input_kernel[grid], image.device, *tensors, columns, *strides, BLOCK=_BLOCK)
 
 
 def _launch(kernel: Callable[..., object], device: torch.device, *arguments: object, **constants: object) -> None:

@@ -12,7 +12,7 @@ from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.inference.dense_output import DenseOutput, dense_output, enlarge
 from densehybrid_ros.inference.engines import Engine
 from densehybrid_ros.inference.input_policy import Placement, Sampling
-from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, packed_output
+from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, check_finite, packed_output
 from densehybrid_ros.networks import HybridOutput
 
 try:
@@ -75,13 +75,18 @@ class DeviceRunner:
         return self._stream
 
     def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:
-        """Segments a frame, uint8 [H, W, 3] RGB with any strides."""
+        """Segments a frame, uint8 [H, W, 3] RGB with any strides.
+
+        Raises:
+            ComputationError: The score is not finite.
+        """
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             self._upload(image, levels)
             self.compute()
             buffer, result = self.pool.take()
             buffer.copy_(self._packed, non_blocking=True)
             self._stream.synchronize()
+        check_finite(buffer, result)
         return result
 
     def compute(self) -> None:
@@ -125,7 +130,7 @@ class DeviceRunner:
 
     def _compute(self) -> None:
         if self._fused:
-            device_kernels.write_network_input(self._image, self._controls, self._images)
+            device_kernels.write_network_input(self._image, self._controls, self._images, self._result.not_finite)
         else:
             self._images.copy_(self._plain_input())
         output = self._engine.run(self._images)

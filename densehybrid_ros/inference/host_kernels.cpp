@@ -74,7 +74,8 @@ extern "C" void dense_output_rows(
     int64_t columns, int64_t first_row, int64_t end_row,   // of the result: its width and the rows to make
     float scale_y, float offset_y, float scale_x, float offset_x,
     float threshold, float midpoint, float scale,
-    uint8_t* semantic, float* score, uint8_t* open_set, uint8_t* confidence) {  // [rows, columns] each
+    uint8_t* semantic, float* score, uint8_t* open_set, uint8_t* confidence,  // [rows, columns] each
+    uint8_t* not_finite) {  // one byte, set where a score is not finite
     const int64_t channels = classes + 2, plane = in_rows * in_columns;
     std::vector<float> low(in_columns), high(channels * columns), weight(columns), best(columns), sum(columns);
     std::vector<int32_t> left(columns), right(columns), best_class(columns);
@@ -84,6 +85,7 @@ extern "C" void dense_output_rows(
         right[x] = static_cast<int32_t>(at.upper);
         weight[x] = at.weight;
     }
+    int32_t bad = 0;
     for (int64_t y = first_row; y < end_row; ++y) {
         const Positions row = positions(y, scale_y, offset_y, in_rows);
         for (int64_t c = 0; c < channels; ++c) {
@@ -118,6 +120,7 @@ extern "C" void dense_output_rows(
             const float d = inlier[x] - outlier[x];
             const float log_outlier = -(d > 0.0f ? d : 0.0f) - log_of(1.0f + exp_of(-std::fabs(d)));
             s[x] = log_outlier - (top[x] + log_of(total[x]));
+            bad |= s[x] - s[x] != 0.0f;  // NaN and infinity
         }
         for (int64_t x = 0; x < columns; ++x) {
             semantic[at + x] = static_cast<uint8_t>(id[x]);
@@ -126,4 +129,5 @@ extern "C" void dense_output_rows(
             confidence[at + x] = static_cast<uint8_t>(255.0f * probability + 0.5f);
         }
     }
+    if (bad) *not_finite = 1;
 }

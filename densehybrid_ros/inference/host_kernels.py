@@ -47,7 +47,7 @@ class HostKernels:
         """
         self._function = ctypes.CDLL(str(library)).dense_output_rows
         pointer, integer, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-        self._function.argtypes = [pointer] * 2 + [integer] * 6 + [number] * 7 + [pointer] * 4
+        self._function.argtypes = [pointer] * 2 + [integer] * 6 + [number] * 7 + [pointer] * 5
         self._function.restype = None
         self._threads = torch.get_num_threads()
         # Threads of Python's: a call through ctypes holds no lock, and a second OpenMP would fight with PyTorch's.
@@ -62,6 +62,7 @@ class HostKernels:
         result: DenseOutput,
     ) -> None:
         """Fills ``result``, contiguous tensors [H, W], from [1, K, h, w] and [1, 2, h, w] on the CPU."""
+        result.not_finite.zero_()  # threads set it
         logits, posterior = (maps.float().contiguous() for maps in output)
         rows, columns = result.semantic.shape
         shape = (logits.shape[1], logits.shape[2], logits.shape[3], columns)

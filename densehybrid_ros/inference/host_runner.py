@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import torch
 
-from densehybrid_ros.inference.dense_output import DenseOutput, dense_output
+from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.engines import Engine
 from densehybrid_ros.inference.host_kernels import HostKernels
 from densehybrid_ros.inference.input_policy import Placement
-from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool
+from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, check_finite, views
 
 
 class HostRunner:
@@ -32,33 +32,33 @@ class HostRunner:
         self._pool = ResultPool(placement.camera, pinned=False)
 
     def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:
-        """Segments a frame, uint8 [H, W, 3] RGB with any strides."""
+        """Segments a frame, uint8 [H, W, 3] RGB with any strides.
+
+        Raises:
+            ComputationError: The score is not finite.
+        """
         fitted = self._placement.fit(_rgb(image))
         # One pass: conversion, scaling and the order of bytes; channels_last is how they come.
         torch.div(torch.from_numpy(fitted).permute(2, 0, 1).unsqueeze(0), 255, out=self._content)
         output = self._engine.run(self._images)
         maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
         positions = self._placement.sampling(maps, self._align_corners)
-        _, result = self._pool.take()
-        target = _tensors(result)
+        buffer, result = self._pool.take()
+        target = views(buffer, self._placement.camera)
         if self._kernels is not None:
             self._kernels.write_dense_output(output, positions, *levels, target)
-            return result
-        made = dense_output(
-            output,
-            self._placement.camera,
-            *levels,
-            align_corners=self._align_corners,
-            sampling=None if self._placement.whole else positions,
-        )
-        for tensor, values in zip(target, made, strict=True):
-            tensor.copy_(values)
+        else:
+            made = dense_output(
+                output,
+                self._placement.camera,
+                *levels,
+                align_corners=self._align_corners,
+                sampling=None if self._placement.whole else positions,
+            )
+            for tensor, values in zip(target, made, strict=True):
+                tensor.copy_(values)
+        check_finite(buffer, result)
         return result
-
-
-def _tensors(result: FrameResult) -> DenseOutput:
-    arrays = (result.semantic, result.anomaly_score, result.open_set, result.confidence)
-    return DenseOutput(*(torch.from_numpy(array) for array in arrays))
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.errors import ComputationError
 from densehybrid_ros.inference.dense_output import DenseOutput
 
 _BYTES_A_PIXEL = 7  # float32 score and three masks
@@ -58,14 +59,33 @@ def packed_output(
     """Allocates all results of a frame as one piece, so that one copy moves them.
 
     Returns:
-        uint8 [7 * H * W], and the four tensors that are views of it.
+        uint8 [7 * H * W + 1], and the five tensors that are views of it.
     """
-    height, width = size
-    pixels = height * width
-    buffer = torch.empty(_BYTES_A_PIXEL * pixels, dtype=torch.uint8, device=device, pin_memory=pinned)
+    length = _BYTES_A_PIXEL * size[0] * size[1] + 1
+    buffer = torch.zeros(length, dtype=torch.uint8, device=device, pin_memory=pinned)
+    return buffer, views(buffer, size)
+
+
+def views(buffer: Tensor, size: tuple[int, int]) -> DenseOutput:
+    """Returns the parts of such a buffer for a frame of (height, width)."""
+    pixels = size[0] * size[1]
     score = buffer[: 4 * pixels].view(torch.float32).view(size)
     semantic, open_set, confidence = (buffer[at * pixels : (at + 1) * pixels].view(size) for at in (4, 5, 6))
-    return buffer, DenseOutput(semantic, score, open_set, confidence)
+    return DenseOutput(semantic, score, open_set, confidence, buffer[_BYTES_A_PIXEL * pixels :])
+
+
+def check_finite(buffer: Tensor, result: FrameResult) -> None:
+    """Looks at the last byte of a filled buffer, which costs nothing.
+
+    Raises:
+        ComputationError: A score of the result that lies in it is not finite.
+    """
+    if buffer[-1]:
+        score = result.anomaly_score
+        where = f"{np.count_nonzero(~np.isfinite(score))} of {score.size} pixels"
+        raise ComputationError(
+            f"the score of this frame is not finite ({where}): use precision fp32 or bf16, or another model"
+        )
 
 
 class ResultPool:
@@ -90,7 +110,7 @@ class ResultPool:
         return len(self._buffers)
 
     def take(self) -> tuple[Tensor, FrameResult]:
-        """Returns a free buffer, uint8 [7 * H * W], and the result that looks at it."""
+        """Returns a free buffer, uint8 [7 * H * W + 1], and the result that looks at it."""
         free = (index for index, (_, user) in enumerate(self._buffers) if user is None or user() is None)
         index = next(free, len(self._buffers))
         if index == len(self._buffers):

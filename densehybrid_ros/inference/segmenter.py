@@ -23,6 +23,7 @@ from densehybrid_ros.inference.results import FrameResult, Levels
 from densehybrid_ros.networks import LoadedModel, load_model
 
 _log = logging.getLogger(__name__)
+_SMALL = 4  # strides along a side of a frame that tries the model
 
 
 class Segmenter:
@@ -128,6 +129,7 @@ class Segmenter:
 
         Raises:
             InputError: The array is not such an image, or no threshold is known.
+            ComputationError: The score is not finite.
         """
         if threshold is None:
             threshold = self.card.threshold() if self.threshold is None else self.threshold
@@ -148,9 +150,23 @@ class Segmenter:
             network = self.model.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return look(network, placement, image, self.device)
 
-    def warm_up(self, height: int, width: int) -> None:
-        """Runs a frame of this size, so that compilation and allocation do not fall on the first real one."""
-        self(np.zeros((height, width, 3), dtype=np.uint8), threshold=0.0)
+    @torch.inference_mode()
+    def warm_up(self, height: int = 0, width: int = 0) -> None:
+        """Runs a black frame, so that a model that computes nothing of use is found before a real one comes.
+
+        Args:
+            height: Of the frames to come; compilation and allocation then don't fall on the first one either.
+            width: Likewise. Without a size: that of the compiled engine, else a small one, which costs little.
+
+        Raises:
+            ComputationError: The score is not finite.
+        """
+        if height and width:
+            self(np.zeros((height, width, 3), dtype=np.uint8), threshold=0.0)
+            return
+        size = self._engine.size or (_SMALL * self._stride, _SMALL * self._stride)
+        runner = self._new_runner(Placement(size, size, size))
+        runner(np.zeros((*size, 3), dtype=np.uint8), Levels(0.0, self.card.confidence))
 
     def swap(self, engine: Engine) -> None:
         """Goes over to another engine from the next frame on; to be called between two frames, by the same thread.
@@ -195,12 +211,14 @@ class Segmenter:
             self._chosen_for = placement.network
             if was_compiled and self._engine.size is None:
                 self._warn(f"no compiled engine for {size_text(placement.network)}: {self._engine.backend} takes over")
-        if self.device.type == "cpu":
-            self._runner = HostRunner(self._engine, placement, self._align_corners, self._kernels)
-        else:
-            self._runner = DeviceRunner(self._engine, placement, self._align_corners, self.device, self.card.confidence)
+        self._runner = self._new_runner(placement)
         self._placement = placement
         return self._runner
+
+    def _new_runner(self, placement: Placement) -> HostRunner | DeviceRunner:
+        if self.device.type == "cpu":
+            return HostRunner(self._engine, placement, self._align_corners, self._kernels)
+        return DeviceRunner(self._engine, placement, self._align_corners, self.device, self.card.confidence)
 
 
 def _size_of(image: np.ndarray) -> tuple[int, int]:

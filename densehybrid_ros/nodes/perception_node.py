@@ -12,7 +12,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.nodes.alert_topic import AlertTopic
 from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState
@@ -75,7 +75,8 @@ class PerceptionNode(LifecycleNode):
             self._perception = self._load(self._settings())
             self._outputs = Outputs(self)
         except Exception as error:  # rclpy would swallow it without a word
-            self.get_logger().error(str(error) if isinstance(error, InputError) else traceback.format_exc())
+            known = isinstance(error, (ComputationError, InputError))
+            self.get_logger().error(str(error) if known else traceback.format_exc())
             self._release()
             self._state = "unconfigured"
             return TransitionCallbackReturn.FAILURE
@@ -174,7 +175,7 @@ class PerceptionNode(LifecycleNode):
         width, height = settings.warm_up_size
         if height and width:
             logger.info(f"warming up at {width}x{height}; a first compilation can take minutes")
-            segmenter.warm_up(height, width)
+        segmenter.warm_up(height, width)
         return Perception(segmenter, self._settings())
 
     @property

@@ -18,12 +18,12 @@ import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards.location import HEIGHTS, LARGEST_TILT
 
 _UNIT_TOLERANCE = 1e-2
 _MOST_LINKS = 100
 _LARGEST = float(np.finfo(np.float32).max)
-_LARGEST_TILT = 0.5  # radians; more than that is no optical frame that looks along a road
-_HEIGHTS = (0.05, 100.0)  # metres; nearer to the road no vehicle carries a camera
+_FARTHEST = 1e8  # metres between two frames; the earth's centre and UTM's zero lie nearer
 _BASES = ("base_footprint", "base_link")
 _WORLDS = {"map", "odom", "odom_combined", "world", "earth", "utm"}
 
@@ -45,13 +45,15 @@ class Transform:
         """Makes it from (x, y, z) in metres and the quaternion (x, y, z, w).
 
         Raises:
-            InputError: A number is not finite, or the quaternion has not length 1.
+            InputError: A number is not finite or no distance on earth, or the quaternion has not length 1.
         """
         if not all(map(math.isfinite, (*translation, *quaternion))):
             raise InputError("has a number that is not finite")
+        if max(map(abs, translation)) > _FARTHEST:
+            raise InputError(f"has a translation of {max(translation, key=abs):g} m")
         length = math.hypot(*quaternion)
         if abs(length - 1.0) > _UNIT_TOLERANCE:
-            raise InputError(f"has a quaternion of length {length:.3f}, which must be 1")
+            raise InputError(f"has a quaternion of length {length:.4g}, which must be 1")
         x, y, z, w = (part / length for part in quaternion)
         rotation = np.array(
             [
@@ -199,10 +201,10 @@ def mount_from_transforms(tree: TransformTree, base_frame: str, optical_frame: s
     """
     transform = tree.lookup(base_frame, optical_frame)
     roll = math.asin(max(-1.0, min(1.0, -float(transform.rotation[2, 0]))))
-    if abs(roll) > _LARGEST_TILT or abs(transform.pitch) > _LARGEST_TILT:
+    if abs(roll) > LARGEST_TILT or abs(transform.pitch) > LARGEST_TILT:
         tilt = f"pitched by {transform.pitch:.2f} rad and rolled by {roll:.2f} rad against {base_frame!r}"
         raise InputError(f"{optical_frame!r} is {tilt} (is it an optical frame, z ahead and y down?)")
-    if not _HEIGHTS[0] <= transform.height <= _HEIGHTS[1]:
+    if not HEIGHTS[0] <= transform.height <= HEIGHTS[1]:
         height = f"{optical_frame!r} is {transform.height:.3f} m above {base_frame!r}"
         raise InputError(
             f"{height}, which must be on the road (name that frame with base_frame, or give camera_height)"
@@ -218,7 +220,7 @@ def mount_from_parameters(height: float, pitch: float) -> Mount | None:
     """
     if height <= 0:
         return None
-    if height < _HEIGHTS[0]:
+    if not HEIGHTS[0] <= height <= HEIGHTS[1]:
         raise InputError(f"camera_height is {height:g} m, no height of a camera above the road")
     return Mount(Transform.of_mount(height, pitch), "")
 

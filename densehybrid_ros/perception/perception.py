@@ -133,6 +133,7 @@ class Perception:
 
         Raises:
             InputError: The image can't be segmented, or no threshold is known.
+            ComputationError: The score is not finite.
         """
         settings, threshold = self.settings, self._threshold()
         began = time.monotonic()

@@ -95,7 +95,7 @@ class Settings:
     warm_up_size: tuple[int, ...] = parameter(
         (0, 0),
         "Width and height in pixels of a frame that is run while the node configures, so that compilation does not "
-        "fall on the first camera frame. 0, 0: none.",
+        "fall on the first camera frame. 0, 0: a small frame, which only tells whether the model works.",
         group="Model",
         problem=_size_problem,
     )

@@ -317,7 +317,7 @@ def test_network_that_yields_nan_is_named(folder: Path, tmp_path: Path, capsys) 
             weights.fill_(3e38)  # finite, as a file of weights is, until they are multiplied
     save_model(tmp_path / "nan.safetensors", network, ModelCard("nan", "light"), half=False)
     assert _evaluate("folder", folder, tmp_path / "nan.safetensors") == 2
-    assert "the network's output is not finite" in capsys.readouterr().err
+    assert "the score of this frame is not finite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

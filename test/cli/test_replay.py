@@ -471,7 +471,7 @@ def test_a_network_that_yields_nan_is_named_with_the_frame(bag: Path, tmp_path: 
     assert _replay(bag, tmp_path / "nan.safetensors", "--threshold", -3) == 2
     error = capsys.readouterr().err
     assert f"{bag}: /camera/image at " in error
-    assert "the network's output is not finite" in error
+    assert "the score of this frame is not finite" in error
 
 
 def test_a_bag_of_which_the_head_alone_is_left_is_called_damaged(

@@ -33,13 +33,14 @@ def look(
     columns: tuple[int, int],
     own: int | None = 13,
     ids: tuple[int, ...] = (0,),
+    horizon: float | None = 64.0,
 ) -> tuple[bool, DrivableSurface]:
     """Puts one anomalous box there, which the network takes for class ``own``; whether it is a hazard."""
     unknown = np.zeros((HEIGHT, WIDTH), dtype=bool)
     unknown[slice(*rows), slice(*columns)] = True
     if own is not None:
         semantic = np.where(unknown, np.uint8(own), semantic)
-    surface = drivable_surface(semantic, ids, find_clusters(unknown, 50))
+    surface = drivable_surface(semantic, ids, (*ids, SIDEWALK), find_clusters(unknown, 50), horizon)
     assert surface.reached.tolist()[0] is False
     return bool(surface.reached[1]), surface
 
@@ -52,8 +53,10 @@ def look(
         ((100, 128), (110, 150), True),  # cut by the lower border
         ((90, 100), (40, 74), True),  # from the sidewalk onto it
         ((90, 100), (40, 62), True),  # to its very edge
-        ((90, 110), (10, 30), False),  # on the sidewalk
-        ((36, 50), (100, 140), False),  # on a facade
+        ((90, 110), (10, 30), True),  # on the sidewalk, which may be a road that was taken for one
+        ((40, 55), (100, 140), True),  # its lower part is not marked: the gap is less than half its size
+        ((30, 40), (100, 110), False),  # as high above the road, and small
+        ((34, 42), (100, 132), False),  # on a facade
         ((5, 20), (100, 140), False),  # in the sky
         ((80, 128), (60, 196), True),  # hides the whole width of the road up to the bumper; road beyond
     ],
@@ -71,16 +74,18 @@ def test_surface_is_closed_over_the_hole_that_a_hazard_makes() -> None:
     step = HEIGHT // surface.surface.shape[0]
     assert surface.surface[100 // step, 130 // step]
     assert not surface.surface[100 // step, 20 // step]
-    _, apart = look(street(), (36, 50), (100, 140))
-    assert not apart.surface[43 // step, 120 // step]
+    _, apart = look(street(), (34, 42), (100, 132))
+    assert not apart.surface[38 // step, 120 // step]
 
 
 @pytest.mark.parametrize(("rows", "hazard"), [((80, 120), True), ((60, 70), True), ((10, 40), False)])
 def test_without_a_road_everything_below_the_horizon_counts(rows: tuple[int, int], hazard: bool) -> None:
     found, surface = look(np.full((HEIGHT, WIDTH), BUILDING, dtype=np.uint8), rows, (100, 140))
     assert found is hazard
-    assert surface.problem is not None
-    assert "no road" in surface.problem
+    assert surface.problem == "no road in sight: every region below the horizon counts"
+    found, surface = look(np.full((HEIGHT, WIDTH), BUILDING, dtype=np.uint8), rows, (100, 140), horizon=None)
+    assert found
+    assert surface.problem == "no road in sight: every region counts"
 
 
 def test_without_a_drivable_class_everything_counts() -> None:

@@ -97,6 +97,17 @@ def test_without_a_camera_nothing_is_known() -> None:
         ({"fx": 0.0}, "fx = 0.0"),
         ({"fy": math.nan}, "fy = nan"),
         ({"cx": math.nan}, "cx = nan"),
+        ({"cx": 1500.0}, "cx = 1500, far from the middle of 400 pixels"),
+        ({"cx": -1.0}, "cx = -1"),
+        ({"cy": 199.0}, "cy = 199, far from the middle of 200 pixels"),
+        ({"fx": 5000.0, "fy": 5000.0}, "a view of 4.58 degrees"),
+        ({"fx": 10.0, "fy": 10.0}, "a view of 174 degrees"),
+        ({"fy": 1200.0}, "fx = 450, but fy = 1200"),
+        ({"fx": 1e308, "fy": 1e308}, "fx = 1e+308"),
+        ({"mount_height": 0.1}, "mounting height is 0.1"),
+        ({"mount_height": 80.0}, "mounting height is 80.0"),
+        ({"pitch": 0.6}, "pitch is 0.6"),
+        ({"fx": 1000.0, "fy": 1000.0, "pitch": 0.3}, "horizon far above the image"),
         ({"mount_height": 0.0}, "mounting height is 0.0"),
         ({"mount_height": math.nan}, "mounting height is nan"),
         ({"pitch": math.nan}, "pitch is nan"),
@@ -108,6 +119,7 @@ def test_bad_camera_is_named_and_not_used(change: dict[str, float], problem: str
     assert locator.locate(box_at(0.0, 8.0)) == Location()
     assert len(locator.problems) == 1
     assert problem in locator.problems[0]
+    assert locator.horizon is None
 
 
 def test_horizon_above_the_image_is_named_and_used() -> None:
@@ -130,6 +142,14 @@ def test_bad_disparity_is_named_and_the_ground_plane_used(disparity: np.ndarray,
     locator = Locator(SHAPE, SETTINGS, replace(CAMERA, baseline=baseline), disparity)
     assert locator.locate(box_at(0.0, 8.0)).source is Source.GROUND_PLANE
     assert problem in locator.problems[0]
+
+
+def test_a_mount_that_is_wrong_is_named_beside_disparity_and_one_that_is_not_known_is_not() -> None:
+    disparity = np.full(SHAPE, 9.0, np.float32)
+    for height, problems in ((0.0, 0), (80.0, 1)):
+        locator = Locator(SHAPE, SETTINGS, replace(CAMERA, mount_height=height), disparity)
+        assert locator.locate(box_at(0.0, 8.0)).source is Source.DISPARITY
+        assert len(locator.problems) == problems
 
 
 def test_foot_above_the_horizon_is_named_once() -> None:

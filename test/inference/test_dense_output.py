@@ -35,6 +35,7 @@ def assert_equal_to_reference(
     clear = top[0] - top[-1] > 1e-3 if logits.shape[1] > 1 else torch.ones_like(top[0], dtype=torch.bool)
     assert clear.float().mean() > 0.9
     assert (made.semantic == reference.semantic)[clear].all()
+    assert not made.not_finite
     decided = clear & ((reference.anomaly_score - threshold).abs() > 1e-3)
     assert (made.open_set == reference.open_set)[decided].all()
     assert (made.open_set == logits.shape[1]).any()
@@ -84,6 +85,8 @@ def test_cpp_shows_what_is_not_finite(kernels, head: str, value: float) -> None:
     made = packed_output((4, 6), "cpu")[1]
     kernels.write_dense_output(output, Placement(*[(4, 6)] * 3).sampling((4, 6), False), -8.0, CONFIDENCE, made)
     assert not made.anomaly_score[1, 2].isfinite()
+    assert made.not_finite
+    assert dense_output(output, (4, 6), -8.0).not_finite
     getattr(output, head)[0, 0, 1, 2] = 0.0
     kernels.write_dense_output(output, Placement(*[(4, 6)] * 3).sampling((4, 6), False), -8.0, CONFIDENCE, made)
     assert made.anomaly_score[1, 2].isfinite() == dense_output(output, (4, 6), -8.0).anomaly_score[1, 2].isfinite()
@@ -97,6 +100,7 @@ def test_cpp_keeps_extreme_scores_finite(kernels) -> None:
     made = packed_output((4, 6), "cpu")[1]
     kernels.write_dense_output(output, Placement((4, 6), (4, 6), (4, 6)).sampling((2, 3), False), 0.0, CONFIDENCE, made)
     torch.testing.assert_close(made.anomaly_score, torch.full((4, 6), -1400.0))
+    assert not made.not_finite
     assert (made.confidence == 0).all()
     assert (made.semantic == 1).all()
 

@@ -43,7 +43,7 @@ def test_dense_output_is_equal_to_the_reference(classes, maps, size, align_corne
     threshold = float(dense_output(output, size, 0.0, CONFIDENCE, align_corners).anomaly_score.median()) - 2e-3
     reference = dense_output(output, size, threshold, CONFIDENCE, align_corners)
     buffer, made = packed_output(size, DEVICE)
-    buffer.fill_(77)
+    buffer[:-1] = 77
     write_dense_output(output, Placement(size, size, size).sampling(maps, align_corners), controls(threshold), made)
     enlarged = functional.interpolate(output.logits.float(), size, mode="bilinear", align_corners=align_corners)
     assert_equal_to_reference(made, reference, enlarged, threshold)
@@ -61,7 +61,22 @@ def test_logits_may_change_by_any_amount_from_pixel_to_pixel(steepness: float) -
     largest = float(reference.anomaly_score.abs().max())
     torch.testing.assert_close(made.anomaly_score, reference.anomaly_score, atol=1e-3, rtol=1e-5)
     assert bool(made.anomaly_score.isfinite().all())
+    assert not made.not_finite
     assert largest > 4 * steepness / 6
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("head", ["logits", "posterior"])
+@pytest.mark.parametrize("size", [pytest.param((16, 280), id="x4"), pytest.param((13, 281), id="any size")])
+def test_one_value_that_is_not_finite_marks_the_frame(size: tuple[int, int], head: str, value: float) -> None:
+    output = HybridOutput(*(part.to(DEVICE) for part in random_output(19, 4, 70)))
+    positions = Placement(size, size, size).sampling((4, 70), False)
+    made = packed_output(size, DEVICE)[1]
+    write_dense_output(output, positions, controls(0.0), made)
+    assert not made.not_finite
+    getattr(output, head)[0, 1, 2, 69] = value
+    write_dense_output(output, positions, controls(0.0), made)
+    assert int(made.not_finite) == 1
 
 
 def test_dense_output_of_a_letterboxed_frame() -> None:
@@ -95,7 +110,9 @@ def test_closed_set_writes_class_ids_alone() -> None:
 def test_network_input_is_scaled_and_ordered(dtype, memory_format, swapped: bool) -> None:
     image = torch.randint(0, 256, (5, 300, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     made = torch.full((1, 3, 5, 300), 9.0, dtype=dtype, device=DEVICE).contiguous(memory_format=memory_format)
-    write_network_input(image.to(DEVICE), controls(0.0, swapped), made)
+    mark = torch.ones(1, dtype=torch.uint8, device=DEVICE)
+    write_network_input(image.to(DEVICE), controls(0.0, swapped), made, mark)
+    assert int(mark) == 0
     expected = (image.permute(2, 0, 1).unsqueeze(0) / 255).to(dtype)
     expected = expected.flip(1) if swapped else expected
     torch.testing.assert_close(made.cpu(), expected, atol=1e-3 if dtype == torch.float16 else 1e-6, rtol=0)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from loadable_engines import loadable
-from tiny_network import SIZE, tiny_model
+from tiny_network import SIZE, overflowing_model, tiny_model
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
 from densehybrid_ros.inference.device_runner import DeviceRunner
 from densehybrid_ros.inference.engine_cache import EngineCache
@@ -167,6 +167,28 @@ def test_frames_thresholds_and_colour_orders_reach_the_device(device: torch.devi
                 np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=0.05)  # tf32 on the GPU
                 assert (made.open_set == expected.open_set).mean() > 0.98
                 assert np.abs(made.confidence.astype(int) - expected.confidence).max() <= 2
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_score_that_is_not_finite_is_an_error_and_the_next_frame_none(
+    device: torch.device, graph: bool, fused: bool
+) -> None:
+    card = ModelCard("tiny", "tiny", input_size=SIZE)
+    levels = Levels(0.0, card.confidence)
+    with torch.inference_mode():
+        engine = eager_engine(overflowing_model(), "fp32", device)
+        runner = DeviceRunner(
+            engine, place("exact", SIZE, SIZE, 4), False, device, card.confidence, graph=graph, fused=fused
+        )
+        for _ in range(2):
+            assert np.isfinite(runner(np.zeros((*SIZE, 3), np.uint8), levels).anomaly_score).all()
+            with pytest.raises(ComputationError, match="not finite"):
+                runner(np.full((*SIZE, 3), 255, np.uint8), levels)
+        network = tiny_model()
+        network.network.classifier.bias.data[2] = float("nan")
+        with pytest.raises(ComputationError, match="256 of 256"):
+            Segmenter(LoadedModel(network, card, Path("x")), "eager", "cuda").warm_up()
 
 
 def test_nothing_is_allocated_for_a_frame(device: torch.device) -> None:

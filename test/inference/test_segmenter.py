@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_network import overflowing_model, tiny_model
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.inference import Segmenter, dense_output
 from densehybrid_ros.networks import (
     DenseHybrid,
@@ -105,6 +106,32 @@ def test_the_threshold_itself_is_not_exceeded() -> None:
     score = float(dense_output(output, (2, 2), 0.0).anomaly_score[0, 0])
     assert (dense_output(output, (2, 2), score).open_set == 0).all()
     assert (dense_output(output, (2, 2), np.nextafter(np.float32(score), np.float32(-9))).open_set == 3).all()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_score_that_is_not_finite_is_an_error_and_the_next_frame_none(compiled: bool) -> None:
+    segmenter = Segmenter(LoadedModel(overflowing_model(), ModelCard("tiny", "tiny"), Path("x")), "eager", "cpu")
+    segmenter._kernels = segmenter._kernels if compiled else None
+    segmenter.warm_up(13, 22)
+    with pytest.raises(ComputationError, match=r"score of this frame is not finite \(286 of 286 pixels\): .* fp32"):
+        segmenter(np.full((13, 22, 3), 255, np.uint8), 0.0)
+    assert np.isfinite(segmenter(np.zeros((13, 22, 3), np.uint8), 0.0).anomaly_score).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_warm_up_finds_a_broken_model(value: float) -> None:
+    network = tiny_model()
+    network.network.classifier.bias.data[2] = value
+    segmenter = Segmenter(LoadedModel(network, ModelCard("tiny", "tiny"), Path("x")), "eager", "cpu")
+    with pytest.raises(ComputationError, match="256 of 256"):
+        segmenter.warm_up()
+
+
+def test_a_warm_up_without_a_size_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+    segmenter = Segmenter(LoadedModel(tiny_model(), ModelCard("tiny", "tiny"), Path("x")), "eager", "cpu")
+    segmenter.warm_up()
+    segmenter(np.zeros((13, 22, 3), np.uint8), 0.0)
+    assert not [record for record in caplog.records if "size" in record.message]
 
 
 @pytest.mark.parametrize(

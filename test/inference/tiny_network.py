@@ -44,6 +44,16 @@ def tiny_model(seed: int = 3) -> DenseHybrid:
     return model
 
 
+def overflowing_model() -> DenseHybrid:
+    """Returns one whose logits are finite on a black frame alone."""
+    model = tiny_model()
+    model.network.stem.bias.data.zero_()
+    model.network.norm.bias.data.zero_()
+    model.network.classifier.weight.data.fill_(3e38)
+    model.network.stem.weight.data.abs_()
+    return model
+
+
 def main() -> None:
     """Takes the options of ``densehybrid compile``; in place of compiling it copies the engine file ``--model``.
 

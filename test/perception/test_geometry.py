@@ -50,7 +50,9 @@ def test_mount_looks_ahead_and_down() -> None:
     [
         ((math.nan, 0.0, 0.0), NO_TURN, "not finite"),
         (MOVE, (0.0, 0.0, math.inf, 1.0), "not finite"),
-        (MOVE, (0.0, 0.0, 0.0, 0.0), "a quaternion of length 0.000"),
+        ((0.0, -1e308, 0.0), NO_TURN, "a translation of -1e.308 m"),
+        (MOVE, (0.0, 0.0, 1e308, 1e308), "a quaternion of length 1.414e.308"),
+        (MOVE, (0.0, 0.0, 0.0, 0.0), "a quaternion of length 0,"),
         (MOVE, (1.0, 0.0, 0.0, 1.0), "a quaternion of length 1.414"),
     ],
 )
@@ -181,6 +183,7 @@ def test_mount_from_transforms() -> None:
     [
         (NO_TURN, 1.4, "is it an optical frame"),  # a body's frame: x ahead
         (optical(), -0.5, "which must be on the road"),
+        (optical(), 12.0, "which must be on the road"),
         (optical(), 0.015, "is 0.015 m above 'base_link', which must be on the road"),
         ((Rotation.from_quat(optical()) * Rotation.from_euler("z", 1.0)).as_quat(), 1.4, "rolled by"),
     ],
@@ -195,5 +198,6 @@ def test_mount_from_parameters() -> None:
     assert mount is not None
     assert (mount.to_base.height, mount.to_base.pitch) == pytest.approx((1.2, 0.04))
     assert mount_from_parameters(0.0, 0.04) is None
-    with pytest.raises(InputError, match="no height of a camera"):
-        mount_from_parameters(0.015, 0.0)
+    for height in (0.015, 0.19, 10.1):
+        with pytest.raises(InputError, match="no height of a camera"):
+            mount_from_parameters(height, 0.0)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.hazard import Level
-from densehybrid_ros.inference import FrameResult
-from densehybrid_ros.networks import ModelCard
+from densehybrid_ros.inference import FrameResult, Segmenter
+from densehybrid_ros.networks import LoadedModel, ModelCard
 from densehybrid_ros.perception.geometry import Disparity
 from densehybrid_ros.perception.perception import Frame, Perceived, Perception
 from densehybrid_ros.perception.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
+from tiny_network import tiny_model
 
 CAMERA = Camera(64, 32, 80.0, 80.0, 31.5, 7.5, baseline=0.0, pitch=0.0, mount_height=1.0)
 AT_ONCE = Settings(trigger_count=1, min_hazard_area=4, foot_row_noise=0.5, anomaly_threshold=0.0)
@@ -61,6 +68,39 @@ def test_a_hazard_stands_where_its_foot_meets_the_road() -> None:
     (status,) = alert.hazards
     assert (status.values["distance_m"], status.values["optical_frame"]) == ("6.667", "optical")
     assert status.values["base_frame"] == "ground below the camera"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"cx": 1500.0}, "the principal point cx = 1500"),
+        ({"fx": 5000.0, "fy": 5000.0}, "a view of 0.733 degrees"),
+        ({"mount_height": 50.0}, "mounting height is 50"),
+        ({"pitch": -0.9}, "pitch is -0.9"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_named_and_hazards_count_beside_the_corridor_too(change, problem: str) -> None:
+    corridor = replace(AT_ONCE, corridor_half_width=0.5)
+    aside = {"cx": 16.0}  # of the camera: the object then stands 1.3 m off the axis
+    assert perceive(corridor, camera=replace(CAMERA, **aside)).alert.level is Level.OK
+    perceived = perceive(corridor, camera=replace(CAMERA, **{**aside, **change}))
+    assert perceived.hazards is not None
+    assert perceived.hazards.hazards[0].distance is None
+    assert perceived.alert.level is Level.WARN
+    assert problem in perceived.alert.summary.values["problems"]
+
+
+def test_frames_of_all_small_sizes_are_judged() -> None:
+    card = ModelCard("tiny", "tiny", CITYSCAPES_CLASSES[:5])
+    segmenter = Segmenter(LoadedModel(tiny_model(), card, Path("x")), "eager", "cpu", warn=lambda text: None)
+    settings = Settings(trigger_count=1, min_hazard_area=1, anomaly_threshold=-100.0)
+    for height in range(1, 10):
+        for width in range(1, 10):
+            camera = replace(CAMERA, width=width, height=height, fx=width, fy=width, cx=width / 2, cy=height / 2)
+            image = np.full((height, width, 3), 99, np.uint8)
+            perceived = Perception(segmenter, settings)(Frame(image, camera=camera))
+            assert perceived.hazards is not None, perceived.problems
+            assert [hazard.region.area for hazard in perceived.hazards.hazards] == [height * width]
 
 
 def test_measured_disparity_counts_before_the_ground_plane() -> None:
