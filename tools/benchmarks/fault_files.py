@@ -80,7 +80,7 @@ def bags(plan: Plan) -> Tally:
             path = folder / "damaged"
             what, counts = _damaged_bag(random, whole[storage], path)
             note = f"case {number} ({storage}, {what})"
-            if number % _THROUGH_COMMAND == 0:
+            if number % _THROUGH_COMMAND == _THROUGH_COMMAND - 1:
                 _through_command(tally, note, path, folder)
             else:
                 with judged(tally, note):
@@ -256,7 +256,13 @@ def _wild_entry(random: Random, path: Path) -> str:
 
 def _is_no_number(told: str) -> bool:
     key, _, value = told.partition(": ")
-    return key.startswith(("thresholds.", "confidence.", "score_level.")) and value in ("nan", "inf", "-inf", "''", "'x'")
+    return key.startswith(("thresholds.", "confidence.", "score_level.")) and value in (
+        "nan",
+        "inf",
+        "-inf",
+        "''",
+        "'x'",
+    )
 
 
 def _missing_entry(random: Random, path: Path) -> str:
@@ -366,8 +372,27 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "demo": ("--frames", "--output", "--count", "--seconds", "--fps", "--size", "--model", "--threshold", "--rate"),
     "train": ("--config", "--output", "--device"),
     "import": ("--format", "--output", "--classes"),
-    "evaluate": ("--dataset", "--table", "--root", "--scores", "--fit-dataset", "--bins", "--limit", "--json", "--model"),
-    "calibrate": ("--dataset", "--root", "--by", "--false-alarms", "--frames-per-km", "--min-area", "--output", "--limit"),
+    "evaluate": (
+        "--dataset",
+        "--table",
+        "--root",
+        "--scores",
+        "--fit-dataset",
+        "--bins",
+        "--limit",
+        "--json",
+        "--model",
+    ),
+    "calibrate": (
+        "--dataset",
+        "--root",
+        "--by",
+        "--false-alarms",
+        "--frames-per-km",
+        "--min-area",
+        "--output",
+        "--limit",
+    ),
     "bag": ("--fps", "--frames", "--size", "--camera", "--disparity", "--labels", "--storage", "--topics", "--seed"),
     "replay": ("--params-file", "-p", "--model", "--threshold", "--bins", "--topics", "--speeds", "--limit", "--json"),
     "compile": ("--model", "--size", "--precision", "--calibration", "--backend", "--device", "--cache"),

@@ -134,7 +134,9 @@ def _raw(what: str, message: Any, is_seen: bool = False, is_good: bool = False) 
 
 def _every_encoding(random: Random, number: int) -> Damaged:
     encoding = random.choice(list(ENCODINGS))
-    return _raw(f"pixels of {encoding}", _image(random, number, encoding, is_bigendian=random.randrange(2)), False, True)
+    return _raw(
+        f"pixels of {encoding}", _image(random, number, encoding, is_bigendian=random.randrange(2)), False, True
+    )
 
 
 def _every_text(random: Random, number: int) -> Damaged:
@@ -344,7 +346,10 @@ def _camera_info(random: Random, number: int) -> Any:
 
 
 def _disparity(random: Random, number: int) -> Any:
-    kinds = (np.full(SIZE[::-1], random.choice(WILD)), np.frombuffer(random.randbytes(4 * SIZE[0] * SIZE[1]), np.float32))
+    kinds = (
+        np.full(SIZE[::-1], random.choice(WILD)),
+        np.frombuffer(random.randbytes(4 * SIZE[0] * SIZE[1]), np.float32),
+    )
     with np.errstate(all="ignore"):
         pixels = random.choice(kinds).astype(np.float32).reshape(SIZE[::-1])
     message = messages.disparity_message(pixels, _CAMERA, header(number))

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 _MOST_NOTES = 30
+_MOST_FALLS, _MOST_UNANSWERED = 60, 10  # after which a group ends early
 FALLS = ("crashes", "tracebacks", "unanswered", "failed", "wrong")
 """The counters that must stay zero."""
 
@@ -53,6 +54,14 @@ class Tally:
     def fallen(self) -> int:
         """How much fell."""
         return sum(getattr(self, name) for name in FALLS)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether so much fell that the group ends early, which is then noted."""
+        ends = self.fallen >= _MOST_FALLS or self.unanswered >= _MOST_UNANSWERED
+        if ends:
+            self.remarks["ended early"] = f"{self.fallen} fell"
+        return ends
 
     def fell(self, what: str, note: str) -> None:
         """Counts a fall of one of ``FALLS``, and keeps what is known about it."""

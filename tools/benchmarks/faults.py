@@ -77,7 +77,12 @@ def _fallen(rows: list[dict[str, Any]]) -> int:
 def _table(number: int, rows: list[dict[str, Any]]) -> str:
     lines = [f"{'group':<12}" + "".join(f"{name:>11}" for name in _COLUMNS)]
     for row in rows:
-        lines.append(f"{row['group']:<12}" + "".join(f"{row[name]:>11.4g}" if isinstance(row[name], float) else f"{row[name]:>11}" for name in _COLUMNS))
+        lines.append(
+            f"{row['group']:<12}"
+            + "".join(
+                f"{row[name]:>11.4g}" if isinstance(row[name], float) else f"{row[name]:>11}" for name in _COLUMNS
+            )
+        )
     for row in rows:
         lines += [f"{row['group']}: {name}: {value}" for name, value in row["remarks"].items()]
         lines += [f"{row['group']}: {note}" for note in row["notes"]]

@@ -46,7 +46,6 @@ _PAUSE = (0.002, 0.02)  # seconds between two damaged messages, in which most ar
 _GLANCE = 0.2  # seconds for the answer to what may be answered or not
 _PATIENCE = 20.0  # seconds for the answer to a frame or a call
 _LONG = 120.0  # seconds for the first answer
-_MOST_FALLS = 60  # after which a group ends early
 _STALE = 3
 _COUNTERS = ("processed", "dropped", "dropped_before_arrival", "rejected", "failed")
 
@@ -308,8 +307,7 @@ def _messages(
                     tally.fell("wrong", f"case {case} ({damaged.what}): answered as if it were whole")
             if start % (100 * _BATCH) == 0:
                 bench.forget()
-            if tally.fallen > _MOST_FALLS:
-                tally.note("ended early")
+            if tally.is_hopeless:
                 break
         account.close(tally, is_exact=True)
     return tally
@@ -408,8 +406,7 @@ def parameters(bench: Bench, plan: Plan) -> Tally:
                 bench.call(SetParameters, "set_parameters", SetParameters.Request(parameters=[on]))
                 _good(bench, tally, f"up to {note}")
                 bench.call(SetParameters, "set_parameters", _defaults())
-            if tally.fallen > _MOST_FALLS:
-                tally.note("ended early")
+            if tally.is_hopeless:
                 break
         bench.call(SetParameters, "set_parameters", _defaults())
         _good(bench, tally, "with the defaults again")
@@ -425,9 +422,7 @@ def _defaults() -> SetParameters.Request:
             value = list(row.default) if isinstance(row.default, tuple) else row.default
             setattr(message, _PARTS[kind][0], value)
             request.parameters.append(Parameter(name=name, value=message))
-    request.parameters.append(
-        Parameter(name="anomaly_threshold", value=ParameterValue(type=3, double_value=-16.0))
-    )
+    request.parameters.append(Parameter(name="anomaly_threshold", value=ParameterValue(type=3, double_value=-16.0)))
     return request
 
 
@@ -458,8 +453,7 @@ def lifecycle(bench: Bench, plan: Plan) -> Tally:
                 _transition(bench, tally, plan.random("lifecycle", case), case)
                 if place % _BATCH == _BATCH - 1 or case == numbers[-1]:
                     _back_to_active(bench, tally, f"after case {case}")
-                if tally.fallen > _MOST_FALLS:
-                    tally.note("ended early")
+                if tally.is_hopeless:
                     break
         finally:
             ended.set()
