@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from random import Random
@@ -209,13 +210,28 @@ def models(plan: Plan) -> Tally:
             path, what, is_seen = damaged_model(plan.random("models", number), folder)
             note = f"case {number} ({what})"
             with judged(tally, note):
-                within(_PATIENCE, lambda path=path: load_model(path))
+                within(_PATIENCE, partial(load_model, path))
                 if is_seen:
                     tally.fell("wrong", f"{note}: loaded")
     return tally
 
 
-_WILD = (float("nan"), float("inf"), float("-inf"), 1e400, -1, 0, 10**30, "", "x", None, [], {}, [1, 2], True)
+_WILD: tuple[Any, ...] = (
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    1e400,
+    -1,
+    0,
+    10**30,
+    "",
+    "x",
+    None,
+    [],
+    {},
+    [1, 2],
+    True,
+)
 
 
 def damaged_model(random: Random, folder: Path) -> tuple[Path, str, bool]:
@@ -399,7 +415,22 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "benchmark": ("--models", "--size", "--repeats", "--threads", "--device", "--cache", "--json"),
     "info": ("--json", "--cache"),
 }
-_VALUES = ("", " ", "nan", "inf", "-1", "0", "1e400", "x", "empty", "nowhere/x", "text.txt", "text.txt/x", "é☃", "0x0")
+_VALUES: tuple[str, ...] = (
+    "",
+    " ",
+    "nan",
+    "inf",
+    "-1",
+    "0",
+    "1e400",
+    "x",
+    "empty",
+    "nowhere/x",
+    "text.txt",
+    "text.txt/x",
+    "é☃",
+    "0x0",
+)
 _VALUES += ("99999999999999999999", "1x1x1", ",", "=", ":=", "a:=b", "model:=[1", "\n", "cuda:99", "[", "{", "'", "%s")
 
 

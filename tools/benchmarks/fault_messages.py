@@ -156,7 +156,12 @@ def _stamp(random: Random, number: int) -> Damaged:
 
 def _tiny(random: Random, number: int) -> Damaged:
     width, height = random.randint(1, 9), random.randint(1, 9)
-    fields = {"width": width, "height": height, "step": 3 * width, "data": _pixels(random, 3 * width * height)}
+    fields: dict[str, Any] = {
+        "width": width,
+        "height": height,
+        "step": 3 * width,
+        "data": _pixels(random, 3 * width * height),
+    }
     return _raw(f"size {width}x{height}", _image(random, number, **fields))
 
 

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -97,7 +98,12 @@ class Bench:
             return
         if self._process is not None:
             self._process.stop()
-        given = {"input_transport": transport, "input_reliability": "reliable", "model": "light", "device": "cpu"}
+        given: dict[str, Any] = {
+            "input_transport": transport,
+            "input_reliability": "reliable",
+            "model": "light",
+            "device": "cpu",
+        }
         given |= {"backend": "eager", "camera_height": 1.4} | parameters
         targets = {"~/input/image": f"/faults/{transport}"}
         targets |= {f"~/input/{name}": f"/faults/{name}" for name in _SIDE}
@@ -107,7 +113,7 @@ class Bench:
         self._process.wait_until_active(_LONG)
         resource.prlimit(self.process_id, resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
         for publisher in (self._frames[transport], *self._beside.values()):
-            if not wait_until(lambda publisher=publisher: publisher.get_subscription_count() > 0, _LONG):
+            if not wait_until(partial(_is_heard, publisher), _LONG):
                 raise InputError(f"the node does not subscribe to {publisher.topic_name}")
         end = time.monotonic() + _LONG
         while self.good_frame(2.0) is None:
@@ -209,12 +215,15 @@ class Bench:
         last: dict[str, int] = {}
         for _ in range(20):
             known = self._reports
-            wait_until(lambda known=known: self._reports > known, 5.0)
+            wait_until(partial(self._has_report_after, known), 5.0)
             counters = self.counters()
             if counters == last:
                 break
             last = counters
         return last
+
+    def _has_report_after(self, number: int) -> bool:
+        return self._reports > number
 
     def counters(self) -> dict[str, int]:
         """The counters of the newest report."""
@@ -235,6 +244,10 @@ class Bench:
         if message.status and message.status[0].hardware_id.startswith("/faults/"):
             self.diagnostics = {item.key: item.value for item in message.status[0].values}
             self._reports += 1
+
+
+def _is_heard(publisher: Any) -> bool:
+    return bool(publisher.get_subscription_count())
 
 
 def _good(bench: Bench, tally: Tally, note: str) -> None:
@@ -533,7 +546,7 @@ def node_models(bench: Bench, plan: Plan) -> Tally:
             with NodeProcess({"model": str(path), "device": "cpu", "backend": "eager"}) as process:
                 try:
                     process.wait_until_active(_LONG)
-                    status = 0
+                    status: int | None = 0
                 except InputError:
                     status = process.process.poll()
                 text = process.log()
@@ -554,7 +567,8 @@ def soak(bench: Bench, plan: Plan, minutes: float) -> Tally:
     """Sends frames as fast as the node takes them, one in ten damaged; watches memory, descriptors and threads."""
     tally = Tally("soak")
     bench.open("raw")
-    account, began, samples, case = _Account(bench), time.monotonic(), [], 0
+    samples: list[dict[str, float]] = []
+    account, began, case = _Account(bench), time.monotonic(), 0
     quiet = min(300.0, 30.0 * minutes)  # seconds: five minutes of thirty, in which libraries allocate what they keep
     with timed(tally):
         while (now := time.monotonic() - began) < 60.0 * minutes:
