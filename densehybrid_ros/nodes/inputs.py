@@ -108,7 +108,7 @@ class CameraTopic:
         if publisher.topic_type != self._message_type:
             return text + " (another type: check input_transport)"
         compatibility, reason = qos_check_compatible(publisher.qos_profile, self._qos)
-        if compatibility == QoSCompatibility.OK:
+        if compatibility != QoSCompatibility.ERROR:  # a warning is about policies that the middleware chooses
             return text + " (compatible: frames may be lost on the way, or none is sent)"
         return f"{text} (does not match: {reason.strip().rstrip(';')})"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.parametrize("name", ["accuracy", "curves", "hazards", "memory", "messages", "training"])
+@pytest.mark.parametrize("name", ["accuracy", "curves", "faults", "hazards", "memory", "messages", "training"])
 def test_help_has_an_example(benchmark, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         benchmark(name, "--help")

@@ -17,6 +17,7 @@ def run_benchmark(
     configure: Callable[[argparse.ArgumentParser], None],
     run: Callable[[argparse.Namespace], tuple[dict[str, Any], str]],
     arguments: Sequence[str] | None = None,
+    status: Callable[[dict[str, Any]], int] = lambda figures: 0,
 ) -> int:
     """Runs a benchmark from the command line.
 
@@ -24,9 +25,10 @@ def run_benchmark(
         configure: Adds its options; its module's docstring is what ``--help`` says.
         run: Measures; returns the figures for ``--json`` and the text to print.
         arguments: None: those of this process.
+        status: Exit status of the figures; 0 unless the benchmark judges them.
 
     Returns:
-        0, or 2 for bad input, which is one line on stderr.
+        That status, or 2 for bad input, which is one line on stderr.
     """
     description = sys.modules[run.__module__].__doc__
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -41,4 +43,4 @@ def run_benchmark(
     print(text)
     if args.json:
         write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
-    return 0
+    return status(figures)
