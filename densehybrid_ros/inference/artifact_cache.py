@@ -84,8 +84,7 @@ class ArtifactCache:
         """Looks an entry up.
 
         Returns:
-            The entry and "", or None and the reason in a few words: there is none, it is damaged, or others can write to
-            the directory.
+            The entry and "", or None and the reason in a few words: there is none, it is damaged, or ``problem``.
         """
         if problem := self.problem:
             return None, problem
@@ -155,7 +154,7 @@ class ArtifactCache:
             described = Path(folder) / "manifest"
             described.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
             for made, place in ((path, final), (described, self._manifest(key))):
-                made.chmod(0o600)  # whatever the umask: what others can write to is not loaded
+                made.chmod(0o644)  # whatever the umask: what others can write to is not loaded
                 made.replace(place)
         for old in self.directory.glob(f"{digest}.*{suffix}"):
             if old != final:
@@ -188,7 +187,7 @@ class ArtifactCache:
     @contextlib.contextmanager
     def _locked(self, key: Key, report: Callable[[str], None]) -> Iterator[None]:
         # The kernel drops the lock when its holder dies. The file stays: to remove it would race.
-        handle = os.open(self.directory / f"{_digest(key)}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(self.directory / f"{_digest(key)}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         with os.fdopen(handle, "r+b") as file:
             waited = False
             while True:

