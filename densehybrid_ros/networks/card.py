@@ -147,7 +147,7 @@ def read_card(path: Path) -> ModelCard:
 
 
 def _card(content: Entries) -> ModelCard:
-    known = {*ModelCard.__dataclass_fields__, "input", "confidence"}
+    known = {"name", "architecture", "sha256", "input", "score_level", "thresholds", "default_threshold", "confidence"}
     thresholds, fitted, level = (content.block(key) for key in ("thresholds", "confidence", "score_level"))
     card = ModelCard(
         name=content.text("name"),
@@ -158,7 +158,7 @@ def _card(content: Entries) -> ModelCard:
         score_level=_score_level(level) if level else None,
         fitted_confidence=_confidence(fitted) if fitted else None,
         input_size=_input_size(Entries(content.needed("input"), "input")),
-        details={key: value for key, value in content.values.items() if key not in known},
+        details={key: value for key, value in content.values.items() if key not in {*known, "classes"}},
         sha256=content.values.get("sha256"),
     )
     if card.default_threshold is not None and card.default_threshold not in list(card.thresholds):
