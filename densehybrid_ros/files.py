@@ -1,13 +1,23 @@
-"""Writing files so that a half-written one is never left behind."""
+"""Writing files so that a half-written one is never left behind, and the digest that tells a damaged one."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal digits (hashlib.file_digest came with Python 3.11)."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager

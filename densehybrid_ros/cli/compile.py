@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     size = args.size or model.card.input_size
     spec = EngineSpec(backend, padded(size, model.network.input_stride), precision, tuned=args.tune)
     cache = EngineCache(model.network, model.card.architecture, device, args.cache)
+    if problem := cache.files.problem:
+        raise InputError(problem)
     padding = f", padded to {size_text(spec.size)}" if spec.size != size else ""
     what = f"{model.card.name}, {backend} {precision}, {size_text(size)}{padding}"
     began = time.monotonic()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 
 from densehybrid_ros.cli.options import check_model_output, output_file
 from densehybrid_ros.datasets.class_tables import CLASS_TABLES
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import ModelCard, save_model
 from densehybrid_ros.networks.importers import FORMATS, ImportedModel, count_classes, import_weights, read_state
 
@@ -20,7 +20,6 @@ _EXAMPLE = """example:
       --terms "BSD-3-Clause; trained on ImageNet: research only"
 formats:
 """
-_SOURCE_CHUNK = 1 << 20
 _UNTRAINED = {
     "open_set": "nothing",
     "closed_set": "the dataset-posterior head",
@@ -70,15 +69,7 @@ def _classes(name: str | None, format_name: str, file: Path) -> tuple[SemanticCl
 
 
 def _card(args: argparse.Namespace, model: ImportedModel, classes: tuple[SemanticClass, ...]) -> ModelCard:
-    source = {"format": args.format, "file": args.file.name, "sha256": _digest(args.file)}
+    source = {"format": args.format, "file": args.file.name, "sha256": file_digest(args.file)}
     stage = {"stage": model.stage, "imported": source, "random": _UNTRAINED[model.stage]}
     details = {"terms": args.terms, "training": [stage]}
     return ModelCard(args.output.stem, model.architecture, classes, details=details)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_SOURCE_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""``densehybrid info``: what this machine offers, for a person or a bug report."""
+"""``densehybrid info``: what this machine offers, for a person or a bug report; and whether the models are whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import platform
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,26 +17,42 @@ import torch
 from densehybrid_ros import __version__
 from densehybrid_ros.cli.options import output_file
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.files import file_digest, write_text_atomically
 from densehybrid_ros.inference.artifact_cache import default_cache
 from densehybrid_ros.inference.backends import tensorrt_problem
 from densehybrid_ros.inference.engine_cache import list_engines
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import version_facts
-from densehybrid_ros.networks import read_card, shipped_models
+from densehybrid_ros.inference.private_folder import sharing_problem
+from densehybrid_ros.networks import ModelCard, check_output, load_model, read_card, shipped_models, write_card
 
 _PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.epilog = "example:\n  densehybrid info --json info.json"
+    parser.epilog = (
+        "examples:\n  densehybrid info --json info.json\n  densehybrid info --check\n"
+        "  densehybrid info --check runs/light.safetensors --add-digest"
+    )
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the same as JSON")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (user's cache directory)")
+    parser.add_argument(
+        "--check",
+        nargs="*",
+        metavar="MODEL",
+        help="nothing of that, but whether these models (all shipped ones) are whole: card, digest, weights, and the "
+        "output for a tiny frame; exit status 2 where one is not",
+    )
+    parser.add_argument("--add-digest", action="store_true", help="with --check: write it into cards that have none")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table."""
+    """Prints the table, or checks models."""
+    if args.check is not None:
+        return _check(args.check or list(shipped_models()), args.add_digest)
+    if args.add_digest:
+        raise InputError("--add-digest: goes with --check")
     facts = collect(args.cache)
     if args.json:
         write_text_atomically(args.json, json.dumps(facts, indent=2) + "\n")
@@ -63,9 +80,36 @@ def collect(cache: Path | None = None) -> dict[str, Any]:
         "C++ compiler": compiler() or "none: inductor can't compile, and the CPU's pass after the network is slower",
         "ros": _ros(),
         "models": _models(),
-        "engine cache": str(cache or default_cache()),
+        "engine cache": sharing_problem(cache or default_cache()) or str(cache or default_cache()),
         "engines": list_engines(cache) or ["none: densehybrid compile makes one"],
     }
+
+
+def _check(names: list[str], add_digest: bool) -> int:
+    if not names:
+        raise InputError("--check: no model is shipped beside the package; name a .safetensors file")
+    wrong = 0
+    for name in names:
+        try:
+            model = load_model(name)
+            check_output(model)
+            digest = f"sha256 {model.card.sha256}" if model.card.sha256 else "no sha256 in its card"
+            if add_digest and not model.card.sha256:
+                digest = f"sha256 {_add_digest(model.path, model.card)}, added to its card"
+            print(f"{name}: whole; {model.card.architecture}, {model.card.num_classes} classes, {digest}")
+        except InputError as error:
+            wrong += 1
+            print(f"{name}: wrong; {error}")
+    return 2 if wrong else 0
+
+
+def _add_digest(weights: Path, card: ModelCard) -> str:
+    digest, path = file_digest(weights), weights.with_suffix(".yaml")
+    try:
+        write_card(path, replace(card, sha256=digest))
+    except OSError as error:
+        raise InputError(f"{path}: can't be written ({error.strerror})") from error
+    return digest
 
 
 def _gpus() -> list[str]:

@@ -2,7 +2,7 @@
 
 An entry is a file DIGEST.CHECKSUM.SUFFIX and its manifest DIGEST.json, which names that file. The manifest is renamed
 into place last, so a build that was killed leaves nothing that is taken for an entry, and of two processes that store
-the same the later one wins whole.
+the same the later one wins whole. A directory that others can write to is not used: what lies in it may be native code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.files import file_digest
+from densehybrid_ros.inference.private_folder import make_private, sharing_problem
 
 Key = Mapping[str, Any]
 """What an entry depends on: name -> text, number or None; compared whole."""
@@ -74,16 +75,25 @@ class ArtifactCache:
         self.directory = directory if directory is not None else default_cache()
         self._temporary: list[tempfile.TemporaryDirectory[str]] = []
 
+    @property
+    def problem(self) -> str:
+        """Why the directory is not used, in one line with the mend; empty where it is."""
+        return sharing_problem(self.directory)
+
     def find(self, key: Key) -> tuple[Entry | None, str]:
         """Looks an entry up.
 
         Returns:
-            The entry and "", or None and the reason in a few words: there is none, or it is damaged.
+            The entry and "", or None and the reason in a few words: there is none, it is damaged, or ``problem``.
         """
+        if problem := self.problem:
+            return None, problem
         return self._read(self._manifest(key), dict(key))
 
     def entries(self) -> list[Entry]:
-        """Returns all whole entries, sorted by their keys."""
+        """Returns all whole entries, sorted by their keys; none where others can write to the directory."""
+        if self.problem:
+            return []
         try:
             manifests = sorted(self.directory.glob("*.json"))
         except OSError:
@@ -114,14 +124,15 @@ class ArtifactCache:
             return entry if entry is not None and entry.path != useless else None
 
         try:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock: contextlib.AbstractContextManager[None] = self._locked(key, report)
-            with lock:
-                entry = find()
-                if entry is not None:
-                    return Built(entry, fresh=False)
-                self._sweep(key)
-                return Built(self._build_and_store(key, suffix, make), fresh=True)
+            problem = make_private(self.directory)
+            if not problem:
+                with self._locked(key, report):
+                    entry = find()
+                    if entry is not None:
+                        return Built(entry, fresh=False)
+                    self._sweep(key)
+                    return Built(self._build_and_store(key, suffix, make), fresh=True)
+            note = f"not stored: {problem}"
         except OSError as error:
             if not _is_about_storing(error, self.directory):
                 raise
@@ -137,11 +148,14 @@ class ArtifactCache:
         with tempfile.TemporaryDirectory(prefix=f".{digest}.", dir=self.directory) as folder:
             path = Path(folder) / f"artifact{suffix}"
             facts = make(path)
-            checksum = _checksum(path)
+            checksum = file_digest(path)
             final = self.directory / f"{digest}.{checksum[:12]}{suffix}"
-            path.replace(final)
-        manifest = {"format": _FORMAT, "key": dict(key), "file": final.name, "sha256": checksum, "facts": facts}
-        write_text_atomically(self._manifest(key), json.dumps(manifest, indent=2) + "\n")
+            manifest = {"format": _FORMAT, "key": dict(key), "file": final.name, "sha256": checksum, "facts": facts}
+            described = Path(folder) / "manifest"
+            described.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            for made, place in ((path, final), (described, self._manifest(key))):
+                made.chmod(0o644)  # whatever the umask: what others can write to is not loaded
+                made.replace(place)
         for old in self.directory.glob(f"{digest}.*{suffix}"):
             if old != final:
                 old.unlink(missing_ok=True)
@@ -162,7 +176,7 @@ class ArtifactCache:
             if content["format"] != _FORMAT or (key is not None and content["key"] != key):
                 return None, f"{manifest}: of another version"
             path = manifest.parent / Path(content["file"]).name
-            if _checksum(path) != content["sha256"]:
+            if file_digest(path) != content["sha256"]:
                 return None, f"{path}: damaged"
             return Entry(path, dict(content["key"]), dict(content["facts"])), ""
         except FileNotFoundError:
@@ -173,7 +187,8 @@ class ArtifactCache:
     @contextlib.contextmanager
     def _locked(self, key: Key, report: Callable[[str], None]) -> Iterator[None]:
         # The kernel drops the lock when its holder dies. The file stays: to remove it would race.
-        with (self.directory / f"{_digest(key)}.lock").open("w") as file:
+        handle = os.open(self.directory / f"{_digest(key)}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        with os.fdopen(handle, "r+b") as file:
             waited = False
             while True:
                 try:
@@ -206,19 +221,6 @@ def _remove(path: Path) -> None:
 
 def _digest(key: Key) -> str:
     return hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file)
-
-
-def file_digest(file: Any) -> str:
-    """Returns the SHA-256 of an open binary file (hashlib.file_digest came with Python 3.11)."""
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _is_about_storing(error: OSError, directory: Path) -> bool:

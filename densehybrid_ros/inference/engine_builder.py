@@ -31,7 +31,7 @@ _SECONDS_TO_END = 5.0
 class BackgroundBuild:
     """One build, by ``densehybrid compile`` in a process of its own, at low priority.
 
-    The engine goes into the cache, or into a temporary folder where the cache can't be written to. Only ``wait`` and
+    The engine goes into the cache, or into a temporary folder where the cache can't be used. Only ``wait`` and
     ``cancel`` take time; all methods may be called from any thread.
     """
 
@@ -49,7 +49,7 @@ class BackgroundBuild:
         self._spec = spec
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         directory = cache.files.directory
-        if not _can_be_written(directory):
+        if cache.files.problem or not _can_be_written(directory):
             self._folder = tempfile.TemporaryDirectory(prefix="densehybrid_engines_")
             directory = Path(self._folder.name)
         self._cache = replace(cache, directory=directory)

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.calibration import calibration
+from densehybrid_ros.inference.compiler_cache import keep_compiled_apart
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.folding import fold_batch_norms
 from densehybrid_ros.inference.fused import fuse, fused_problem
@@ -248,6 +249,7 @@ def jit_engine(network: DenseHybrid, spec: EngineSpec, device: torch.device, rea
     """Lets inductor compile within this process: the first frame waits for it."""
     if compiler() is None:
         raise InputError("backend 'inductor': no C++ compiler on this machine; install g++ or use eager")
+    keep_compiled_apart()
     module = _prepared(network, spec.precision, device, torch.channels_last, spec.closed_set)
     level = _level(network, spec.closed_set)
     run = _pair(torch.compile(module, dynamic=False))
@@ -363,6 +365,7 @@ def _need_compiler() -> None:
 def _compile_inductor(
     program: torch.export.ExportedProgram, path: Path, report: Report, tuning: Mapping[str, bool]
 ) -> None:
+    keep_compiled_apart()
     report("compiling with inductor")
     # Freezing folds batch normalisation into convolutions and packs their weights. Threads: as many as at run time.
     options = {"freezing": True, "cpp.dynamic_threads": True, **tuning}

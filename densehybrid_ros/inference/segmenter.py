@@ -79,6 +79,8 @@ class Segmenter:
         self._chosen_for = place(input_policy, self._size, self._size, self._stride).network
         self._align_corners = model.network.align_corners
         engines = EngineCache(model.network, model.card.architecture, self.device, cache)
+        if problem := engines.files.problem:
+            warn(problem)
         self._choice = EngineChoice(engines, backend, precision, build, at_once, _log.info)
         self._kernels: HostKernels | None = None
         if self.device.type == "cpu":

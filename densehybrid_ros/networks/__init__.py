@@ -11,7 +11,14 @@ from densehybrid_ros.networks.base import (
 from densehybrid_ros.networks.card import ModelCard, read_card, write_card
 from densehybrid_ros.networks.registry import ARCHITECTURES, build_network
 from densehybrid_ros.networks.score_level import ScoreLevel
-from densehybrid_ros.networks.weights import LoadedModel, load_model, model_path, save_model, shipped_models
+from densehybrid_ros.networks.weights import (
+    LoadedModel,
+    check_output,
+    load_model,
+    model_path,
+    save_model,
+    shipped_models,
+)
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,6 +29,7 @@ __all__ = [
     "ScoreLevel",
     "SegmentationNetwork",
     "build_network",
+    "check_output",
     "count_parameters",
     "levelled",
     "load_model",

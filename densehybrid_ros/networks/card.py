@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.networks.card_entries import Entries, items, number, shown, text, whole
 from densehybrid_ros.networks.score_level import ScoreLevel
+
+_LARGEST_SCORE = 1000.0  # nats; the span of parameter anomaly_threshold
+_NATS = (1e-6, 10_000.0)  # widths in nats; narrower ones overflow float32
+_LONGEST_SIDE = 16_384
+_DIGEST = re.compile("[0-9a-f]{64}")
+_INPUT = {"colors": "RGB", "scaling": "value / 255"}
+_DETAILS = {"calibration": dict, "figures": dict, "training": list}  # what commands add to
 
 
 @dataclass
@@ -22,6 +31,7 @@ class ModelCard:
     Attributes:
         name: Name of the model, that of its files.
         architecture: Key of ``networks.registry.ARCHITECTURES``.
+        sha256: Digest of the weights file; None in a card of an earlier version.
         classes: Names and colours in the order of train ids; their count is K.
         thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.
         default_threshold: The name of the one that the node takes.
@@ -40,6 +50,7 @@ class ModelCard:
     fitted_confidence: Confidence | None = None
     input_size: tuple[int, int] = (1024, 2048)
     details: dict[str, Any] = field(default_factory=dict)
+    sha256: str | None = None
 
     @property
     def num_classes(self) -> int:
@@ -78,7 +89,8 @@ class ModelCard:
         return {
             "name": self.name,
             "architecture": self.architecture,
-            "input": {"width": width, "height": height, "colors": "RGB", "scaling": "value / 255"},
+            **({"sha256": self.sha256} if self.sha256 else {}),
+            "input": {"width": width, "height": height, **_INPUT},
             **level,
             "thresholds": dict(self.thresholds),
             "default_threshold": self.default_threshold,
@@ -101,8 +113,17 @@ _Dumper.add_representer(list, _represent_list)
 
 
 def write_card(path: Path, card: ModelCard) -> None:
-    """Writes the card as YAML, whole or not at all."""
-    text = yaml.dump(card.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    """Writes the card as YAML, whole or not at all.
+
+    Raises:
+        InputError: ``read_card`` would refuse it.
+    """
+    content = card.to_dict()
+    try:
+        _card(Entries(content))
+    except InputError as error:
+        raise InputError(f"{path}: not written, {error}") from error
+    text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     write_text_atomically(path, text)
 
 
@@ -110,60 +131,91 @@ def read_card(path: Path) -> ModelCard:
     """Reads a card.
 
     Raises:
-        InputError: The file is missing, not YAML, or lacks or garbles a needed entry.
+        InputError: The file is missing, not YAML, or lacks or garbles an entry that is used; the message names both.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: model card can't be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).splitlines()[0]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that is none
+        line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: model card is not valid YAML ({line})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: model card must be a YAML mapping")
-    known = {"name", "architecture", "input", "thresholds", "default_threshold", "confidence", "classes", "score_level"}
     try:
-        classes = tuple(SemanticClass(str(item["name"]), _color(item["color"])) for item in content["classes"])
-        fitted = content.get("confidence")
-        card = ModelCard(
-            name=str(content["name"]),
-            architecture=str(content["architecture"]),
-            classes=classes,
-            thresholds={str(key): float(value) for key, value in (content.get("thresholds") or {}).items()},
-            default_threshold=content.get("default_threshold"),
-            score_level=_score_level(content.get("score_level")),
-            fitted_confidence=Confidence(float(fitted["midpoint"]), float(fitted["scale"])) if fitted else None,
-            input_size=_input_size(content["input"]),
-            details={key: value for key, value in content.items() if key not in known},
-        )
-    except KeyError as error:
-        raise InputError(f"{path}: model card lacks the entry {error}") from error
+        return _card(Entries(content))
     except InputError as error:
-        raise InputError(f"{path}: model card: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: model card has a malformed entry ({error})") from error
-    if not 1 <= card.num_classes < 255:
-        raise InputError(f"{path}: model card lists {card.num_classes} classes; 1 to 254 are possible")
+        raise InputError(f"{path}: {error}") from error
+
+
+def _card(content: Entries) -> ModelCard:
+    known = {"name", "architecture", "sha256", "input", "score_level", "thresholds", "default_threshold", "confidence"}
+    thresholds, fitted, level = (content.block(key) for key in ("thresholds", "confidence", "score_level"))
+    card = ModelCard(
+        name=content.text("name"),
+        architecture=content.text("architecture"),
+        classes=_classes(content.needed("classes")),
+        thresholds=_thresholds(thresholds) if thresholds else {},
+        default_threshold=content.values.get("default_threshold"),
+        score_level=_score_level(level) if level else None,
+        fitted_confidence=_confidence(fitted) if fitted else None,
+        input_size=_input_size(Entries(content.needed("input"), "input")),
+        details={key: value for key, value in content.values.items() if key not in {*known, "classes"}},
+        sha256=content.values.get("sha256"),
+    )
+    if card.default_threshold is not None and card.default_threshold not in list(card.thresholds):
+        raise InputError(f"default_threshold: {shown(card.default_threshold)} is not among thresholds")
+    if card.sha256 is not None and not (isinstance(card.sha256, str) and _DIGEST.fullmatch(card.sha256)):
+        raise InputError(f"sha256: {shown(card.sha256)} is no digest of 64 hexadecimal digits, in quotes")
+    for key, kind in _DETAILS.items():
+        if not isinstance(card.details.get(key, kind()), kind):
+            raise InputError(f"{key}: {shown(card.details[key])} is no {'list' if kind is list else 'mapping'}")
     return card
 
 
-def _input_size(values: dict[str, Any]) -> tuple[int, int]:
-    # Cards of earlier versions have both sides in one entry, the height first.
-    height, width = (int(side) for side in values.get("size") or (values["height"], values["width"]))
-    if min(height, width) < 1:
-        raise ValueError(f"input of {width}x{height} pixels")
-    return height, width
+def _classes(values: Any) -> tuple[SemanticClass, ...]:
+    entries = [Entries(value, f"classes[{index}]") for index, value in enumerate(items(values, "classes"))]
+    if not 1 <= len(entries) < 255:
+        raise InputError(f"classes: are {len(entries)}; 1 to 254 are possible")
+    found: dict[str, SemanticClass] = {}
+    for entry in entries:
+        name, color = entry.text("name"), items(entry.needed("color"), entry.name("color"))
+        if name in found:
+            raise InputError(f"{entry.name('name')}: {shown(name)} is there twice")
+        if len(color) != 3:
+            raise InputError(f"{entry.name('color')}: {shown(color)} is no red, green and blue")
+        red, green, blue = (whole(value, entry.name("color"), 0, 255) for value in color)
+        found[name] = SemanticClass(name, (red, green, blue))
+    return tuple(found.values())
 
 
-def _score_level(values: Any) -> ScoreLevel | None:
-    if values is None:
-        return None
-    kinds = {"share": float, "reach": int, "midpoint": float, "softness": float, "frame": float}
-    return ScoreLevel(**{name: kind(values[name]) for name, kind in kinds.items()})
+def _thresholds(values: Entries) -> dict[str, float]:
+    return {
+        text(key, f"name in {values.where}"): number(value, values.name(key), -_LARGEST_SCORE, _LARGEST_SCORE)
+        for key, value in values.values.items()
+    }
 
 
-def _color(values: Any) -> tuple[int, int, int]:
-    red, green, blue = (int(value) for value in values)
-    if not all(0 <= value <= 255 for value in (red, green, blue)):
-        raise ValueError(f"colour {values} outside 0..255")
-    return red, green, blue
+def _confidence(values: Entries) -> Confidence:
+    return Confidence(values.number("midpoint", -_LARGEST_SCORE, _LARGEST_SCORE), values.number("scale", *_NATS))
+
+
+def _input_size(values: Entries) -> tuple[int, int]:
+    for key, only in _INPUT.items():
+        if values.values.get(key, only) != only:
+            raise InputError(f"{values.name(key)}: {shown(values.values[key])} is unknown; there is only {only!r}")
+    if "size" in values.values:  # cards of earlier versions have both sides in one entry, the height first
+        sides = items(values.values["size"], values.name("size"))
+        if len(sides) != 2:
+            raise InputError(f"{values.name('size')}: {shown(sides)} is no height and width")
+        height, width = (whole(side, values.name("size"), 1, _LONGEST_SIDE) for side in sides)
+        return height, width
+    return values.whole("height", 1, _LONGEST_SIDE), values.whole("width", 1, _LONGEST_SIDE)
+
+
+def _score_level(values: Entries) -> ScoreLevel:
+    return ScoreLevel(
+        share=values.number("share", 1e-6, 1),
+        reach=values.whole("reach", 1, 1000),
+        midpoint=values.number("midpoint", -_LARGEST_SCORE, _LARGEST_SCORE),
+        softness=values.number("softness", *_NATS),
+        frame=values.number("frame", 1e-6, 1000),
+    )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_path
+from densehybrid_ros.files import atomic_path, file_digest
 from densehybrid_ros.networks.base import DenseHybrid
 from densehybrid_ros.networks.card import ModelCard, read_card, write_card
 from densehybrid_ros.networks.registry import build_network
 from densehybrid_ros.resources import share_directories
 
 _FORMAT = "densehybrid_ros-1"
+_TINY = 64  # pixels to a side
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -66,21 +71,22 @@ def save_model(path: Path, network: DenseHybrid, card: ModelCard, half: bool = T
     Args:
         path: ``.safetensors`` file; the card takes the same name with ``.yaml``.
         network: The model; where its tensors lie does not matter.
-        card: Its card. What it says of ``score_level`` counts, not what ``network`` has.
+        card: Its card. What it says of ``score_level`` counts, not what ``network`` has; the digest of the weights is
+            added.
         half: Store convolution weights as float16, which halves the file. Batch-norm statistics and biases stay
             float32: they are few, and a variance may exceed float16's range.
 
     Raises:
-        InputError: A weight is not finite, as it is or as float16.
+        InputError: A weight is not finite, as it is or as float16, or the card is one that ``read_card`` refuses.
     """
     tensors = {key: _stored(value, half) for key, value in network.state_dict().items() if _is_kept(key)}
     for key, value in tensors.items():
-        if not value.isfinite().all():
+        if not _is_finite(value):
             raise InputError(f"{path}: not written, {key} would hold numbers that are not finite")
     metadata = {"format": _FORMAT, "architecture": card.architecture, "num_classes": str(card.num_classes)}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
-    write_card(path.with_suffix(".yaml"), card)
+        write_card(path.with_suffix(".yaml"), replace(card, sha256=file_digest(temporary)))
 
 
 def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
@@ -92,17 +98,35 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedMo
         device: Where to put it.
 
     Raises:
-        InputError: The file is missing, truncated, of another architecture, or of another class count than its card.
+        InputError: The file is missing, damaged, of another architecture, or of another class count than its card; or
+            a number in it or in its card can't be.
     """
     path = model_path(name)
     card = read_card(path.with_suffix(".yaml"))
     tensors = _read_tensors(path, card)
+    if card.sha256 is None:
+        mend = f"densehybrid info --check {path} --add-digest"
+        _log.warning("%s: has no sha256, so that damage to the weights may go unseen; %s adds it", path.stem, mend)
+    elif card.sha256 != file_digest(path):
+        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card anew")
     network = DenseHybrid(build_network(card.architecture, card.num_classes))
     expected = {key: value for key, value in network.state_dict().items() if _is_kept(key)}
     _check_tensors(path, card, tensors, expected)
     network.load_state_dict(tensors, strict=False)
     network.level = card.score_level
     return LoadedModel(network.to(device).eval(), card, path)
+
+
+def check_output(model: LoadedModel) -> None:
+    """Runs a tiny frame on the CPU.
+
+    Raises:
+        InputError: Its output is not finite.
+    """
+    images = torch.rand(1, 3, _TINY, _TINY, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        if not all(_is_finite(maps) for maps in model.network.cpu()(images)):
+            raise InputError(f"{model.path}: the network's output is not finite; train or import it anew")
 
 
 def _is_kept(key: str) -> bool:
@@ -137,3 +161,11 @@ def _check_tensors(path: Path, card: ModelCard, tensors: dict[str, Tensor], expe
         if tensors[key].shape != expected[key].shape:
             shapes = f"{tuple(tensors[key].shape)} instead of {tuple(expected[key].shape)}"
             raise InputError(f"{path}: tensor {key} has shape {shapes}")
+        if not _is_finite(tensors[key]):
+            raise InputError(f"{path}: tensor {key} holds numbers that are not finite")
+        if key.endswith("running_var") and (tensors[key] < 0).any():
+            raise InputError(f"{path}: tensor {key} holds variances below 0")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(np.isfinite(tensor.numpy()).all())  # NumPy's is quick for the many small ones, whatever else runs

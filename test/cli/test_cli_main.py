@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from densehybrid_ros.cli.main import COMMANDS, main
+from densehybrid_ros.files import file_digest
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
 
 
 def densehybrid(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,3 +60,25 @@ def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys: pytest
     for key, value in facts.items():
         assert key in output
         assert (value if isinstance(value, str) else value[0] if value else "none") in output
+
+
+def test_info_checks_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "toy.safetensors"
+    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("toy", "light"))
+    card = path.with_suffix(".yaml")
+    whole = f"{path}: whole; light, 19 classes, sha256 {file_digest(path)}"
+    with_digest = card.read_text()
+    card.write_text(with_digest.replace(f"sha256: {file_digest(path)}\n", ""))
+    assert main(["info", "--check", str(path)]) == 0
+    assert capsys.readouterr().out.strip() == f"{path}: whole; light, 19 classes, no sha256 in its card"
+    assert main(["info", "--check", str(path), "--add-digest"]) == 0
+    assert capsys.readouterr().out.strip() == f"{whole}, added to its card"
+    assert card.read_text() == with_digest
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    assert main(["info", "--check", "nonesuch", str(path)]) == 2
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("nonesuch: wrong; model 'nonesuch'")
+    assert second.startswith(f"{path}: wrong; {path}: damaged")
+    assert main(["info", "--add-digest"]) == 2

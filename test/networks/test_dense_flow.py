@@ -180,3 +180,13 @@ def test_files_that_are_no_flow_are_named(tmp_path: Path) -> None:
     save_flow(other, DenseFlow(SMALLEST), "dense_flow_25_6", {})
     with pytest.raises(InputError, match=r"other\.safetensors: does not fit dense_flow_25_6"):
         load_flow(other)
+
+
+def test_a_flipped_bit_in_a_flow_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "flow.safetensors"
+    save_flow(path, DenseFlow(FLOWS["dense_flow_tiny"]), "dense_flow_tiny", {})
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"flow\.safetensors: damaged.*sha256"):
+        load_flow(path)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import (
     DenseHybrid,
     ModelCard,
     ScoreLevel,
     build_network,
+    check_output,
     load_model,
-    read_card,
     save_model,
 )
+from densehybrid_ros.networks.weights import _is_finite
 
 
 @pytest.fixture
@@ -53,25 +57,6 @@ def test_the_level_of_the_score_comes_back_and_counts(tmp_path: Path) -> None:
     with torch.inference_mode():
         heads = loaded.network.heads(images)
         torch.testing.assert_close(loaded.network(images).logits, heads.logits + level.offset(*heads))
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ({"share": 0.4}, "lacks the entry 'reach'"),
-        ("half", "malformed"),
-        (
-            {"share": 3, "reach": 2, "midpoint": -9, "softness": 1, "frame": 0.1},
-            r"score level: share 3\.0 must be within",
-        ),
-    ],
-)
-def test_a_card_with_a_wrong_level_is_refused(saved: Path, entry: object, message: str) -> None:
-    edit_card(saved, score_level=entry)
-    with pytest.raises(InputError, match=message) as caught:
-        load_model(saved)
-    assert "toy.yaml" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_weights_and_card_come_back(saved: Path) -> None:
@@ -111,6 +96,73 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
         assert not path.parent.exists()
 
 
+def with_weight(path: Path, key: str, value: float) -> None:
+    """Writes a number into a tensor of a file, and the file's new digest into its card."""
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors[key].view(-1)[0] = value
+    save_file(tensors, path, metadata=metadata)
+    edit_card(path, sha256=file_digest(path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("network.stem.0.weight", float("nan"), "numbers that are not finite"),
+        ("network.stem.0.weight", float("inf"), "numbers that are not finite"),
+        ("posterior_head.conv.bias", float("-inf"), "numbers that are not finite"),
+        ("network.stem.1.running_var", -1.0, "variances below 0"),
+    ],
+)
+def test_weights_that_can_not_be_are_not_loaded(saved: Path, key: str, value: float, message: str) -> None:
+    with_weight(saved, key, value)
+    with pytest.raises(InputError, match=rf"^{saved}: tensor {key} holds {message}$"):
+        load_model(saved)
+
+
+def test_the_check_of_all_weights_is_quick() -> None:
+    values = DenseHybrid(build_network("light", 19)).state_dict().values()
+    began = time.process_time()
+    assert all(_is_finite(value) for value in values)
+    assert time.process_time() - began < 0.1
+
+
+def test_a_flipped_bit_is_seen(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    content[-1000] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(InputError, match=r"toy\.safetensors: damaged.*sha256"):
+        load_model(saved)
+
+
+def test_a_card_without_digest_is_warned_of(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load_model(saved)
+    assert not caplog.records
+    edit_card(saved, sha256=None)
+    load_model(saved)
+    (record,) = caplog.records
+    assert f"densehybrid info --check {saved} --add-digest" in record.getMessage()
+
+
+def test_a_network_whose_output_is_not_finite_is_found(saved: Path) -> None:
+    check_output(load_model(saved))
+    network = DenseHybrid(build_network("light", 19))
+    with torch.no_grad():
+        for weights in network.posterior_head.parameters():
+            weights.fill_(3e38)  # finite until they are multiplied
+    save_model(saved, network, ModelCard("toy", "light"), half=False)
+    with pytest.raises(InputError, match=r"toy\.safetensors: the network's output is not finite"):
+        check_output(load_model(saved))
+
+
+def test_a_card_that_would_be_refused_leaves_the_old_model(saved: Path) -> None:
+    before = saved.read_bytes(), saved.with_suffix(".yaml").read_bytes()
+    card = ModelCard("toy", "light", thresholds={"t": float("nan")})
+    with pytest.raises(InputError, match=r"toy\.yaml: not written, thresholds\.t: nan is not finite"):
+        save_model(saved, DenseHybrid(build_network("light", 19)), card)
+    assert (saved.read_bytes(), saved.with_suffix(".yaml").read_bytes()) == before
+
+
 def test_a_truncated_file_is_refused(saved: Path) -> None:
     saved.write_bytes(saved.read_bytes()[:-1000])
     with pytest.raises(InputError, match=r"toy\.safetensors: truncated"):
@@ -129,36 +181,10 @@ def test_another_architecture_is_refused(saved: Path) -> None:
         load_model(saved)
 
 
-def test_a_size_is_written_by_name_and_read_from_older_cards_too(saved: Path) -> None:
-    card = load_model(saved).card
-    written = yaml.safe_load(saved.with_suffix(".yaml").read_text())["input"]
-    assert (written["height"], written["width"]) == card.input_size
-    edit_card(saved, input={"size": [512, 1024]})
-    assert load_model(saved).card.input_size == (512, 1024)
-
-
 def test_another_class_count_is_refused(saved: Path) -> None:
     edit_card(saved, classes=[{"name": "road", "color": [1, 2, 3]}])
     with pytest.raises(InputError, match=r"toy\.safetensors: num_classes is 19 but its card says 1"):
         load_model(saved)
-
-
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ({"classes": None}, "malformed"),
-        ({"classes": [{"name": "road", "color": [1, 2, 300]}]}, "colour"),
-        ({"input": {}}, "'height'"),
-        ({"input": {"width": 0, "height": 8}}, "input of 0x8 pixels"),
-        ({"thresholds": {"inlier_q95": "high"}}, "malformed"),
-    ],
-)
-def test_a_garbled_card_is_refused(saved: Path, entries: dict, message: str) -> None:
-    edit_card(saved, **entries)
-    with pytest.raises(InputError, match=message) as caught:
-        load_model(saved)
-    assert "toy.yaml" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_card_is_named(saved: Path) -> None:
@@ -172,12 +198,6 @@ def test_unknown_names_list_what_there_is() -> None:
         load_model("nonesuch")
     with pytest.raises(InputError, match="no such file"):
         load_model("/nowhere/x.safetensors")
-
-
-def test_an_unknown_threshold_lists_the_known_ones(saved: Path) -> None:
-    card = read_card(saved.with_suffix(".yaml"))
-    with pytest.raises(InputError, match=r"outlier_tpr95.*inlier_q95"):
-        card.threshold("outlier_tpr95")
 
 
 def test_a_failed_save_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

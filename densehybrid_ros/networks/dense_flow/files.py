@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_path, write_text_atomically
+from densehybrid_ros.files import atomic_path, file_digest, write_text_atomically
 from densehybrid_ros.networks.dense_flow.config import FLOWS
 from densehybrid_ros.networks.dense_flow.flow import DenseFlow
 
@@ -39,7 +39,8 @@ def save_flow(path: Path, flow: DenseFlow, architecture: str, details: dict[str,
     tensors = {key: value.detach().cpu().contiguous() for key, value in flow.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"format": _FORMAT, "architecture": architecture})
-    card = {"name": path.stem, "architecture": architecture, **details}
+        digest = file_digest(temporary)
+    card = {"name": path.stem, "architecture": architecture, "sha256": digest, **details}
     text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100)
     write_text_atomically(path.with_suffix(".yaml"), text)
 
@@ -48,7 +49,7 @@ def load_flow(path: str | Path, device: str | torch.device = "cpu") -> LoadedFlo
     """Loads a flow.
 
     Raises:
-        InputError: The file is missing or truncated, is no flow, or does not fit its architecture.
+        InputError: The file is missing or damaged, is no flow, or does not fit its architecture.
     """
     path = Path(path)
     if not path.is_file():
@@ -73,4 +74,8 @@ def load_flow(path: str | Path, device: str | torch.device = "cpu") -> LoadedFlo
         details = yaml.safe_load(card.read_text(encoding="utf-8")) if card.is_file() else {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{card}: not valid YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(details or {}, dict):
+        raise InputError(f"{card}: must be a YAML mapping")
+    if details and details.get("sha256") not in (None, file_digest(path)):
+        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card anew")
     return LoadedFlow(flow.to(device).eval(), architecture, details or {})
