@@ -14,7 +14,7 @@ from densehybrid_ros.bags.writer import RawBagWriter
 from densehybrid_ros.demo.answers import answered_frames, color_range
 from densehybrid_ros.demo.topics import ALERT_TOPIC, SCORE_TOPIC
 from densehybrid_ros.hazards.hazard import Level
-from densehybrid_ros.perception.alert import Alert, Status, stale_alert
+from densehybrid_ros.perception.alert import Alert, Status, stale_frame_alert
 from densehybrid_ros.perception.perception import Frame
 
 ARRAY = "diagnostic_msgs/msg/DiagnosticArray"
@@ -68,13 +68,15 @@ def test_what_the_node_said_is_read_back_by_the_stamp(tmp_path: Path) -> None:
         for number in range(1, 5)
     ]
     score = np.arange(6, dtype=np.float32).reshape(2, 3)
-    unknown = stale_alert("hazards are unknown: camera_info: none").summary
+    unknown = stale_frame_alert("hazards are unknown: camera_info: none").summary
     with RawBagWriter(tmp_path / "answers") as writer:
         writer.add_topic(ALERT_TOPIC, ARRAY)
         writer.add_topic(SCORE_TOPIC, messages.IMAGE)
         hazard = ("hazard 7", 1, "active", {"id": "7"})
-        writer.write(ALERT_TOPIC, 11, _alert(1, ("hazards", 1, "1 hazard", {"hazard_count": "1"}), hazard))
-        writer.write(ALERT_TOPIC, 12, _alert(2, ("hazards", 3, unknown.message, {})))
+        writer.write(
+            ALERT_TOPIC, 11, _alert(1, ("hazards", 1, "1 hazard", {"hazard_count": "1", "problems": "none"}), hazard)
+        )
+        writer.write(ALERT_TOPIC, 12, _alert(2, ("hazards", 3, unknown.message, unknown.values)))
         # Of no frame, though the clock says as much as a frame's stamp.
         writer.write(ALERT_TOPIC, 13, _alert(1, ("hazards", 3, "no frame on /camera/image for 2.1 s", {})))
         writer.write(ALERT_TOPIC, 14, _alert(3, ("hazards", 3, "the node is inactive", {})))
@@ -82,7 +84,7 @@ def test_what_the_node_said_is_read_back_by_the_stamp(tmp_path: Path) -> None:
         writer.write(SCORE_TOPIC, 15, messages.serialize(made))
     first, second, third, fourth = answered_frames(((frame, Frame(image)) for frame in frames), tmp_path / "answers")
     assert first.alert == Alert(
-        Status("hazards", Level.WARN, "1 hazard", {"hazard_count": "1"}),
+        Status("hazards", Level.WARN, "1 hazard", {"hazard_count": "1", "problems": "none"}),
         (Status("hazard 7", Level.WARN, "active", {"id": "7"}),),
     )
     assert first.score is None
