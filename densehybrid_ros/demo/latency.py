@@ -136,7 +136,7 @@ def figures(stamps: Sequence[int], heard: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: No picture was answered.
     """
-    arrivals = {topic: {stamp: arrival for stamp, arrival in heard[topic]} for topic in sum(ANSWERS.values(), ())}
+    arrivals = {topic: dict(heard[topic]) for topic in sum(ANSWERS.values(), ())}
     found: dict[str, Any] = {"sent": len(stamps), "answered": sum(stamp in arrivals[ALERT_TOPIC] for stamp in stamps)}
     for name, topics in ANSWERS.items():
         complete = [stamp for stamp in stamps if all(stamp in arrivals[topic] for topic in topics)]

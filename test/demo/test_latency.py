@@ -37,10 +37,10 @@ def test_no_answer_is_said() -> None:
 
 
 @pytest.mark.ros
-def test_node_and_relay_are_measured(seeded_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_node_and_relay_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     path = tmp_path / "node.json"
-    options = ["--size", "64x32", "--rates", "5", "--seconds", "2", "--backend", "eager", "--model", str(seeded_model)]
+    options = ["--size", "64x32", "--rates", "5", "--seconds", "2", "--backend", "eager"]
     assert main(["benchmark", "node", *options, "--json", str(path)]) == 0
     relay, node = json.loads(path.read_text())["rows"]
     assert (relay["subject"], node["subject"], relay["sent"], node["sent"]) == ("relay", "node", 10, 10)
