@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from densehybrid_ros.cli import benchmark_node
 from densehybrid_ros.cli.options import count, network_size, output_file, output_folder
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference.backends import choose_device
@@ -26,10 +27,19 @@ _REPEATS, _CPU_REPEATS = 200, 30
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the options."""
+    """Adds the benchmarks with their options."""
+    parser.epilog = "tools/benchmarks/ has further ones"
+    kinds = parser.add_subparsers(dest="benchmark", metavar="WHAT", required=True)
+    for name, summary, add in (
+        ("engine", "how fast the models run, on every backend", _configure_engine),
+        ("node", "from a picture to its alert, beside a bare relay", benchmark_node.configure),
+    ):
+        add(kinds.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter))
+
+
+def _configure_engine(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.epilog = "example:\n  densehybrid benchmark engine --json engine.json --profile profile.txt"
-    parser.add_argument("benchmark", choices=["engine"], help="what is measured; tools/benchmarks/ has further ones")
     parser.add_argument("--models", nargs="+", default=["ldn121", "light"], metavar="MODEL", help="(ldn121 light)")
     parser.add_argument("--size", type=network_size, default=(1024, 2048), metavar="WxH", help="GPU (2048x1024)")
     parser.add_argument("--cpu-size", type=network_size, default=(512, 1024), metavar="WxH", help="CPU (1024x512)")
@@ -53,8 +63,10 @@ def run(args: argparse.Namespace) -> int:
     """Measures and shows the figures.
 
     Raises:
-        InputError: A model or the device is not there.
+        InputError: A model, the device or ROS is not there.
     """
+    if args.benchmark == "node":
+        return benchmark_node.run(args)
     device = choose_device(args.device)
     models = [load_model(name) for name in args.models]
     rows: list[Row] = []

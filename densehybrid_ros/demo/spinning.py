@@ -12,17 +12,20 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from densehybrid_ros.host_memory import keep_freed_memory
+
 _POLL_SECONDS = 0.02
 
 
 @contextmanager
 def spinning_node(name: str, domain_id: int | None = None) -> Iterator[Node]:
-    """Yields a node whose callbacks run in a thread of their own, in a context of its own.
+    """Yields a node whose callbacks run in a thread of their own, in a context of its own; freed memory is kept.
 
     Args:
         name: Name of the node.
         domain_id: DDS domain; that of the environment where it is not given.
     """
+    keep_freed_memory()
     context = Context()
     rclpy.init(args=[], context=context, domain_id=domain_id)
     node = Node(name, context=context, use_global_arguments=False)

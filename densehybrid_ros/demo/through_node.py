@@ -42,6 +42,7 @@ def node_answers(
     parameters = {name: value for name, value in asdict(settings).items() if value is not None}
     parameters |= dict.fromkeys((f"publish_{topic.rpartition('/')[2]}" for topic in ANSWER_TOPICS), True)
     parameters |= {"autostart": True, "input_transport": "compressed" if recording.is_compressed else "raw"}
+    parameters["score_encoding"] = "32FC1"  # what is read back are nats
     if not hears_transforms:
         parameters["base_frame"] = ""
     with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.host_memory import keep_freed_memory
 from densehybrid_ros.inference.engine_builder import BackgroundBuild
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import (
@@ -23,7 +24,6 @@ from densehybrid_ros.inference.engines import (
 )
 from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.host_kernels import compiler
-from densehybrid_ros.inference.host_memory import keep_freed_memory
 from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.inference.machine import torch_tensorrt_problem
 from densehybrid_ros.networks import DenseHybrid

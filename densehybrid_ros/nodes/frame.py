@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from densehybrid_ros.hazards.hazard import HazardFrame, Level
+from densehybrid_ros.perception.overlay import compose_overlay
 from densehybrid_ros.perception.perception import Perceived
 from densehybrid_ros.perception.settings import Settings
 
@@ -20,7 +22,7 @@ class CameraFrame:
     """One camera frame.
 
     Attributes:
-        message: ``sensor_msgs/Image`` or ``CompressedImage``.
+        message: ``sensor_msgs/Image`` or ``CompressedImage``, or a view of its bytes (``cdr``).
         arrival: When it arrived, seconds of ``time.monotonic()``.
         settings: The parameters that it is processed with.
         is_answered: Whether its alert is out.
@@ -51,6 +53,12 @@ class CameraFrame:
     @perceived.setter
     def perceived(self, perceived: Perceived) -> None:
         self._perceived = perceived
+
+    @cached_property
+    def overlay(self) -> np.ndarray:
+        """The picture for people, uint8 RGB [H, W, 3]; made once, for all who want it."""
+        perceived = self.perceived
+        return compose_overlay(self.image, perceived.masks.open_set, perceived.classes, self.settings.overlay_opacity)
 
     @property
     def hazards(self) -> HazardFrame:

@@ -14,15 +14,22 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from stereo_msgs.msg import DisparityImage
 
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.cdr import read_compressed_image, read_image
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.messages import is_installed, message_class
 from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.settings import Settings
 
-_MESSAGE_TYPES = {"raw": Image, "compressed": CompressedImage}
+_TRANSPORTS: dict[str, tuple[type, Callable[[bytes], Any]]] = {
+    "raw": (Image, read_image),
+    "compressed": (CompressedImage, read_compressed_image),
+}
+"""``input_transport`` -> its message class, and what reads the bytes of one."""
 _TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 _TF_DEPTH = 100
+_SECONDS_BETWEEN_WARNINGS = 5.0
 
 
 class CameraTopic:
@@ -46,14 +53,15 @@ class CameraTopic:
         self._node, self._statistics, self._put = node, statistics, put
         self._topic = node.resolve_topic_name("~/input/image")
         self._gaps = SequenceGaps()
-        kind = _MESSAGE_TYPES[settings.input_transport]
+        kind, self._read = _TRANSPORTS[settings.input_transport]
         self._message_type = f"sensor_msgs/msg/{kind.__name__}"
         self._qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[settings.input_reliability.upper()])
         self._last_frame = time.monotonic()
         self._reported: str | None = None
         # On Humble a callback gets no message information, so there are no sequence numbers.
         callback: Callable[..., None] = self._store_numbered if hasattr(Subscription, "CallbackType") else self._store
-        self._subscription = node.create_subscription(kind, "~/input/image", callback, self._qos)
+        # As bytes, because making a typed message of a large image takes longer than the model.
+        self._subscription = node.create_subscription(kind, "~/input/image", callback, self._qos, raw=True)
 
     def close(self) -> None:
         """Leaves the topic."""
@@ -88,16 +96,23 @@ class CameraTopic:
                 logger.info(f"waiting: nobody publishes {self._topic} yet")
         return silence
 
-    def _store_numbered(self, message: Any, information: dict[str, Any]) -> None:
+    def _store_numbered(self, data: bytes, information: dict[str, Any]) -> None:
         missing = self._gaps.missing_before(information.get("publication_sequence_number"))
         if missing and self._node.count_publishers(self._topic) == 1:
             self._statistics.count("missed", missing)
-        self._store(message)
+        self._store(data)
 
-    def _store(self, message: Any) -> None:
+    def _store(self, data: bytes) -> None:
         self._statistics.count("received")
         self._last_frame = time.monotonic()
         self._reported = None
+        try:
+            message = self._read(data)
+        except InputError as error:
+            self._statistics.count("rejected")
+            self._statistics.set_reason("rejected", str(error))
+            self._node.get_logger().warning(f"{self._topic}: {error}", throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS)
+            return
         if self._put(CameraFrame(message, self._last_frame)):
             self._statistics.count("overtaken")
 

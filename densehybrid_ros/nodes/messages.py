@@ -1,17 +1,22 @@
-"""ROS messages: their classes by name, and images without going through Python objects a byte at a time."""
+"""ROS messages: their classes by name, and images published as the bytes that DDS carries."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import importlib
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rclpy.serialization import serialize_message
+from rclpy.publisher import Publisher
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.cdr import image_head
 
 
 def message_class(name: str) -> Any:
@@ -36,24 +41,68 @@ def is_installed(name: str) -> bool:
     return True
 
 
-def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
-    """Makes an image message without padding.
+@dataclass(frozen=True)
+class Picture:
+    """An image to publish.
 
-    Args:
-        header: Taken over as it is: the stamp and frame of the camera's message.
-        pixels: C-contiguous [H, W] or [H, W, C] of the encoding's element type. It must not change until the
-            message is published, because the message may refer to it.
+    Attributes:
+        header: The stamp and frame of the camera's message.
+        pixels: C-contiguous [H, W] or [H, W, C] of the encoding's element type.
         encoding: One of sensor_msgs/image_encodings.hpp.
     """
+
+    header: Header
+    pixels: np.ndarray
+    encoding: str
+
+
+class PicturePublisher:
+    """Publishes pictures from one buffer that is used again and again; one thread calls it.
+
+    rclpy copies bytes into a string first, converts typed messages, and holds Python's lock meanwhile; this calls what
+    lies below it, so that the executor's thread goes on. Where ROS has another layout, pictures go the typed way.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(0, np.uint8)
+
+    def publish(self, publisher: Publisher, picture: Picture) -> None:
+        """Publishes a picture.
+
+        Raises:
+            RuntimeError: ROS refused it.
+        """
+        if not _PUBLISHES_BYTES:
+            publisher.publish(image_message(picture))
+            return
+        content = self.serialized(picture)
+        message = _SerializedMessage(content.ctypes.data, content.size, content.size)
+        with publisher.handle:
+            status = _rcl_publish()(publisher.handle.pointer, ctypes.byref(message), None)
+        if status:
+            raise RuntimeError(f"publishing on {publisher.topic_name} failed with rcl's status {status}")
+
+    def serialized(self, picture: Picture) -> np.ndarray:
+        """Returns the bytes of the ``sensor_msgs/Image``, uint8 [bytes]; they hold until the next call."""
+        pixels = picture.pixels
+        height, width = pixels.shape[:2]
+        head = image_head(picture.header, height, width, picture.encoding, pixels.nbytes // height)
+        size = len(head) + pixels.nbytes
+        if self._buffer.size < size:
+            self._buffer = np.empty(size, np.uint8)
+        self._buffer[: len(head)] = np.frombuffer(head, np.uint8)
+        self._buffer[len(head) : size] = pixels.reshape(-1).view(np.uint8)
+        return self._buffer[:size]
+
+
+def image_message(picture: Picture) -> Image:
+    """Makes the typed message of a picture, without padding; it works on every ROS 2 distribution."""
+    pixels = picture.pixels
     height, width = pixels.shape[:2]
-    message = Image(height=height, width=width, encoding=encoding, step=pixels.nbytes // height)
-    message.header = header
+    message = Image(height=height, width=width, encoding=picture.encoding, step=pixels.nbytes // height)
+    message.header = picture.header
     message.is_bigendian = int(sys.byteorder == "big")
-    if _TAKES_BUFFERS:
-        # Saves one of four copies. The setter of `data` would copy, so it is passed by; see _takes_buffers.
-        message._data = pixels.data.cast("B")
-    else:
-        fill_data(message, pixels)
+    fill_data(message, pixels)
     return message
 
 
@@ -62,20 +111,36 @@ def fill_data(message: Any, pixels: np.ndarray) -> None:
     message.data.frombytes(pixels.data.cast("B"))
 
 
-def _takes_buffers() -> bool:
-    """Tries whether the installed message code serialises any buffer in the place of an ``array.array``.
+class _SerializedMessage(ctypes.Structure):
+    """``rcutils_uint8_array_t``, of which only buffer, length and capacity are read; then come five pointers."""
 
-    It has since 2021 (rosidl_python, pull request 129), but nothing promises that it stays so.
-    """
-    pixels = np.arange(6, dtype=np.uint8)
-    filled = Image(height=2, width=3, step=3, encoding="mono8")
-    fill_data(filled, pixels)
-    referring = Image(height=2, width=3, step=3, encoding="mono8")
+    _fields_ = (
+        ("buffer", ctypes.c_void_p),
+        ("length", ctypes.c_size_t),
+        ("capacity", ctypes.c_size_t),
+        ("allocator", ctypes.c_void_p * 5),
+    )
+
+
+@functools.cache
+def _rcl_publish() -> Any:
+    """Returns ``rcl_publish_serialized_message`` of the library that rclpy has loaded; ctypes frees Python's lock."""
+    function = ctypes.CDLL("librcl.so").rcl_publish_serialized_message
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    function.restype = ctypes.c_int
+    return function
+
+
+def _publishes_bytes() -> bool:
+    """Tries whether rcl is to be had and lays images out as ``cdr`` does."""
+    picture = Picture(Header(frame_id="probe"), np.arange(6, dtype=np.uint8).reshape(2, 3), "mono8")
     try:
-        referring._data = pixels.data
-        return bool(serialize_message(referring) == serialize_message(filled))
+        _rcl_publish()
+        ours = PicturePublisher().serialized(picture).tobytes()
+        # Not their bytes: those between two fields are whatever lay in memory.
+        return bool(deserialize_message(ours, Image) == image_message(picture))
     except Exception:
         return False
 
 
-_TAKES_BUFFERS = _takes_buffers()
+_PUBLISHES_BYTES = _publishes_bytes()

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image, PointCloud2
-from std_msgs.msg import Header
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout
 from visualization_msgs.msg import MarkerArray
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass
@@ -24,8 +25,7 @@ from densehybrid_ros.nodes.hazard_messages import (
     hazard_points,
     label_info,
 )
-from densehybrid_ros.nodes.messages import image_message, is_installed, message_class
-from densehybrid_ros.perception.overlay import compose_overlay
+from densehybrid_ros.nodes.messages import Picture, PicturePublisher, fill_data, is_installed, message_class
 from densehybrid_ros.perception.settings import Settings
 
 # Reliable publishers match every subscriber. Two frames, so that one that is still on its way survives the next.
@@ -35,6 +35,10 @@ LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durabi
 
 HAZARD_OUTPUTS = ("hazard_alert", "hazard_points", "hazard_markers", "hazards")
 """Those that need the hazard stage; the alert has a topic of its own (``alert_topic``)."""
+
+
+SCORE_SCALE, SCORE_OFFSET = 1 / 256, -128.0
+"""Nats of one step of a 16UC1 score, and of its value 0; scores beyond -128..127.996 are taken for these."""
 
 
 class OutputError(RuntimeError):
@@ -49,7 +53,7 @@ class Output:
         kind: Its message class.
         qos: Its quality of service.
         compute: Makes what it shows; nothing is left to do where that is one of the masks.
-        fill: Makes the message of it.
+        fill: Makes the message of it, or the picture.
     """
 
     kind: type
@@ -57,30 +61,70 @@ class Output:
     compute: Callable[[CameraFrame], Any]
     fill: Callable[[CameraFrame, Any], Any]
 
+    def make(self, frame: CameraFrame) -> Any:
+        """Makes the message of a frame, or the picture."""
+        return self.fill(frame, self.compute(frame))
 
-def _image(encoding: str, compute: Callable[[CameraFrame], np.ndarray]) -> Output:
-    return Output(Image, IMAGE_QOS, compute, lambda frame, pixels: image_message(frame.header, pixels, encoding))
+
+def _image(encoding: str | None, compute: Callable[[CameraFrame], np.ndarray]) -> Output:
+    """An image; without an encoding that of the score."""
+
+    def fill(frame: CameraFrame, pixels: np.ndarray) -> Picture:
+        return Picture(frame.header, pixels, encoding or frame.settings.score_encoding)
+
+    return Output(Image, IMAGE_QOS, compute, fill)
+
+
+def _compressed(wire_format: str, compute: Callable[[CameraFrame], np.ndarray]) -> Output:
+    """A CompressedImage as image_transport's plugin ``compressed`` makes it: "ENCODING; CODEC compressed ..."."""
+    codec = wire_format.split()[1]
+
+    def encode(frame: CameraFrame) -> np.ndarray:
+        pixels = compute(frame)
+        swapped = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+        suffix, options = _CODECS[codec]
+        return cv2.imencode(suffix, swapped, options)[1]
+
+    def fill(frame: CameraFrame, data: np.ndarray) -> CompressedImage:
+        message = CompressedImage(header=frame.header, format=wire_format)
+        fill_data(message, data)
+        return message
+
+    return Output(CompressedImage, IMAGE_QOS, encode, fill)
+
+
+_CODECS = {"png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]), "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90])}
 
 
 def _hazards(kind: type, fill: Callable[[CameraFrame, HazardFrame], Any]) -> Output:
     return Output(kind, HAZARD_QOS, lambda frame: frame.hazards, fill)
 
 
-def _overlay(frame: CameraFrame) -> np.ndarray:
-    perceived, opacity = frame.perceived, frame.settings.overlay_opacity
-    return compose_overlay(frame.image, perceived.masks.open_set, perceived.classes, opacity)
+def _score(frame: CameraFrame) -> np.ndarray:
+    score = frame.perceived.masks.anomaly_score
+    if frame.settings.score_encoding == "32FC1":
+        return score
+    nearest = np.clip(score, SCORE_OFFSET, SCORE_OFFSET + 65535 * SCORE_SCALE)
+    # Rounds; what is no number becomes 0.
+    return cv2.addWeighted(nearest, 1 / SCORE_SCALE, nearest, 0.0, -SCORE_OFFSET / SCORE_SCALE, dtype=cv2.CV_16U)
 
+
+_MASKS: dict[str, Callable[[CameraFrame], np.ndarray]] = {
+    "semantic": lambda frame: frame.perceived.masks.semantic,
+    "open_set": lambda frame: frame.perceived.masks.open_set,
+    "confidence": lambda frame: frame.perceived.masks.confidence,
+}
 
 OUTPUTS: dict[str, Output] = {
     "hazard_points": _hazards(PointCloud2, lambda frame, known: hazard_points(frame.header, known.hazards)),
     "hazard_markers": _hazards(
         MarkerArray, lambda frame, known: hazard_markers(frame.header, known, frame.settings.source_timeout)
     ),
-    "semantic": _image("mono8", lambda frame: frame.perceived.masks.semantic),
-    "open_set": _image("mono8", lambda frame: frame.perceived.masks.open_set),
-    "anomaly_score": _image("32FC1", lambda frame: frame.perceived.masks.anomaly_score),
-    "confidence": _image("mono8", lambda frame: frame.perceived.masks.confidence),
-    "overlay": _image("rgb8", _overlay),
+    **{name: _image("mono8", compute) for name, compute in _MASKS.items()},
+    "anomaly_score": _image(None, _score),
+    "overlay": _image("rgb8", lambda frame: frame.overlay),
+    **{f"{name}/compressed": _compressed("mono8; png compressed", compute) for name, compute in _MASKS.items()},
+    "overlay/compressed": _compressed("rgb8; jpeg compressed bgr8", lambda frame: frame.overlay),
 }
 """Name of the topic under ``~/output/`` -> how it is made, in the order of publishing."""
 
@@ -109,6 +153,8 @@ class Outputs:
             for name, output in OUTPUTS.items()
         }
         self._labels: Any = None
+        self._pictures = PicturePublisher()
+        self._scale = node.create_publisher(Float64MultiArray, "~/output/anomaly_score_scale", LATCHED_QOS)
 
     def offer_labels(self, classes: tuple[SemanticClass, ...]) -> None:
         """Publishes the names of the classes once, for all who subscribe later too; only where vision_msgs is."""
@@ -116,6 +162,12 @@ class Outputs:
             self._labels = self._node.create_publisher(message_class(LABEL_INFO), "~/output/label_info", LATCHED_QOS)
             header = Header(stamp=self._node.get_clock().now().to_msg())
             self._labels.publish(label_info(classes, header))
+
+    def offer_scale(self, settings: Settings) -> None:
+        """Publishes (scale, offset), with which a value of the score becomes nats: nats = scale * value + offset."""
+        values = (1.0, 0.0) if settings.score_encoding == "32FC1" else (SCORE_SCALE, SCORE_OFFSET)
+        layout = MultiArrayLayout(dim=[MultiArrayDimension(label="scale, offset", size=2, stride=2)])
+        self._scale.publish(Float64MultiArray(layout=layout, data=values))
 
     def publish(self, frame: CameraFrame) -> list[str]:
         """Makes and publishes what is wanted.
@@ -130,7 +182,7 @@ class Outputs:
         failures = []
         for name in names:
             try:
-                self.send(name, OUTPUTS[name].fill(frame, OUTPUTS[name].compute(frame)))
+                self.send(name, OUTPUTS[name].make(frame))
             except Exception as error:
                 failures.append(f"output {name}: {type(error).__name__}: {error}")
         if failures:
@@ -139,16 +191,20 @@ class Outputs:
 
     def is_wanted(self, name: str, settings: Settings) -> bool:
         """Whether an output is switched on and has a subscriber."""
-        switched_on = bool(getattr(settings, f"publish_{name}"))
+        switched_on = bool(getattr(settings, f"publish_{name.removesuffix('/compressed')}"))
         return switched_on and self._publishers[name].get_subscription_count() > 0
 
     def send(self, name: str, message: Any) -> None:
-        """Publishes a message on one output."""
-        self._publishers[name].publish(message)
+        """Publishes a message or a picture on one output."""
+        if not isinstance(message, Picture):
+            self._publishers[name].publish(message)
+        elif self._publishers[name].is_activated:
+            self._pictures.publish(self._publishers[name], message)
 
     def destroy(self) -> None:
         """Removes the publishers from the node."""
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
+        self._node.destroy_publisher(self._scale)
         if self._labels is not None:
             self._node.destroy_publisher(self._labels)

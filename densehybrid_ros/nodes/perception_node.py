@@ -99,6 +99,7 @@ class PerceptionNode(LifecycleNode):
         self._worker = Worker(self, self._settings, self._perception, *parts, self._upgrade)
         self._worker.start()
         self._outputs.offer_labels(segmenter.card.classes)
+        self._outputs.offer_scale(self._settings())
         self._state = "active"
         self._open_camera()
         self.get_logger().info(f"active: {segmenter.describe()} ({segmenter.reason}), input {self._topic}")

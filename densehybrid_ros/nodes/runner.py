@@ -18,8 +18,10 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.host_memory import keep_freed_memory
 
 _SECONDS_TO_FINISH = 1.2
+_SWITCH_SECONDS = 0.0005  # that a thread waits for Python at most while another computes in it; the default is 0.005
 
 
 class RunnableNode(Protocol):
@@ -64,6 +66,8 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
         Exit status: 0 after a signal, 1 where the node did not start, 2 where an argument or parameter is wrong.
         Where a computation can't be interrupted in time, the process ends here with that status.
     """
+    keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     stop = _StopRequest()
     # rclpy's own handlers would invalidate the context before the last frame is published.
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -116,7 +117,9 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="perception_worker", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Starts the thread. What is in memory by now stays, so no garbage collection looks through it again."""
+        gc.collect()
+        gc.freeze()
         self._thread.start()
 
     def join(self, timeout: float | None = None) -> bool:

@@ -263,6 +263,13 @@ class Settings:
     publish_confidence: bool = _publish_switch("confidence")
     publish_open_set: bool = _publish_switch("open_set")
     publish_overlay: bool = _publish_switch("overlay")
+    score_encoding: str = parameter(
+        "32FC1",
+        "Encoding of ~/output/anomaly_score. 32FC1: nats; 16UC1: half the bytes, nats = scale * value + offset, which "
+        "the latched ~/output/anomaly_score_scale gives.",
+        group="Outputs",
+        choices=("32FC1", "16UC1"),
+    )
     overlay_opacity: float = parameter(
         0.5,
         "How strongly class colours cover the picture in the overlay: 0 not at all, 1 fully.",

@@ -14,11 +14,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.messages import image_message
+from densehybrid_ros.nodes.messages import Picture, image_message
 from densehybrid_ros.nodes.outputs import OUTPUTS
 from densehybrid_ros.progress import progress
 from ros_child import answer
@@ -51,7 +52,7 @@ class _Sender:
         Raises:
             InputError: No answer came.
         """
-        message = image_message(DiagnosticArray().header, self._pictures[number % len(self._pictures)], "rgb8")
+        message = image_message(Picture(Header(), self._pictures[number % len(self._pictures)], "rgb8"))
         message.header.frame_id = str(number)
         message.header.stamp = self._clock.now().to_msg()
         end = time.monotonic() + _PATIENCE

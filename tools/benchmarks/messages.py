@@ -34,12 +34,16 @@ def _table(figures: dict[str, Any]) -> str:
     size, repeats = f"{figures['width']}x{figures['height']}", figures["repeats"]
     head = ("compute", "fill", "publish", "fill+publish", "CPU of it")
     lines = [f"{size}, median of {repeats} frames, one subscriber in another process; times in ms", ""]
-    lines.append(f"{'output':<14}{'MB':>8}" + "".join(f"{text:>14}" for text in head))
+    lines.append(f"{'output':<20}{'MB':>8}" + "".join(f"{text:>14}" for text in head))
     for row in [*figures["outputs"], figures["together"]]:
         compute, fill, publish = row["compute_ms"], row["fill_ms"], row["publish_ms"]
         times = (compute, fill, publish, fill + publish, row["cpu_ms"])
-        lines.append(f"{row['name']:<14}{row['bytes'] / 1e6:>8.2f}" + "".join(f"{time:>14.2f}" for time in times))
-    lines += ["", f"without a subscriber, all outputs together: {figures['unheard_us']:.0f} µs; nothing is filled"]
+        lines.append(f"{row['name']:<20}{row['bytes'] / 1e6:>8.2f}" + "".join(f"{time:>14.2f}" for time in times))
+    lines += [
+        "",
+        "together: without the compressed ones",
+        f"without a subscriber, all outputs together: {figures['unheard_us']:.0f} µs; nothing is filled",
+    ]
     return "\n".join(lines)
 
 

@@ -1,0 +1,44 @@
+"""``densehybrid benchmark node``: from a picture's stamp to its alert, masks and score, beside a bare rclpy relay.
+
+Camera, node or relay, and listener are processes of their own; the relay computes nothing. The figures without the
+network are those less the node's own median time of it (/diagnostics), for machines whose network is slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from densehybrid_ros.cli.options import count, output_file, positive, size
+from densehybrid_ros.demo.latency import LatencyOptions, measure_latency, table
+from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.inference import BACKENDS
+from densehybrid_ros.inference.backends import choose_device
+from densehybrid_ros.inference.machine import device_facts, version_facts
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.description = __doc__
+    parser.epilog = "example:\n  densehybrid benchmark node --rates 30 60 --seconds 20 --json node.json"
+    parser.add_argument("--size", type=size, default=(2048, 1024), metavar="WxH", help="of the pictures (2048x1024)")
+    parser.add_argument("--rates", type=positive, nargs="+", default=[30.0, 60.0], metavar="HZ", help="(30 60)")
+    parser.add_argument("--seconds", type=count, default=20, help="of a run (20)")
+    parser.add_argument("--model", default="light", help="of the node (light)")
+    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="of the node (auto)")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures and shows the figures.
+
+    Raises:
+        InputError: ROS is not installed, or one of the processes failed.
+    """
+    rows = measure_latency(LatencyOptions(args.size, args.rates, args.seconds, args.model, args.backend))
+    print(table(rows))
+    if args.json:
+        machine = {**device_facts(choose_device("auto")), **version_facts(args.backend)}
+        figures = {"machine": machine, "size": list(args.size), "model": args.model, "rows": rows}
+        write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
+    return 0

@@ -1,0 +1,117 @@
+"""The camera and the listener of the latency measurement; ``latency`` runs each as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from densehybrid_ros.bags.messages import header_stamp_ns
+from densehybrid_ros.demo.spinning import spinning_node, wait_until
+from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC, SEMANTIC_TOPIC
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.nodes.messages import Picture, PicturePublisher
+
+CAMERA_TOPIC = "/latency/image"
+WATCHED = (ALERT_TOPIC, SEMANTIC_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC)
+_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_DISCOVERY_SECONDS, _SETTLE_SECONDS, _WARM_UP_SECONDS = 30.0, 1.0, 2.0
+_PICTURES = 4
+
+
+def send(node: Node, size: tuple[int, int], rate: float, seconds: float) -> dict[str, Any]:
+    """Sends pictures at a rate once all sides have found each other; the first two seconds are not counted.
+
+    Args:
+        node: Spins in another thread.
+        size: (width, height) of the pictures.
+        rate: Pictures a second.
+        seconds: How long pictures are counted.
+
+    Returns:
+        ``{"stamps": [...]}`` of the counted ones, nanoseconds of the clock.
+
+    Raises:
+        InputError: Nobody listens.
+    """
+    publisher, sender = node.create_publisher(Image, CAMERA_TOPIC, _QOS), PicturePublisher()
+    if not wait_until(partial(_is_complete, node), _DISCOVERY_SECONDS):
+        raise InputError(f"not all sides were found within {_DISCOVERY_SECONDS:.0f} s")
+    time.sleep(_SETTLE_SECONDS)
+    shape = (_PICTURES, size[1], size[0], 3)
+    pictures = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    stamps, warm_up, began = [], round(_WARM_UP_SECONDS * rate), time.monotonic()
+    for number in range(warm_up + round(seconds * rate)):
+        time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        stamp = time.time_ns()
+        header = Header(stamp=Time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id="camera")
+        sender.publish(publisher, Picture(header, pictures[number % _PICTURES], "rgb8"))
+        if number >= warm_up:
+            stamps.append(stamp)
+    return {"stamps": stamps}
+
+
+def listen(node: Node) -> dict[str, Any]:
+    """Notes until SIGINT when the outputs come, without unpacking them.
+
+    Returns:
+        Topic -> [[stamp, arrival], ...] in nanoseconds of the clock, and ``diagnostics``, the node's last report.
+    """
+    heard: dict[str, Any] = {topic: [] for topic in WATCHED} | {"diagnostics": {}}
+
+    def note(topic: str, data: bytes) -> None:
+        heard[topic].append((header_stamp_ns(data), time.time_ns()))
+
+    def report(message: DiagnosticArray) -> None:
+        heard["diagnostics"] = {pair.key: pair.value for status in message.status for pair in status.values}
+
+    end = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: end.set())
+    node.create_subscription(DiagnosticArray, DIAGNOSTICS_TOPIC, report, 10)
+    for topic in WATCHED:
+        kind = DiagnosticArray if topic == ALERT_TOPIC else Image
+        node.create_subscription(kind, topic, partial(note, topic), _QOS, raw=True)
+    end.wait()
+    return heard
+
+
+def _is_complete(node: Node) -> bool:
+    heard = all(node.count_subscribers(topic) and node.count_publishers(topic) for topic in WATCHED)
+    return heard and node.count_subscribers(CAMERA_TOPIC) > 0
+
+
+def main() -> int:
+    """Is the camera if it is given a rate, else the listener."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--height", type=int)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    with spinning_node("latency_camera" if args.rate else "latency_listener") as node:
+        try:
+            found = send(node, (args.width, args.height), args.rate, args.seconds) if args.rate else listen(node)
+        except InputError as error:
+            found = {"error": str(error)}
+    write_text_atomically(args.output, json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
