@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -233,9 +232,5 @@ def _answer(action: Callable[[], str]) -> Callable[[Any, Any], Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the node; the entry point ``perception_node``."""
+    """Runs the node; a process begins in ``densehybrid_ros.nodes.__main__``."""
     return run(PerceptionNode, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,6 +18,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.services import answer_always
 
 _SECONDS_TO_FINISH = 1.2
 
@@ -77,6 +78,7 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
         get_logger("densehybrid_ros").fatal(str(error))
         rclpy.try_shutdown()
         return 2
+    answer_always(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     spinner = _Spinner(executor, node, stop)
@@ -130,6 +132,5 @@ class _Spinner:
                 self._stop.set()
                 return
             except Exception as error:
-                # rclpy before 2024-07 raises here on a forbidden life-cycle transition (rclpy issue 1209).
                 self._logger.error(f"{type(error).__name__}: {error}")
                 time.sleep(0.01)
