@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
 
 _PATTERNS = ("fastrtps_*", "fastdds_*", "sem.fastrtps_*", "sem.fastdds_*")
 _SEGMENT = re.compile(r"(fastrtps|fastdds)_[0-9a-f]{16}")
+_SIZE = re.compile(r"<segment_size>(\d+)")
 
 
 def fast_dds_files() -> Iterator[Path]:
@@ -32,7 +34,9 @@ def files_in_use(process: str = "[0-9]*") -> set[Path]:
         try:
             lines = (folder / "maps").read_text(encoding="utf-8", errors="replace").splitlines()
             used |= {Path(line.split(maxsplit=5)[5]) for line in lines if str(SHARED_MEMORY) in line}
-            used |= {link.readlink() for link in (folder / "fd").iterdir()}
+            for link in (folder / "fd").iterdir():
+                with suppress(OSError):  # closed meanwhile
+                    used.add(link.readlink())
         except OSError:
             continue  # it has ended, or belongs to somebody else
     return used
@@ -48,25 +52,33 @@ def remove_dead_segments() -> int:
     Returns:
         The bytes that are free again.
     """
-    segments = [path for path in fast_dds_files() if _SEGMENT.fullmatch(path.name)]
-    used = files_in_use() if segments else set()
-    return sum(_remove_if_dead(path) for path in segments if path not in used)
+    freed = 0
+    with ExitStack() as locks:
+        dead = [path for path in fast_dds_files() if _SEGMENT.fullmatch(path.name) and _is_dead(path, locks)]
+        used = files_in_use() if dead else set()
+        for segment in dead:
+            if segment not in used:
+                freed += segment.stat().st_blocks * 512
+                segment.unlink()
+                _lock_of(segment).unlink()
+    return freed
 
 
-def _remove_if_dead(segment: Path) -> int:
-    lock = segment.with_name(f"{segment.name}_el")
+def _lock_of(segment: Path) -> Path:
+    return segment.with_name(f"{segment.name}_el")
+
+
+def _is_dead(segment: Path, locks: ExitStack) -> bool:
+    """Whether its owner is this user's and has ended; if so, ``locks`` keeps others from removing it too."""
     try:
-        status = segment.stat()
-        if status.st_uid != os.geteuid():
-            return 0
+        if segment.stat().st_uid != os.geteuid():
+            return False
         # Fast DDS locks this file before it makes the segment, and makes another one if it is gone by then.
-        with lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            segment.unlink()
-            lock.unlink()
-    except OSError:  # the owner lives, or another process has just removed it
-        return 0
-    return status.st_blocks * 512
+        lock = locks.enter_context(_lock_of(segment).open("a"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return segment.exists()
+    except OSError:  # the owner lives, or another process is removing it
+        return False
 
 
 def missing_segment(environment: Mapping[str, str] = os.environ) -> str:
@@ -77,12 +89,14 @@ def missing_segment(environment: Mapping[str, str] = os.environ) -> str:
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     profiles = [Path(environment[name]) for name in names if environment.get(name)]
     try:
-        wanted = not profiles or any("<type>SHM" in path.read_text(encoding="utf-8") for path in profiles)
+        text = "\n".join(path.read_text(encoding="utf-8") for path in profiles)
     except OSError:
-        wanted = True  # without its profile Fast DDS does as it does by default
-    if not wanted or environment.get("FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT") != "DEFAULT":
+        text = ""  # without its profile Fast DDS does as it does by default
+    if environment.get("FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT") != "DEFAULT" or (text and "<type>SHM" not in text):
         return ""
-    if any(_SEGMENT.fullmatch(path.name) for path in files_in_use("self")):
+    size = max(map(int, _SIZE.findall(text)), default=0)
+    own = [path for path in files_in_use("self") if _SEGMENT.fullmatch(path.name) and path.exists()]
+    if any(path.stat().st_size >= size for path in own):
         return ""
     free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
     return (

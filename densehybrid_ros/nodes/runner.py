@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.services import answer_always
+from densehybrid_ros.shared_memory import remove_dead_segments
 
 _SECONDS_TO_FINISH = 1.2
 
@@ -66,6 +67,7 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
         Where a computation can't be interrupted in time, the process ends here with that status.
     """
     stop = _StopRequest()
+    freed = remove_dead_segments()
     # rclpy's own handlers would invalidate the context before the last frame is published.
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -78,6 +80,8 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
         get_logger("densehybrid_ros").fatal(str(error))
         rclpy.try_shutdown()
         return 2
+    if freed:
+        node.get_logger().info(f"freed {freed >> 20} MiB of shared memory that killed processes had left")
     answer_always(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
