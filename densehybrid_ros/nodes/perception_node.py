@@ -57,6 +57,8 @@ class PerceptionNode(LifecycleNode):
         self._topic = self.resolve_topic_name("~/input/image")
         # Fast DDS makes it with the first node of a process.
         self._transport = missing_segment() if "fastrtps" in get_rmw_implementation_identifier() else ""
+        if self._transport:
+            self.get_logger().warning(self._transport)
         self._report = DiagnosticsReport(self.get_name(), self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._alert = AlertTopic(self, self._settings)
