@@ -80,7 +80,7 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
         get_logger("densehybrid_ros").fatal(str(error))
         rclpy.try_shutdown()
         return 2
-    if freed:
+    if freed >> 20:
         node.get_logger().info(f"freed {freed >> 20} MiB of shared memory that killed processes had left")
     answer_always(node)
     executor = SingleThreadedExecutor()
