@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import Trigger
 
 from densehybrid_ros.errors import ComputationError, InputError
@@ -24,6 +24,7 @@ from densehybrid_ros.nodes.statistics import FrameStatistics
 from densehybrid_ros.nodes.worker import Worker
 from densehybrid_ros.perception.perception import Perception, open_segmenter
 from densehybrid_ros.perception.settings import Settings
+from densehybrid_ros.shared_memory import missing_segment
 
 if TYPE_CHECKING:
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
@@ -53,6 +54,10 @@ class PerceptionNode(LifecycleNode):
         self._paused = False
         self._state = "unconfigured"
         self._topic = self.resolve_topic_name("~/input/image")
+        # Fast DDS makes it with the first node of a process.
+        self._transport = missing_segment() if "fastrtps" in get_rmw_implementation_identifier() else ""
+        if self._transport:
+            self.get_logger().warning(self._transport)
         self._report = DiagnosticsReport(self.get_name(), self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._alert = AlertTopic(self, self._settings, self._watch_alert)
@@ -217,7 +222,8 @@ class PerceptionNode(LifecycleNode):
         segmenter = self._perception.segmenter if self._perception is not None else None
         model, reason = (segmenter.describe(), segmenter.reason) if segmenter is not None else ("", "")
         build = self._upgrade.progress() if self._upgrade is not None else ""
-        report = NodeState(self._label, model, self._topic, settings.anomaly_threshold, self._silence, reason, build)
+        known = (settings.anomaly_threshold, self._silence, reason, build, self._transport)
+        report = NodeState(self._label, model, self._topic, *known)
         self._diagnostics.publish(self._report.make(report, self.get_clock().now().to_msg()))
 
     def _watch_alert(self) -> None:
@@ -242,9 +248,5 @@ def _answer(action: Callable[[], str]) -> Callable[[Any, Any], Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the node; the entry point ``perception_node``."""
+    """Runs the node; a process begins in ``densehybrid_ros.nodes.__main__``."""
     return run(PerceptionNode, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from ros_peer import RosPeer, image_message, pixels_of
 from sensor_msgs.msg import CompressedImage
 
@@ -53,16 +52,6 @@ def peer(node: NodeProcess) -> Iterator[RosPeer]:
 
 def listeners(peer: RosPeer) -> int:
     return int(peer.node.count_subscribers("/camera"))
-
-
-def test_forbidden_transition_does_not_end_the_node(peer: RosPeer, node: NodeProcess) -> None:
-    assert peer.state() == "unconfigured"
-    # rclpy before 2024-07 gives no answer to it, so none is waited for.
-    client = peer.node.create_client(ChangeState, "/perception/change_state")
-    client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CLEANUP)))
-    peer.wait_for(lambda: "ransition" in node.log(), "the node's complaint")
-    assert peer.state() == "unconfigured"
-    peer.node.destroy_client(client)
 
 
 def test_life_cycle(peer: RosPeer, node: NodeProcess) -> None:
