@@ -9,6 +9,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
 from densehybrid_ros.nodes.frame import CameraFrame
@@ -19,7 +20,7 @@ PERIOD = 0.2
 """Seconds between two looks."""
 
 _REPEAT = 0.5  # seconds between two STALE alerts
-_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 
 class AlertTopic:
@@ -33,7 +34,11 @@ class AlertTopic:
             settings: Returns the parameters of this moment.
         """
         self._node, self._settings = node, settings
-        self._publisher = node.create_publisher(DiagnosticArray, "~/output/hazard_alert", _QOS)
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        self._publisher = node.create_publisher(
+            DiagnosticArray, "~/output/hazard_alert", qos, qos_overriding_options=_OVERRIDABLE
+        )
+        self._name, self._topic = node.get_fully_qualified_name(), node.resolve_topic_name("~/input/image")
         self._last_answer = time.monotonic()
         self._last_stale = 0.0
         self._reason = ""
@@ -49,7 +54,7 @@ class AlertTopic:
             self._last_answer = time.monotonic()
             self._reason, self._frame_id = "", frame.header.frame_id
         if frame.settings.publish_hazard_alert and self._publisher.get_subscription_count() > 0:
-            self._publisher.publish(alert_message(frame.perceived.alert, frame.header, self._node.get_name()))
+            self._publish(frame.perceived.alert, frame.header)
 
     def watch(self, topic: str, silence: float, reasons: Mapping[str, str]) -> None:
         """Says that nothing is known, if no frame was answered for ``source_timeout`` seconds.
@@ -83,13 +88,23 @@ class AlertTopic:
             return
         self._reason, self._last_stale = kind, now
         header = Header(frame_id=self._frame_id, stamp=self._node.get_clock().now().to_msg())
-        self._publisher.publish(alert_message(stale_alert(reason, dict(values or {})), header, self._node.get_name()))
+        self._publish(stale_alert(reason, dict(values or {})), header)
+
+    def _publish(self, alert: Alert, header: Header) -> None:
+        self._publisher.publish(alert_message(alert, header, self._name, header.frame_id or self._topic))
 
 
-def alert_message(alert: Alert, header: Header, node_name: str) -> DiagnosticArray:
-    """Makes the message of an alert, with the camera's header."""
+def alert_message(alert: Alert, header: Header, node_name: str, hardware_id: str) -> DiagnosticArray:
+    """Makes the message of an alert.
+
+    Args:
+        alert: The alert.
+        header: The camera's.
+        node_name: Fully qualified, so that the statuses of several cameras differ.
+        hardware_id: Frame or topic of the camera.
+    """
     statuses = (alert.summary, *alert.hazards)
-    return DiagnosticArray(header=header, status=[_status(item, header, node_name) for item in statuses])
+    return DiagnosticArray(header=header, status=[_status(item, node_name, hardware_id) for item in statuses])
 
 
 def key_values(values: Mapping[str, str]) -> list[KeyValue]:
@@ -97,10 +112,10 @@ def key_values(values: Mapping[str, str]) -> list[KeyValue]:
     return [KeyValue(key=key, value=value) for key, value in values.items()]
 
 
-def _status(status: Status, header: Header, node_name: str) -> DiagnosticStatus:
+def _status(status: Status, node_name: str, hardware_id: str) -> DiagnosticStatus:
     return DiagnosticStatus(
         name=f"{node_name}: {status.what}",
-        hardware_id=header.frame_id,
+        hardware_id=hardware_id,
         level=bytes([status.level]),
         message=status.message,
         values=key_values(status.values),

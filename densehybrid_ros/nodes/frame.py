@@ -23,11 +23,13 @@ class CameraFrame:
         message: ``sensor_msgs/Image`` or ``CompressedImage``.
         arrival: When it arrived, seconds of ``time.monotonic()``.
         settings: The parameters that it is processed with.
+        transport: ``raw`` or ``compressed``, by which ``message`` is read.
     """
 
     message: Any
     arrival: float
     settings: Settings = _DEFAULTS
+    transport: str = "raw"
     _perceived: Perceived | None = None
 
     @property

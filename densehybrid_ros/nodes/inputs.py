@@ -9,7 +9,15 @@ from typing import Any
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import (
+    DurabilityPolicy,
+    LivelinessPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from stereo_msgs.msg import DisparityImage
@@ -20,9 +28,12 @@ from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.settings import Settings
 
-_MESSAGE_TYPES = {"raw": Image, "compressed": CompressedImage}
+_KINDS = {"raw": Image, "compressed": CompressedImage}
+"""``input_transport`` -> message class; where a topic has both, the first counts."""
+_MESSAGE_TYPES = {transport: f"sensor_msgs/msg/{kind.__name__}" for transport, kind in _KINDS.items()}
 _TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 _TF_DEPTH = 100
+_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 
 class CameraTopic:
@@ -45,19 +56,23 @@ class CameraTopic:
         """
         self._node, self._statistics, self._put = node, statistics, put
         self._topic = node.resolve_topic_name("~/input/image")
-        self._gaps = SequenceGaps()
-        kind = _MESSAGE_TYPES[settings.input_transport]
-        self._message_type = f"sensor_msgs/msg/{kind.__name__}"
-        self._qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[settings.input_reliability.upper()])
+        self._qos = _qos(1, ReliabilityPolicy[settings.input_reliability.upper()])
         self._last_frame = time.monotonic()
         self._reported: str | None = None
-        # On Humble a callback gets no message information, so there are no sequence numbers.
-        callback: Callable[..., None] = self._store_numbered if hasattr(Subscription, "CallbackType") else self._store
-        self._subscription = node.create_subscription(kind, "~/input/image", callback, self._qos)
+        self._follows = settings.input_transport == "auto"
+        self._open((self._offered() or "raw") if self._follows else settings.input_transport)
 
     def close(self) -> None:
         """Leaves the topic."""
         self._node.destroy_subscription(self._subscription)
+
+    def follow(self) -> None:
+        """Goes over to what the topic's publishers send, where ``input_transport`` is auto and that has changed."""
+        offered = self._offered() if self._follows else ""
+        if offered not in ("", self._transport):
+            self.close()
+            self._open(offered)
+            self._node.get_logger().info(f"{self._topic} carries {_MESSAGE_TYPES[offered]}")
 
     @property
     def silence(self) -> float:
@@ -83,10 +98,24 @@ class CameraTopic:
             logger = self._node.get_logger()
             if publishers:
                 text = f"no frame on {self._topic} for {silence:.0f} s. " + "; ".join(map(self._describe, publishers))
-                logger.warning(f"{text}; this node: {self._message_type}, {describe_qos(self._qos)}")
+                logger.warning(f"{text}; this node: {_MESSAGE_TYPES[self._transport]}, {describe_qos(self._qos)}")
             else:
                 logger.info(f"waiting: nobody publishes {self._topic} yet")
         return silence
+
+    def _open(self, transport: str) -> None:
+        self._transport = transport
+        self._gaps = SequenceGaps()
+        # On Humble a callback gets no message information, so there are no sequence numbers.
+        callback: Callable[..., None] = self._store_numbered if hasattr(Subscription, "CallbackType") else self._store
+        self._subscription = self._node.create_subscription(
+            _KINDS[transport], "~/input/image", callback, self._qos, qos_overriding_options=_OVERRIDABLE
+        )
+
+    def _offered(self) -> str:
+        """The transport that the topic's publishers have; empty where nobody publishes, or another type."""
+        types = {publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(self._topic)}
+        return next((name for name, message_type in _MESSAGE_TYPES.items() if message_type in types), "")
 
     def _store_numbered(self, message: Any, information: dict[str, Any]) -> None:
         missing = self._gaps.missing_before(information.get("publication_sequence_number"))
@@ -98,17 +127,17 @@ class CameraTopic:
         self._statistics.count("received")
         self._last_frame = time.monotonic()
         self._reported = None
-        if self._put(CameraFrame(message, self._last_frame)):
+        if self._put(CameraFrame(message, self._last_frame, transport=self._transport)):
             self._statistics.count("overtaken")
 
     def _describe(self, publisher: Any) -> str:
         namespace = publisher.node_namespace.rstrip("/")
         text = f"publisher {namespace}/{publisher.node_name}: {publisher.topic_type}"
         text += f", {describe_qos(publisher.qos_profile)}"
-        if publisher.topic_type != self._message_type:
+        if publisher.topic_type != _MESSAGE_TYPES[self._transport]:
             return text + " (another type: check input_transport)"
         compatibility, reason = qos_check_compatible(publisher.qos_profile, self._qos)
-        if compatibility == QoSCompatibility.OK:
+        if compatibility != QoSCompatibility.ERROR:  # a WARNING tells of a policy that only its owner knows
             return text + " (compatible: frames may be lost on the way, or none is sent)"
         return f"{text} (does not match: {reason.strip().rstrip(';')})"
 
@@ -124,14 +153,12 @@ class SideTopics:
         """Subscribes."""
         self._node = node
         self.inputs = Inputs()
-        best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        images = QoSProfile(depth=1, reliability=ReliabilityPolicy[settings.input_reliability.upper()])
-        inputs, subscribe = self.inputs, node.create_subscription
-        self._subscriptions: list[Subscription] = [
-            subscribe(CameraInfo, "~/input/camera_info", inputs.store_camera_info, best_effort),
-            subscribe(DisparityImage, "~/input/disparity", inputs.store_disparity, images),
-            subscribe(Odometry, "~/input/odometry", self._store_odometry, best_effort),
-        ]
+        best_effort, inputs = ReliabilityPolicy.BEST_EFFORT, self.inputs
+        images = ReliabilityPolicy[settings.input_reliability.upper()]
+        self._subscriptions: list[Subscription] = []
+        self._subscribe(CameraInfo, "~/input/camera_info", inputs.store_camera_info, _qos(1, best_effort))
+        self._subscribe(DisparityImage, "~/input/disparity", inputs.store_disparity, _qos(1, images))
+        self._subscribe(Odometry, "~/input/odometry", self._store_odometry, _qos(1, best_effort))
         if not settings.base_frame:
             return
         if not is_installed(_TF_MESSAGE):
@@ -139,8 +166,8 @@ class SideTopics:
             return
         kind = message_class(_TF_MESSAGE)
         for topic, durability in (("/tf", DurabilityPolicy.VOLATILE), ("/tf_static", DurabilityPolicy.TRANSIENT_LOCAL)):
-            qos = QoSProfile(depth=_TF_DEPTH, reliability=ReliabilityPolicy.RELIABLE, durability=durability)
-            self._subscriptions.append(subscribe(kind, topic, inputs.store_transforms, qos))
+            qos = _qos(_TF_DEPTH, ReliabilityPolicy.RELIABLE, durability)
+            self._subscribe(kind, topic, inputs.store_transforms, qos)
 
     def close(self) -> None:
         """Leaves all topics."""
@@ -148,10 +175,24 @@ class SideTopics:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
+        self._subscriptions.append(
+            self._node.create_subscription(kind, topic, callback, qos, qos_overriding_options=_OVERRIDABLE)
+        )
+
     def _store_odometry(self, message: Odometry) -> None:
         self.inputs.store_odometry(message, time.monotonic())
 
 
 def describe_qos(qos: QoSProfile) -> str:
-    """Returns the policies that decide whether two sides match."""
-    return f"{qos.reliability.name.lower()}, {qos.durability.name.lower()}, depth {qos.depth}"
+    """Returns the policies that decide whether two sides match, and the depth where it is known."""
+    policies = f"{qos.reliability.name.lower()}, {qos.durability.name.lower()}"
+    return f"{policies}, depth {qos.depth}" if qos.depth else policies
+
+
+def _qos(
+    depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE
+) -> QoSProfile:
+    """Makes a profile of its own for each subscription, because ``qos_overrides`` change it."""
+    liveliness = LivelinessPolicy.AUTOMATIC
+    return QoSProfile(depth=depth, reliability=reliability, durability=durability, liveliness=liveliness)

@@ -13,9 +13,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import Trigger
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.nodes import alert_topic
 from densehybrid_ros.nodes.alert_topic import AlertTopic
+from densehybrid_ros.nodes.bond import Bond
 from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState
 from densehybrid_ros.nodes.inputs import CameraTopic, SideTopics
 from densehybrid_ros.nodes.outputs import Outputs
@@ -54,9 +54,10 @@ class PerceptionNode(LifecycleNode):
         self._paused = False
         self._state = "unconfigured"
         self._topic = self.resolve_topic_name("~/input/image")
-        self._report = DiagnosticsReport(self.get_name(), self._statistics)
+        self._report = DiagnosticsReport(self.get_fully_qualified_name(), self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._alert = AlertTopic(self, self._settings)
+        self._bond = Bond(self, _STEADY)
         for name, action in (("pause", self._pause), ("resume", self._resume)):
             self.create_service(Trigger, f"~/{name}", _answer(action))
         self.create_timer(PERIOD, self._report_diagnostics, clock=_STEADY)
@@ -100,6 +101,7 @@ class PerceptionNode(LifecycleNode):
         self._outputs.offer_labels(segmenter.card.classes)
         self._state = "active"
         self._open_camera()
+        self._bond.begin()
         self.get_logger().info(f"active: {segmenter.describe()} ({segmenter.reason}), input {self._topic}")
         return result
 
@@ -139,6 +141,7 @@ class PerceptionNode(LifecycleNode):
         Returns:
             Whether the worker has ended.
         """
+        self._bond.end()
         self._close_camera()
         self._paused = False
         if self._side is not None:
@@ -162,10 +165,7 @@ class PerceptionNode(LifecycleNode):
         logger = self.get_logger()
         logger.info(f"loading model {settings.model!r}, backend {settings.backend}, device {settings.device}")
         segmenter = open_segmenter(settings, logger.warning)
-        for name in unknown_classes(segmenter.card.classes, settings.drivable_classes):
-            logger.warning(f"drivable_classes: {settings.model} has no class {name!r}; check its spelling")
-        if settings.anomaly_threshold is None:
-            self._server.set_threshold_if_unset(segmenter.card.threshold(settings.threshold_name or None))
+        self._server.take_card(segmenter.card)
         width, height = settings.warm_up_size
         if height and width:
             logger.info(f"warming up at {width}x{height}; a first compilation can take minutes")
@@ -218,6 +218,7 @@ class PerceptionNode(LifecycleNode):
         if self._camera is None:
             self._alert.say_stale(self._label, f"the node is {self._label}")
         else:
+            self._camera.follow()
             self._alert.watch(self._topic, self._camera.silence, self._statistics.reasons())
 
 

@@ -1,0 +1,88 @@
+"""The camera's subscription: what it takes, and what it says of publishers that it does not hear."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from densehybrid_ros.nodes.inputs import CameraTopic
+from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.perception.settings import Settings
+
+pytestmark = pytest.mark.ros
+
+TOPIC = "/camera_test/input/image"
+
+
+@pytest.fixture
+def node(ros: None) -> Iterator[Node]:
+    overrides = [Parameter(f"qos_overrides.{TOPIC}.subscription.depth", value=3)]
+    node = Node("camera_test", parameter_overrides=overrides, use_global_arguments=False)
+    yield node
+    node.destroy_node()
+
+
+def open_camera(node: Node, **settings: str) -> CameraTopic:
+    return CameraTopic(node, Settings(**settings), FrameStatistics(), lambda frame: False)
+
+
+def listened_to(node: Node) -> list[str]:
+    return [item.topic_type for item in node.get_subscriptions_info_by_topic(TOPIC)]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_auto_takes_what_is_sent_and_raw_where_both_are(node: Node) -> None:
+    camera = open_camera(node)
+
+    def takes(message_type: str) -> bool:
+        camera.follow()
+        return listened_to(node) == [message_type]
+
+    wait_for(lambda: takes("sensor_msgs/msg/Image"))
+    node.create_publisher(CompressedImage, TOPIC, 1)
+    wait_for(lambda: takes("sensor_msgs/msg/CompressedImage"))
+    camera.close()
+
+    other = Node("both_test", use_global_arguments=False)
+    try:
+        other.create_publisher(Image, TOPIC, 1)
+        camera = open_camera(node)
+        wait_for(lambda: takes("sensor_msgs/msg/Image"))
+        camera.close()
+    finally:
+        other.destroy_node()
+
+
+def test_qos_overrides_count(node: Node) -> None:
+    open_camera(node)
+    assert node.get_parameter(f"qos_overrides.{TOPIC}.subscription.depth").value == 3
+    assert node.get_parameter(f"qos_overrides.{TOPIC}.subscription.reliability").value == "best_effort"
+
+
+@pytest.mark.parametrize(
+    ("offered", "said"),
+    [("RELIABLE", "(compatible: frames may be lost"), ("BEST_EFFORT", "(does not match: ERROR: Best effort")],
+)
+def test_only_what_keeps_frames_away_is_called_a_mismatch(node: Node, offered: str, said: str) -> None:
+    camera = open_camera(node, input_reliability="reliable")
+    node.create_publisher(Image, TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy[offered]))
+    wait_for(lambda: bool(node.get_publishers_info_by_topic(TOPIC)))
+    text = camera._describe(node.get_publishers_info_by_topic(TOPIC)[0])
+    assert said in text
+    assert "WARNING" not in text
+    assert "depth 0" not in text
