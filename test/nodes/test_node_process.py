@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,5 +71,19 @@ def test_refuses_to_start_with_one_line(
 def test_missing_parameter_file_is_named(start_node: Callable[..., NodeProcess]) -> None:
     with start_node(("--params-file", "/nowhere/perception.yaml")) as node:
         with pytest.raises(InputError, match=r"ended with status 2: .*/nowhere/perception\.yaml"):
+            node.wait_until_active()
+        assert "Traceback" not in node.log()
+
+
+def test_enclave_that_cannot_be_kept_is_named(
+    start_node: Callable[..., NodeProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys are missing, or Fast DDS is built without security; never does the node start without encryption."""
+    (tmp_path / "enclaves" / "perception").mkdir(parents=True)
+    security = {"KEYSTORE": str(tmp_path), "ENABLE": "true", "STRATEGY": "Enforce"}
+    for name, value in security.items():
+        monkeypatch.setenv(f"ROS_SECURITY_{name}", value)
+    with start_node(("--enclave", "/perception")) as node:
+        with pytest.raises(InputError, match=r"ended with status 2: .*(?i:security)"):
             node.wait_until_active()
         assert "Traceback" not in node.log()

@@ -32,7 +32,13 @@ LATER = {"/perception/get_type_description"}
 
 @pytest.fixture(scope="module")
 def node(ros: None, seeded_model: Path) -> Iterator[PerceptionNode]:
-    given = {"model": str(seeded_model), "device": "cpu", "backend": "eager", "base_frame": "base", "use_sim_time": True}
+    given = {
+        "model": str(seeded_model),
+        "device": "cpu",
+        "backend": "eager",
+        "base_frame": "base",
+        "use_sim_time": True,
+    }
     overrides = [Parameter(name, value=value) for name, value in given.items()]
     node = PerceptionNode(parameter_overrides=overrides, use_global_arguments=False)
     assert node.start()
