@@ -53,7 +53,7 @@ def arguments() -> list:
         DeclareLaunchArgument(
             "image",
             default_value="~/input/image",
-            description="Image topic; with input_transport:=compressed the one that ends in /compressed.",
+            description="Image topic, raw or compressed (it then ends in /compressed).",
         ),
         DeclareLaunchArgument(
             "camera_info",
@@ -77,8 +77,8 @@ def arguments() -> list:
         DeclareLaunchArgument(
             "input_transport",
             default_value="",
-            choices=["", "raw", "compressed"],
-            description="sensor_msgs/Image (raw) or sensor_msgs/CompressedImage (compressed).",
+            choices=["", "auto", "raw", "compressed"],
+            description="sensor_msgs/Image (raw), sensor_msgs/CompressedImage (compressed), or what is sent (auto).",
         ),
         DeclareLaunchArgument(
             "model", default_value="", description="Name of a shipped model, or path of its .safetensors."

@@ -56,6 +56,7 @@ class DiagnosticsReport:
     """Makes the reports; it remembers the last counts to give rates."""
 
     def __init__(self, node_name: str, statistics: FrameStatistics) -> None:
+        """``node_name`` is fully qualified, so that the reports of several cameras differ."""
         self._name = f"{node_name}: frames"
         self._statistics = statistics
         self._last_counts = Counts()

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -82,6 +83,10 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
         node = create_node()
     except InputError as error:
         get_logger("densehybrid_ros").fatal(str(error))
+        rclpy.try_shutdown()
+        return 2
+    except rclpy_implementation.RCLError as error:  # keys of an enclave are missing, or the DDS knows no security
+        print(f"[FATAL] {' '.join(str(error).partition(', at ')[0].split())}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
     if freed >> 20:

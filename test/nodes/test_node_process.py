@@ -93,3 +93,17 @@ def test_signal_while_ros_and_torch_load(
 def handles(process_status: str, number: signal.Signals) -> bool:
     (line,) = (line for line in process_status.splitlines() if line.startswith("SigCgt"))
     return bool(int(line.split()[1], 16) >> number - 1 & 1)
+
+
+def test_enclave_that_cannot_be_kept_is_named(
+    start_node: Callable[..., NodeProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys are missing, or Fast DDS is built without security; never does the node start without encryption."""
+    (tmp_path / "enclaves" / "perception").mkdir(parents=True)
+    security = {"KEYSTORE": str(tmp_path), "ENABLE": "true", "STRATEGY": "Enforce"}
+    for name, value in security.items():
+        monkeypatch.setenv(f"ROS_SECURITY_{name}", value)
+    with start_node(("--enclave", "/perception")) as node:
+        with pytest.raises(InputError, match=r"ended with status 2: .*(?i:security)"):
+            node.wait_until_active()
+        assert "Traceback" not in node.log()
