@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from densehybrid_ros.errors import OutputError
 from densehybrid_ros.files import write_text_atomically
 
 Key = Mapping[str, Any]
@@ -122,6 +123,8 @@ class ArtifactCache:
                     return Built(entry, fresh=False)
                 self._sweep(key)
                 return Built(self._build_and_store(key, suffix, make), fresh=True)
+        except OutputError as error:  # of the manifest
+            note = f"not stored: {error}"
         except OSError as error:
             if not _is_about_storing(error, self.directory):
                 raise

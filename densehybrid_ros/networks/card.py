@@ -100,10 +100,15 @@ def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
 _Dumper.add_representer(list, _represent_list)
 
 
+def card_text(card: ModelCard) -> str:
+    """Returns the card as YAML."""
+    text: str = yaml.dump(card.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
 def write_card(path: Path, card: ModelCard) -> None:
-    """Writes the card as YAML, whole or not at all."""
-    text = yaml.dump(card.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    write_text_atomically(path, text)
+    """Writes the card as YAML, whole or not at all; OutputError where it can't be written."""
+    write_text_atomically(path, card_text(card))
 
 
 def read_card(path: Path) -> ModelCard:
