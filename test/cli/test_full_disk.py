@@ -23,7 +23,7 @@ from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
 
-ROOM = 1000  # bytes a file
+ROOM = 100  # bytes a file
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def calibrated(place: Path) -> list[object]:
 
 
 def replayed(place: Path) -> list[object]:
-    return ["replay", place / "drive", "--model", place / "tiny.safetensors", "--device", "cpu"]
+    return ["replay", place / "drive", "--model", place / "tiny.safetensors", "--device", "cpu", "--threshold", 0]
 
 
 def bagged(place: Path) -> list[object]:
