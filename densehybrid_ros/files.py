@@ -33,7 +33,8 @@ def writing(path: Path | str, *errors: type[Exception]) -> Iterator[None]:
     except BrokenPipeError:
         raise  # nothing is wrong with the file: who reads it has gone
     except kinds as error:
-        reason = getattr(error, "strerror", None) or error
+        first = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(first, "strerror", None) or first
         raise OutputError(f"{path}: can't be written: {reason}") from error
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_file
+from densehybrid_ros.files import atomic_file, writing
 from densehybrid_ros.progress import progress
 from densehybrid_ros.training.batches import Job, Maker, stream
 from densehybrid_ros.training.config import TrainConfig
@@ -131,7 +131,8 @@ class Trainer:
         """
         if self.run_directory is not None and self.processes.is_first:
             state = {"step": self.step, "task": self.task.state_dict(), "curves": self.curves, "figures": self.figures}
-            with atomic_file(self.run_directory / "checkpoint.pt") as file:
+            path = self.run_directory / "checkpoint.pt"
+            with atomic_file(path) as file, writing(path, RuntimeError):  # PyTorch's, of its ZIP that lacks its end
                 torch.save(state, file)
         self.processes.wait()
 
