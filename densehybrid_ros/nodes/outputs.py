@@ -45,7 +45,7 @@ SCORE_SCALE, SCORE_OFFSET = 1 / 256, -128.0
 """Nats of one step of a 16UC1 score, and of its value 0; scores beyond -128..127.996 are taken for these."""
 
 
-class OutputError(RuntimeError):
+class PublishError(RuntimeError):
     """Some outputs of a frame could not be made or published; it names them."""
 
 
@@ -186,7 +186,7 @@ class Outputs:
             Names of the outputs that were published.
 
         Raises:
-            OutputError: Some could not be; all others were.
+            PublishError: Some could not be; all others were.
         """
         names = [name for name in OUTPUTS if self.is_wanted(name, frame.settings)]
         failures = []
@@ -196,7 +196,7 @@ class Outputs:
             except Exception as error:
                 failures.append(f"output {name}: {type(error).__name__}: {error}")
         if failures:
-            raise OutputError("; ".join(failures))
+            raise PublishError("; ".join(failures))
         return names
 
     def is_wanted(self, name: str, settings: Settings) -> bool:
