@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 
+from densehybrid_ros.errors import shown
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.perception.alert import Alert, Status, stale_alert
 from densehybrid_ros.perception.settings import Settings
@@ -100,7 +101,7 @@ def key_values(values: Mapping[str, str]) -> list[KeyValue]:
 def _status(status: Status, header: Header, node_name: str) -> DiagnosticStatus:
     return DiagnosticStatus(
         name=f"{node_name}: {status.what}",
-        hardware_id=header.frame_id,
+        hardware_id=shown(header.frame_id),
         level=bytes([status.level]),
         message=status.message,
         values=key_values(status.values),

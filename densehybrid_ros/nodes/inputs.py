@@ -14,6 +14,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from stereo_msgs.msg import DisparityImage
 
+from densehybrid_ros.errors import shown
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.messages import is_installed, message_class
 from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
@@ -103,7 +104,8 @@ class CameraTopic:
 
     def _describe(self, publisher: Any) -> str:
         namespace = publisher.node_namespace.rstrip("/")
-        text = f"publisher {namespace}/{publisher.node_name}: {publisher.topic_type}"
+        name, kind = shown(f"{namespace}/{publisher.node_name}"), shown(publisher.topic_type)
+        text = f"publisher {name}: {kind}"
         text += f", {describe_qos(publisher.qos_profile)}"
         if publisher.topic_type != self._message_type:
             return text + " (another type: check input_transport)"

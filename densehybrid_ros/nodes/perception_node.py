@@ -22,6 +22,7 @@ from densehybrid_ros.nodes.outputs import Outputs
 from densehybrid_ros.nodes.parameter_server import ParameterServer
 from densehybrid_ros.nodes.runner import run
 from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.nodes.throttle import Throttle
 from densehybrid_ros.nodes.worker import Worker
 from densehybrid_ros.perception.perception import Perception, open_segmenter
 from densehybrid_ros.perception.settings import Settings
@@ -43,7 +44,7 @@ class PerceptionNode(LifecycleNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("perception", **options)
         self._server = ParameterServer(self)
-        self._statistics = FrameStatistics()
+        self._statistics = FrameStatistics(lambda: self._settings().source_timeout)
         self._perception: Perception | None = None
         self._upgrade: EngineUpgrade | None = None
         self._outputs: Outputs | None = None
@@ -161,7 +162,7 @@ class PerceptionNode(LifecycleNode):
     def _load(self, settings: Settings) -> Perception:
         logger = self.get_logger()
         logger.info(f"loading model {settings.model!r}, backend {settings.backend}, device {settings.device}")
-        segmenter = open_segmenter(settings, logger.warning)
+        segmenter = open_segmenter(settings, Throttle(logger.warning))
         for name in unknown_classes(segmenter.card.classes, settings.drivable_classes):
             logger.warning(f"drivable_classes: {settings.model} has no class {name!r}; check its spelling")
         if settings.anomaly_threshold is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level
 from densehybrid_ros.perception.geometry import Mount
+from densehybrid_ros.perception.still_picture import FROZEN
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def hazard_alert(
     threshold: float,
     size: tuple[int, int],
 ) -> Alert:
-    """Makes the alert of a frame.
+    """Makes the alert of a frame; it is at least a WARN while the camera is frozen.
 
     Args:
         frame: What the hazard stage says.
@@ -100,7 +101,10 @@ def hazard_alert(
             "largest_center_y": largest.centroid[1],
             "largest_peak_score": largest.peak_score,
         }
-    summary = Status("hazards", frame.level, frame.summary, text_values(values))
+    level, message = frame.level, frame.summary
+    for frozen in (problem for problem in problems if problem.startswith(FROZEN)):
+        level, message = max(level, Level.WARN), f"{frozen}; {message}"
+    summary = Status("hazards", level, message, text_values(values))
     return Alert(summary, tuple(_status(item, frame_id, mount) for item in (*frame.hazards, *frame.lost)))
 
 
