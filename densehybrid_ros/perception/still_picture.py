@@ -15,8 +15,8 @@ class StillPicture:
 
     def __init__(self) -> None:
         self._sample = np.empty((0, 0, 3), np.uint8)
-        self._began = 0.0
-        self._last_coloured: float | None = None
+        self._same_since = 0.0
+        self._plain_since: float | None = None
 
     def problem(self, image: np.ndarray, now: float, timeout: float) -> str | None:
         """Takes in a picture and says what is wrong with the camera, "NAME: what".
@@ -28,10 +28,12 @@ class StillPicture:
         """
         sample = image[::_GRID, ::_GRID].copy()
         if not np.array_equal(sample, self._sample):
-            self._sample, self._began = sample, now
-        if self._last_coloured is None or np.any(sample != sample[0, 0]):
-            self._last_coloured = now
-        for what, since in (("the same picture", self._began), ("pictures of one colour", self._last_coloured)):
-            if now - since >= timeout:
+            self._sample, self._same_since = sample, now
+        if np.any(sample != sample[0, 0]):
+            self._plain_since = None
+        elif self._plain_since is None:
+            self._plain_since = now
+        for what, since in (("the same picture", self._same_since), ("pictures of one colour", self._plain_since)):
+            if since is not None and now - since >= timeout:
                 return f"{FROZEN}: {what} for {now - since:.1f} s"
         return None
