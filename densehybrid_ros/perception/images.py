@@ -193,6 +193,7 @@ def _rgb_from_jpeg(data: bytes, most_pixels: int | None) -> np.ndarray:
         # Webcams pad their pictures with zeros, some before the end marker: that is whole.
         end = data.rfind(_JPEG_END)
         unpadded = data[: max(end, 0)].rstrip(b"\0")
+        unpadded += b"\0" * unpadded.endswith(b"\xff")  # that zero is the picture's own
         if len(unpadded) < end and "before marker 0xd9" in str(error):
             return _rgb_from_jpeg(unpadded + _JPEG_END, most_pixels)
         raise InputError(f"{name} ({shown(str(error))})") from error
