@@ -63,6 +63,7 @@ setup(
         "rosbags>=0.11,<0.12",  # messages without ROS, and writing rosbag2
         "lz4>=4.3,<5",  # packed parts of recordings; rosbags needs it too
         'backports.zstd>=1,<2; python_version < "3.14"',  # the same
+        "simplejpeg>=1.8,<2",  # JPEGs from a camera: it refuses what OpenCV repairs without a word
     ],
     extras_require={
         # ROS 2 Jazzy for machines without ROS. Where ROS is installed, package.xml and rosdep name the same.

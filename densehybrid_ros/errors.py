@@ -23,6 +23,12 @@ class OutputError(InputError):
     """A file can't be written, and so neither can those after it; what leaves out single frames does not catch it."""
 
 
+def shown(text: str, most: int = 120) -> str:
+    """Writes a text that came from outside, such as a message's: printable characters, at most ``most`` of them."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text[: most + 1])
+    return plain if len(plain) <= most else plain[: most - 3] + "..."
+
+
 def name_some(found: Collection[object]) -> str:
     """Writes the first few of ``found`` and how many there are beside them."""
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,6 +51,7 @@ class BagFrames:
         topics: BagTopics | None = None,
         leave_out: LeaveOut | None = None,
         tolerance: float = TOLERANCE,
+        read: Callable[[Any], np.ndarray] = rgb_from_message,
     ) -> None:
         """Reads the bag once to learn what it holds and what belongs to which picture.
 
@@ -59,6 +61,7 @@ class BagFrames:
                 read, but one that is named otherwise than usual must be there as well.
             leave_out: Gets a line about what can't be used and is left out. None raises an InputError at the first.
             tolerance: Seconds that the stamps of a picture and its disparities may differ.
+            read: Makes RGB of a picture's message.
 
         Raises:
             InputError: There is no such bag or topic, or the topic holds no pictures that can be read.
@@ -69,7 +72,7 @@ class BagFrames:
         kinds |= {wanted.image + COMPRESSED_SUFFIX: messages.COMPRESSED_IMAGE}
         if wanted.image.endswith(COMPRESSED_SUFFIX):
             kinds[wanted.image] = messages.COMPRESSED_IMAGE
-        self.path, self._leave_out = path, leave_out
+        self.path, self._leave_out, self._read = path, leave_out, read
         self._storage = open_storage(path, kinds)
         self.topics = self._resolved(wanted)
         self.is_compressed = self._storage.topics[self.topics.image].kind == messages.COMPRESSED_IMAGE
@@ -196,7 +199,7 @@ class BagFrames:
         name = f"{self.path}: {self.topics.image} at {stamp} ns"
         picture = self._restamped(self._storage.read(self.topics.image, number), number)
         try:
-            image = rgb_from_message(picture.message)
+            image = self._read(picture.message)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
         planes: dict[str, np.ndarray] = {}
@@ -249,6 +252,7 @@ def open_recording(
     leave_out: LeaveOut | None = None,
     tolerance: float = TOLERANCE,
     fps: float | None = None,
+    read: Callable[[Any], np.ndarray] = rgb_from_message,
 ) -> Recording:
     """Opens a bag, a folder of pictures or a video.
 
@@ -258,6 +262,7 @@ def open_recording(
         leave_out: Gets a line about what can't be used and is left out. None raises an InputError at the first.
         tolerance: Seconds that the stamps of a picture and its disparities may differ.
         fps: Frames a second of pictures (default 10) or of a video (default: its own).
+        read: Makes RGB of a picture's message in a bag.
 
     Raises:
         InputError: It is none of them; the message says what it is. Or a bag lacks a topic, or has an fps given.
@@ -265,7 +270,7 @@ def open_recording(
     if _is_bag(path):
         if fps is not None:
             raise InputError(f"--fps {fps:g}: {path} has stamps of its own; leave --fps out")
-        return BagFrames(path, topics, leave_out, tolerance)
+        return BagFrames(path, topics, leave_out, tolerance, read)
     if path.is_dir() and any(item.suffix.lower() in PICTURE_SUFFIXES for item in path.iterdir()):
         return SourceFrames(path, FolderFrames(path, fps or DEFAULT_FPS, leave_out=leave_out), topics, leave_out)
     if reason := _what_else(path):

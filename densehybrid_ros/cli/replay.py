@@ -30,7 +30,7 @@ from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.perception.parameter_files import read_settings
-from densehybrid_ros.perception.perception import Perception, open_segmenter
+from densehybrid_ros.perception.perception import Perception, open_segmenter, picture_reader
 from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 
@@ -153,9 +153,8 @@ def _braking(args: argparse.Namespace) -> Braking:
 def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Segmenter, settings: Settings) -> None:
     """Adds one recording to the figures; what can't be evaluated of it is left out."""
     try:
-        recording = open_recording(
-            path, parse_topics(args.topics), replay.leave_out, settings.disparity_tolerance, args.fps
-        )
+        topics, read = parse_topics(args.topics), picture_reader(settings, segmenter.card)
+        recording = open_recording(path, topics, replay.leave_out, settings.disparity_tolerance, args.fps, read)
         settings = with_base_frame(recording, settings)
         total = min(len(recording), args.limit or len(recording))
         for answer in progress(_answers(args, recording, replay, segmenter, settings), f"replay {path.name}", total):

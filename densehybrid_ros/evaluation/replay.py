@@ -25,6 +25,7 @@ from densehybrid_ros.evaluation.obstacles import ObstacleAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.perception.alert import Alert
+from densehybrid_ros.perception.images import is_deep
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.perception import Frame, Perception
 from densehybrid_ros.perception.settings import Settings
@@ -66,8 +67,8 @@ def known_frames(recording: Recording, settings: Settings) -> Iterator[tuple[Rec
     for recorded in recording:
         for raw in recorded.before:
             inputs.store(raw.kind, raw.message, raw.time * 1e-9)
-        header, now = recorded.picture.message.header, recorded.picture.time * 1e-9
-        yield recorded, inputs.frame(recorded.image, header, settings, now)
+        message, now = recorded.picture.message, recorded.picture.time * 1e-9
+        yield recorded, inputs.frame(recorded.image, message.header, settings, now, is_deep(message))
 
 
 def with_base_frame(recording: Recording, settings: Settings) -> Settings:

@@ -13,6 +13,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
+from densehybrid_ros.errors import shown
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.perception.alert import Alert, Status, stale_alert, stale_frame_alert
 from densehybrid_ros.perception.settings import Settings
@@ -170,7 +171,7 @@ def key_values(values: Mapping[str, str]) -> list[KeyValue]:
 def _status(status: Status, node_name: str, hardware_id: str) -> DiagnosticStatus:
     return DiagnosticStatus(
         name=f"{node_name}: {status.what}",
-        hardware_id=hardware_id,
+        hardware_id=shown(hardware_id),
         level=bytes([status.level]),
         message=status.message,
         values=key_values(status.values),

@@ -22,11 +22,12 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from stereo_msgs.msg import DisparityImage
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, shown
 from densehybrid_ros.nodes.cdr import read_compressed_image, read_image
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.messages import is_installed, message_class
 from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
+from densehybrid_ros.nodes.throttle import SECONDS_BETWEEN_WARNINGS
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.settings import Settings
 
@@ -38,7 +39,6 @@ _TRANSPORTS: dict[str, tuple[type, Callable[[bytes], Any]]] = {
 _MESSAGE_TYPES = {transport: f"sensor_msgs/msg/{kind.__name__}" for transport, (kind, _) in _TRANSPORTS.items()}
 _TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 _TF_DEPTH = 100
-_SECONDS_BETWEEN_WARNINGS = 5.0
 _OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 
@@ -140,14 +140,15 @@ class CameraTopic:
         except InputError as error:
             self._statistics.count("rejected")
             self._statistics.set_reason("rejected", str(error))
-            self._node.get_logger().warning(f"{self._topic}: {error}", throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS)
+            self._node.get_logger().warning(f"{self._topic}: {error}", throttle_duration_sec=SECONDS_BETWEEN_WARNINGS)
             return
-        if self._put(CameraFrame(message, self._last_frame, transport=self._transport)):
+        if self._put(CameraFrame(message, self._last_frame)):
             self._statistics.count("overtaken")
 
     def _describe(self, publisher: Any) -> str:
         namespace = publisher.node_namespace.rstrip("/")
-        text = f"publisher {namespace}/{publisher.node_name}: {publisher.topic_type}"
+        name, kind = shown(f"{namespace}/{publisher.node_name}"), shown(publisher.topic_type)
+        text = f"publisher {name}: {kind}"
         text += f", {describe_qos(publisher.qos_profile)}"
         if publisher.topic_type != _MESSAGE_TYPES[self._transport]:
             return text + " (another type: check input_transport)"

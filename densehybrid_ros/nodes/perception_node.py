@@ -21,6 +21,7 @@ from densehybrid_ros.nodes.outputs import Outputs
 from densehybrid_ros.nodes.parameter_server import ParameterServer
 from densehybrid_ros.nodes.runner import run
 from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.nodes.throttle import Throttle
 from densehybrid_ros.nodes.worker import Worker
 from densehybrid_ros.perception.perception import Perception, open_segmenter
 from densehybrid_ros.perception.settings import Settings
@@ -44,7 +45,7 @@ class PerceptionNode(LifecycleNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("perception", **options)
         self._server = ParameterServer(self)
-        self._statistics = FrameStatistics()
+        self._statistics = FrameStatistics(lambda: self._settings().source_timeout)
         self._perception: Perception | None = None
         self._upgrade: EngineUpgrade | None = None
         self._outputs: Outputs | None = None
@@ -178,7 +179,7 @@ class PerceptionNode(LifecycleNode):
     def _load(self, settings: Settings) -> Perception:
         logger = self.get_logger()
         logger.info(f"loading model {settings.model!r}, backend {settings.backend}, device {settings.device}")
-        segmenter = open_segmenter(settings, logger.warning)
+        segmenter = open_segmenter(settings, Throttle(logger.warning))
         self._server.take_card(segmenter.card)
         width, height = settings.warm_up_size
         if height and width:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from densehybrid_ros.nodes.throttle import kind_of
+
 _TIMES_KEPT = 500
 _LARGEST_GAP = 1000
 _MOST_PROBLEMS = 20
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_SECONDS_KEPT = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,19 @@ class Counts:
 class FrameStatistics:
     """Counts frames, and keeps the latest times and reasons. All methods may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: Callable[[], float] = lambda: 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begins at zero.
+
+        Args:
+            timeout: Returns for how many seconds reasons and problems are told, 10 at least.
+            clock: Tells seconds.
+        """
+        self._timeout, self._clock = timeout, clock
         self._lock = threading.Lock()
         self._counts = Counts()
         self._times: dict[str, deque[float]] = {}
-        self._reasons: dict[str, str] = {}
-        self._problems: dict[str, tuple[int, str]] = {}
+        self._reasons: dict[str, tuple[float, str]] = {}
+        self._problems: dict[str, tuple[float, int, str]] = {}
 
     def count(self, what: str, number: int = 1) -> None:
         """Adds to one of the fields of ``Counts``."""
@@ -68,7 +78,7 @@ class FrameStatistics:
     def set_reason(self, what: str, reason: str) -> None:
         """Keeps the latest reason of a kind, such as why a frame was rejected."""
         with self._lock:
-            self._reasons[what] = reason
+            self._reasons[what] = self._clock(), reason
 
     def counts(self) -> Counts:
         """Returns the numbers of this moment."""
@@ -76,21 +86,26 @@ class FrameStatistics:
             return self._counts
 
     def reasons(self) -> dict[str, str]:
-        """Returns the latest reason of each kind."""
+        """Returns the latest reason of each kind; old ones are forgotten."""
         with self._lock:
-            return dict(self._reasons)
+            self._reasons = {what: kept for what, kept in self._reasons.items() if self._is_new(kept[0])}
+            return {what: reason for what, (_, reason) in self._reasons.items()}
 
     def add_problem(self, text: str) -> None:
         """Counts a problem of an input; texts that differ only in their numbers are one problem."""
-        kind = _NUMBER.sub("#", text)
+        kind = kind_of(text)
         with self._lock:
             if kind in self._problems or len(self._problems) < _MOST_PROBLEMS:
-                self._problems[kind] = (self._problems.get(kind, (0, ""))[0] + 1, text)
+                self._problems[kind] = self._clock(), self._problems.get(kind, (0.0, 0, ""))[1] + 1, text
 
     def problems(self) -> tuple[tuple[int, str], ...]:
-        """Returns how many frames had each problem and its latest text, in the order of their first time."""
+        """Returns how many frames had each problem and its latest text, longest known first; old ones are forgotten."""
         with self._lock:
-            return tuple(self._problems.values())
+            self._problems = {kind: kept for kind, kept in self._problems.items() if self._is_new(kept[0])}
+            return tuple((count, text) for _, count, text in self._problems.values())
+
+    def _is_new(self, moment: float) -> bool:
+        return self._clock() - moment <= max(self._timeout(), _SECONDS_KEPT)
 
     def mean_and_largest(self, what: str) -> tuple[float, float] | None:
         """Returns mean and largest of the kept durations of a kind in seconds; None while there is none."""

@@ -6,9 +6,8 @@ import gc
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from rclpy.node import Node
 from std_msgs.msg import Header
 
@@ -18,19 +17,16 @@ from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.outputs import Outputs, PublishError, needs_hazards
 from densehybrid_ros.nodes.stamp_age import StampAge
 from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.nodes.throttle import SECONDS_BETWEEN_WARNINGS
 from densehybrid_ros.perception.geometry import nanoseconds
-from densehybrid_ros.perception.images import rgb_from_compressed, rgb_from_image
+from densehybrid_ros.perception.images import is_deep
 from densehybrid_ros.perception.inputs import Inputs
-from densehybrid_ros.perception.perception import Perception
+from densehybrid_ros.perception.perception import Perception, picture_reader
 from densehybrid_ros.perception.settings import Settings
 
 if TYPE_CHECKING:
     # PyTorch is imported when the node configures, not before.
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
-
-_SECONDS_BETWEEN_WARNINGS = 5.0
-_READERS: dict[str, Callable[[Any], np.ndarray]] = {"raw": rgb_from_image, "compressed": rgb_from_compressed}
-"""A frame's transport -> how its message becomes RGB."""
 
 
 class FrameSlot:
@@ -143,14 +139,14 @@ class Worker:
             self._lose(frame, "rejected", str(error))
             self._logger.warning(
                 f"{self._topic}: frame {_stamp(frame.header)} rejected: {error}",
-                throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS,
+                throttle_duration_sec=SECONDS_BETWEEN_WARNINGS,
             )
         except Exception as error:  # whatever the model raises must not end the worker
             reason = str(error) if isinstance(error, PublishError) else f"{type(error).__name__}: {error}"
             self._lose(frame, "failed", reason)
             self._logger.error(
                 f"{self._topic}: frame {_stamp(frame.header)} failed: {reason}",
-                throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS,
+                throttle_duration_sec=SECONDS_BETWEEN_WARNINGS,
             )
         else:
             statistics.count("processed")
@@ -169,11 +165,11 @@ class Worker:
     def _process(self, frame: CameraFrame) -> None:
         frame.settings = settings = self._settings()
         statistics, started = self._statistics, time.monotonic()
-        image = _READERS[frame.transport](frame.message)
+        image = picture_reader(settings, self._perception.segmenter.card)(frame.message)
         if self._upgrade is not None:
             self._upgrade.before_frame(image.shape[0], image.shape[1])
         self._perception.settings = settings
-        known = self._inputs.frame(image, frame.header, settings, started)
+        known = self._inputs.frame(image, frame.header, settings, started, is_deep(frame.message))
         frame.perceived = self._perception(known, judge=needs_hazards(settings))
         for problem in frame.perceived.problems:
             statistics.add_problem(problem)

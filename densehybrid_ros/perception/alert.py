@@ -8,6 +8,7 @@ from typing import Any
 
 from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level
 from densehybrid_ros.perception.geometry import Mount
+from densehybrid_ros.perception.still_picture import FROZEN
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def hazard_alert(
     threshold: float,
     size: tuple[int, int],
 ) -> Alert:
-    """Makes the alert of a frame.
+    """Makes the alert of a frame; it is at least a WARN while the camera is frozen.
 
     Args:
         frame: What the hazard stage says.
@@ -117,6 +118,8 @@ def hazard_alert(
     if frame.candidates and not frame.hazards and not frame.is_settled:
         # With a longer past one of them might be a hazard.
         level, message = Level.STALE, "not known yet: the first frames have hazards that are not confirmed"
+    for frozen in (problem for problem in problems if problem.startswith(FROZEN)):
+        level, message = max(level, Level.WARN), f"{frozen}; {message}"
     summary = Status("hazards", level, message, text_values(values))
     return Alert(summary, tuple(_status(item, frame_id, mount) for item in (*frame.hazards, *frame.lost)))
 

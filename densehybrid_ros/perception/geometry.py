@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, shown
 from densehybrid_ros.hazards.location import HEIGHTS, LARGEST_TILT
 
 _UNIT_TOLERANCE = 1e-2
@@ -117,7 +117,7 @@ class TransformTree:
         except InputError as error:
             with self._lock:
                 self._links.pop(child, None)
-                self._bad[child] = f"the transform from {child!r} to {parent!r} {error}"
+                self._bad[child] = f"the transform from {shown(child)!r} to {shown(parent)!r} {error}"
             return
         with self._lock:
             self._bad.pop(child, None)
@@ -136,7 +136,7 @@ class TransformTree:
         for frame, from_source in up_source.items():
             if frame in up_target:
                 return up_target[frame].inverse() @ from_source
-        raise InputError(", ".join(reasons) or f"no transforms connect {source!r} with {target!r}")
+        raise InputError(", ".join(reasons) or f"no transforms connect {shown(source)!r} with {shown(target)!r}")
 
     def __bool__(self) -> bool:
         """Whether any transform has been stored."""
@@ -203,9 +203,9 @@ def mount_from_transforms(tree: TransformTree, base_frame: str, optical_frame: s
     roll = math.asin(max(-1.0, min(1.0, -float(transform.rotation[2, 0]))))
     if abs(roll) > LARGEST_TILT or abs(transform.pitch) > LARGEST_TILT:
         tilt = f"pitched by {transform.pitch:.2f} rad and rolled by {roll:.2f} rad against {base_frame!r}"
-        raise InputError(f"{optical_frame!r} is {tilt} (is it an optical frame, z ahead and y down?)")
+        raise InputError(f"{shown(optical_frame)!r} is {tilt} (is it an optical frame, z ahead and y down?)")
     if not HEIGHTS[0] <= transform.height <= HEIGHTS[1]:
-        height = f"{optical_frame!r} is {transform.height:.3f} m above {base_frame!r}"
+        height = f"{shown(optical_frame)!r} is {transform.height:.3f} m above {base_frame!r}"
         raise InputError(
             f"{height}, which must be on the road (name that frame with base_frame, or give camera_height)"
         )
@@ -315,7 +315,7 @@ def disparity_pixels(message: Any) -> np.ndarray:
     """
     image = message.image
     if image.encoding != "32FC1":
-        raise InputError(f"encoding {image.encoding!r}, but a disparity image is 32FC1")
+        raise InputError(f"encoding {shown(image.encoding)!r}, but a disparity image is 32FC1")
     data = np.frombuffer(image.data, dtype=np.uint8)
     height, width, step = image.height, image.width, image.step
     if not height or not width or step < 4 * width or data.size < height * step:

@@ -5,6 +5,7 @@ The functions take any object with the fields of ``sensor_msgs/Image`` or ``Comp
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, shown
 
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_SCAN = b"\xff\xda"
 _JPEG_END = b"\xff\xd9"
+_COEFFICIENTS = 64  # of a block of a JPEG
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"IEND\xae\x42\x60\x82"
+_PNG_CHUNK = 12  # bytes of a chunk's length, name and checksum
 
 Converter = Callable[[np.ndarray], np.ndarray]
 
@@ -31,13 +33,15 @@ class Encoding:
         channels: Values a pixel.
         bytes_per_value: 1, or 2 for 16-bit encodings, which are scaled to 8 bits.
         to_rgb: Turns uint8 [H, W, channels] into uint8 RGB [H, W, 3]; a view where that is enough.
-        even_width: Whether two neighbouring pixels share their colour.
+        shared: (width, height) of a block of pixels that share their colour.
+        planar: Whether the brightness of all pixels comes first, then their colours.
     """
 
     channels: int
     to_rgb: Converter
     bytes_per_value: int = 1
-    even_width: bool = False
+    shared: tuple[int, int] = (1, 1)
+    planar: bool = False
 
 
 def _first_three(pixels: np.ndarray) -> np.ndarray:
@@ -55,6 +59,14 @@ def _opencv(code: int) -> Converter:
     return convert
 
 
+def _nv24(lines: np.ndarray) -> np.ndarray:
+    height, width = len(lines) // 3, lines.shape[1]
+    colours = lines[height:].reshape(height, width, 2)
+    return cv2.transform(np.concatenate([lines[:height], colours], axis=2), _BT601)
+
+
+# Y, U, V and 1 -> red, green, blue: the studio swing of OpenCV's other conversions.
+_BT601 = np.array([[1.164, 0.0, 1.596, -222.9], [1.164, -0.392, -0.813, 135.6], [1.164, 2.017, 0.0, -276.8]])
 _gray = _opencv(cv2.COLOR_GRAY2RGB)
 # ROS names a mosaic by the first two rows from the left; OpenCV's older constants by the second row from its second
 # column, so RGGB is "BG" there.
@@ -64,8 +76,8 @@ _BAYER = {
     "gbrg": _opencv(cv2.COLOR_BayerGR2RGB),
     "grbg": _opencv(cv2.COLOR_BayerGB2RGB),
 }
-_uyvy = Encoding(2, _opencv(cv2.COLOR_YUV2RGB_UYVY), even_width=True)
-_yuyv = Encoding(2, _opencv(cv2.COLOR_YUV2RGB_YUY2), even_width=True)
+_uyvy = Encoding(2, _opencv(cv2.COLOR_YUV2RGB_UYVY), shared=(2, 1))
+_yuyv = Encoding(2, _opencv(cv2.COLOR_YUV2RGB_YUY2), shared=(2, 1))
 
 ENCODINGS: dict[str, Encoding] = {
     "rgb8": Encoding(3, _first_three),
@@ -90,82 +102,170 @@ ENCODINGS: dict[str, Encoding] = {
     "yuv422": _uyvy,  # the old name
     "yuyv": _yuyv,
     "yuv422_yuy2": _yuyv,  # the old name
+    "nv12": Encoding(1, _opencv(cv2.COLOR_YUV2RGB_NV12), shared=(2, 2), planar=True),
+    "nv21": Encoding(1, _opencv(cv2.COLOR_YUV2RGB_NV21), shared=(2, 2), planar=True),
+    "nv24": Encoding(1, _nv24, planar=True),
 }
 """Name in ``sensor_msgs/Image.encoding`` -> how it is read. An encoding is added by one line here."""
 
 
-def rgb_from_image(message: Any) -> np.ndarray:
+def rgb_from_image(message: Any, most_pixels: int | None = None, bits: int = 16) -> np.ndarray:
     """Reads a ``sensor_msgs/Image``.
 
     Args:
         message: The message; ``step``, padding and ``is_bigendian`` are honoured.
+        most_pixels: Of the picture; None: any number.
+        bits: Of the 16 of a 16-bit encoding those that count.
 
     Returns:
         uint8 RGB [H, W, 3]: a view into the message for rgb8, bgr8 and those with alpha, a new array otherwise.
 
     Raises:
-        InputError: The encoding is not supported, or the size disagrees with the data.
+        InputError: The encoding is not supported, the picture too large, or its size disagrees with the data.
     """
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
-        raise InputError(f"encoding {message.encoding!r} is not supported; supported are {', '.join(ENCODINGS)}")
-    return encoding.to_rgb(_pixels(message, encoding))
+        name = shown(message.encoding)
+        raise InputError(f"encoding {name!r} is not supported; supported are {', '.join(ENCODINGS)}")
+    _check_pixels(message.width, message.height, most_pixels)
+    return encoding.to_rgb(_pixels(message, encoding, bits))
 
 
-def rgb_from_compressed(message: Any) -> np.ndarray:
+def rgb_from_compressed(message: Any, most_pixels: int | None = None, bits: int = 16) -> np.ndarray:
     """Reads a ``sensor_msgs/CompressedImage`` that holds a JPEG or a PNG.
+
+    A damaged picture is refused as far as it shows: a JPEG that the decoder has to repair, a PNG whose checksums
+    disagree. A JPEG has no checksums, so a damage that happens to decode is not found.
+
+    Args:
+        message: The message.
+        most_pixels: Of the picture; None: any number.
+        bits: Of the 16 of a 16-bit PNG those that count.
 
     Returns:
         uint8 RGB [H, W, 3].
 
     Raises:
-        InputError: The data is neither, is cut short, or can't be decoded.
+        InputError: The data is neither, too large, cut short, damaged, or can't be decoded.
     """
-    data = bytes(message.data)
+    data, name = bytes(message.data), shown(message.format)
     if message.format.startswith("bayer_"):
-        raise InputError(f"format {message.format!r}: a compressed Bayer mosaic is not supported; send colours")
+        raise InputError(f"format {name!r}: a compressed Bayer mosaic is not supported; send colours")
     if data.startswith(_JPEG_START):
-        kind = "JPEG"
-        # Decoders fill what is missing with grey, so the end is looked for. Both markers can't occur in a scan.
-        complete = data.rfind(_JPEG_END) > data.rfind(_JPEG_SCAN) > 0
-    elif data.startswith(_PNG_START):
-        kind, complete = "PNG", _PNG_END in data[-64:]
-    else:
-        raise InputError(f"{len(data)} bytes of format {message.format!r} are neither JPEG nor PNG")
-    if not complete:
-        raise InputError(f"{kind} of {len(data)} bytes is cut short")
+        return _rgb_from_jpeg(data, most_pixels)
+    if data.startswith(_PNG_START):
+        return _rgb_from_png(data, most_pixels, bits)
+    raise InputError(f"{len(data)} bytes of format {name!r} are neither JPEG nor PNG")
+
+
+def rgb_from_message(message: Any, most_pixels: int | None = None, bits: int = 16) -> np.ndarray:
+    """Reads a ``sensor_msgs/Image`` or ``CompressedImage``, of rclpy or of rosbags; see the two functions above."""
+    read = rgb_from_image if hasattr(message, "encoding") else rgb_from_compressed
+    return read(message, most_pixels, bits)
+
+
+def is_deep(message: Any) -> bool:
+    """Whether a message has 16 bits a value, by its encoding or, of a PNG, its format ("mono16; png compressed ")."""
+    name = message.encoding if hasattr(message, "encoding") else message.format.partition(";")[0]
+    return name in ENCODINGS and ENCODINGS[name].bytes_per_value == 2
+
+
+def _check_pixels(width: int, height: int, most: int | None) -> None:
+    if most is not None and width * height > most:
+        raise InputError(f"{width}x{height} exceeds {most} pixels; raise max_image_pixels if such pictures are wanted")
+
+
+def _rgb_from_jpeg(data: bytes, most_pixels: int | None) -> np.ndarray:
+    try:
+        import simplejpeg
+    except ImportError as error:
+        # OpenCV's decoder repairs damage without a word, and a grey road has no hazard.
+        raise InputError("JPEG pictures need simplejpeg, which finds damage: pip install simplejpeg") from error
+    name = f"JPEG of {len(data)} bytes is damaged or can't be decoded"
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise InputError(f"{name} ({shown(str(error))})") from error
+    _check_pixels(width, height, most_pixels)
+    try:
+        image: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError as error:
+        # Webcams pad their pictures with zeros, some before the end marker: that is whole.
+        end = data.rfind(_JPEG_END)
+        unpadded = data[: max(end, 0)].rstrip(b"\0")
+        unpadded += b"\0" * unpadded.endswith(b"\xff")  # that zero is the picture's own
+        if len(unpadded) < end and "before marker 0xd9" in str(error):
+            return _rgb_from_jpeg(unpadded + _JPEG_END, most_pixels)
+        raise InputError(f"{name} ({shown(str(error))})") from error
+    if _coefficients(data) < _COEFFICIENTS * (1 if colours == "Gray" else 3):
+        raise InputError(f"{name} (scans are missing)")
+    return image
+
+
+def _coefficients(data: bytes) -> int:
+    """Counts the coefficients that the scans of a JPEG give to their last bit, a block of each component.
+
+    The decoder takes a progressive one that ends between two scans for whole.
+    """
+    at, found = 2, 0
+    while data[at : at + 2] != _JPEG_SCAN and at < len(data):  # segments may hold another JPEG, a thumbnail
+        at += 1 if data[at + 1 : at + 2] == b"\xff" else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    end = data.find(_JPEG_END, at)
+    while 0 <= at < end:
+        components = data[at + 4]
+        first, last, bits = data[at + 5 + 2 * components : at + 8 + 2 * components]
+        if bits % 16 == 0:
+            found += components * (last - first + 1)
+        at = data.find(_JPEG_SCAN, at + 2)
+    return found
+
+
+def _rgb_from_png(data: bytes, most_pixels: int | None, bits: int) -> np.ndarray:
+    name = f"PNG of {len(data)} bytes"
+    _check_pixels(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), most_pixels)
+    at = len(_PNG_START)
+    while data[at + 4 : at + 8] != b"IEND":
+        end = at + _PNG_CHUNK + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            raise InputError(f"{name} is cut short")
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise InputError(f"{name} is damaged: a checksum disagrees")
+        at = end
     try:
         # A camera's picture lies in the optical frame as it is: an orientation in its metadata must not turn it.
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
-        raise InputError(f"{kind} of {len(data)} bytes can't be decoded ({error.err})") from error
+        raise InputError(f"{name} can't be decoded ({shown(error.err)})") from error
     if image is None:
-        raise InputError(f"{kind} of {len(data)} bytes can't be decoded")
-    return image[:, :, ::-1]
+        raise InputError(f"{name} can't be decoded")
+    return (_to_8_bits(image, bits) if image.dtype == np.uint16 else image)[:, :, ::-1]
 
 
-def rgb_from_message(message: Any) -> np.ndarray:
-    """Reads a ``sensor_msgs/Image`` or ``CompressedImage``, of rclpy or of rosbags; see the two functions above."""
-    return rgb_from_image(message) if hasattr(message, "encoding") else rgb_from_compressed(message)
+def _to_8_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    return cv2.convertScaleAbs(values, alpha=255.0 / (2**bits - 1))
 
 
-def _pixels(message: Any, encoding: Encoding) -> np.ndarray:
-    """Returns the pixels as uint8 [H, W, channels], a view for 8-bit encodings."""
+def _pixels(message: Any, encoding: Encoding, bits: int) -> np.ndarray:
+    """Returns the pixels as uint8 [H, W, channels], a view for 8-bit encodings; [lines, W, 1] of planar ones."""
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, dtype=np.uint8)
     row = width * encoding.channels * encoding.bytes_per_value
+    across, down = encoding.shared
     if height < 1 or width < 1:
         raise InputError(f"size {width}x{height} is empty")
-    if encoding.even_width and width % 2:
-        raise InputError(f"width {width} is odd, which {message.encoding} can't be")
+    if width % across or height % down:
+        raise InputError(f"size {width}x{height} is odd, which {message.encoding} can't be")
+    lines = height + 2 * height // (across * down) if encoding.planar else height
     # The padding behind the last row may be missing.
-    if step < row or not step * (height - 1) + row <= data.size <= step * height:
-        expected = f"{width}x{height} {message.encoding} with step {step} needs step >= {row} and {step * height} bytes"
+    if step < row or not step * (lines - 1) + row <= data.size <= step * lines:
+        expected = f"{width}x{height} {message.encoding} with step {step} needs step >= {row} and {step * lines} bytes"
         raise InputError(f"size disagrees with the data: {expected}, but there are {data.size} bytes")
+    if lines == 3 * height and step > row:
+        raise InputError(f"{message.encoding} with padding (step {step}, width {width}) is not supported")
     strides = (step, encoding.channels, 1)
     if encoding.bytes_per_value == 1:
-        return np.lib.stride_tricks.as_strided(data, (height, width, encoding.channels), strides)
+        return np.lib.stride_tricks.as_strided(data, (lines, width, encoding.channels), strides)
     wide = np.lib.stride_tricks.as_strided(data, (height, row), (step, 1)).copy()
     values = wide.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16, copy=False)
-    return cv2.convertScaleAbs(values, alpha=255.0 / 65535.0).reshape(height, width, encoding.channels)
+    return _to_8_bits(values, bits).reshape(height, width, encoding.channels)

@@ -27,9 +27,11 @@ from densehybrid_ros.perception.geometry import (
 )
 from densehybrid_ros.perception.perception import Frame
 from densehybrid_ros.perception.settings import Settings
+from densehybrid_ros.perception.still_picture import StillPicture
 
 T = TypeVar("T")
 _KEPT = 4  # disparity images
+_NEARLY_BLACK = 16  # of 255; no value of 12 bits is brighter where 16 are expected
 
 
 class Inputs:
@@ -44,6 +46,7 @@ class Inputs:
         self._camera_info: Any = None
         self._disparities = DisparityBuffer()
         self._odometry: tuple[float, float] | None = None
+        self._still = StillPicture()
 
     def store(self, kind: str, message: Any, now: float) -> None:
         """Keeps a message of any of these kinds.
@@ -91,7 +94,7 @@ class Inputs:
                 item.header.frame_id, item.child_frame_id, (move.x, move.y, move.z), (turn.x, turn.y, turn.z, turn.w)
             )
 
-    def frame(self, image: np.ndarray, header: Any, settings: Settings, now: float) -> Frame:
+    def frame(self, image: np.ndarray, header: Any, settings: Settings, now: float, deep: bool = False) -> Frame:
         """Puts a picture together with what is known at it; it raises nothing.
 
         Args:
@@ -99,8 +102,13 @@ class Inputs:
             header: Of the picture's message.
             settings: The parameters.
             now: Seconds of the clock that odometry was stored by.
+            deep: Whether the picture's message has 16 bits a value.
         """
-        problems: list[str] = []
+        still = self._still.problem(image, now, settings.source_timeout)
+        problems = [still] if still else []
+        if deep and image[::8, ::8].max() < _NEARLY_BLACK:
+            bits = f"{settings.input_bits} bits count; if the camera gives fewer, set input_bits"
+            problems.append(f"input_bits: the picture is nearly black ({bits})")
         size, stamp = (image.shape[0], image.shape[1]), nanoseconds(header.stamp)
         message, disparity = self._camera_info, None
         mount = self._mount(header.frame_id, settings, problems)

@@ -6,23 +6,28 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import SemanticClass
+from densehybrid_ros.errors import shown
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.hazard import HazardFrame
 from densehybrid_ros.perception.alert import Alert, hazard_alert, stale_frame_alert
 from densehybrid_ros.perception.geometry import Disparity, Mount, Transform
+from densehybrid_ros.perception.images import rgb_from_message
 from densehybrid_ros.perception.settings import Settings
 
 if TYPE_CHECKING:
     # PyTorch takes seconds to import, and a node is in the graph before.
     from densehybrid_ros.inference import FrameResult, Segmenter
+    from densehybrid_ros.networks import ModelCard
+
+_LARGEST = 4  # times the pixels of the card's size: the default of max_image_pixels
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class Perceived:
         if mount is None and camera is not None and camera.mount_height > 0:
             mount = Mount(Transform.of_mount(camera.mount_height, camera.pitch), "")
         size = (frame.image.shape[0], frame.image.shape[1])
-        return hazard_alert(self.hazards, self.problems, frame.frame_id, mount, frame.ego_speed, self.threshold, size)
+        name = shown(frame.frame_id)
+        return hazard_alert(self.hazards, self.problems, name, mount, frame.ego_speed, self.threshold, size)
 
 
 class Perception:
@@ -177,6 +183,13 @@ class Perception:
             frame.disparity.pixels if frame.disparity is not None and camera is not None else None,
             frame.ego_speed,
         )
+
+
+def picture_reader(settings: Settings, card: ModelCard) -> Callable[[Any], np.ndarray]:
+    """Returns what reads camera messages as the parameters say, see ``rgb_from_message``."""
+    height, width = card.input_size
+    most_pixels = settings.max_image_pixels or _LARGEST * height * width
+    return partial(rgb_from_message, most_pixels=most_pixels, bits=settings.input_bits)
 
 
 def open_segmenter(settings: Settings, warn: Callable[[str], None]) -> Segmenter:

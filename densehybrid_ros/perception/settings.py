@@ -116,7 +116,8 @@ class Settings:
     source_timeout: float = parameter(
         2.0,
         "Seconds without a frame after which the node warns, naming the publishers and both sides' QoS, and the alert "
-        "turns STALE. Odometry that is older is not used.",
+        "turns STALE. Odometry that is older is not used. A picture that stays the same for longer is named as that of "
+        "a frozen camera, and the alert is a WARN at least.",
         group="Input",
         live=True,
         span=(0.1, _LONGEST),
@@ -128,6 +129,20 @@ class Settings:
         group="Input",
         live=True,
         span=(0.0, _LONGEST),
+    )
+    max_image_pixels: int = parameter(
+        0,
+        "Pictures of more pixels are rejected before they are decoded. 0: four times those of the model card's size.",
+        group="Input",
+        live=True,
+        span=(0, _LARGEST_AREA),
+    )
+    input_bits: int = parameter(
+        16,
+        "Bits that count of a 16-bit encoding (mono16, rgb16, bayer_rggb16 ...) or PNG: 10 or 12 of many cameras.",
+        group="Input",
+        live=True,
+        span=(8, 16),
     )
     camera_height: float = parameter(
         0.0,

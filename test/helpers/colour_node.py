@@ -34,7 +34,11 @@ class ColourSegmenter:
 
     def __init__(self) -> None:
         self.card = SimpleNamespace(
-            name="colours", classes=CITYSCAPES_CLASSES, num_classes=len(CITYSCAPES_CLASSES), confidence=CONFIDENCE
+            input_size=(1024, 2048),
+            name="colours",
+            classes=CITYSCAPES_CLASSES,
+            num_classes=len(CITYSCAPES_CLASSES),
+            confidence=CONFIDENCE,
         )
 
     reason = "it is a stand-in"

@@ -41,6 +41,22 @@ def test_latest_reason_is_kept() -> None:
     assert statistics.reasons() == {"rejected": "second"}
 
 
+def test_reasons_and_problems_age_out() -> None:
+    now, timeout = [0.0], [2.0]
+    statistics = FrameStatistics(lambda: timeout[0], lambda: now[0])
+    statistics.set_reason("rejected", "odd")
+    for number in range(30):
+        statistics.add_problem("x" * number)
+    now[0] = 9.0
+    statistics.add_problem("x")
+    now[0] = 11.0
+    assert statistics.reasons() == {}
+    assert statistics.problems() == ((2, "x"),)
+    statistics.add_problem("new")  # there is room again
+    timeout[0], now[0] = 20.0, 25.0
+    assert statistics.problems() == ((2, "x"), (1, "new"))
+
+
 @pytest.mark.parametrize(
     ("sequence", "missing"),
     [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.images import ENCODINGS, rgb_from_compressed, rgb_from_image
+from densehybrid_ros.perception.images import ENCODINGS, is_deep, rgb_from_compressed, rgb_from_image, rgb_from_message
 
 HEIGHT, WIDTH = 12, 16
 QUADRANTS = np.array([[[200, 40, 60], [30, 180, 50]], [[20, 60, 210], [150, 150, 20]]], dtype=np.uint8)
@@ -32,15 +32,29 @@ def mosaic(image: np.ndarray, pattern: str) -> np.ndarray:
     return np.take_along_axis(image, channel[:, :, None], axis=2)
 
 
-def yuv422(image: np.ndarray, luma_first: bool) -> np.ndarray:
-    """Full BT.601 studio swing from its definition; neighbouring pixels share the mean of their colours."""
+def yuv(image: np.ndarray, across: int, down: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """BT.601 studio swing from its definition; the pixels of a block share the mean of their colours."""
     red, green, blue = np.moveaxis(image.astype(float), 2, 0)
     luma = 16 + 0.257 * red + 0.504 * green + 0.098 * blue
-    u = (128 - 0.148 * red - 0.291 * green + 0.439 * blue).reshape(HEIGHT, WIDTH // 2, 2).mean(axis=2)
-    v = (128 + 0.439 * red - 0.368 * green - 0.071 * blue).reshape(HEIGHT, WIDTH // 2, 2).mean(axis=2)
+    u = 128 - 0.148 * red - 0.291 * green + 0.439 * blue
+    v = 128 + 0.439 * red - 0.368 * green - 0.071 * blue
+    blocks = (HEIGHT // down, down, WIDTH // across, across)
+    u, v = (plane.reshape(blocks).mean(axis=(1, 3)) for plane in (u, v))
+    return np.rint(luma).astype(np.uint8), np.rint(u).astype(np.uint8), np.rint(v).astype(np.uint8)
+
+
+def yuv422(image: np.ndarray, luma_first: bool) -> np.ndarray:
+    luma, u, v = yuv(image, 2, 1)
     chroma = np.stack([u, v], axis=2).reshape(HEIGHT, WIDTH)
-    pair = (luma, chroma) if luma_first else (chroma, luma)
-    return np.rint(np.stack(pair, axis=2)).astype(np.uint8)
+    return np.stack((luma, chroma) if luma_first else (chroma, luma), axis=2)
+
+
+def planar(image: np.ndarray, encoding: str) -> np.ndarray:
+    """[lines, WIDTH, 1]: the brightness of all pixels, then pairs of their colours."""
+    block = (1, 1) if encoding == "nv24" else (2, 2)
+    luma, u, v = yuv(image, *block)
+    pair = (v, u) if encoding == "nv21" else (u, v)
+    return np.concatenate([luma, np.stack(pair, axis=2).reshape(-1, WIDTH)])[:, :, None]
 
 
 def pixels_in(encoding: str) -> np.ndarray:
@@ -52,6 +66,8 @@ def pixels_in(encoding: str) -> np.ndarray:
         return yuv422(image, luma_first=False)
     if encoding in ("yuyv", "yuv422_yuy2"):
         return yuv422(image, luma_first=True)
+    if encoding.startswith("nv"):
+        return planar(image, encoding)
     if name.startswith("bayer_"):
         pixels = mosaic(image, name.removeprefix("bayer_"))
     elif encoding in ("mono8", "8UC1", "mono16", "16UC1"):
@@ -76,7 +92,7 @@ def message_of(
     if cut_last and padding:
         data = data[:-padding]
     return SimpleNamespace(
-        height=pixels.shape[0],
+        height=HEIGHT if encoding.startswith("nv") else pixels.shape[0],
         width=pixels.shape[1],
         encoding=encoding,
         is_bigendian=int(big_endian),
@@ -97,7 +113,7 @@ def assert_shows_the_picture(image: np.ndarray, encoding: str) -> None:
         inner[2 : HEIGHT // 2 - 2, 2 : WIDTH // 2 - 2] = inner[HEIGHT // 2 + 2 : -2, WIDTH // 2 + 2 : -2] = True
         np.testing.assert_allclose(image[inner].astype(int), expected[inner], atol=2)
     else:
-        tolerance = 3 if encoding[:2] in ("uy", "yu") else 0
+        tolerance = 3 if encoding[:2] in ("uy", "yu", "nv") else 0
         np.testing.assert_allclose(image.astype(int), expected, atol=tolerance)
 
 
@@ -105,6 +121,10 @@ def assert_shows_the_picture(image: np.ndarray, encoding: str) -> None:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_encoding(encoding: str, padding: int) -> None:
     message = message_of(pixels_in(encoding), encoding, padding)
+    if encoding == "nv24" and padding:
+        with pytest.raises(InputError, match="nv24 with padding"):
+            rgb_from_image(message)
+        return
     assert_shows_the_picture(rgb_from_image(message), encoding)
 
 
@@ -133,6 +153,7 @@ def test_padding_of_the_last_row_may_be_missing() -> None:
     [
         ({"encoding": "32FC1"}, "encoding '32FC1' is not supported; supported are rgb8"),
         ({"encoding": ""}, "is not supported"),
+        ({"encoding": "\n" + "x" * 10**6}, r"^encoding '\?x{116}\.\.\.' is not supported; .{,400}$"),
         ({"height": HEIGHT + 1}, "size disagrees with the data"),
         ({"height": HEIGHT - 1}, "size disagrees with the data"),
         ({"width": WIDTH + 1}, "size disagrees with the data"),
@@ -151,7 +172,7 @@ def test_bad_images_are_named(change: dict[str, object], reason: str) -> None:
 
 def test_odd_width_of_shared_colours_is_named() -> None:
     message = message_of(np.zeros((4, 5, 2), np.uint8), "uyvy")
-    with pytest.raises(InputError, match="width 5 is odd"):
+    with pytest.raises(InputError, match="size 5x4 is odd"):
         rgb_from_image(message)
 
 
@@ -188,14 +209,37 @@ def test_orientation_in_the_metadata_does_not_turn_the_picture() -> None:
     assert rgb_from_compressed(wide).shape == (16, 32, 3)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize(("suffix", "reason"), [(".jpg", "is damaged or can't"), (".png", "is cut short")])
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.95])
-def test_cut_pictures_are_named(suffix: str, kept: float) -> None:
+def test_cut_pictures_are_named(suffix: str, reason: str, kept: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     message = compressed(suffix, noise)
     message.data = message.data[: int(len(message.data) * kept)]
-    with pytest.raises(InputError, match="is cut short"):
+    with pytest.raises(InputError, match=reason):
         rgb_from_compressed(message)
+
+
+@pytest.mark.parametrize(("bits", "value"), [(16, 65535), (12, 4095), (10, 1023), (10, 9999), (8, 255)])
+def test_the_bits_that_count_reach_from_black_to_white(bits: int, value: int) -> None:
+    pixels = np.full((4, 4, 1), value, np.uint16)
+    raw = message_of(pixels, "mono16")
+    packed = SimpleNamespace(format="mono16; png compressed ", data=cv2.imencode(".png", pixels)[1].tobytes())
+    for message in (raw, packed):
+        assert is_deep(message)
+        assert np.all(rgb_from_message(message, bits=bits) == 255)
+    assert not is_deep(message_of(np.zeros((4, 4, 1), np.uint8), "mono8"))
+
+
+@pytest.mark.parametrize("suffix", ["raw", ".jpg", ".png"])
+def test_too_large_pictures_are_not_decoded(suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
+    message = message_of(pixels_in("rgb8"), "rgb8") if suffix == "raw" else compressed(suffix)
+    assert rgb_from_message(message, HEIGHT * WIDTH).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(InputError, match=r"^16x12 exceeds 191 pixels; raise max_image_pixels"):
+        rgb_from_message(message, HEIGHT * WIDTH - 1)
+    if suffix == ".png":  # nothing but its header is there
+        message.data = message.data[:16] + (30000).to_bytes(4, "big") * 2 + bytes(30)
+        with pytest.raises(InputError, match=r"^30000x30000 exceeds"):
+            rgb_from_message(message, 2**23)
 
 
 def test_padding_behind_a_jpeg_is_allowed() -> None:
@@ -210,6 +254,15 @@ def test_corrupt_pictures_are_named() -> None:
     message.data = message.data[:start] + bytes(16) + message.data[start + 16 :]
     with pytest.raises(InputError, match="can't be decoded"):
         rgb_from_compressed(message)
+
+
+def test_a_damaged_png_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    message = compressed(".png")
+    at = message.data.index(b"IDAT") + 20
+    message.data = message.data[:at] + bytes([message.data[at] ^ 1]) + message.data[at + 1 :]
+    with pytest.raises(InputError, match="a checksum disagrees"):
+        rgb_from_compressed(message)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a" + bytes(50), bytes(100)])

@@ -112,3 +112,17 @@ def test_odometry_outdates() -> None:
     assert old.problems == ("odometry: nothing for 1.0 s",)
     inputs.store_odometry(odometry(float("nan")), now=100.0)
     assert at(inputs, Settings()).problems == ("odometry: the speed ahead is not finite",)
+
+
+def test_a_picture_that_is_black_for_want_of_bits_is_named() -> None:
+    dark = np.full((*SIZE, 3), 15, np.uint8)
+    (problem,) = Inputs().frame(dark, header(), Settings(), 100.0, deep=True).problems
+    assert problem.startswith("input_bits: the picture is nearly black (16 bits count; if the camera gives fewer")
+    assert Inputs().frame(dark + np.uint8(1), header(), Settings(), 100.0, deep=True).problems == ()
+    assert Inputs().frame(dark, header(), Settings(), 100.0).problems == ()
+
+
+def test_texts_of_messages_are_cut() -> None:
+    problem = at(Inputs(), frame_id="\n" + "x" * 10**6).problems[0]
+    assert problem.startswith("tf: no transforms connect '?xxx")
+    assert len(problem) < 300
