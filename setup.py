@@ -92,7 +92,7 @@ setup(
     entry_points={
         "console_scripts": [
             "densehybrid = densehybrid_ros.cli.main:main",
-            "perception_node = densehybrid_ros.nodes.perception_node:main",
+            "perception_node = densehybrid_ros.nodes.__main__:main",
         ],
     },
 )

@@ -1,20 +1,23 @@
 """Starts the perception node: ``ros2 launch densehybrid_ros perception.launch.py image:=/camera/image_raw``.
 
-An argument left empty leaves that setting to the parameter file. ``--show-args`` lists them all.
+An argument left empty leaves that setting to the parameter file and to an enclosing launch file's ``SetParameter``.
+``--show-args`` lists them all.
 """
 
 import shutil
+from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = "densehybrid_ros"
-BOOLEANS = ["", "true", "false"]
 INPUTS = ("image", "camera_info", "disparity", "odometry")
 """Arguments that are topics of the node."""
 PARAMETERS = {
@@ -44,13 +47,13 @@ def arguments() -> list:
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
         DeclareLaunchArgument(
             "params_file",
-            default_value=PathJoinSubstitution([share, "config", "perception.param.yaml"]),
-            description="Parameter file of the node.",
+            default_value="",
+            description="Parameter file of the node; config/perception.param.yaml of the package is one to begin with.",
         ),
         DeclareLaunchArgument(
             "image",
             default_value="~/input/image",
-            description="Image topic; with input_transport:=compressed the one that ends in /compressed.",
+            description="Image topic, raw or compressed (it then ends in /compressed).",
         ),
         DeclareLaunchArgument(
             "camera_info",
@@ -74,8 +77,8 @@ def arguments() -> list:
         DeclareLaunchArgument(
             "input_transport",
             default_value="",
-            choices=["", "raw", "compressed"],
-            description="sensor_msgs/Image (raw) or sensor_msgs/CompressedImage (compressed).",
+            choices=["", "auto", "raw", "compressed"],
+            description="sensor_msgs/Image (raw), sensor_msgs/CompressedImage (compressed), or what is sent (auto).",
         ),
         DeclareLaunchArgument(
             "model", default_value="", description="Name of a shipped model, or path of its .safetensors."
@@ -84,13 +87,17 @@ def arguments() -> list:
             "backend", default_value="", description="What runs the network; see `densehybrid info`."
         ),
         DeclareLaunchArgument(
-            "use_sim_time", default_value="", choices=BOOLEANS, description="Follow /clock, as with a bag."
+            "use_sim_time", default_value="", description="true or false: follow /clock, as with a bag."
         ),
         DeclareLaunchArgument(
             "autostart",
             default_value="",
-            choices=BOOLEANS,
-            description="The node configures and activates itself; false leaves that to a lifecycle manager.",
+            description="true or false: the node configures and activates itself; else a lifecycle manager has to.",
+        ),
+        DeclareLaunchArgument(
+            "required",
+            default_value="true",
+            description="true or false: launch ends with the node, and with status 1 where the node does not end well.",
         ),
         DeclareLaunchArgument(
             "log_level",
@@ -121,8 +128,9 @@ def fast_dds_environment(context: LaunchContext) -> list:
 
 def perception_node(context: LaunchContext) -> list:
     """Returns the node, with those settings that were given."""
-    given = [name for name in PARAMETERS if LaunchConfiguration(name).perform(context)]
-    overrides = {name: ParameterValue(LaunchConfiguration(name), value_type=PARAMETERS[name]) for name in given}
+    given = {name: kind for name, kind in PARAMETERS.items() if LaunchConfiguration(name).perform(context)}
+    overrides = {name: ParameterValue(value_of(context, name, kind), value_type=kind) for name, kind in given.items()}
+    files = [existing_file(context, "params_file")] if LaunchConfiguration("params_file").perform(context) else []
     return [
         Node(
             package=PACKAGE,
@@ -131,14 +139,24 @@ def perception_node(context: LaunchContext) -> list:
             name="perception",
             namespace=LaunchConfiguration("namespace"),
             # An empty dictionary is no parameter source for launch_ros.
-            parameters=[existing_file(context, "params_file"), *([overrides] if overrides else [])],
+            parameters=[*files, *([overrides] if overrides else [])],
             remappings=[(f"~/input/{name}", LaunchConfiguration(name)) for name in INPUTS],
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
             output="screen",
             emulate_tty=True,
             prefix=[LaunchConfiguration("launch-prefix", default=""), " ", die_with_launch()],
+            on_exit=end_launch if value_of(context, "required", bool) else None,
         )
     ]
+
+
+def end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+    """Ends launch with a process that it is nothing without; only an error gives launch a status, 1."""
+    if context.is_shutdown:
+        return None
+    if event.returncode:
+        raise RuntimeError(f"{event.process_name} ended with status {event.returncode}")
+    return Shutdown(reason=f"{event.process_name} has ended")
 
 
 def die_with_launch() -> str:
@@ -148,6 +166,31 @@ def die_with_launch() -> str:
     """
     setpriv = shutil.which("setpriv")  # util-linux
     return f"{setpriv} --pdeathsig TERM" if setpriv else ""
+
+
+def value_of(context: LaunchContext, argument: str, kind: type) -> bool | float | str:
+    """Returns the value of ``argument``."""
+    text = LaunchConfiguration(argument).perform(context)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise RuntimeError(f"{argument}:={text}: write true or false")
+        return text.lower() == "true"
+    if kind is float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not isfinite(number):
+            raise RuntimeError(f"{argument}:={text}: write a number such as 1.5")
+        return number
+    return text
+
+
+def warn_of_misspelt(context: LaunchContext, names: list) -> list:
+    """Returns warnings about arguments that nobody takes and whose name is much like one of ``names``."""
+    pairs = {name: get_close_matches(name, names, n=1, cutoff=0.75) for name in context.launch_configurations}
+    wrong = {name: close[0] for name, close in pairs.items() if close and name not in names}
+    return [LogInfo(msg=f"[WARNING] no argument {name!r}; did you mean {right!r}?") for name, right in wrong.items()]
 
 
 def existing_file(context: LaunchContext, argument: str) -> str:
@@ -160,6 +203,12 @@ def existing_file(context: LaunchContext, argument: str) -> str:
 
 def generate_launch_description() -> LaunchDescription:
     """Returns what ``ros2 launch`` starts."""
+    declared = arguments()
     return LaunchDescription(
-        [*arguments(), OpaqueFunction(function=fast_dds_environment), OpaqueFunction(function=perception_node)]
+        [
+            *declared,
+            OpaqueFunction(function=warn_of_misspelt, args=[[argument.name for argument in declared]]),
+            OpaqueFunction(function=fast_dds_environment),
+            OpaqueFunction(function=perception_node),
+        ]
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from densehybrid_ros import __version__
 from densehybrid_ros.errors import ComputationError, InputError
@@ -26,6 +29,7 @@ COMMANDS: dict[str, str] = {
 }
 """Subcommand -> one line of help. Its module ``densehybrid_ros.cli.NAME`` has ``configure`` and ``run``."""
 
+_INTERRUPTED = 130
 _MODULES = {"import": "import_weights"}  # where NAME is a word of Python
 
 
@@ -55,6 +59,33 @@ def _module(command: str) -> ModuleType:
     return importlib.import_module(f"densehybrid_ros.cli.{_MODULES.get(command, command)}")
 
 
+def _leave(*_: object) -> None:
+    """Ends the process at once: while modules load and while the interpreter ends there is nothing to tidy."""
+    os.write(2, b"densehybrid: interrupted\n")
+    os._exit(_INTERRUPTED)
+
+
+def _leave_if_interrupted(unraisable: Any) -> None:
+    """Takes the place of ``sys.unraisablehook``, which prints an interrupt in a destructor and goes on."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        _leave()
+    sys.__unraisablehook__(unraisable)
+
+
+@contextmanager
+def _unwound_by_interrupts() -> Iterator[None]:
+    """Makes Ctrl-C an exception again: a command that runs has files and processes to tidy."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not _leave:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
@@ -62,6 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 on success, 2 on wrong usage, bad input or a file that can't be written (one line on stderr), 130 when
         interrupted.
     """
+    # Where a shell's background job ignores SIGINT, it stays so.
+    if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+        sys.unraisablehook = _leave_if_interrupted
     argv = list(sys.argv[1:] if arguments is None else arguments)
     selected = next((word for word in argv if word in COMMANDS), None)
     parser = build_parser(selected)
@@ -72,13 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed.overrides += rest
         elif rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        return int(_module(parsed.command).run(parsed))
+        command = _module(parsed.command)
+        with _unwound_by_interrupts():
+            return int(command.run(parsed))
     except (ComputationError, InputError) as error:
         print(f"densehybrid {selected}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"densehybrid {selected}: interrupted", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,6 +15,7 @@ from typing import Any
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.perception.settings import PARAMETERS
+from densehybrid_ros.processes import ends_with_this_process
 
 _POLL = 0.05
 _ACTIVE = "]: active: "
@@ -31,7 +32,7 @@ class NodeProcess:
         environment: Mapping[str, str] | None = None,
         extra_arguments: tuple[str, ...] = (),
         log: Path | None = None,
-        module: str = "densehybrid_ros.nodes.perception_node",
+        module: str = "densehybrid_ros.nodes",
     ) -> None:
         """Starts the process.
 
@@ -52,7 +53,7 @@ class NodeProcess:
         self.log_path = log or _temporary_log()
         with self.log_path.open("wb") as output:
             self.process = subprocess.Popen(
-                command,
+                ends_with_this_process(command),
                 env=with_this_package(environment if environment is not None else os.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -11,17 +11,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from densehybrid_ros.resources import resource_path
-
-SHARED_MEMORY = Path("/dev/shm")
+from densehybrid_ros.shared_memory import fast_dds_files, files_in_use
 
 _DOMAINS = range(1, 102)  # larger ones reach into the ports that Linux hands out to clients
 _FIRST_PORT, _PORTS_A_DOMAIN = 7400, 250  # of DDS, RTPS specification 9.6.1.1
 _UNUSED_PORT = 9  # within a domain's range; participants count up from 10 and 11
 _SECONDS_BETWEEN_LOOKS = 0.1
-_PATTERNS = ("fastrtps_*", "fastdds_*", "sem.fastrtps_*", "sem.fastdds_*")
 
 
 def profile_environment() -> dict[str, str]:
@@ -93,33 +90,15 @@ def tidy_shared_memory() -> Iterator[None]:
 
     Fast DDS leaves them behind when a process is killed.
     """
-    before = set(_shared_memory_files())
+    before = set(fast_dds_files())
     try:
         yield
     finally:
-        stale = set(_shared_memory_files()) - before
+        stale = set(fast_dds_files()) - before
         # Twice, because a process that starts at this moment makes a file shortly before it uses it.
         for _ in range(2):
             if stale:
-                stale -= _files_in_use()
+                stale -= files_in_use()
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         for path in stale:
             path.unlink(missing_ok=True)
-
-
-def _shared_memory_files() -> Iterator[Path]:
-    for pattern in _PATTERNS:
-        yield from SHARED_MEMORY.glob(pattern)
-
-
-def _files_in_use() -> set[Path]:
-    """Returns the files of /dev/shm that a process has mapped or open, as far as this user may look."""
-    used: set[Path] = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            lines = (process / "maps").read_text(encoding="utf-8", errors="replace").splitlines()
-            used |= {Path(line.split(maxsplit=5)[5]) for line in lines if str(SHARED_MEMORY) in line}
-            used |= {link.readlink() for link in (process / "fd").iterdir()}
-        except OSError:
-            continue  # it has ended, or belongs to somebody else
-    return used

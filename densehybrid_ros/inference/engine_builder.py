@@ -19,6 +19,7 @@ from pathlib import Path
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import Engine, EngineSpec
 from densehybrid_ros.inference.input_policy import size_text
+from densehybrid_ros.processes import ends_with_this_process
 
 COMPILE_PROGRAM = (
     *(("nice", "-n", "10") if shutil.which("nice") else ()),
@@ -60,7 +61,7 @@ class BackgroundBuild:
         self._error = ""
         self._taken = False
         self._process = subprocess.Popen(
-            [*program, *self._options(model, directory)],
+            ends_with_this_process([*program, *self._options(model, directory)]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -23,6 +23,7 @@ from densehybrid_ros.inference.dense_output import DenseOutput
 from densehybrid_ros.inference.input_policy import Sampling
 from densehybrid_ros.inference.machine import processor
 from densehybrid_ros.networks import HybridOutput
+from densehybrid_ros.processes import ends_with_this_process
 
 _SOURCE = Path(__file__).with_name("host_kernels.cpp")
 # No -ffast-math: linked into a library, it would flush denormals in the whole process.
@@ -114,6 +115,6 @@ def _key(program: str) -> dict[str, Any]:
 
 
 def _compile(program: str, path: Path) -> dict[str, Any]:
-    command = [program, *_FLAGS, str(_SOURCE), "-o", str(path)]
+    command = ends_with_this_process([program, *_FLAGS, str(_SOURCE), "-o", str(path)])
     subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_SECONDS, check=True)
     return {}

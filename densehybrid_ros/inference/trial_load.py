@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from densehybrid_ros.processes import ends_with_this_process
+
 _PROGRAM = """
 import sys, torch
 torch._inductor.aoti_load_package(sys.argv[1], run_single_threaded=True, device_index=int(sys.argv[2]))
@@ -25,7 +27,7 @@ def fatal_problem(path: Path, device_index: int, program: str = _PROGRAM) -> str
         device_index: Number of the GPU; -1 on a CPU.
         program: What the process runs.
     """
-    command = [sys.executable, "-c", program, str(path), str(device_index)]
+    command = ends_with_this_process([sys.executable, "-c", program, str(path), str(device_index)])
     status = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
     if status >= 0:
         return None

@@ -10,6 +10,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
 from densehybrid_ros.nodes.frame import CameraFrame
@@ -18,7 +19,7 @@ from densehybrid_ros.perception.settings import Settings
 
 _PERIOD = 0.2  # seconds between two looks
 _REPEAT = 0.5  # seconds between two STALE alerts
-_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 
 class AlertTopic:
@@ -37,7 +38,11 @@ class AlertTopic:
             watch: Is called five times a second, to say on this topic what is not known.
         """
         self._node, self._settings, self._watch = node, settings, watch
-        self._publisher = node.create_publisher(DiagnosticArray, "~/output/hazard_alert", _QOS)
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        self._publisher = node.create_publisher(
+            DiagnosticArray, "~/output/hazard_alert", qos, qos_overriding_options=_OVERRIDABLE
+        )
+        self._name, self._topic = node.get_fully_qualified_name(), node.resolve_topic_name("~/input/image")
         self._lock = threading.Lock()
         self._last_answer: float | None = None
         self._last_stale = 0.0
@@ -133,7 +138,7 @@ class AlertTopic:
                 self._publish(alert, header)
 
     def _publish(self, alert: Alert, header: Header) -> None:
-        self._publisher.publish(alert_message(alert, header, self._node.get_name()))
+        self._publisher.publish(alert_message(alert, header, self._name, header.frame_id or self._topic))
 
     def _run(self) -> None:
         while not self._closing.wait(_PERIOD):
@@ -144,10 +149,17 @@ class AlertTopic:
                 self._node.get_logger().error(text, throttle_duration_sec=5.0)
 
 
-def alert_message(alert: Alert, header: Header, node_name: str) -> DiagnosticArray:
-    """Makes the message of an alert, with the camera's header."""
+def alert_message(alert: Alert, header: Header, node_name: str, hardware_id: str) -> DiagnosticArray:
+    """Makes the message of an alert.
+
+    Args:
+        alert: The alert.
+        header: The camera's.
+        node_name: Fully qualified, so that the statuses of several cameras differ.
+        hardware_id: Frame or topic of the camera.
+    """
     statuses = (alert.summary, *alert.hazards)
-    return DiagnosticArray(header=header, status=[_status(item, header, node_name) for item in statuses])
+    return DiagnosticArray(header=header, status=[_status(item, node_name, hardware_id) for item in statuses])
 
 
 def key_values(values: Mapping[str, str]) -> list[KeyValue]:
@@ -155,10 +167,10 @@ def key_values(values: Mapping[str, str]) -> list[KeyValue]:
     return [KeyValue(key=key, value=value) for key, value in values.items()]
 
 
-def _status(status: Status, header: Header, node_name: str) -> DiagnosticStatus:
+def _status(status: Status, node_name: str, hardware_id: str) -> DiagnosticStatus:
     return DiagnosticStatus(
         name=f"{node_name}: {status.what}",
-        hardware_id=header.frame_id,
+        hardware_id=hardware_id,
         level=bytes([status.level]),
         message=status.message,
         values=key_values(status.values),

@@ -39,6 +39,7 @@ class NodeState:
         silence: Seconds without a frame, if that is longer than the source timeout; None otherwise.
         backend_reason: Why this backend was taken.
         engine_build: What the background build of an engine is doing; empty without one.
+        transport: What is wrong with the way that images go; empty if nothing is.
     """
 
     lifecycle: str
@@ -48,12 +49,14 @@ class NodeState:
     silence: float | None
     backend_reason: str = ""
     engine_build: str = ""
+    transport: str = ""
 
 
 class DiagnosticsReport:
     """Makes the reports; it remembers the last counts to give rates."""
 
     def __init__(self, node_name: str, statistics: FrameStatistics) -> None:
+        """``node_name`` is fully qualified, so that the reports of several cameras differ."""
         self._name = f"{node_name}: frames"
         self._statistics = statistics
         self._last_counts = Counts()
@@ -71,6 +74,7 @@ class DiagnosticsReport:
             "model": state.model or "not loaded",
             **({"backend_reason": state.backend_reason} if state.backend_reason else {}),
             **({"engine_build": state.engine_build} if state.engine_build else {}),
+            **({"transport": state.transport} if state.transport else {}),
             "anomaly_threshold": "unset" if state.anomaly_threshold is None else state.anomaly_threshold,
             "input_rate_hz": (counts.received - self._last_counts.received) / elapsed,
             "output_rate_hz": (counts.processed - self._last_counts.processed) / elapsed,
@@ -109,6 +113,6 @@ class DiagnosticsReport:
         if state.silence is not None:
             return DiagnosticStatus.WARN, f"no frame on {state.input_topic} for {state.silence:.0f} s"
         recent = [text for count, text in self._statistics.problems() if (count, text) not in self._last_problems]
-        if recent:
-            return DiagnosticStatus.WARN, "; ".join(recent)
+        if recent or state.transport:
+            return DiagnosticStatus.WARN, "; ".join(filter(None, [*recent, state.transport]))
         return DiagnosticStatus.OK, state.lifecycle

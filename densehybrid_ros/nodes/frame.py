@@ -26,12 +26,14 @@ class CameraFrame:
         arrival: When it arrived, seconds of ``time.monotonic()``.
         settings: The parameters that it is processed with.
         is_answered: Whether its alert is out.
+        transport: ``raw`` or ``compressed``, by which ``message`` is read.
     """
 
     message: Any
     arrival: float
     settings: Settings = _DEFAULTS
     is_answered: bool = False
+    transport: str = "raw"
     _perceived: Perceived | None = None
 
     @property

@@ -9,7 +9,15 @@ from typing import Any
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import (
+    DurabilityPolicy,
+    LivelinessPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from stereo_msgs.msg import DisparityImage
@@ -26,10 +34,12 @@ _TRANSPORTS: dict[str, tuple[type, Callable[[bytes], Any]]] = {
     "raw": (Image, read_image),
     "compressed": (CompressedImage, read_compressed_image),
 }
-"""``input_transport`` -> its message class, and what reads the bytes of one."""
+"""``input_transport`` -> message class, and what reads the bytes of one; where a topic has both, the first counts."""
+_MESSAGE_TYPES = {transport: f"sensor_msgs/msg/{kind.__name__}" for transport, (kind, _) in _TRANSPORTS.items()}
 _TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 _TF_DEPTH = 100
 _SECONDS_BETWEEN_WARNINGS = 5.0
+_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 
 class CameraTopic:
@@ -52,20 +62,23 @@ class CameraTopic:
         """
         self._node, self._statistics, self._put = node, statistics, put
         self._topic = node.resolve_topic_name("~/input/image")
-        self._gaps = SequenceGaps()
-        kind, self._read = _TRANSPORTS[settings.input_transport]
-        self._message_type = f"sensor_msgs/msg/{kind.__name__}"
-        self._qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[settings.input_reliability.upper()])
+        self._qos = _qos(1, ReliabilityPolicy[settings.input_reliability.upper()])
         self._last_frame = time.monotonic()
         self._reported: str | None = None
-        # On Humble a callback gets no message information, so there are no sequence numbers.
-        callback: Callable[..., None] = self._store_numbered if hasattr(Subscription, "CallbackType") else self._store
-        # As bytes, because making a typed message of a large image takes longer than the model.
-        self._subscription = node.create_subscription(kind, "~/input/image", callback, self._qos, raw=True)
+        self._follows = settings.input_transport == "auto"
+        self._open((self._offered() or "raw") if self._follows else settings.input_transport)
 
     def close(self) -> None:
         """Leaves the topic."""
         self._node.destroy_subscription(self._subscription)
+
+    def follow(self) -> None:
+        """Goes over to what the topic's publishers send, where ``input_transport`` is auto and that has changed."""
+        offered = self._offered() if self._follows else ""
+        if offered not in ("", self._transport):
+            self.close()
+            self._open(offered)
+            self._node.get_logger().info(f"{self._topic} carries {_MESSAGE_TYPES[offered]}")
 
     @property
     def silence(self) -> float:
@@ -91,10 +104,26 @@ class CameraTopic:
             logger = self._node.get_logger()
             if publishers:
                 text = f"no frame on {self._topic} for {silence:.0f} s. " + "; ".join(map(self._describe, publishers))
-                logger.warning(f"{text}; this node: {self._message_type}, {describe_qos(self._qos)}")
+                logger.warning(f"{text}; this node: {_MESSAGE_TYPES[self._transport]}, {describe_qos(self._qos)}")
             else:
                 logger.info(f"waiting: nobody publishes {self._topic} yet")
         return silence
+
+    def _open(self, transport: str) -> None:
+        self._transport = transport
+        self._gaps = SequenceGaps()
+        # On Humble a callback gets no message information, so there are no sequence numbers.
+        callback: Callable[..., None] = self._store_numbered if hasattr(Subscription, "CallbackType") else self._store
+        kind, self._read = _TRANSPORTS[transport]
+        # As bytes, because making a typed message of a large image takes longer than the model.
+        self._subscription = self._node.create_subscription(
+            kind, "~/input/image", callback, self._qos, raw=True, qos_overriding_options=_OVERRIDABLE
+        )
+
+    def _offered(self) -> str:
+        """The transport that the topic's publishers have; empty where nobody publishes, or another type."""
+        types = {publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(self._topic)}
+        return next((name for name, message_type in _MESSAGE_TYPES.items() if message_type in types), "")
 
     def _store_numbered(self, data: bytes, information: dict[str, Any]) -> None:
         missing = self._gaps.missing_before(information.get("publication_sequence_number"))
@@ -113,17 +142,17 @@ class CameraTopic:
             self._statistics.set_reason("rejected", str(error))
             self._node.get_logger().warning(f"{self._topic}: {error}", throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS)
             return
-        if self._put(CameraFrame(message, self._last_frame)):
+        if self._put(CameraFrame(message, self._last_frame, transport=self._transport)):
             self._statistics.count("overtaken")
 
     def _describe(self, publisher: Any) -> str:
         namespace = publisher.node_namespace.rstrip("/")
         text = f"publisher {namespace}/{publisher.node_name}: {publisher.topic_type}"
         text += f", {describe_qos(publisher.qos_profile)}"
-        if publisher.topic_type != self._message_type:
+        if publisher.topic_type != _MESSAGE_TYPES[self._transport]:
             return text + " (another type: check input_transport)"
         compatibility, reason = qos_check_compatible(publisher.qos_profile, self._qos)
-        if compatibility != QoSCompatibility.ERROR:  # a warning is about policies that the middleware chooses
+        if compatibility != QoSCompatibility.ERROR:  # a WARNING tells of a policy that only its owner knows
             return text + " (compatible: frames may be lost on the way, or none is sent)"
         return f"{text} (does not match: {reason.strip().rstrip(';')})"
 
@@ -139,14 +168,12 @@ class SideTopics:
         """Subscribes."""
         self._node = node
         self.inputs = Inputs()
-        best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        images = QoSProfile(depth=1, reliability=ReliabilityPolicy[settings.input_reliability.upper()])
-        inputs, subscribe = self.inputs, node.create_subscription
-        self._subscriptions: list[Subscription] = [
-            subscribe(CameraInfo, "~/input/camera_info", inputs.store_camera_info, best_effort),
-            subscribe(DisparityImage, "~/input/disparity", inputs.store_disparity, images),
-            subscribe(Odometry, "~/input/odometry", self._store_odometry, best_effort),
-        ]
+        best_effort, inputs = ReliabilityPolicy.BEST_EFFORT, self.inputs
+        images = ReliabilityPolicy[settings.input_reliability.upper()]
+        self._subscriptions: list[Subscription] = []
+        self._subscribe(CameraInfo, "~/input/camera_info", inputs.store_camera_info, _qos(1, best_effort))
+        self._subscribe(DisparityImage, "~/input/disparity", inputs.store_disparity, _qos(1, images))
+        self._subscribe(Odometry, "~/input/odometry", self._store_odometry, _qos(1, best_effort))
         if not settings.base_frame:
             return
         if not is_installed(_TF_MESSAGE):
@@ -154,8 +181,8 @@ class SideTopics:
             return
         kind = message_class(_TF_MESSAGE)
         for topic, durability in (("/tf", DurabilityPolicy.VOLATILE), ("/tf_static", DurabilityPolicy.TRANSIENT_LOCAL)):
-            qos = QoSProfile(depth=_TF_DEPTH, reliability=ReliabilityPolicy.RELIABLE, durability=durability)
-            self._subscriptions.append(subscribe(kind, topic, inputs.store_transforms, qos))
+            qos = _qos(_TF_DEPTH, ReliabilityPolicy.RELIABLE, durability)
+            self._subscribe(kind, topic, inputs.store_transforms, qos)
 
     def close(self) -> None:
         """Leaves all topics."""
@@ -163,10 +190,24 @@ class SideTopics:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
+        self._subscriptions.append(
+            self._node.create_subscription(kind, topic, callback, qos, qos_overriding_options=_OVERRIDABLE)
+        )
+
     def _store_odometry(self, message: Odometry) -> None:
         self.inputs.store_odometry(message, time.monotonic())
 
 
 def describe_qos(qos: QoSProfile) -> str:
-    """Returns the policies that decide whether two sides match."""
-    return f"{qos.reliability.name.lower()}, {qos.durability.name.lower()}, depth {qos.depth}"
+    """Returns the policies that decide whether two sides match, and the depth where it is known."""
+    policies = f"{qos.reliability.name.lower()}, {qos.durability.name.lower()}"
+    return f"{policies}, depth {qos.depth}" if qos.depth else policies
+
+
+def _qos(
+    depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE
+) -> QoSProfile:
+    """Makes a profile of its own for each subscription, because ``qos_overrides`` change it."""
+    liveliness = LivelinessPolicy.AUTOMATIC
+    return QoSProfile(depth=depth, reliability=reliability, durability=durability, liveliness=liveliness)

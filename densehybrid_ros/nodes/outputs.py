@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout
 from visualization_msgs.msg import MarkerArray
@@ -35,6 +37,8 @@ from densehybrid_ros.perception.settings import Settings
 IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 HAZARD_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 HAZARD_OUTPUTS = ("hazard_alert", "hazard_points", "hazard_markers", "hazards")
 """Those that need the hazard stage; the alert has a topic of its own (``alert_topic``)."""
@@ -159,8 +163,11 @@ class Outputs:
     def __init__(self, node: LifecycleNode) -> None:
         """Creates the publishers."""
         self._node = node
+        # Of each profile a copy, because ``qos_overrides`` change it.
         self._publishers = {
-            name: node.create_lifecycle_publisher(output.kind, f"~/output/{name}", output.qos)
+            name: node.create_lifecycle_publisher(
+                output.kind, f"~/output/{name}", copy(output.qos), qos_overriding_options=_OVERRIDABLE
+            )
             for name, output in OUTPUTS.items()
         }
         self._labels: Any = None
@@ -170,7 +177,10 @@ class Outputs:
     def offer_labels(self, classes: tuple[SemanticClass, ...]) -> None:
         """Publishes the names of the classes once, for all who subscribe later too; only where vision_msgs is."""
         if self._labels is None and is_installed(LABEL_INFO):
-            self._labels = self._node.create_publisher(message_class(LABEL_INFO), "~/output/label_info", LATCHED_QOS)
+            kind, topic = message_class(LABEL_INFO), "~/output/label_info"
+            self._labels = self._node.create_publisher(
+                kind, topic, copy(LATCHED_QOS), qos_overriding_options=_OVERRIDABLE
+            )
             header = Header(stamp=self._node.get_clock().now().to_msg())
             self._labels.publish(label_info(classes, header))
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import HistoryPolicy, ReliabilityPolicy
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.perception.parameter import Parameter
 from densehybrid_ros.perception.parameter_files import suggestion
 from densehybrid_ros.perception.settings import PARAMETERS, Settings
 
+if TYPE_CHECKING:
+    # PyTorch is imported when the node configures, not before.
+    from densehybrid_ros.networks import ModelCard
+
+_THRESHOLD = "anomaly_threshold"
+_QOS_POLICIES = {"history": HistoryPolicy, "reliability": ReliabilityPolicy}
 _HANDLED_BY_ROS = ("qos_overrides.", "start_type_description_service", "use_sim_time")
 
 
@@ -30,11 +39,14 @@ class ParameterServer:
             InputError: A given value is of the wrong type or not allowed, or two contradict each other.
         """
         self._node = node
+        self._card: ModelCard | None = None
         self.settings = Settings()
         given = _overrides(node)
         for parameter in PARAMETERS.values():
             self._declare(parameter, given.get(parameter.name))
         self.settings.check()
+        for name, value in given.items():
+            _check_qos(name, value)
         self._warn_of_unknown(given)
         if hasattr(node, "add_pre_set_parameters_callback"):
             node.add_pre_set_parameters_callback(_coerce)
@@ -42,10 +54,29 @@ class ParameterServer:
         if self._applies_after_validation:
             node.add_post_set_parameters_callback(self._apply)
 
-    def set_threshold_if_unset(self, threshold: float) -> None:
-        """Gives ``anomaly_threshold`` the value of the model card unless the user has given one."""
-        if self.settings.anomaly_threshold is None:
-            self._node.set_parameters([RosParameter("anomaly_threshold", value=float(threshold))])
+    def take_card(self, card: ModelCard) -> None:
+        """Takes from a model's card the names of its classes, and the threshold where the user has given none.
+
+        From then on ``anomaly_threshold`` has a fixed type and the range of the card's thresholds, with as much to both
+        sides. An unset one can't: ROS answers a request for parameters of which one is so with none at all.
+
+        Raises:
+            InputError: The card does not have the threshold.
+        """
+        self._card = card
+        if problem := _class_problem(card, self.settings.drivable_classes):
+            self._node.get_logger().warning(problem)
+        threshold = self.settings.anomaly_threshold
+        if threshold is None:
+            threshold = float(card.threshold(self.settings.threshold_name or None))
+            self._node.set_parameters([RosParameter(_THRESHOLD, value=threshold)])
+        row, named = PARAMETERS[_THRESHOLD], card.thresholds.values() or (threshold,)
+        assert row.minimum is not None
+        assert row.maximum is not None
+        low, high = min(named), max(named)
+        span = high - low or row.maximum
+        low, high = max(min(low - span, threshold), row.minimum), min(max(high + span, threshold), row.maximum)
+        self._node.set_descriptor(_THRESHOLD, _descriptor(replace(row, minimum=low, maximum=high, default=threshold)))
 
     @property
     def _applies_after_validation(self) -> bool:
@@ -75,7 +106,10 @@ class ParameterServer:
             for item in parameters:
                 if item.name in PARAMETERS:
                     PARAMETERS[item.name].check(item.value)
-            replace(self.settings, **_changes(parameters)).check()
+            changes = _changes(parameters)
+            replace(self.settings, **changes).check()
+            if self._card and (problem := _class_problem(self._card, changes.get("drivable_classes", ()))):
+                raise InputError(f"parameter {problem}")
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if not self._applies_after_validation:
@@ -90,6 +124,27 @@ class ParameterServer:
 def _overrides(node: Node) -> dict[str, Any]:
     # rclpy has no public way to list what the command line and the YAML file give to a node.
     return {name: item.value for name, item in getattr(node, "_parameter_overrides", {}).items()}
+
+
+def _check_qos(name: str, value: Any) -> None:
+    """Checks a ``qos_overrides./topic.publisher.policy``, of which rclpy's own complaint does not name the topic."""
+    policy = name.rpartition(".")[2]
+    if not name.startswith("qos_overrides."):
+        return
+    if policy in _QOS_POLICIES:
+        names = [item.lower() for item in _QOS_POLICIES[policy].__members__ if item.isupper() and item != "UNKNOWN"]
+        if value not in names:
+            raise InputError(f"parameter {name}: {value!r} is not one of {', '.join(names)}")
+    elif policy == "depth" and (type(value) is not int or value < 1):
+        raise InputError(f"parameter {name}: {value!r} is no number of messages")
+
+
+def _class_problem(card: ModelCard, names: Sequence[str]) -> str | None:
+    """Says which of the names of ``drivable_classes`` the model does not have; None if it has all."""
+    for name in unknown_classes(card.classes, names):
+        known = [item.name for item in card.classes]
+        return f"drivable_classes: {card.name} has no class {name!r}{suggestion(name, known)}"
+    return None
 
 
 def _coerce(parameters: list[RosParameter]) -> list[RosParameter]:
@@ -115,6 +170,7 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
         read_only=not parameter.live,
         # Without a default there is no type that rclpy could infer; the check sees to it.
         dynamic_typing=parameter.default is None,
+        type=ParameterType.PARAMETER_DOUBLE if parameter.kind == "float" else ParameterType.PARAMETER_NOT_SET,
     )
     if parameter.minimum is not None and parameter.maximum is not None:
         if parameter.kind == "int":

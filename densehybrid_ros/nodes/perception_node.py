@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import Trigger
 
 from densehybrid_ros.errors import ComputationError, InputError
-from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.nodes.alert_topic import AlertTopic
+from densehybrid_ros.nodes.bond import Bond
 from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState
 from densehybrid_ros.nodes.inputs import CameraTopic, SideTopics
 from densehybrid_ros.nodes.outputs import Outputs
@@ -24,10 +24,12 @@ from densehybrid_ros.nodes.statistics import FrameStatistics
 from densehybrid_ros.nodes.worker import Worker
 from densehybrid_ros.perception.perception import Perception, open_segmenter
 from densehybrid_ros.perception.settings import Settings
+from densehybrid_ros.shared_memory import missing_segment
 
 if TYPE_CHECKING:
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
+_FOLLOW_PERIOD = 0.2  # seconds between two looks at the type of the camera's topic
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For the timer: a paused simulation clock must not silence the diagnostics."""
 
@@ -53,12 +55,18 @@ class PerceptionNode(LifecycleNode):
         self._paused = False
         self._state = "unconfigured"
         self._topic = self.resolve_topic_name("~/input/image")
-        self._report = DiagnosticsReport(self.get_name(), self._statistics)
+        # Fast DDS makes it with the first node of a process.
+        self._transport = missing_segment() if "fastrtps" in get_rmw_implementation_identifier() else ""
+        if self._transport:
+            self.get_logger().warning(self._transport)
+        self._report = DiagnosticsReport(self.get_fully_qualified_name(), self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._alert = AlertTopic(self, self._settings, self._watch_alert)
+        self._bond = Bond(self, _STEADY)
         for name, action in (("pause", self._pause), ("resume", self._resume)):
             self.create_service(Trigger, f"~/{name}", _answer(action))
         self.create_timer(PERIOD, self._report_diagnostics, clock=_STEADY)
+        self.create_timer(_FOLLOW_PERIOD, self._follow, clock=_STEADY)
 
     def start(self) -> bool:
         """Configures and activates the node if the parameter ``autostart`` says so; returns whether that went well."""
@@ -102,6 +110,7 @@ class PerceptionNode(LifecycleNode):
         self._outputs.offer_scale(self._settings())
         self._state = "active"
         self._open_camera()
+        self._bond.begin()
         self.get_logger().info(f"active: {segmenter.describe()} ({segmenter.reason}), input {self._topic}")
         return result
 
@@ -141,6 +150,7 @@ class PerceptionNode(LifecycleNode):
         Returns:
             Whether the worker has ended.
         """
+        self._bond.end()
         self._close_camera()
         self._paused = False
         if self._side is not None:
@@ -169,10 +179,7 @@ class PerceptionNode(LifecycleNode):
         logger = self.get_logger()
         logger.info(f"loading model {settings.model!r}, backend {settings.backend}, device {settings.device}")
         segmenter = open_segmenter(settings, logger.warning)
-        for name in unknown_classes(segmenter.card.classes, settings.drivable_classes):
-            logger.warning(f"drivable_classes: {settings.model} has no class {name!r}; check its spelling")
-        if settings.anomaly_threshold is None:
-            self._server.set_threshold_if_unset(segmenter.card.threshold(settings.threshold_name or None))
+        self._server.take_card(segmenter.card)
         width, height = settings.warm_up_size
         if height and width:
             logger.info(f"warming up at {width}x{height}; a first compilation can take minutes")
@@ -217,8 +224,13 @@ class PerceptionNode(LifecycleNode):
         segmenter = self._perception.segmenter if self._perception is not None else None
         model, reason = (segmenter.describe(), segmenter.reason) if segmenter is not None else ("", "")
         build = self._upgrade.progress() if self._upgrade is not None else ""
-        report = NodeState(self._label, model, self._topic, settings.anomaly_threshold, self._silence, reason, build)
+        known = (settings.anomaly_threshold, self._silence, reason, build, self._transport)
+        report = NodeState(self._label, model, self._topic, *known)
         self._diagnostics.publish(self._report.make(report, self.get_clock().now().to_msg()))
+
+    def _follow(self) -> None:
+        if self._camera is not None:
+            self._camera.follow()
 
     def _watch_alert(self) -> None:
         """Says on the alert's topic that nothing is known, where that is so; it must never read as all clear."""
@@ -242,9 +254,5 @@ def _answer(action: Callable[[], str]) -> Callable[[Any, Any], Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the node; the entry point ``perception_node``."""
+    """Runs the node; a process begins in ``densehybrid_ros.nodes.__main__``."""
     return run(PerceptionNode, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

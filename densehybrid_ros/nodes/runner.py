@@ -13,12 +13,15 @@ from typing import Protocol
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.host_memory import keep_freed_memory
+from densehybrid_ros.nodes.services import answer_always
+from densehybrid_ros.shared_memory import remove_dead_segments
 
 _SECONDS_TO_FINISH = 1.2
 _SWITCH_SECONDS = 0.0005  # that a thread waits for Python at most while another computes in it; the default is 0.005
@@ -69,6 +72,7 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
     keep_freed_memory()
     sys.setswitchinterval(_SWITCH_SECONDS)
     stop = _StopRequest()
+    freed = remove_dead_segments()
     # rclpy's own handlers would invalidate the context before the last frame is published.
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -81,6 +85,13 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
         get_logger("densehybrid_ros").fatal(str(error))
         rclpy.try_shutdown()
         return 2
+    except rclpy_implementation.RCLError as error:  # keys of an enclave are missing, or the DDS knows no security
+        print(f"[FATAL] {' '.join(str(error).partition(', at ')[0].split())}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    if freed >> 20:
+        node.get_logger().info(f"freed {freed >> 20} MiB of shared memory that killed processes had left")
+    answer_always(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     spinner = _Spinner(executor, node, stop)
@@ -134,6 +145,5 @@ class _Spinner:
                 self._stop.set()
                 return
             except Exception as error:
-                # rclpy before 2024-07 raises here on a forbidden life-cycle transition (rclpy issue 1209).
                 self._logger.error(f"{type(error).__name__}: {error}")
                 time.sleep(0.01)

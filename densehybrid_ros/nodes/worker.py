@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_WARNINGS = 5.0
 _READERS: dict[str, Callable[[Any], np.ndarray]] = {"raw": rgb_from_image, "compressed": rgb_from_compressed}
-"""``input_transport`` -> how its messages become RGB."""
+"""A frame's transport -> how its message becomes RGB."""
 
 
 class FrameSlot:
@@ -169,7 +169,7 @@ class Worker:
     def _process(self, frame: CameraFrame) -> None:
         frame.settings = settings = self._settings()
         statistics, started = self._statistics, time.monotonic()
-        image = _READERS[settings.input_transport](frame.message)
+        image = _READERS[frame.transport](frame.message)
         if self._upgrade is not None:
             self._upgrade.before_frame(image.shape[0], image.shape[1])
         self._perception.settings = settings

@@ -11,7 +11,7 @@ import argparse
 import difflib
 import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,9 @@ def read_settings(
     return settings
 
 
-def suggestion(name: str) -> str:
-    """Returns "; did you mean ...?" where a parameter has a name like this one, else an empty text."""
-    close = difflib.get_close_matches(name, PARAMETERS, n=1)
+def suggestion(name: str, names: Iterable[str] = PARAMETERS) -> str:
+    """Returns "; did you mean ...?" where one of the names (the parameters') is like this one, else an empty text."""
+    close = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -100,10 +100,11 @@ class Settings:
         problem=_size_problem,
     )
     input_transport: str = parameter(
-        "raw",
-        "What ~/input/image carries: raw is sensor_msgs/Image, compressed is sensor_msgs/CompressedImage (JPEG, PNG).",
+        "auto",
+        "What ~/input/image carries: raw is sensor_msgs/Image, compressed is sensor_msgs/CompressedImage (JPEG, PNG). "
+        "auto: what its publishers send; raw where both are sent.",
         group="Input",
-        choices=("raw", "compressed"),
+        choices=("auto", "raw", "compressed"),
     )
     input_reliability: str = parameter(
         "best_effort",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,19 @@ def test_info_checks_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert first.startswith("nonesuch: wrong; model 'nonesuch'")
     assert second.startswith(f"{path}: wrong; {path}: damaged")
     assert main(["info", "--add-digest"]) == 2
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0])
+def test_an_interrupt_is_one_line_and_status_130_at_any_moment(delay: float) -> None:
+    program = "import sys; from densehybrid_ros.cli.main import main; print('up', flush=True); sys.exit(main())"
+    command = [sys.executable, "-c", program, "benchmark", "engine"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] in ("densehybrid: interrupted", "densehybrid benchmark: interrupted")
+    assert "Traceback" not in errors

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from densehybrid_ros import shared_memory
 from densehybrid_ros.demo import transport
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ def test_environment_of_children() -> None:
 
 
 def test_only_stale_files_that_came_up_meanwhile_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path)
     before, stale, lock, used, other = (
         tmp_path / name
         for name in ("fastrtps_before", "fastdds_stale", "sem.fastrtps_port7411_mutex", "fastrtps_used", "other")

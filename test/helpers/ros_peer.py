@@ -65,6 +65,7 @@ class RosPeer:
         self.received: dict[str, dict[int, Any]] = {name: {} for name in (*IMAGE_OUTPUTS, "hazard_alert")}
         self.subscriptions: dict[str, Any] = {}
         self.diagnostics: dict[str, str] = {}
+        self.diagnostic_name = ""
         self.diagnostic_levels: list[bytes] = []
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._keep_diagnostics, 10)
         for name in self.received:
@@ -170,6 +171,7 @@ class RosPeer:
         status = message.status[0]
         if status.hardware_id != self.publisher.topic_name:
             return  # another node's
+        self.diagnostic_name = status.name
         self.diagnostics = {item.key: item.value for item in status.values} | {"message": status.message}
         self.diagnostic_levels.append(status.level)
 

@@ -37,6 +37,18 @@ sys.exit(service.run())
 """What ``ros2 launch FILE NAME:=VALUE ...`` does."""
 
 
+SET_PARAMETERS = """
+from launch import LaunchDescription
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import SetParameter
+
+def generate_launch_description():
+    source = PythonLaunchDescriptionSource({file!r})
+    return LaunchDescription([SetParameter("autostart", False), IncludeLaunchDescription(source)])
+"""
+
+
 @pytest.fixture
 def launch_file() -> Path:
     from ament_index_python.packages import get_package_share_directory
@@ -67,8 +79,7 @@ def running(launch_file: Path) -> Iterator[tuple[subprocess.Popen, psutil.Proces
         launch = start(launch_file, "autostart:=false", domain_id=domain_id)
         nodes = []
         try:
-            assert launch.stdout is not None
-            lines = [*takewhile(lambda line: "autostart is off" not in line, launch.stdout)]
+            lines = lines_before("autostart is off", launch)
             nodes = psutil.Process(launch.pid).children(recursive=True)
             assert len(nodes) == 1, "".join(lines)
             yield launch, nodes[0]
@@ -77,6 +88,19 @@ def running(launch_file: Path) -> Iterator[tuple[subprocess.Popen, psutil.Proces
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             launch.communicate()
+
+
+def lines_before(text: str, launch: subprocess.Popen) -> list[str]:
+    """Waits until launch or one of its processes has written ``text``."""
+    assert launch.stdout is not None
+    return [*takewhile(lambda line: text not in line, launch.stdout)]
+
+
+def run_to_end(launch_file: Path, *arguments: str) -> tuple[int, str]:
+    with private_domain() as domain_id:
+        launch = start(launch_file, *arguments, domain_id=domain_id)
+        output, _ = launch.communicate(timeout=120)
+    return launch.returncode, output
 
 
 def test_interrupt_ends_launch_and_node_with_status_0(running: tuple[subprocess.Popen, psutil.Process]) -> None:
@@ -101,18 +125,89 @@ def test_termination_of_launch_alone_takes_the_node_along(
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("argument", ["params_file:=missing.yaml", "fastdds_profile:=missing.xml"])
-def test_a_missing_file_is_named(launch_file: Path, argument: str) -> None:
-    launch = start(launch_file, argument)
-    output, _ = launch.communicate(timeout=60)
-    assert launch.returncode == 1
-    assert f"{argument}: no such file; give the path of an existing one" in output
+@pytest.mark.parametrize(
+    ("argument", "mend"),
+    [
+        ("params_file:=missing.yaml", "no such file; give the path of an existing one"),
+        ("fastdds_profile:=missing.xml", "no such file; give the path of an existing one"),
+        ("use_sim_time:=perhaps", "write true or false"),
+        ("camera_height:=abc", "write a number such as 1.5"),
+        ("camera_height:=nan", "write a number such as 1.5"),
+    ],
+)
+def test_a_wrong_value_is_named(launch_file: Path, argument: str, mend: str) -> None:
+    status, output = run_to_end(launch_file, argument)
+    assert status == 1
+    assert f"{argument}: {mend}" in output
     assert "Traceback" not in output
     assert "process started" not in output
 
 
-def test_a_word_that_is_no_boolean_is_named(launch_file: Path) -> None:
-    launch = start(launch_file, "use_sim_time:=perhaps")
-    output, _ = launch.communicate(timeout=60)
-    assert launch.returncode == 1
-    assert 'Argument "use_sim_time" provided value "perhaps" is not valid' in output
+@pytest.mark.parametrize(("required", "status"), [("True", 1), ("false", 0)])
+def test_launch_ends_with_the_failure_of_the_node_that_it_requires(
+    launch_file: Path, required: str, status: int
+) -> None:
+    wrong = ("model:=/nowhere.safetensors", "imgae:=/x", "use_sim_time:=TRUE", f"required:={required}")
+    ended, output = run_to_end(launch_file, *wrong)
+    assert ended == status, output
+    assert ("perception_node-1 ended with status 1" in output) == bool(status)
+    assert "no argument 'imgae'; did you mean 'image'?" in output
+
+
+def test_parameters_of_an_enclosing_launch_file_reach_the_node(launch_file: Path, tmp_path: Path) -> None:
+    outer = tmp_path / "outer.launch.py"
+    outer.write_text(SET_PARAMETERS.format(file=str(launch_file)))
+    with private_domain() as domain_id:
+        launch = start(outer, domain_id=domain_id)
+        lines = lines_before("autostart is off", launch)
+        launch.send_signal(signal.SIGINT)
+        output, _ = launch.communicate(timeout=60)
+    assert launch.returncode == 0, [*lines, output]
+
+
+def test_every_camera_has_a_node_in_its_namespace(launch_file: Path) -> None:
+    with private_domain() as domain_id:
+        several = launch_file.with_name("multi_camera.launch.py")
+        launch = start(several, "cameras:=front,left", "autostart:=false", domain_id=domain_id)
+        try:
+            for _ in range(2):
+                lines_before("autostart is off", launch)
+            commands = [" ".join(node.cmdline()) for node in psutil.Process(launch.pid).children(recursive=True)]
+        finally:
+            launch.send_signal(signal.SIGINT)
+            output, _ = launch.communicate(timeout=60)
+    assert launch.returncode == 0, output
+    assert len(commands) == 2
+    for camera in ("front", "left"):
+        (command,) = (command for command in commands if f"__ns:=/{camera} " in command)
+        assert f"~/input/image:=/{camera}/image_raw" in command
+        assert f"~/input/camera_info:=/{camera}/camera_info" in command
+
+
+@pytest.mark.parametrize("cameras", ["front,front", "front,", "my camera"])
+def test_cameras_need_names_of_their_own(launch_file: Path, cameras: str) -> None:
+    status, output = run_to_end(launch_file.with_name("multi_camera.launch.py"), f"cameras:={cameras}")
+    assert status == 1
+    assert f"cameras:={cameras}: write different names" in output
+
+
+def test_a_missing_recording_is_named(launch_file: Path) -> None:
+    status, output = run_to_end(launch_file.with_name("replay.launch.py"), "bag:=/nowhere")
+    assert status == 1
+    assert "bag:=/nowhere: no such recording; give the path of an existing one" in output
+    assert "process started" not in output
+
+
+def test_the_player_starts_when_the_node_is_active(launch_file: Path, tmp_path: Path) -> None:
+    """A program ``ros2`` of its own stands in for the player, which comes with ROS 2's rosbag2."""
+    player = tmp_path / "ros2"
+    player.write_text('#!/bin/sh\necho "player got: $*"\n')
+    player.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        fast = ("model:=light", "backend:=eager")
+        status, output = run_to_end(launch_file.with_name("replay.launch.py"), f"bag:={tmp_path}", *fast)
+    assert status == 0, output
+    before, _, after = output.partition("]: active: ")
+    assert f"player got: bag play {tmp_path} --clock" in after
+    assert "player" not in before

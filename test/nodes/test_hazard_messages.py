@@ -37,12 +37,14 @@ def values_of(status: object) -> dict[str, str]:
 
 def test_alert_message_carries_the_header_and_every_status() -> None:
     summary = Status("hazards", Level.WARN, "1 hazard", {"hazard_count": "1"})
-    message = alert_message(Alert(summary, (Status("hazard 7", Level.ERROR, "near"),)), header(), "perception")
+    message = alert_message(
+        Alert(summary, (Status("hazard 7", Level.ERROR, "near"),)), header(), "/front/perception", "camera é"
+    )
     assert message.header == header()
     first, second = message.status
-    assert (first.name, first.hardware_id, first.level) == ("perception: hazards", "camera é", first.WARN)
+    assert (first.name, first.hardware_id, first.level) == ("/front/perception: hazards", "camera é", first.WARN)
     assert (first.message, values_of(first)) == ("1 hazard", {"hazard_count": "1"})
-    assert (second.name, second.level, second.values) == ("perception: hazard 7", second.ERROR, [])
+    assert (second.name, second.level, second.values) == ("/front/perception: hazard 7", second.ERROR, [])
 
 
 def test_points_lie_across_each_hazard() -> None:

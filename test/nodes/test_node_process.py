@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from ros_peer import RosPeer, image_message
 
 from densehybrid_ros.demo.node_process import NodeProcess
+from densehybrid_ros.demo.spinning import wait_until
 from densehybrid_ros.errors import InputError
 
 pytestmark = pytest.mark.ros
@@ -70,5 +73,37 @@ def test_refuses_to_start_with_one_line(
 def test_missing_parameter_file_is_named(start_node: Callable[..., NodeProcess]) -> None:
     with start_node(("--params-file", "/nowhere/perception.yaml")) as node:
         with pytest.raises(InputError, match=r"ended with status 2: .*/nowhere/perception\.yaml"):
+            node.wait_until_active()
+        assert "Traceback" not in node.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.7, 1.5, 3.0])
+def test_signal_while_ros_and_torch_load(
+    start_node: Callable[..., NodeProcess], number: signal.Signals, delay: float
+) -> None:
+    with start_node(autostart=False) as node:
+        status = Path(f"/proc/{node.process.pid}/status")
+        # The interpreter itself handles SIGINT alone: SIGTERM tells that the first line of main has run.
+        assert wait_until(lambda: handles(status.read_text(), signal.SIGTERM), 60)
+        time.sleep(delay)
+        assert_clean(node, node.stop(number))
+
+
+def handles(process_status: str, number: signal.Signals) -> bool:
+    (line,) = (line for line in process_status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(line.split()[1], 16) >> number - 1 & 1)
+
+
+def test_enclave_that_cannot_be_kept_is_named(
+    start_node: Callable[..., NodeProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys are missing, or Fast DDS is built without security; never does the node start without encryption."""
+    (tmp_path / "enclaves" / "perception").mkdir(parents=True)
+    security = {"KEYSTORE": str(tmp_path), "ENABLE": "true", "STRATEGY": "Enforce"}
+    for name, value in security.items():
+        monkeypatch.setenv(f"ROS_SECURITY_{name}", value)
+    with start_node(("--enclave", "/perception")) as node:
+        with pytest.raises(InputError, match=r"ended with status 2: .*(?i:security)"):
             node.wait_until_active()
         assert "Traceback" not in node.log()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+from rcl_interfaces.msg import ParameterType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.nodes.parameter_server import ParameterServer
 from densehybrid_ros.perception.settings import PARAMETERS, Settings
 from densehybrid_ros.resources import resource_path
@@ -85,10 +88,66 @@ def test_contradiction_in_the_given_values_is_named(ros: None) -> None:
         node.destroy_node()
 
 
+CARD = ModelCard("test", "light", thresholds={"low": -20.0, "high": -10.0}, default_threshold="high")
+
+
 def test_threshold_of_the_card_fills_the_gap_only(node: Node) -> None:
     server = ParameterServer(node)
-    server.set_threshold_if_unset(-3.0)
+    server.take_card(CARD)
     assert server.settings.anomaly_threshold == 2.0
+
+
+def test_threshold_has_type_and_range_of_the_card(ros: None) -> None:
+    node = Node("parameter_test", use_global_arguments=False)
+    try:
+        server = ParameterServer(node)
+        server.take_card(CARD)
+        assert server.settings.anomaly_threshold == -10.0
+        descriptor = node.describe_parameter("anomaly_threshold")
+        assert (descriptor.type, descriptor.dynamic_typing) == (ParameterType.PARAMETER_DOUBLE, False)
+        (span,) = descriptor.floating_point_range
+        assert (span.from_value, span.to_value) == (-30.0, 0.0)
+        assert descriptor.additional_constraints == "-30 to 0"
+        assert node.set_parameters([Parameter("anomaly_threshold", value=-25)])[0].successful
+        assert not node.set_parameters([Parameter("anomaly_threshold", value=500.0)])[0].successful
+        assert server.settings.anomaly_threshold == -25.0
+    finally:
+        node.destroy_node()
+
+
+def test_a_given_threshold_stays_in_the_range(node: Node) -> None:
+    ParameterServer(node).take_card(CARD)
+    (span,) = node.describe_parameter("anomaly_threshold").floating_point_range
+    assert (span.from_value, span.to_value) == (-30.0, 2.0)
+
+
+def test_classes_that_the_model_lacks_are_refused_live(node: Node) -> None:
+    server = ParameterServer(node)
+    server.take_card(CARD)
+    (result,) = node.set_parameters([Parameter("drivable_classes", value=["road", "sidewlk"])])
+    assert not result.successful
+    assert result.reason == "parameter drivable_classes: test has no class 'sidewlk'; did you mean 'sidewalk'?"
+    assert server.settings.drivable_classes == ("road",)
+    assert node.set_parameters([Parameter("drivable_classes", value=["road", "sidewalk"])])[0].successful
+
+
+@pytest.mark.parametrize(
+    ("policy", "value", "reason"),
+    [
+        ("reliability", "relaible", "'relaible' is not one of system_default, reliable, best_effort"),
+        ("history", 3, "3 is not one of system_default, keep_last, keep_all"),
+        ("depth", "ten", "'ten' is no number of messages"),
+    ],
+)
+def test_wrong_qos_overrides_are_named(ros: None, policy: str, value: object, reason: str) -> None:
+    name = f"qos_overrides./camera.subscription.{policy}"
+    overrides = [Parameter(name, value=value)]
+    node = Node("parameter_test", parameter_overrides=overrides, use_global_arguments=False)
+    try:
+        with pytest.raises(InputError, match=re.escape(f"parameter {name}: {reason}")):
+            ParameterServer(node)
+    finally:
+        node.destroy_node()
 
 
 def test_descriptors_tell_range_and_meaning(node: Node) -> None:

@@ -149,7 +149,7 @@ def test_region_of_interest_and_area_are_live(peer: RosPeer, segmenter: Segmente
     [
         ("anomaly_threshold", 2000.0, "anomaly_threshold"),
         ("anomaly_threshold", float("nan"), "anomaly_threshold"),
-        ("anomaly_threshold", "high", "anomaly_threshold"),
+        ("anomaly_threshold", "high", "Type.DOUBLE"),
         ("min_hazard_area", 0, "min_hazard_area"),
         ("roi", [0.0, 0.0, 1.0, 1.0], "corners"),
         ("roi", [0.0, 0.0, 0.5, 0.5, 2.0, 0.5], "0..1"),
