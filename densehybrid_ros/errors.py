@@ -19,6 +19,10 @@ class ComputationError(RuntimeError):
     """A model's numbers can't be used, though its input is good. The frame has no result."""
 
 
+class OutputError(InputError):
+    """A file can't be written, and so neither can those after it; what leaves out single frames does not catch it."""
+
+
 def name_some(found: Collection[object]) -> str:
     """Writes the first few of ``found`` and how many there are beside them."""
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

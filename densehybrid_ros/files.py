@@ -1,14 +1,20 @@
-"""Writing files so that a half-written one is never left behind, and the digest that tells a damaged one."""
+"""Writing files: whole or not at all, and what can't be written is one line that names the file; their digest."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+from densehybrid_ros.errors import OutputError
+
+_LONGEST_PART = 40  # characters of a name that its temporary name repeats
 
 
 def file_digest(path: Path) -> str:
@@ -21,30 +27,91 @@ def file_digest(path: Path) -> str:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside ``path`` and renames it into place when the block ends without an error.
+def writing(path: Path | str, *errors: type[Exception]) -> Iterator[None]:
+    """Says of a block that writes ``path``, and does nothing else, what went wrong.
 
-    On an error the temporary file is removed and whatever stood at ``path`` stays untouched.
+    Args:
+        path: What is written.
+        errors: Kinds of errors that mean the same as OSError, such as a library's own.
+
+    Raises:
+        OutputError: The block raised one of them: no space left, a read-only folder, a name that can't be.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    kinds: tuple[type[Exception], ...] = (OSError, *errors)
     try:
-        yield temporary
-        # mkstemp makes files private to the user; a result is as readable as any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except BrokenPipeError:
+        raise  # nothing is wrong with the file: who reads it has gone
+    except kinds as error:
+        first = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(first, "strerror", None) or first
+        raise OutputError(f"{path}: can't be written: {reason}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it; one that is there already is fine.
+
+    Raises:
+        OutputError: It can't be made.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
+    """Yields a binary file to write, which takes the place of ``path`` when the block ends without an error.
+
+    On an error nothing is left of it and whatever stood at ``path`` stays untouched. A device or a pipe is written as
+    it is, and a link's target is replaced, not the link.
+
+    Args:
+        path: The file; folders above it are made.
+        sync: Wait until the disk has it, so that not even a power cut takes old and new; for what can't be lost.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    with writing(path):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            with path.open("wb") as file:
+                yield file
+            return
+        target = Path(os.path.realpath(path))
+        _make_parent(target)
+        temporary = target.with_name(f".{target.name[:_LONGEST_PART]}.{secrets.token_hex(4)}")
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_together(contents: Mapping[Path, bytes], sync: bool = True) -> None:
+    """Writes files that belong together: none takes its place before all are written.
+
+    Raises:
+        OutputError: One can't be written.
+    """
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            file = stack.enter_context(atomic_file(path, sync))
+            with writing(path):
+                file.write(content)
+                file.flush()
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Writes ``text`` to ``path`` (UTF-8), whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Writes ``text`` to ``path`` (UTF-8), whole or not at all.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    write_together({path: text.encode()})
 
 
 @contextmanager
@@ -54,16 +121,26 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     It has the final name in a temporary folder beside ``path``, so that files may be named after it. What
     stood at ``path`` is replaced whole; whether it may be is for the caller to decide beforehand. On an error
     the new directory is removed and ``path`` stays untouched.
+
+    Raises:
+        OutputError: It can't be made or can't take its place. Errors of the block are the block's.
     """
     path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with writing(path):
+        _make_parent(path)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_PART]}.", dir=path.parent))
     try:
         fresh = staging / path.name
         yield fresh
-        _swap(fresh, path, staging / "replaced")
+        with writing(path):
+            _swap(fresh, path, staging / "replaced")
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _make_parent(path: Path) -> None:
+    with suppress(FileExistsError):  # a file is in its place: what comes next says "Not a directory"
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _swap(fresh: Path, path: Path, retired: Path) -> None:

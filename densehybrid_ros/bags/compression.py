@@ -14,6 +14,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+from densehybrid_ros.files import writing
+
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _DECOMPRESSORS: dict[str, Any] = {
     "zstd": zstd.ZstdDecompressor,
@@ -50,7 +52,7 @@ def unpack(data: bytes | memoryview, kind: str) -> tuple[bytes, str]:
 
 def unpack_file(path: Path, target: Path) -> str:
     """Unpacks a zstd file, of one that is cut as much as there is; returns what is wrong, empty where nothing is."""
-    with zstd.open(path, "rb") as packed, target.open("wb") as unpacked:
+    with zstd.open(path, "rb") as packed, writing(target), target.open("wb") as unpacked:
         try:
             while piece := packed.read1(_PIECE):
                 unpacked.write(piece)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from densehybrid_ros.bags.metadata import is_latched
 from densehybrid_ros.bags.record_file import Channel, Place, StoredMessage
+from densehybrid_ros.files import writing
 
 SQLITE_MAGIC = b"SQLite format 3"
 _TABLES = ("messages", "topics")
@@ -40,11 +41,11 @@ class SqliteFile:
         self._address = f"{path.absolute().as_uri()}?immutable=1"
         if journals:
             for file in (path, *journals):
-                shutil.copyfile(file, folder / file.name)
+                _copy(file, folder / file.name)
             self._address = f"{copy.absolute().as_uri()}?mode=rw"
         elif rest := _bytes_of_last_page(path):
             # SQLite would take what is missing of the last page for zeros, in the middle of a picture too.
-            shutil.copyfile(path, copy)
+            _copy(path, copy)
             os.truncate(copy, copy.stat().st_size - rest)
             self._address = f"{copy.absolute().as_uri()}?immutable=1"
 
@@ -92,6 +93,11 @@ class SqliteFile:
         database.execute("PRAGMA writable_schema=ON")
         database.set_authorizer(_allow)
         return database
+
+
+def _copy(path: Path, target: Path) -> None:
+    with path.open("rb") as source, writing(target), target.open("wb") as copy:
+        shutil.copyfileobj(source, copy)
 
 
 def _bytes_of_last_page(path: Path) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from densehybrid_ros.bags import messages
 from densehybrid_ros.bags.frames import BagFrame, check_size
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, BagTopics
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_directory
+from densehybrid_ros.files import atomic_directory, writing
 
 STORAGES = ("mcap", "sqlite3")
 COMPRESSIONS = ("jpeg", "png")
@@ -76,14 +77,14 @@ class RawBagWriter:
 
     def __enter__(self) -> RawBagWriter:
         """Opens the bag under a temporary name."""
-        try:
-            fresh = self._stack.enter_context(atomic_directory(self._path))
-        except OSError as error:
-            raise InputError(f"{self._path}: can't be written ({error.strerror})") from error
-        writer = Writer(fresh, version=_METADATA_VERSION, storage_plugin=self._plugin)
-        if self._plugin is StoragePlugin.MCAP:
-            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._writer = self._stack.enter_context(writer)
+        with ExitStack() as stack:
+            fresh = stack.enter_context(atomic_directory(self._path))
+            writer = Writer(fresh, version=_METADATA_VERSION, storage_plugin=self._plugin)
+            if self._plugin is StoragePlugin.MCAP:
+                writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+            with self._writing():
+                self._writer = stack.enter_context(writer)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -97,7 +98,11 @@ class RawBagWriter:
             exception = InputError(f"{self._path}: nothing to write, the source holds no frames")
             self._stack.__exit__(type(exception), exception, None)
             raise exception
-        self._stack.__exit__(exception_type, exception, traceback)
+        if exception is not None:
+            self._stack.__exit__(exception_type, exception, traceback)
+            return
+        with self._writing():
+            self._stack.close()
 
     def add_note(self, key: str, value: str) -> None:
         """Adds an entry to the custom data of the bag's metadata."""
@@ -111,9 +116,10 @@ class RawBagWriter:
         """
         if message_type not in messages.typestore().types:
             raise InputError(f"{topic}: can't record the message type {message_type}, its definition is not known")
-        self._connections[topic] = self._opened().add_connection(
-            topic, message_type, typestore=messages.typestore(), offered_qos_profiles=[qos or qos_profile()]
-        )
+        with self._writing():
+            self._connections[topic] = self._opened().add_connection(
+                topic, message_type, typestore=messages.typestore(), offered_qos_profiles=[qos or qos_profile()]
+            )
 
     def write(self, topic: str, stamp: int, data: bytes | memoryview) -> None:
         """Writes a serialized message of an announced topic.
@@ -122,14 +128,21 @@ class RawBagWriter:
             topic: The topic.
             stamp: Time of recording in nanoseconds.
             data: The message in CDR.
+
+        Raises:
+            OutputError: It can't be written.
         """
-        self._opened().write(self._connections[topic], stamp, data)
+        with self._writing():
+            self._opened().write(self._connections[topic], stamp, data)
         self.message_count += 1
 
     @property
     def topics(self) -> Collection[str]:
         """The announced topics."""
         return self._connections.keys()
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(self._path, sqlite3.Error)
 
     def _opened(self) -> Writer:
         if self._writer is None:

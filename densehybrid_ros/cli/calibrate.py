@@ -134,10 +134,7 @@ def _circumstances(args: argparse.Namespace, segmenter: Segmenter, pixels: Pixel
 
 def _write(args: argparse.Namespace, model: LoadedModel) -> Path:
     path: Path = args.output or model.path.with_suffix(".yaml")
-    try:
-        write_card(path, model.card)
-    except OSError as error:
-        raise InputError(f"{path}: can't be written ({error.strerror}); name another card with --output") from error
+    write_card(path, model.card)
     return path
 
 

@@ -191,10 +191,7 @@ def _write_to_card(args: argparse.Namespace, results: Sequence[EvaluationResult]
     figures = card.details.setdefault("figures", {})
     for result in results:
         figures[result.dataset] = _card_figures(args, result)
-    try:
-        write_card(path, card)
-    except OSError as error:
-        raise InputError(f"--card {path}: can't be written ({error.strerror})") from error
+    write_card(path, card)
     return path
 
 

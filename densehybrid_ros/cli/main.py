@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 from densehybrid_ros import __version__
 from densehybrid_ros.errors import ComputationError, InputError
+from densehybrid_ros.files import writing
 
 COMMANDS: dict[str, str] = {
     "demo": "make a drive, run the node on it over DDS, leave pictures and a page",
@@ -39,6 +40,11 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         """Prints one line and exits with status 2."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> None:  # type: ignore[override]
+        """Exits once what ``--help`` prints is out."""
+        _flush_output()
+        super().exit(status, message)
 
 
 def build_parser(selected: str | None = None) -> argparse.ArgumentParser:
@@ -91,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 on success, 2 on wrong usage, bad input or a file that can't be written (one line on stderr), 130 when
-        interrupted.
+        interrupted, 141 when the reader of the output has gone.
     """
     # Where a shell's background job ignores SIGINT, it stays so.
     if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -99,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.unraisablehook = _leave_if_interrupted
     argv = list(sys.argv[1:] if arguments is None else arguments)
     selected = next((word for word in argv if word in COMMANDS), None)
+    name = " ".join(filter(None, ("densehybrid", selected)))
     parser = build_parser(selected)
     try:
         parsed, rest = parser.parse_known_args(argv)
@@ -109,18 +116,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         command = _module(parsed.command)
         with _unwound_by_interrupts():
-            return int(command.run(parsed))
+            status = int(command.run(parsed))
+            _flush_output()
+            return status
     except (ComputationError, InputError) as error:
-        print(f"densehybrid {selected}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"densehybrid {selected}: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        _discard(sys.stdout, sys.stderr)
+        return 128 + signal.SIGPIPE  # what a shell reports of any command that a closed pipe ends
     except OSError as error:
-        # What no check foresaw: a full disk, a folder that has gone meanwhile.
-        print(f"densehybrid {selected}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        # What no check foresaw: a folder that has gone meanwhile.
+        _discard(sys.stdout)  # it may be the one at fault
+        file = f"{error.filename}: " if error.filename else ""
+        print(f"{name}: {file}{error.strerror or error}", file=sys.stderr)
         return 2
+
+
+def _flush_output() -> None:
+    """Writes out what is printed, while there is still somebody who can say what goes wrong.
+
+    Raises:
+        OutputError: There is no room for it.
+    """
+    try:
+        with writing("standard output"):
+            print(end="", flush=True)
+    except InputError:
+        _discard(sys.stdout)
+        raise
+
+
+def _discard(*streams: TextIO) -> None:
+    """Sends what the streams still hold nowhere: Python would try again at its end."""
+    for stream in filter(None, streams):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -20,7 +20,7 @@ from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
 from densehybrid_ros.cli.measuring import distance_edges, process_device
 from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, OutputError
 from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, HazardAccumulator
 from densehybrid_ros.evaluation.replay import Answer, Replay, perceived_answers, with_base_frame
 from densehybrid_ros.evaluation.report import write_report
@@ -161,8 +161,12 @@ def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Seg
         for answer in progress(_answers(args, recording, replay, segmenter, settings), f"replay {path.name}", total):
             try:
                 replay.add(answer, recording.topics)
+            except OutputError:
+                raise
             except InputError as error:
                 replay.leave_out(str(error), 1)
+    except OutputError:
+        raise  # the next frame, or recording, could be written no better
     except InputError as error:
         promised, name = read_metadata(path).promised, parse_topics(args.topics).image
         replay.leave_out(str(error), promised.get(name, promised.get(name + COMPRESSED_SUFFIX, 0)))

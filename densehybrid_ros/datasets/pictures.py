@@ -1,4 +1,4 @@
-"""Reading picture files: frames, label maps and disparities, whole or with one line that says what is wrong."""
+"""Picture files: frames, label maps and disparities, whole or with one line that says what is wrong."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 
 from densehybrid_ros.errors import InputError, name_some
+from densehybrid_ros.files import write_together
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Files that count as pictures, in lower case."""
@@ -106,6 +107,22 @@ def read_id_colors(path: Path) -> np.ndarray:
     """
     red, green, blue = np.moveaxis(read_color(path).astype(np.uint32), -1, 0)
     return red + 256 * green + 65536 * blue
+
+
+def write_picture(path: Path, picture: np.ndarray, quality: int = 95) -> None:
+    """Writes a picture, whole or not at all.
+
+    Args:
+        path: The file; its ending says the kind.
+        picture: uint8 RGB [H, W, 3], or uint8 or uint16 [H, W].
+        quality: Of a JPEG.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    stored = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    write_together({path: cv2.imencode(path.suffix, stored, options)[1].tobytes()}, sync=False)
 
 
 def list_pictures(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import writing
 from densehybrid_ros.perception.settings import PARAMETERS
 from densehybrid_ros.processes import ends_with_this_process
 
@@ -51,7 +52,9 @@ class NodeProcess:
             command += ["-r", f"{name}:={target}"]
         self._own_log = log is None
         self.log_path = log or _temporary_log()
-        with self.log_path.open("wb") as output:
+        with writing(self.log_path):
+            output = self.log_path.open("wb")
+        with output:
             self.process = subprocess.Popen(
                 ends_with_this_process(command),
                 env=with_this_package(environment if environment is not None else os.environ),

@@ -12,10 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.taxonomy import SemanticClass, color_table
 from densehybrid_ros.demo import pictures
 from densehybrid_ros.demo.answers import AnsweredFrame
 from densehybrid_ros.demo.figures import DriveFigures
+from densehybrid_ros.files import make_folder, write_text_atomically
 from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.perception.alert import Alert
 
@@ -49,7 +51,7 @@ class DrivePage:
         self._frames: list[dict[str, Any]] = []
         self._size = (1, 1)
         for role in _ROLES:
-            (folder / role).mkdir(parents=True, exist_ok=True)
+            make_folder(folder / role)
 
     def add(self, answered: AnsweredFrame, latency_ms: float | None) -> None:
         """Writes the pictures of one frame.
@@ -108,7 +110,7 @@ class DrivePage:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
         template = files("densehybrid_ros.demo").joinpath("page.html").read_text(encoding="utf-8")
         page = self._folder / "index.html"
-        page.write_text(template.replace("__TITLE__", html.escape(title)).replace("__DATA__", text), encoding="utf-8")
+        write_text_atomically(page, template.replace("__TITLE__", html.escape(title)).replace("__DATA__", text))
         return page
 
     def _pictures(self, answered: AnsweredFrame) -> dict[str, np.ndarray]:
@@ -125,10 +127,7 @@ class DrivePage:
         return made
 
     def _write(self, role: str, picture: np.ndarray) -> None:
-        path = self._folder / role / f"{len(self._frames) + 1:04}.jpg"
-        quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        _, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
-        path.write_bytes(data.tobytes())
+        write_picture(self._folder / role / f"{len(self._frames) + 1:04}.jpg", picture, _JPEG_QUALITY)
 
     def _map_entries(self, answered: AnsweredFrame) -> dict[str, Any]:
         """Returns small maps for the pointer: classes run by run, scores in 256 steps."""

@@ -88,8 +88,7 @@ def run_demo(options: DemoOptions) -> DriveFigures:
     source, size, name = _source(options)
     clock = _StageClock()
     with atomic_directory(options.output) as folder:
-        folder.mkdir()
-        (folder / _MARKER).write_text(f"densehybrid_ros {__version__}\n", encoding="utf-8")
+        write_text_atomically(folder / _MARKER, f"densehybrid_ros {__version__}\n")
         bag, answers = folder / "drive", folder / "perception"
         with ExitStack() as stack:
             if sys.stderr.isatty():

@@ -9,13 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
 from densehybrid_ros.bags.recording import LeaveOut, RecordedFrame, Recording
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, EvaluationFrame
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
@@ -238,11 +238,7 @@ class Replay:
 
     def _write_overlay(self, folder: Path, number: int, image: np.ndarray, found: np.ndarray) -> None:
         folder = folder / self._drive_name()
-        folder.mkdir(parents=True, exist_ok=True)
-        blended = paint_unknown(image, found)
-        path = folder / f"{number:06d}.jpg"
-        if not cv2.imwrite(str(path), np.ascontiguousarray(blended[:, :, ::-1])):
-            raise InputError(f"{path}: can't be written; name another folder with --overlays")
+        write_picture(folder / f"{number:06d}.jpg", paint_unknown(image, found))
 
     def merge(self, other: Replay) -> None:
         """Adds the bags that another process has replayed."""

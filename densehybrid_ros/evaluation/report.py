@@ -31,7 +31,7 @@ from densehybrid_ros.evaluation.results import (
     used_columns,
 )
 from densehybrid_ros.evaluation.svg_chart import Axis, Series, legend, line_chart, round_up
-from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.files import write_together
 
 _LOWEST_FPR = 1e-5
 _DRIVES_SHOWN = 8
@@ -84,13 +84,13 @@ for (const head of document.querySelectorAll("table.sortable th")) {
 
 
 def write_report(folder: Path, results: Sequence[EvaluationResult]) -> None:
-    """Writes ``report.html``, ``report.json`` and ``report.csv`` into a folder, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = [result.to_dict() for result in results]
-    tables = [to_csv(result) for result in results]
-    write_text_atomically(folder / "report.json", json.dumps(figures, indent=2, allow_nan=False) + "\n")
-    write_text_atomically(folder / "report.csv", "\n".join(tables))
-    write_text_atomically(folder / "report.html", report_page(results))
+    """Writes ``report.html``, ``report.json`` and ``report.csv`` into a folder, all or none."""
+    texts = {
+        "report.json": json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False) + "\n",
+        "report.csv": "\n".join(to_csv(result) for result in results),
+        "report.html": report_page(results),
+    }
+    write_together({folder / name: text.encode() for name, text in texts.items()})
 
 
 def report_page(results: Sequence[EvaluationResult]) -> str:

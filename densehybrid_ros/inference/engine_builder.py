@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from densehybrid_ros.files import writing
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import Engine, EngineSpec
 from densehybrid_ros.inference.input_policy import size_text
@@ -46,12 +47,16 @@ class BackgroundBuild:
             spec: What to build.
             model: The model's weights file, with its card beside it.
             program: The command to which the options of ``densehybrid compile`` are given.
+
+        Raises:
+            OutputError: There is no room for a temporary folder.
         """
         self._spec = spec
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         directory = cache.files.directory
         if cache.files.problem or not _can_be_written(directory):
-            self._folder = tempfile.TemporaryDirectory(prefix="densehybrid_engines_")
+            with writing("temporary folder"):
+                self._folder = tempfile.TemporaryDirectory(prefix="densehybrid_engines_")
             directory = Path(self._folder.name)
         self._cache = replace(cache, directory=directory)
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)

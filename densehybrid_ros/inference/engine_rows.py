@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
 from densehybrid_ros.inference.cost import network_cost
 from densehybrid_ros.inference.dense_output import dense_output
@@ -287,7 +288,5 @@ def _profile(runner: DeviceRunner, path: Path) -> None:
             for _ in range(10):
                 runner.compute()
             runner.stream.synchronize()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        profiler.key_averages().table(sort_by="self_cuda_time_total", row_limit=60, max_name_column_width=100)
-    )
+    table = profiler.key_averages().table(sort_by="self_cuda_time_total", row_limit=60, max_name_column_width=100)
+    write_text_atomically(path, table)

@@ -112,8 +112,8 @@ def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
 _Dumper.add_representer(list, _represent_list)
 
 
-def write_card(path: Path, card: ModelCard) -> None:
-    """Writes the card as YAML, whole or not at all.
+def card_text(path: Path, card: ModelCard) -> str:
+    """Returns the card as YAML, to be written to ``path``.
 
     Raises:
         InputError: ``read_card`` would refuse it.
@@ -123,8 +123,17 @@ def write_card(path: Path, card: ModelCard) -> None:
         _card(Entries(content))
     except InputError as error:
         raise InputError(f"{path}: not written, {error}") from error
-    text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    write_text_atomically(path, text)
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Writes the card as YAML, whole or not at all.
+
+    Raises:
+        InputError: ``read_card`` would refuse it, or it can't be written.
+    """
+    write_text_atomically(path, card_text(path, card))
 
 
 def read_card(path: Path) -> ModelCard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_path, file_digest
+from densehybrid_ros.files import file_digest, write_together
 from densehybrid_ros.networks.base import DenseHybrid
-from densehybrid_ros.networks.card import ModelCard, read_card, write_card
+from densehybrid_ros.networks.card import ModelCard, card_text, read_card
 from densehybrid_ros.networks.registry import build_network
 from densehybrid_ros.resources import share_directories
 
@@ -66,7 +67,7 @@ def model_path(name: str | Path) -> Path:
 
 
 def save_model(path: Path, network: DenseHybrid, card: ModelCard, half: bool = True) -> None:
-    """Writes weights and card beside each other, each whole or not at all.
+    """Writes weights and card beside each other, both or neither.
 
     Args:
         path: ``.safetensors`` file; the card takes the same name with ``.yaml``.
@@ -77,16 +78,17 @@ def save_model(path: Path, network: DenseHybrid, card: ModelCard, half: bool = T
             float32: they are few, and a variance may exceed float16's range.
 
     Raises:
-        InputError: A weight is not finite, as it is or as float16, or the card is one that ``read_card`` refuses.
+        InputError: A weight is not finite, as it is or as float16; the card is one that ``read_card`` refuses; or the
+            files can't be written.
     """
     tensors = {key: _stored(value, half) for key, value in network.state_dict().items() if _is_kept(key)}
     for key, value in tensors.items():
         if not _is_finite(value):
             raise InputError(f"{path}: not written, {key} would hold numbers that are not finite")
     metadata = {"format": _FORMAT, "architecture": card.architecture, "num_classes": str(card.num_classes)}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
-        write_card(path.with_suffix(".yaml"), replace(card, sha256=file_digest(temporary)))
+    weights, card_path = save(tensors, metadata), path.with_suffix(".yaml")
+    text = card_text(card_path, replace(card, sha256=hashlib.sha256(weights).hexdigest()))
+    write_together({path: weights, card_path: text.encode()})
 
 
 def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedModel:

@@ -48,7 +48,7 @@ SCORE_SCALE, SCORE_OFFSET = 1 / 256, -128.0
 """Nats of one step of a 16UC1 score, and of its value 0; scores beyond -128..127.996 are taken for these."""
 
 
-class OutputError(RuntimeError):
+class PublishError(RuntimeError):
     """Some outputs of a frame could not be made or published; it names them."""
 
 
@@ -197,7 +197,7 @@ class Outputs:
             Why some are left out for this frame, because an input does not tell what they need: "NAME: what" each.
 
         Raises:
-            OutputError: Some could not be published; all others were.
+            PublishError: Some could not be; all others were.
         """
         failures, problems = [], []
         for name in OUTPUTS:
@@ -210,7 +210,7 @@ class Outputs:
             except Exception as error:
                 failures.append(f"output {name}: {type(error).__name__}: {error}")
         if failures:
-            raise OutputError("; ".join(failures))
+            raise PublishError("; ".join(failures))
         return problems
 
     def is_wanted(self, name: str, settings: Settings) -> bool:

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.alert_topic import AlertTopic
 from densehybrid_ros.nodes.frame import CameraFrame
-from densehybrid_ros.nodes.outputs import OutputError, Outputs, needs_hazards
+from densehybrid_ros.nodes.outputs import Outputs, PublishError, needs_hazards
 from densehybrid_ros.nodes.stamp_age import StampAge
 from densehybrid_ros.nodes.statistics import FrameStatistics
 from densehybrid_ros.perception.geometry import nanoseconds
@@ -146,7 +146,7 @@ class Worker:
                 throttle_duration_sec=_SECONDS_BETWEEN_WARNINGS,
             )
         except Exception as error:  # whatever the model raises must not end the worker
-            reason = str(error) if isinstance(error, OutputError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, PublishError) else f"{type(error).__name__}: {error}"
             self._lose(frame, "failed", reason)
             self._logger.error(
                 f"{self._topic}: frame {_stamp(frame.header)} failed: {reason}",

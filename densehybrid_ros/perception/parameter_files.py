@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -162,12 +163,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(parameter_yaml() + "\n" + parameter_table(), end="")
         return 0
     checkout = Path(__file__).resolve().parents[2]
-    write_text_atomically(checkout / "config" / "perception.param.yaml", parameter_yaml())
     readme = checkout / "README.md"
-    if readme.is_file() and TABLE_BEGIN in readme.read_text(encoding="utf-8"):
-        write_text_atomically(readme, insert_table(readme.read_text(encoding="utf-8")))
-    else:
-        print("README.md: no markers for the table of parameters; only the YAML file was written")
+    try:
+        write_text_atomically(checkout / "config" / "perception.param.yaml", parameter_yaml())
+        if readme.is_file() and TABLE_BEGIN in readme.read_text(encoding="utf-8"):
+            write_text_atomically(readme, insert_table(readme.read_text(encoding="utf-8")))
+        else:
+            print("README.md: no markers for the table of parameters; only the YAML file was written")
+    except InputError as error:
+        print(f"parameter_files: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

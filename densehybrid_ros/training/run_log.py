@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.files import atomic_path, write_text_atomically
+from densehybrid_ros.datasets.pictures import write_picture
+from densehybrid_ros.files import make_folder, write_text_atomically, writing
 
 
 class RunLog:
@@ -21,6 +25,7 @@ class RunLog:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._board: Any = None
+        self._events = Path()
         self._tried = False
         self._purge: int | None = None
 
@@ -43,41 +48,49 @@ class RunLog:
         """Appends figures of a step."""
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        make_folder(self.folder)
+        path = self.folder / "log.jsonl"
+        with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         board = self._tensorboard()
         if board is not None:
             for name, value in values.items():
-                board.add_scalar(f"{group}/{name}", value, step)
+                self._add_event(step=step, summary=board.scalar(f"{group}/{name}", value))
 
     def picture(self, step: int, name: str, image: Tensor) -> None:
         """Writes a picture, float [3, H, W] in 0..1, as ``pictures/NAME_STEP.png``."""
         if self.folder is None:
             return
         pixels = (image.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
-        path = self.folder / "pictures" / f"{name}_{step:06d}.png"
-        with atomic_path(path) as temporary:
-            cv2.imwrite(str(temporary), cv2.cvtColor(pixels.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2BGR))
+        write_picture(self.folder / "pictures" / f"{name}_{step:06d}.png", pixels.permute(1, 2, 0).numpy())
         board = self._tensorboard()
         if board is not None:
-            board.add_image(name, pixels, step)
-
-    def close(self) -> None:
-        """Writes out what is still held."""
-        if self._board is not None:
-            self._board.close()
+            self._add_event(step=step, summary=board.image(name, pixels, dataformats="CHW"))
 
     def _tensorboard(self) -> Any:
-        if not self._tried:
+        """Returns what makes TensorBoard's summaries; None where it is not installed."""
+        if not self._tried and self.folder is not None:
             self._tried = True
             try:
-                from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+                from torch.utils.tensorboard import summary  # takes a second to import
 
-                self._board = SummaryWriter(str(self.folder), purge_step=self._purge)
+                self._board = summary
+                start = f"{int(time.time())}.{platform.node()}.{os.getpid()}"
+                self._events = self.folder / f"events.out.tfevents.{start}"
+                self._add_event(file_version="brain.Event:2")
+                if self._purge is not None:
+                    self._add_event(step=self._purge, session_log={"status": "START"})
             except ImportError:
                 print("TensorBoard is not installed: losses go to log.jsonl alone", file=sys.stderr)
         return self._board
+
+    def _add_event(self, **content: Any) -> None:
+        """Appends to TensorBoard's file. Its own writer does so in a thread, where a full disk is a traceback."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        with writing(self._events), self._events.open("ab") as file:
+            RecordWriter(file).write(Event(wall_time=time.time(), **content).SerializeToString())
 
 
 def sheet(images: Tensor, columns: int) -> Tensor:

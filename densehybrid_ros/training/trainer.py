@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_path
+from densehybrid_ros.files import atomic_file, writing
 from densehybrid_ros.progress import progress
 from densehybrid_ros.training.batches import Job, Maker, stream
 from densehybrid_ros.training.config import TrainConfig
@@ -97,7 +97,6 @@ class Trainer:
                 self.save_checkpoint()
         if total == 0 and not self.figures:  # killed at its very end, before it was validated
             self._validate()
-        self.log.close()
         return self.task.trained()
 
     def steps(self) -> Generator[int, None, None]:
@@ -125,11 +124,16 @@ class Trainer:
             batches.close()
 
     def save_checkpoint(self) -> None:
-        """Writes what a resumed run needs, whole or not at all."""
+        """Writes what a resumed run needs, whole or not at all; the checkpoint before stays until then.
+
+        Raises:
+            OutputError: It can't be written.
+        """
         if self.run_directory is not None and self.processes.is_first:
             state = {"step": self.step, "task": self.task.state_dict(), "curves": self.curves, "figures": self.figures}
-            with atomic_path(self.run_directory / "checkpoint.pt") as temporary:
-                torch.save(state, temporary)
+            path = self.run_directory / "checkpoint.pt"
+            with atomic_file(path) as file, writing(path, RuntimeError):  # PyTorch's, of its ZIP that lacks its end
+                torch.save(state, file)
         self.processes.wait()
 
     def resume(self) -> bool:

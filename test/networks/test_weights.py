@@ -11,7 +11,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, OutputError
 from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import (
     DenseHybrid,
@@ -200,14 +200,12 @@ def test_unknown_names_list_what_there_is() -> None:
         load_model("/nowhere/x.safetensors")
 
 
-def test_a_failed_save_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_leaves_the_old_model(saved: Path) -> None:
+    """The card can't be written, as a folder has its name: so the weights beside it stay, too."""
     before = saved.read_bytes()
-
-    def fail(*_, **__) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("densehybrid_ros.networks.weights.save_file", fail)
-    with pytest.raises(OSError, match="disk full"):
+    saved.with_suffix(".yaml").unlink()
+    saved.with_suffix(".yaml").mkdir()
+    with pytest.raises(OutputError, match=r"toy\.yaml: can't be written: Is a directory"):
         save_model(saved, DenseHybrid(build_network("light", 19)), ModelCard("toy", "light"))
     assert saved.read_bytes() == before
     assert sorted(path.name for path in saved.parent.iterdir()) == ["toy.safetensors", "toy.yaml"]

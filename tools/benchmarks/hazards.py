@@ -10,7 +10,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,10 +17,10 @@ import numpy as np
 
 from densehybrid_ros.cli.options import count, output_file, seed, size
 from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.rendered_road import render_drive, standard_camera
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_path
 from densehybrid_ros.hazards import HazardChain, HazardFrame, HazardSettings, Source
 from densehybrid_ros.hazards.picture import hazard_picture
 from densehybrid_ros.progress import progress
@@ -160,7 +159,7 @@ def _quality(args: argparse.Namespace) -> dict[str, Any]:
             if shows > most:
                 best, most = hazard_picture(guessed.image, answer), shows
     if best is not None:
-        _write(args.picture, best)
+        write_picture(args.picture, best, quality=85)
     of_tracked, of_alone = [item.figures for item in tracked], [item.figures for item in alone]
     return {
         "width": width,
@@ -201,12 +200,6 @@ def _position_figures(rehearsal: Rehearsal, source: Source) -> dict[str, Any]:
         "median_error_m": float(np.median(distance)) if len(errors) else None,
         "median_sigma_m": float(np.median(errors[:, 1])) if len(errors) else None,
     }
-
-
-def _write(path: Path, picture: np.ndarray) -> None:
-    with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85]):
-            raise InputError(f"--picture {path}: can't be written; name another file")
 
 
 def _text(figures: dict[str, Any]) -> str:

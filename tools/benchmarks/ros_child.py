@@ -14,6 +14,7 @@ from typing import Any
 from densehybrid_ros.demo.node_process import with_this_package
 from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import write_text_atomically
 
 
 def run_for_figures(name: str, arguments: Sequence[str]) -> dict[str, Any]:
@@ -45,4 +46,4 @@ def answer(output: Path, measure: Callable[[], dict[str, Any]]) -> None:
         figures = measure()
     except InputError as error:
         figures = {"error": str(error)}
-    output.write_text(json.dumps(figures), encoding="utf-8")
+    write_text_atomically(output, json.dumps(figures))

@@ -37,10 +37,10 @@ def run_benchmark(
     args = parser.parse_intermixed_args(arguments)
     try:
         figures, text = run(args)
+        print(text)
+        if args.json:
+            write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    print(text)
-    if args.json:
-        write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
     return status(figures)

@@ -26,6 +26,7 @@ import torch
 
 from densehybrid_ros.cli.options import count, size
 from densehybrid_ros.datasets.evaluation_set import FrameFiles
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.datasets.training_set import TrainingSet
@@ -280,8 +281,8 @@ def _frame_files(folder: Path, frame: tuple[int, int]) -> TrainingSet:
         blocks = rng.integers(0, len(CITYSCAPES_CLASSES), (frame[1] // 32 + 1, frame[0] // 32 + 1), np.uint8)
         label = cv2.resize(blocks, frame, interpolation=cv2.INTER_NEAREST)
         pair = FrameFiles(folder / f"{number}.jpg", folder / f"{number}.png")
-        cv2.imwrite(str(pair.image), image)
-        cv2.imwrite(str(pair.label), label)
+        write_picture(pair.image, image)
+        write_picture(pair.label, label)
         files.append(pair)
     return TrainingSet("made up", files, CITYSCAPES_CLASSES, _read_label)
 

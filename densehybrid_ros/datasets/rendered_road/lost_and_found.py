@@ -7,11 +7,12 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.rendered_road.frame import RenderedFrame
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import make_folder, writing
 
 _FREE_ROAD, _FIRST_OBSTACLE = 1, 2
 _FOLDERS = {
@@ -42,7 +43,7 @@ def write_lost_and_found(
         The number of frames written.
 
     Raises:
-        InputError: The scene exists already, or ``split`` is neither train nor test.
+        InputError: The scene exists already, can't be written, or ``split`` is neither train nor test.
     """
     root = Path(root)
     if split not in ("train", "test"):
@@ -51,13 +52,11 @@ def write_lost_and_found(
     for folder in folders:
         if (root / folder / split / scene).exists():
             raise InputError(f"{root / folder / split / scene}: exists already; remove it or name another scene")
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     count = 0
     kinds: dict[int, int] = {}
     names: dict[str, int] = {}
-    with tempfile.TemporaryDirectory(prefix=".writing_", dir=root) as temporary:
-        for folder in folders:
-            (Path(temporary) / folder).mkdir()
+    with writing(root), tempfile.TemporaryDirectory(prefix=".writing_", dir=root) as temporary:
         for frame in frames:
             for item in frame.objects:
                 kinds[item.id] = names.setdefault(item.kind, _FIRST_OBSTACLE + len(names))
@@ -80,15 +79,14 @@ def _write_frame(frame: RenderedFrame, folder: Path, stem: str, kinds: dict[int,
         train_ids[mask] = 2
         instance_ids[mask] = 1000 * kinds[item.id] + item.id
     pictures = {
-        folder / "leftImg8bit" / f"{stem}_{_FOLDERS['leftImg8bit']}": cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR),
+        folder / "leftImg8bit" / f"{stem}_{_FOLDERS['leftImg8bit']}": frame.image,
         folder / "gtCoarse" / f"{stem}_{_FOLDERS['gtCoarse_labelIds']}": labels,
         folder / "gtCoarse" / f"{stem}_{_FOLDERS['gtCoarse_labelTrainIds']}": train_ids,
         folder / "gtCoarse" / f"{stem}_{_FOLDERS['gtCoarse_instanceIds']}": instance_ids,
         folder / "disparity" / f"{stem}_{_FOLDERS['disparity']}": encode_disparity(frame.disparity),
     }
     for path, picture in pictures.items():
-        if not cv2.imwrite(str(path), picture):
-            raise OSError(f"{path}: could not be written")
+        write_picture(path, picture)
     frame.camera.to_cityscapes_json(folder / "camera" / f"{stem}_{_FOLDERS['camera']}")
 
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 
+from densehybrid_ros.files import write_text_atomically
+
 _LAUNCHES, _REPLAYS = 10, 3
 
 
@@ -75,7 +77,8 @@ class Tiles:
 
     def write(self, path: Path) -> None:
         """Writes the table as JSON."""
-        path.write_text(json.dumps({key: list(tile) for key, tile in sorted(self._table.items())}, indent=1) + "\n")
+        table = {key: list(tile) for key, tile in sorted(self._table.items())}
+        write_text_atomically(path, json.dumps(table, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Tiles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import atomic_path, file_digest, write_text_atomically
+from densehybrid_ros.files import file_digest, write_together
 from densehybrid_ros.networks.dense_flow.config import FLOWS
 from densehybrid_ros.networks.dense_flow.flow import DenseFlow
 
@@ -35,14 +36,13 @@ class LoadedFlow:
 
 
 def save_flow(path: Path, flow: DenseFlow, architecture: str, details: dict[str, Any]) -> None:
-    """Writes weights (float32: the inverse needs them exact) and card beside each other, each whole or not at all."""
+    """Writes weights (float32: the inverse needs them exact) and card beside each other, both or neither."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in flow.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": _FORMAT, "architecture": architecture})
-        digest = file_digest(temporary)
+    weights = save(tensors, {"format": _FORMAT, "architecture": architecture})
+    digest = hashlib.sha256(weights).hexdigest()
     card = {"name": path.stem, "architecture": architecture, "sha256": digest, **details}
     text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100)
-    write_text_atomically(path.with_suffix(".yaml"), text)
+    write_together({path: weights, path.with_suffix(".yaml"): text.encode()})
 
 
 def load_flow(path: str | Path, device: str | torch.device = "cpu") -> LoadedFlow:

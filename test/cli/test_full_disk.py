@@ -1,0 +1,133 @@
+"""What each command that writes says where it can't: one line that names the file, status 2, and nothing half-written.
+
+A limit on the size of files is met where a full disk would be, at a write in the middle, and takes the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from densehybrid_ros.bags.sources import RenderedFrames
+from densehybrid_ros.bags.writer import BagWriter
+from densehybrid_ros.cli.main import main
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
+
+ROOM = 100  # bytes a file
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, pictures with labels and a bag."""
+    place = tmp_path_factory.mktemp("full_disk")
+    torch.manual_seed(0)
+    card = ModelCard("tiny", "light", thresholds={"t": -3.0})
+    save_model(place / "tiny.safetensors", DenseHybrid(build_network("light", 19)), card)
+    (place / "image").mkdir()
+    (place / "label").mkdir()
+    rng = np.random.default_rng(1)
+    for index in range(2):
+        cv2.imwrite(str(place / "image" / f"{index}.png"), rng.integers(0, 255, (64, 96, 3), np.uint8))
+        cv2.imwrite(str(place / "label" / f"{index}.png"), rng.integers(0, 2, (64, 96), np.uint8))
+    with BagWriter(place / "drive") as writer:
+        for frame in RenderedFrames(3, 1, (128, 64), 10.0):
+            writer.write(frame)
+    return place
+
+
+@contextmanager
+def little_room(size: int = ROOM) -> Iterator[None]:
+    """No file may become larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def evaluated(place: Path) -> list[object]:
+    return ["evaluate", "--dataset", "folder", "--root", place, "--model", place / "tiny.safetensors"]
+
+
+def calibrated(place: Path) -> list[object]:
+    return ["calibrate", "--dataset", "folder", "--root", place, "--model", place / "tiny.safetensors"]
+
+
+def replayed(place: Path) -> list[object]:
+    return ["replay", place / "drive", "--model", place / "tiny.safetensors", "--device", "cpu", "--threshold", 0]
+
+
+def bagged(place: Path) -> list[object]:
+    return ["bag", "rendered", "out", "--frames", 1, "--size", "64x32"]
+
+
+WRITES: dict[str, tuple[Callable[[Path], list[object]], list[object], str]] = {
+    "bag, mcap": (bagged, [], "out"),
+    "bag, sqlite3": (bagged, ["--storage", "sqlite3"], "out"),
+    "info --json": (lambda place: ["info"], ["--json", "out"], "out"),
+    "evaluate --json": (evaluated, ["--json", "out"], "out"),
+    "evaluate --report": (evaluated, ["--report", "out"], "out/report.json"),
+    "evaluate --card": (evaluated, ["--card"], "PLACE/tiny.yaml"),
+    "calibrate": (calibrated, ["--by", "outlier_tpr95", "--output", "out"], "out"),
+    "replay --json": (replayed, ["--json", "out"], "out"),
+    "replay --report": (replayed, ["--report", "out"], "out/report.json"),
+    "replay --overlays": (replayed, ["--overlays", "out"], "out/000000.jpg"),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_command_without_room_names_the_file(
+    name: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, options, file = WRITES[name]
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    arguments = [str(word) for word in (*command(place), *options)]
+    with little_room():
+        assert main(arguments) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    written = file.replace("PLACE", str(place))
+    assert last.startswith(f"densehybrid {arguments[0]}: {written}: can't be written: ")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
+
+
+def test_a_training_without_room_keeps_its_checkpoint_and_goes_on_later(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = {"name": "light", "architecture": "light", "batch_size": 2, "warmup_steps": 1, "log_every": 1}
+    run |= {"crops": {"height": 64, "width": 64}, "data": {"workers": 1}, "terms": "none", "checkpoint_every": 1}
+    config, output = tmp_path / "run.yaml", tmp_path / "light.safetensors"
+    config.write_text(yaml.safe_dump({**run, "steps": 1}))
+    command = ["train", "--config", str(config), "--output", str(output), "--device", "cpu"]
+    data_set = f"data.cityscapes_640={data}"
+    assert main([*command, data_set]) == 0
+    checkpoint, model = tmp_path / "light_run" / "checkpoint.pt", output.read_bytes()
+    saved = checkpoint.read_bytes()
+
+    config.write_text(yaml.safe_dump({**run, "steps": 2}))
+    capsys.readouterr()
+    with little_room(100_000):
+        assert main([*command, "--resume", data_set]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"densehybrid train: {checkpoint}: can't be written: ")
+    assert checkpoint.read_bytes() == saved
+    assert output.read_bytes() == model
+    assert not list(tmp_path.rglob(".*"))
+
+    assert main([*command, "--resume", data_set]) == 0
+    steps = [json.loads(line)["step"] for line in (tmp_path / "light_run" / "log.jsonl").read_text().splitlines()]
+    assert sorted(set(steps)) == [1, 2]
