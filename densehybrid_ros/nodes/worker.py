@@ -181,7 +181,8 @@ class Worker:
                 statistics.add_problem(doubt)
             self._alert.answer(frame, doubt)  # first: it is what somebody may have to act on
             frame.is_answered = True
-        self._outputs.publish(frame)
+        for problem in self._outputs.publish(frame):
+            statistics.add_problem(problem)
         published = time.monotonic()
         statistics.add_time("queue_age", started - frame.arrival)
         statistics.add_time("inference", frame.perceived.inference_seconds)
