@@ -39,6 +39,8 @@ class ColourSegmenter:
             classes=CITYSCAPES_CLASSES,
             num_classes=len(CITYSCAPES_CLASSES),
             confidence=CONFIDENCE,
+            thresholds={"middle": 0.0},
+            threshold=lambda name: 0.0,
         )
 
     reason = "it is a stand-in"
@@ -64,8 +66,8 @@ class ColourNode(PerceptionNode):
     """Loads that in the place of a model."""
 
     def _load(self, settings: Settings) -> Any:
-        self._server.set_threshold_if_unset(0.0)
         segmenter: Any = ColourSegmenter()
+        self._server.take_card(segmenter.card)
         return Perception(segmenter, settings)
 
 
