@@ -15,6 +15,7 @@ from densehybrid_ros.hazards.settings import HazardSettings
 _SAMPLES = 196  # pixels of a region's box that its median disparity is taken from, about
 _VALID_SHARE = 0.1  # of a region's pixels that must have a disparity
 _FEWEST_VALID = 5
+_VALID = np.array([np.finfo(np.float32).tiny, np.inf], np.float32)  # the least valid disparity, and above all of them
 _NORMAL_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 LARGEST_TILT = 0.5
 """Radians of pitch and roll; a camera that is tilted by more does not look along a road."""
@@ -147,7 +148,9 @@ class Locator:
             return None
         step = math.isqrt(region.mask.size // _SAMPLES) | 1  # odd, so that every second row may lack disparity
         values = region.crop(self._disparity)[::step, ::step][region.mask[::step, ::step].view(bool)]
-        valid = values[(values > 0) & (values < np.inf)]  # NaN is neither
+        values.sort()
+        first, last = values.searchsorted(_VALID)  # NaN is the last
+        valid = values[first:last]
         if len(valid) < max(_FEWEST_VALID, _VALID_SHARE * len(values)):
             return None
         median, spread = median_and_spread(valid)
