@@ -104,7 +104,7 @@ class HazardChain:
         regions, left_out = largest_regions(clusters, numbers, unknown, settings.min_hazard_area, settings.max_hazards)
         described = [region.describe(anomaly_score) for region in regions]
         sure = self._confidence.probability(np.array([region.mean_score for region in described])).tolist()
-        places = map(locator.locate, regions)
+        places = locator.locate_all(regions)
         detections = [Detection(*item) for item in zip(described, places, sure, strict=True)]
         detections = [item for item in detections if _in_corridor(item.location, settings.corridor_half_width)]
         anew = self._tracker.update(stamp, detections, settings, shape, locator.camera, ego_speed)

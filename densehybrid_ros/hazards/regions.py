@@ -165,12 +165,12 @@ def largest_regions(
     left_out = max(0, len(numbers) - most)
     numbers = numbers[:most]
     boxes = clusters.boxes[numbers]
-    alone = _sums(clusters.counts, *boxes.T) == clusters.pixels[numbers]
+    others = numbers * (_sums(clusters.counts, *boxes.T) > clusters.pixels[numbers])
     speckled = clusters.pixels[0] > _SPECKLED * clusters.shape[0] * clusters.shape[1]
     finest = _FINEST_SPECKLED if speckled else _FINEST_PIXELS
     regions: list[MaskedRegion] = []
-    for number, box, is_alone in zip(numbers.tolist(), boxes.tolist(), alone.tolist(), strict=True):
-        crop, left, top, step = _crop(clusters, box, 0 if is_alone else number, unknown, finest)
+    for number, box in zip(others.tolist(), (clusters.block * boxes).tolist(), strict=True):
+        crop, left, top, step = _crop(clusters, box, number, unknown, finest)
         needed = min_area if step == 1 else max(_FEWEST_SAMPLES, min_area // (step * step))
         parts, more = _parts(crop, needed, most)
         regions += [_region(box, mask, left, top, step, clusters.shape) for box, mask in parts]
@@ -218,10 +218,11 @@ def _region(box: Box, mask: np.ndarray, left: int, top: int, step: int, shape: t
 def _centroid(mask: np.ndarray) -> tuple[float, float]:
     """Mean column and row of a mask, of every n-th pixel if it is large."""
     sparse = max(1, math.isqrt(mask.size // _CENTROID_SAMPLES))
-    row, column = (((length - 1) % sparse) // 2 for length in mask.shape)
+    height, width = mask.shape
+    row, column = (height - 1) % sparse // 2, (width - 1) % sparse // 2
     places = cv2.findNonZero(mask[row::sparse, column::sparse])
     if places is None:
-        return 0.5 * (mask.shape[1] - 1), 0.5 * (mask.shape[0] - 1)
+        return 0.5 * (width - 1), 0.5 * (height - 1)
     across, down, *_ = cv2.sumElems(places.reshape(-1, 1, 2))
     return column + sparse * across / len(places), row + sparse * down / len(places)
 
@@ -233,7 +234,7 @@ def _crop(
 
     Args:
         clusters: What ``find_clusters`` returned.
-        box: Of the cluster, in blocks.
+        box: Of the cluster, in pixels.
         number: Of the cluster; 0 where its box holds no pixels of others.
         unknown: bool [H, W].
         finest: Pixels.
@@ -241,7 +242,7 @@ def _crop(
     Returns:
         uint8 [h, w] with its pixels alone, its first column and row in the frame, and the step in pixels.
     """
-    left, top, columns, rows = (length * clusters.block for length in box)
+    left, top, columns, rows = box
     step = 1
     while rows * columns > finest * step * step:
         step *= 2
@@ -249,9 +250,9 @@ def _crop(
     crop = unknown[top + middle : top + rows : step, left + middle : left + columns : step].view(np.uint8)
     if not number:
         return np.ascontiguousarray(crop), left, top, step
-    blocks = clusters.labels[box[1] : box[1] + box[3], box[0] : box[0] + box[2]]
-    down, across = ((middle + step * np.arange(length)) // clusters.block for length in crop.shape)
-    return crop * (blocks[down[:, None], across] == number), left, top, step
+    down, across = np.ogrid[top + middle : top + rows : step, left + middle : left + columns : step]
+    own = clusters.labels[down[: len(crop)] // clusters.block, across[:, : crop.shape[1]] // clusters.block] == number
+    return crop * own, left, top, step
 
 
 def _sums(picture: np.ndarray, left: np.ndarray, top: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.ndarray:
