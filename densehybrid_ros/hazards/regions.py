@@ -22,7 +22,6 @@ _BLOCKS = ((1536, 8, np.uint64), (768, 4, np.uint32), (0, 2, np.uint16))
 """Least width of a frame, pixels of a block's side there, and a number as wide as that side."""
 _SPECKLE_SHARE = 0.19  # of a block's pixels that must be anomalous; a tenth of them at random seldom is
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
-_SQUARE = np.ones((2, 2), np.uint8)
 _FINEST_PIXELS = 1 << 13  # of a cluster's box; larger ones are looked at in steps of 2, 4, ... pixels
 _SPECKLED, _FINEST_SPECKLED = 0.005, 1 << 11  # share of pixels outside clusters; and the same in such a frame
 _CENTROID_SAMPLES = 100
@@ -31,7 +30,7 @@ _BYTE = 8
 _RIM = np.ones((5, 5), np.uint8)  # two blocks about a cluster: wider than the blurred seam of a mask
 _RIM_SHARE = 0.1  # of the blocks about a cluster that must be drivable for it to reach onto the surface
 _OWN_SHARE = 0.25  # of a cluster's own blocks that, classified as drivable, put it on the surface
-_GAP_SHARE = 0.5  # of a cluster's size: a gap below its foot that may be its own lower part, not marked
+_GAP_SHARE = 0.25  # of a cluster's size: a gap below its foot that may be its own lower part, not marked
 _NO_ROAD = 0.005  # share of the picture below which there is no road to judge by
 
 GROUND_CLASSES = ("road", "sidewalk")
@@ -121,11 +120,16 @@ def find_clusters(unknown: np.ndarray, min_area: int) -> Clusters:
     needed = max(1, min(min_area // 4, int(_SPECKLE_SHARE * block * block)))
     founding = (counts >= needed).view(np.uint8)
     belonging = cv2.bitwise_and(cv2.dilate(founding, _NEIGHBOURS), (counts > 0).view(np.uint8))
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(belonging)
-    inside = np.flatnonzero(belonging.view(bool))  # few blocks
+    # OpenCV's statistics take several times as long as its labelling, also where nothing is.
+    _, first, _, rows = cv2.boundingRect(belonging)
+    top = first - first % 2  # OpenCV labels rows in pairs: so clusters have the numbers that they have in all of it
+    labels, band = np.zeros(belonging.shape, np.int32), slice(top, max(first + rows, 1))
+    _, labels[band], statistics, _ = cv2.connectedComponentsWithStats(belonging[band])
+    inside = np.flatnonzero(belonging.view(bool))
     pixels = np.bincount(labels.ravel()[inside], counts.ravel()[inside], len(statistics)).astype(np.int64)
     pixels[0] = cv2.sumElems(counts)[0] - pixels.sum()
-    return Clusters((height, width), block, counts, labels, statistics[:, :4], pixels)
+    boxes = statistics[:, :4] + np.array([0, top, 0, 0], np.int32)
+    return Clusters((height, width), block, counts, labels, boxes, pixels)
 
 
 def _block_counts(unknown: np.ndarray) -> tuple[int, np.ndarray]:
@@ -185,8 +189,9 @@ def _parts(crop: np.ndarray, needed: int, most: int) -> tuple[list[tuple[Box, np
     count, shape, grown = cv2.connectedComponents(crop)[0], crop, 0
     if count > 2:
         # Perhaps all but one are single pixels or threads: squares of 2 x 2 pixels (1 at the upper left one) tell.
-        shape, grown = cv2.erode(crop, _SQUARE, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT, borderValue=0), 1
-        count = cv2.connectedComponents(shape)[0]
+        pairs = crop[1:] & crop[:-1]
+        shape, grown = pairs[:, 1:] & pairs[:, :-1], 1
+        count = cv2.connectedComponents(shape)[0] if shape.size else 1
     if count == 2:
         left, top, width, height = cv2.boundingRect(shape)
         width, height = width + grown, height + grown
@@ -293,11 +298,11 @@ def drivable_surface(
     """Finds the drivable surface and the clusters of anomalous pixels that lie on it or reach onto it.
 
     A cluster does so where at least a tenth of the blocks about it is ground by semantics, or a quarter of its own
-    blocks is, or there is ground right below its foot: as far as half its size, since at a high threshold an object's
-    lower part may not be marked. One that has no blocks about it, because it fills the picture, does as well. Where the
-    classes have no drivable one, every cluster counts; where hardly any pixel is drivable (there is no road, or an
-    object hides it), every cluster that reaches below the horizon. Both are named as a problem: a hazard too many is
-    better than one that is kept quiet.
+    blocks is, or there is ground right below its foot: as far as a quarter of its size, since at a high threshold an
+    object's lower part may not be marked. One that has no blocks about it, because it fills the picture, does as well.
+    Where the classes have no drivable one, every cluster counts; where hardly any pixel is drivable (there is no road,
+    or an object hides it), every cluster that reaches below the horizon. Both are named as a problem: a hazard too many
+    is better than one that is kept quiet.
 
     Args:
         semantic: uint8 [H, W] train ids.

@@ -316,7 +316,8 @@ def associate(expected: Sequence[Sight], seen: Sequence[Sight], width: int) -> d
         return {}
     cost = _costs(expected, seen, width)
     rows, columns = linear_sum_assignment(cost)
-    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if cost[row, column] < _FORBIDDEN}
+    fitting = cost[rows, columns] < _FORBIDDEN
+    return dict(zip(rows[fitting].tolist(), columns[fitting].tolist(), strict=True))
 
 
 def _costs(expected: Sequence[Sight], seen: Sequence[Sight], width: int) -> np.ndarray:
