@@ -28,7 +28,10 @@ _REPEATS, _CPU_REPEATS = 200, 30
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the benchmarks with their options."""
-    parser.epilog = "tools/benchmarks/ has further ones"
+    parser.epilog = (
+        "examples:\n  densehybrid benchmark engine\n  densehybrid benchmark node --rates 30\n\n"
+        "tools/benchmarks/ of a checkout has further ones."
+    )
     kinds = parser.add_subparsers(dest="benchmark", metavar="WHAT", required=True)
     for name, summary, add in (
         ("engine", "how fast the models run, on every backend", _configure_engine),

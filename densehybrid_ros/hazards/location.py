@@ -72,6 +72,12 @@ def ground_problem(camera: Camera) -> str | None:
     return None
 
 
+def ground_reach(camera: Camera, settings: HazardSettings) -> float:
+    """Returns the depth in metres beyond which the ground plane tells no distance: its deviation exceeds half of it."""
+    angle = math.hypot(settings.foot_row_noise / camera.fy, settings.pitch_noise)
+    return _WORST_SHARE * camera.mount_height / angle if angle > 0 else math.inf
+
+
 def disparity_problem(disparity: np.ndarray, camera: Camera, shape: tuple[int, ...]) -> str | None:
     """Says in one line why a disparity image can't be used; None if it can."""
     if disparity.shape != tuple(shape):
@@ -157,15 +163,12 @@ class Locator:
     def _by_ground(self, region: MaskedRegion) -> tuple[float, float] | None:
         """Depth and its standard deviation where the region's foot meets the road plane."""
         assert self.camera is not None
-        camera, settings = self.camera, self._settings
-        foot = foot_row(region)
-        depth = camera.ground_depth(foot)
+        depth = self.camera.ground_depth(foot_row(region))
         if not math.isfinite(depth):
             self._note("a region's foot lies above the horizon: its distance is unknown")
             return None
-        angle = math.hypot(settings.foot_row_noise / camera.fy, settings.pitch_noise)
-        deviation = depth**2 / camera.mount_height * angle
-        return None if deviation > _WORST_SHARE * depth else (depth, deviation)
+        reach = ground_reach(self.camera, self._settings)
+        return None if depth > reach else (depth, _WORST_SHARE * depth**2 / reach)
 
     def _at(self, region: MaskedRegion, depth: float, deviation: float, source: Source) -> Location:
         assert self.camera is not None

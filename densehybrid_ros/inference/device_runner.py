@@ -72,7 +72,7 @@ class DeviceRunner:
         self.pool = ResultPool(placement.camera, pinned=True)
         self._graph: torch.cuda.CUDAGraph | None = None
         self.note = ""
-        self._prepare(graph, beside and beside._graph)
+        self._prepare(graph, None if beside is None else beside._graph)
 
     @property
     def stream(self) -> torch.cuda.Stream:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
-from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level, State
-from densehybrid_ros.nodes.messages import fill_data, message_class
+from densehybrid_ros.nodes.messages import message_class
+from densehybrid_ros.nodes.point_clouds import point_cloud
 
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
 LABEL_INFO = "vision_msgs/msg/LabelInfo"
@@ -46,17 +46,7 @@ def hazard_points(header: Header, hazards: Sequence[Hazard]) -> PointCloud2:
     Fields: x, y, z and distance_std in metres, probability 0..1, and the id of the hazard.
     """
     rows = [row for hazard in hazards for row in _points_across(hazard)]
-    points = np.array(rows, dtype=_POINT)
-    kinds = {np.dtype(np.float32): PointField.FLOAT32, np.dtype(np.uint32): PointField.UINT32}
-    message = PointCloud2(header=header, height=1, width=len(points), is_dense=True)
-    for name, (kind, offset, *_) in (_POINT.fields or {}).items():
-        message.fields.append(PointField(name=name, offset=offset, datatype=kinds[kind], count=1))
-    message.is_bigendian = sys.byteorder == "big"
-    message.point_step = _POINT.itemsize
-    message.row_step = points.nbytes
-    if points.size:
-        fill_data(message, points.view(np.uint8))
-    return message
+    return point_cloud(header, np.array(rows, dtype=_POINT))
 
 
 def _points_across(hazard: Hazard) -> Iterator[tuple[float, ...]]:

@@ -17,6 +17,7 @@ from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiAr
 from visualization_msgs.msg import MarkerArray
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass
+from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.hazard import HazardFrame
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.hazard_messages import (
@@ -28,6 +29,8 @@ from densehybrid_ros.nodes.hazard_messages import (
     label_info,
 )
 from densehybrid_ros.nodes.messages import Picture, PicturePublisher, fill_data, is_installed, message_class
+from densehybrid_ros.nodes.point_clouds import point_cloud
+from densehybrid_ros.perception.ground import ground_class_confidence, ground_open_set, ground_points
 from densehybrid_ros.perception.settings import Settings
 
 # Reliable publishers match every subscriber. Two frames, so that one that is still on its way survives the next.
@@ -126,6 +129,14 @@ OUTPUTS: dict[str, Output] = {
     ),
     **{name: _image("mono8", compute) for name, compute in _MASKS.items()},
     "anomaly_score": _image(None, _score),
+    "ground_points": Output(
+        PointCloud2,
+        IMAGE_QOS,
+        lambda frame: ground_points(frame.perceived, frame.settings),
+        lambda frame, points: point_cloud(frame.header, points),
+    ),
+    "ground_open_set": _image("mono8", lambda frame: ground_open_set(frame.perceived, frame.settings)),
+    "ground_class_confidence": _image("mono8", lambda frame: ground_class_confidence(frame.perceived, frame.settings)),
     "overlay": _image("rgb8", lambda frame: frame.overlay),
     **{f"{name}/compressed": _compressed("mono8; png compressed", compute) for name, compute in _MASKS.items()},
     "overlay/compressed": _compressed("rgb8; jpeg compressed bgr8", lambda frame: frame.overlay),
@@ -183,21 +194,24 @@ class Outputs:
         """Makes and publishes what is wanted.
 
         Returns:
-            Names of the outputs that were published.
+            Why some are left out for this frame, because an input does not tell what they need: "NAME: what" each.
 
         Raises:
             PublishError: Some could not be; all others were.
         """
-        names = [name for name in OUTPUTS if self.is_wanted(name, frame.settings)]
-        failures = []
-        for name in names:
+        failures, problems = [], []
+        for name in OUTPUTS:
+            if not self.is_wanted(name, frame.settings):
+                continue
             try:
                 self.send(name, OUTPUTS[name].make(frame))
+            except InputError as error:
+                problems.append(f"{name}: not published: {error}")
             except Exception as error:
                 failures.append(f"output {name}: {type(error).__name__}: {error}")
         if failures:
             raise PublishError("; ".join(failures))
-        return names
+        return problems
 
     def is_wanted(self, name: str, settings: Settings) -> bool:
         """Whether an output is switched on and has a subscriber."""

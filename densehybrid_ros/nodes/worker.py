@@ -183,7 +183,8 @@ class Worker:
                 statistics.add_problem(doubt)
             camera.alert.answer(frame, doubt)  # first: it is what somebody may have to act on
             frame.is_answered = True
-        camera.outputs.publish(frame)
+        for problem in camera.outputs.publish(frame):
+            statistics.add_problem(problem)
         published = time.monotonic()
         statistics.add_time("inference", frame.perceived.inference_seconds)
         statistics.add_time("hazards", frame.perceived.hazard_seconds)

@@ -111,8 +111,8 @@ class Settings:
     )
     cameras: tuple[str, ...] = parameter(
         ("",),
-        "Names of several cameras on one model, such as ['front', 'left']: the topics of each are then ~/NAME/input/... "
-        "and ~/NAME/output/..., and only ~/input/odometry is common. Without a name: one camera on ~/input/... .",
+        "Names of several cameras that share the model, such as ['front', 'left']: the topics of each are "
+        "~/NAME/input/... and ~/NAME/output/..., and ~/input/odometry is common. ['']: one camera, on ~/input/... and ~/output/... .",
         group="Input",
         problem=_cameras_problem,
     )
@@ -304,6 +304,16 @@ class Settings:
     publish_confidence: bool = _publish_switch("confidence")
     publish_open_set: bool = _publish_switch("open_set")
     publish_overlay: bool = _publish_switch("overlay")
+    publish_ground_points: bool = _publish_switch("ground_points")
+    publish_ground_open_set: bool = _publish_switch("ground_open_set")
+    publish_ground_class_confidence: bool = _publish_switch("ground_class_confidence")
+    points_decimation: int = parameter(
+        4,
+        "The ~/output/ground_ outputs hold one pixel of so many in a row and in a column. 1: all of them.",
+        group="Outputs",
+        live=True,
+        span=(1, 64),
+    )
     score_encoding: str = parameter(
         "32FC1",
         "Encoding of ~/output/anomaly_score. 32FC1: nats; 16UC1: half the bytes, nats = scale * value + offset, which "

@@ -21,7 +21,12 @@ from visualization_msgs.msg import MarkerArray
 
 from densehybrid_ros.nodes.messages import fill_data
 
-KINDS = {"hazard_alert": DiagnosticArray, "hazard_points": PointCloud2, "hazard_markers": MarkerArray}
+KINDS = {
+    "hazard_alert": DiagnosticArray,
+    "hazard_points": PointCloud2,
+    "hazard_markers": MarkerArray,
+    "ground_points": PointCloud2,
+}
 """Message classes of the outputs that are no images."""
 IMAGE_OUTPUTS = ("semantic", "anomaly_score", "open_set", "overlay")
 DTYPES = {"mono8": np.uint8, "32FC1": np.float32, "rgb8": np.uint8}

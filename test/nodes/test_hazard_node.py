@@ -18,6 +18,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.nodes.messages import is_installed, message_class
+from densehybrid_ros.perception.ground import POINT
 
 pytestmark = pytest.mark.ros
 
@@ -151,6 +152,43 @@ def test_points_markers_and_confidence_agree_with_the_alert(peer: HazardPeer, cl
     confidence = np.frombuffer(peer.result("confidence", number).data, np.uint8).reshape(160, 320)
     assert confidence[100, 160] == round(255 * CONFIDENCE.probability(HIGH))
     assert confidence[20, 20] == round(255 * CONFIDENCE.probability(-HIGH))
+
+
+def test_a_costmap_gets_points_and_masks_of_one_size(peer: HazardPeer, clear: None) -> None:
+    names = ("ground_points", "ground_open_set", "ground_class_confidence")
+    for name in names:
+        peer.received[name] = {}
+        peer.subscribe(name)
+    reason = "ground_points: not published: needs ~/input/camera_info and the mount"
+    peer.frame_until(lambda _: bool(peer.received["ground_open_set"]) and reason in str(peer.diagnostics), BOX)
+    assert not peer.received["ground_points"]
+    assert int(peer.diagnostics["failed"]) == 0
+    with_camera(peer)
+    peer.frame_until(lambda _: bool(peer.received["ground_points"]), BOX)
+    for decimation, size in ((4, (40, 80)), (1, (160, 320))):
+        assert peer.set_parameter("points_decimation", decimation) == (True, "")
+        peer.frame(BOX)
+        cloud, *images = (peer.result(name, peer.number) for name in names)
+        assert cloud.header == peer.header()
+        assert {(item.height, item.width) for item in (cloud, *images)} == {size}
+        assert [(field.name, field.offset) for field in cloud.fields] == list(
+            zip(("x", "y", "z", "class", "confidence"), (0, 4, 8, 12, 13), strict=True)
+        )
+        assert (cloud.point_step, cloud.row_step, cloud.is_dense) == (16, 16 * size[1], False)
+        points = np.frombuffer(cloud.data, POINT).reshape(size)
+        open_set, class_confidence = (np.frombuffer(image.data, np.uint8).reshape(size) for image in images)
+        np.testing.assert_array_equal(points["class"], open_set)
+        at, sky = (100 // decimation, 160 // decimation), (20 // decimation, 160 // decimation)
+        assert open_set[at] == 19
+        assert points["confidence"][at] == class_confidence[at] == round(255 * CONFIDENCE.probability(HIGH))
+        assert class_confidence[sky] == 255 - points["confidence"][sky] == round(255 * CONFIDENCE.probability(HIGH))
+        assert np.isnan(points["z"][sky])
+    x, _, z = foot_of((160, 100, 1, 1))  # half a pixel below it
+    assert points["z"][100, 160] == pytest.approx(z, rel=0.02)
+    assert points["x"][100, 160] / points["z"][100, 160] == pytest.approx(x / z, abs=1e-5)
+    assert peer.set_parameter("points_decimation", 4) == (True, "")
+    for name in names:
+        peer.unsubscribe(name)
 
 
 @pytest.mark.skipif(not is_installed("vision_msgs/msg/Detection2DArray"), reason="vision_msgs is not installed")

@@ -12,10 +12,7 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards import HazardSettings
 from densehybrid_ros.inference import BACKENDS
 from densehybrid_ros.perception.parameter_files import (
-    TABLE_BEGIN,
-    TABLE_END,
-    insert_table,
-    parameter_table,
+    parameter_page,
     parameter_yaml,
     read_settings,
 )
@@ -29,12 +26,9 @@ def test_yaml_file_is_current() -> None:
     assert written == parameter_yaml(), "run python -m densehybrid_ros.perception.parameter_files --write"
 
 
-def test_readme_is_current() -> None:
-    readme = REPOSITORY / "README.md"
-    if not readme.is_file() or TABLE_BEGIN not in readme.read_text(encoding="utf-8"):
-        pytest.skip("README.md has no table of parameters yet")
-    text = readme.read_text(encoding="utf-8")
-    assert text == insert_table(text), "run python -m densehybrid_ros.perception.parameter_files --write"
+def test_page_is_current() -> None:
+    written = (REPOSITORY / "docs" / "parameters.md").read_text(encoding="utf-8")
+    assert written == parameter_page(), "run python -m densehybrid_ros.perception.parameter_files --write"
 
 
 def test_yaml_holds_every_default_with_its_type() -> None:
@@ -53,17 +47,10 @@ def test_unset_parameters_are_in_the_yaml_as_comments() -> None:
     assert "\n    # anomaly_threshold: " in parameter_yaml()
 
 
-def test_every_parameter_has_a_row_in_the_markdown_table() -> None:
-    rows = parameter_table().splitlines()[2:]
-    assert [row.split("`")[1] for row in rows] == list(PARAMETERS)
-    assert all(row.count("|") == 7 for row in rows)
-
-
-def test_table_goes_between_the_markers() -> None:
-    readme = f"before\n{TABLE_BEGIN}\nold\n{TABLE_END}\nafter\n"
-    assert insert_table(readme) == f"before\n{TABLE_BEGIN}\n{parameter_table()}{TABLE_END}\nafter\n"
-    with pytest.raises(InputError, match="needs the lines"):
-        insert_table("no markers")
+def test_every_parameter_has_an_entry_in_the_page() -> None:
+    page = parameter_page().splitlines()
+    assert [line.split("`")[1] for line in page if line.startswith("- **`")] == list(PARAMETERS)
+    assert max(map(len, page)) <= 120
 
 
 def test_backends_are_those_of_the_segmenter() -> None:
