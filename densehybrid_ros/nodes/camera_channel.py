@@ -57,7 +57,9 @@ class CameraChannel:
         self.topic = node.resolve_topic_name(f"{self.prefix}/input/image")
         self.statistics = FrameStatistics(lambda: settings().source_timeout)
         self.inputs, self.age = Inputs(), StampAge()
-        self.warn, self.error = Throttle(node.get_logger().warning), Throttle(node.get_logger().error)
+        # Each in a place of its own, since rclpy lets one place in the code log at one severity.
+        self.warn = Throttle(lambda text: node.get_logger().warning(text))
+        self.error = Throttle(lambda text: node.get_logger().error(text))
         self._perception: Perception | None = None
         self._outputs: Outputs | None = None
         self._pictures: CameraTopic | None = None

@@ -112,7 +112,8 @@ class Settings:
     cameras: tuple[str, ...] = parameter(
         ("",),
         "Names of several cameras that share the model, such as ['front', 'left']: the topics of each are "
-        "~/NAME/input/... and ~/NAME/output/..., and ~/input/odometry is common. ['']: one camera, on ~/input/... and ~/output/... .",
+        "~/NAME/input/... and ~/NAME/output/..., and ~/input/odometry is common. ['']: one camera, on ~/input/... and "
+        "~/output/... .",
         group="Input",
         problem=_cameras_problem,
     )
