@@ -66,7 +66,7 @@ def measure_latency(options: LatencyOptions) -> list[dict[str, Any]]:
     parameters = {"model": options.model, "backend": options.backend, "warm_up_size": list(options.size)}
     subjects = {
         "relay": ({}, "densehybrid_ros.demo.relay"),
-        "node": (parameters, "densehybrid_ros.nodes.perception_node"),
+        "node": (parameters, "densehybrid_ros.nodes"),
     }
     rows: list[dict[str, Any]] = []
     with private_domain() as domain, tidy_shared_memory():

@@ -69,7 +69,7 @@ def node_processes(model: Path) -> list[int]:
             line = (process / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if "perception_node" in line and str(model) in line:
+        if "densehybrid_ros.nodes" in line and str(model) in line:
             found.append(int(process.name))
     return found
 
