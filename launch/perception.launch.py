@@ -36,7 +36,7 @@ def arguments() -> list:
     """Returns the declarations of the launch arguments."""
     share = FindPackageShare(PACKAGE)
     # Humble and Jazzy read the older name alone; a profile that the user has set under either name is kept.
-    own_profile = EnvironmentVariable(
+    name_profile = EnvironmentVariable(
         "FASTDDS_DEFAULT_PROFILES_FILE",
         default_value=EnvironmentVariable(
             "FASTRTPS_DEFAULT_PROFILES_FILE",
@@ -49,6 +49,12 @@ def arguments() -> list:
             "params_file",
             default_value="",
             description="Parameter file of the node; config/perception.param.yaml of the package is one to begin with.",
+        ),
+        DeclareLaunchArgument(
+            "cameras",
+            default_value="",
+            description="Names of several cameras for this one process, such as front,left,right; then image, "
+            "camera_info and disparity are names below /CAMERA/.",
         ),
         DeclareLaunchArgument(
             "image",
@@ -107,7 +113,7 @@ def arguments() -> list:
         ),
         DeclareLaunchArgument(
             "fastdds_profile",
-            default_value=own_profile,
+            default_value=name_profile,
             description="Fast DDS profile of this and every later process of the launch; its larger shared memory "
             "carries the images. It is set under both names that Fast DDS reads. `none` leaves Fast DDS as it is. "
             "Default: the one set in the environment, else the package's.",
@@ -130,6 +136,8 @@ def perception_node(context: LaunchContext) -> list:
     """Returns the node, with those settings that were given."""
     given = {name: kind for name, kind in PARAMETERS.items() if LaunchConfiguration(name).perform(context)}
     overrides = {name: ParameterValue(value_of(context, name, kind), value_type=kind) for name, kind in given.items()}
+    if cameras := LaunchConfiguration("cameras").perform(context):
+        overrides["cameras"] = [name.strip() for name in cameras.split(",")]
     files = [existing_file(context, "params_file")] if LaunchConfiguration("params_file").perform(context) else []
     return [
         Node(
@@ -140,7 +148,7 @@ def perception_node(context: LaunchContext) -> list:
             namespace=LaunchConfiguration("namespace"),
             # An empty dictionary is no parameter source for launch_ros.
             parameters=[*files, *([overrides] if overrides else [])],
-            remappings=[(f"~/input/{name}", LaunchConfiguration(name)) for name in INPUTS],
+            remappings=remappings(context, overrides.get("cameras")),
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
             output="screen",
             emulate_tty=True,
@@ -148,6 +156,16 @@ def perception_node(context: LaunchContext) -> list:
             on_exit=end_launch if value_of(context, "required", bool) else None,
         )
     ]
+
+
+def remappings(context: LaunchContext, cameras: list | None) -> list:
+    """Returns from where to where the node's inputs go; the odometry is that of all cameras."""
+    topics = {f"~/input/{name}": LaunchConfiguration(name).perform(context) for name in INPUTS}
+    if cameras is None:
+        return list(topics.items())
+    odometry = ("~/input/odometry", topics.pop("~/input/odometry"))
+    pairs = [(own.removeprefix("~"), topic) for own, topic in topics.items() if topic != own]
+    return [odometry, *((f"~/{name}{own}", f"/{name}/{topic}") for name in cameras for own, topic in pairs)]
 
 
 def end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
