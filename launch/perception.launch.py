@@ -36,7 +36,7 @@ def arguments() -> list:
     """Returns the declarations of the launch arguments."""
     share = FindPackageShare(PACKAGE)
     # Humble and Jazzy read the older name alone; a profile that the user has set under either name is kept.
-    name_profile = EnvironmentVariable(
+    own_profile = EnvironmentVariable(
         "FASTDDS_DEFAULT_PROFILES_FILE",
         default_value=EnvironmentVariable(
             "FASTRTPS_DEFAULT_PROFILES_FILE",
@@ -113,7 +113,7 @@ def arguments() -> list:
         ),
         DeclareLaunchArgument(
             "fastdds_profile",
-            default_value=name_profile,
+            default_value=own_profile,
             description="Fast DDS profile of this and every later process of the launch; its larger shared memory "
             "carries the images. It is set under both names that Fast DDS reads. `none` leaves Fast DDS as it is. "
             "Default: the one set in the environment, else the package's.",
@@ -165,7 +165,7 @@ def remappings(context: LaunchContext, cameras: list | None) -> list:
         return list(topics.items())
     odometry = ("~/input/odometry", topics.pop("~/input/odometry"))
     pairs = [(own.removeprefix("~"), topic) for own, topic in topics.items() if topic != own]
-    return [odometry, *((f"~/{name}{own}", f"/{name}/{topic}") for name in cameras for own, topic in pairs)]
+    return [odometry, *((f"~/{name}{own}", f"/{name}/{topic.lstrip('/')}") for name in cameras for own, topic in pairs)]
 
 
 def end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
