@@ -110,6 +110,11 @@ class Segmenter:
         return self._engine.precision
 
     @property
+    def overlaps(self) -> bool:
+        """Whether frames that are submitted together are done sooner than one after another: on a GPU."""
+        return self.device.type == "cuda"
+
+    @property
     def input_size(self) -> tuple[int, int] | None:
         """(height, width) to which frames are brought; None where they keep their size."""
         return None if self._policy == "exact" else self._size

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 class FrameSlots:
     """Hold at most one frame of each camera: a newer one takes the place of one that nobody has taken yet."""
 
-    def __init__(self, cameras: int, window: Callable[[], float]) -> None:
+    def __init__(self, most: int, window: Callable[[], float]) -> None:
         """Begins without a frame.
 
         Args:
-            cameras: How many there are.
-            window: Returns the seconds that the first frame waits for those of the other cameras at most.
+            most: Frames that are taken at once.
+            window: Returns the seconds that the first one waits for so many at most.
         """
-        self._cameras, self._window = cameras, window
+        self._most, self._window = most, window
         self._condition = threading.Condition()
         self._frames: dict[int, CameraFrame] = {}
         self._closed = False
@@ -56,16 +56,15 @@ class FrameSlots:
             return overtaken
 
     def take(self) -> dict[int, CameraFrame]:
-        """Waits for frames and takes all out, that camera's first which has waited longest; none once closed."""
+        """Waits for frames and takes them out, those of the cameras that have waited longest; none once closed."""
         with self._condition:
             self._condition.wait_for(lambda: self._frames or self._closed)
-            if 0 < len(self._frames) < self._cameras:
+            if 0 < len(self._frames) < self._most:
                 end = min(frame.arrival for frame in self._frames.values()) + self._window()
                 self._condition.wait_for(
-                    lambda: len(self._frames) == self._cameras or self._closed, max(0.0, end - time.monotonic())
+                    lambda: len(self._frames) >= self._most or self._closed, max(0.0, end - time.monotonic())
                 )
-            frames, self._frames = self._frames, {}
-            return frames
+            return {camera: self._frames.pop(camera) for camera in list(self._frames)[: self._most]}
 
     def close(self) -> list[int]:
         """Lets no more frames in and wakes who waits for one.
@@ -102,7 +101,9 @@ class Worker:
             cameras: By their numbers: what makes masks, hazards and alert of a frame, and where they go.
             upgrade: What compiles a faster engine meanwhile; None: nothing does.
         """
-        self.slots = FrameSlots(len(cameras), lambda: settings().batch_window)
+        # Where nothing is gained by several at once, the last of them would be old when its turn comes.
+        most = len(cameras) if cameras[0].perception.segmenter.overlaps else 1
+        self.slots = FrameSlots(most, lambda: settings().batch_window)
         self._clock, self._settings = node.get_clock(), settings
         self._cameras, self._upgrade = cameras, upgrade
         # A daemon, so that a computation that can't be interrupted never keeps the process alive.

@@ -119,8 +119,8 @@ class Settings:
     )
     batch_window: float = parameter(
         0.0,
-        "Seconds that the first frame waits, at most, for those of the other cameras, so that all go through the model "
-        "together. 0: those that wait already go together.",
+        "Seconds that the first frame waits, at most, for those of the other cameras, so that they are on the GPU "
+        "together. 0: those that wait already go together. On a CPU none waits: it takes one after another.",
         group="Input",
         live=True,
         span=(0.0, 1.0),

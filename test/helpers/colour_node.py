@@ -46,6 +46,7 @@ class ColourSegmenter:
 
     reason = "it is a stand-in"
     threshold = None
+    overlaps = True
 
     def describe(self) -> str:
         return "colours"

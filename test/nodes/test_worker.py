@@ -35,8 +35,8 @@ def camera_frame(rows: int = 32, encoding: str = "rgb8", seconds: int = 0, arriv
     return CameraFrame(message, arrival)
 
 
-def slots_of(cameras: int = 1, window: float = 0.0) -> FrameSlots:
-    return FrameSlots(cameras, lambda: window)
+def slots_of(most: int = 1, window: float = 0.0) -> FrameSlots:
+    return FrameSlots(most, lambda: window)
 
 
 def test_newest_frame_wins() -> None:
@@ -55,6 +55,18 @@ def test_no_camera_keeps_another_one_waiting() -> None:
     for camera in (0, 0, 1, 0):
         slots.put(camera, camera_frame())
     assert list(slots.take()) == [0, 1]
+
+
+def test_taken_one_by_one_each_camera_has_its_turn_with_its_newest_frame() -> None:
+    slots, newest, turns = slots_of(), {}, []
+    for _ in range(6):
+        for camera in (0, 0, 1, 0, 2):
+            newest[camera] = camera_frame()
+            slots.put(camera, newest[camera])
+        ((camera, frame),) = slots.take().items()
+        assert frame is newest[camera]
+        turns.append(camera)
+    assert turns == [0, 1, 2, 0, 1, 2]
 
 
 def test_the_first_frame_waits_for_the_other_cameras_within_the_window() -> None:
