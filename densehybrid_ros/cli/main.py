@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -154,4 +155,5 @@ def _flush_output() -> None:
 def _discard(*streams: TextIO) -> None:
     """Sends what the streams still hold nowhere: Python would try again at its end."""
     for stream in filter(None, streams):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        with suppress(io.UnsupportedOperation):  # a stream in memory, of who calls this from Python
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -24,7 +24,6 @@ from densehybrid_ros.hazards.hazard import (
 from densehybrid_ros.hazards.location import Locator
 from densehybrid_ros.hazards.regions import (
     GROUND_CLASSES,
-    MaskedRegion,
     drivable_ids,
     drivable_surface,
     find_clusters,
@@ -103,15 +102,14 @@ class HazardChain:
                 problems.append(drivable.problem)
         numbers = np.flatnonzero(wanted)
         regions, left_out = largest_regions(clusters, numbers, unknown, settings.min_hazard_area, settings.max_hazards)
-        detections = [self._detection(region, anomaly_score, locator) for region in regions]
+        described = [region.describe(anomaly_score) for region in regions]
+        sure = self._confidence.probability(np.array([region.mean_score for region in described])).tolist()
+        places = locator.locate_all(regions)
+        detections = [Detection(*item) for item in zip(described, places, sure, strict=True)]
         detections = [item for item in detections if _in_corridor(item.location, settings.corridor_half_width)]
         anew = self._tracker.update(stamp, detections, settings, shape, locator.camera, ego_speed)
         problems += locator.problems + ([anew] if anew else [])
         return self._frame(stamp, settings, ego_speed, problems, left_out, surface)
-
-    def _detection(self, masked: MaskedRegion, score: np.ndarray, locator: Locator) -> Detection:
-        region = masked.describe(score)
-        return Detection(region, locator.locate(masked), self._confidence.probability(region.mean_score))
 
     def _frame(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -137,28 +138,37 @@ class Locator:
 
     def locate(self, region: MaskedRegion) -> Location:
         """Locates a region: by disparity, else on the ground plane, else nowhere."""
-        if self.camera is None:
-            return NOWHERE
-        measured = self._by_disparity(region)
+        return self.locate_all([region])[0]
+
+    def locate_all(self, regions: Sequence[MaskedRegion]) -> list[Location]:
+        """Locates regions, as ``locate`` does one."""
+        return [self._place(*item) for item in zip(regions, self._by_disparity(regions), strict=True)]
+
+    def _place(self, region: MaskedRegion, measured: tuple[float, float] | None) -> Location:
         if measured is not None:
             return self._at(region, *measured, Source.DISPARITY)
-        if self.horizon is None:
+        if self.camera is None or self.horizon is None:
             return NOWHERE
         depth = self._by_ground(region)
         return NOWHERE if depth is None else self._at(region, *depth, Source.GROUND_PLANE)
 
-    def _by_disparity(self, region: MaskedRegion) -> tuple[float, float] | None:
-        """Depth and its standard deviation: median disparity; its noise, and the spread over the region."""
-        if self._disparity is None or self.camera is None:
-            return None
-        step = math.isqrt(region.mask.size // _SAMPLES) | 1  # odd, so that every second row may lack disparity
-        values = region.crop(self._disparity)[::step, ::step][region.mask[::step, ::step].view(bool)]
-        valid = values[(values > 0) & (values < np.inf)]  # NaN is neither
-        if len(valid) < max(_FEWEST_VALID, _VALID_SHARE * len(values)):
-            return None
-        median, spread = median_and_spread(valid)
-        depth = self.camera.fx * self.camera.baseline / median
-        return depth, depth * math.hypot(self._settings.disparity_noise, spread) / median
+    def _by_disparity(self, regions: Sequence[MaskedRegion]) -> list[tuple[float, float] | None]:
+        """Depths and their standard deviations: median disparity; its noise, and the spread over the region."""
+        depths: list[tuple[float, float] | None] = [None] * len(regions)
+        if self._disparity is None or self.camera is None or not regions:
+            return depths
+        samples = [_samples(self._disparity, region) for region in regions]
+        lengths = np.array([len(values) for values in samples])
+        table = np.full((len(regions), lengths.max()), np.inf, np.float32)
+        table[np.arange(table.shape[1]) < lengths[:, None]] = np.concatenate(samples)
+        table[~(table > 0)] = np.inf  # NaN too
+        valid = np.count_nonzero(table < np.inf, axis=1)
+        enough = np.flatnonzero(valid >= np.maximum(_FEWEST_VALID, _VALID_SHARE * lengths))
+        found = (values.tolist() for values in median_and_spread(table[enough]))
+        for index, median, spread in zip(enough.tolist(), *found, strict=True):
+            depth = self.camera.fx * self.camera.baseline / median
+            depths[index] = depth, depth * math.hypot(self._settings.disparity_noise, spread) / median
+        return depths
 
     def _by_ground(self, region: MaskedRegion) -> tuple[float, float] | None:
         """Depth and its standard deviation where the region's foot meets the road plane."""
@@ -185,15 +195,20 @@ def foot_row(region: Region | MaskedRegion) -> float:
     return region.top + region.height - 0.5
 
 
-def median_and_spread(values: np.ndarray) -> tuple[float, float]:
-    """Returns the median, and the standard deviation that a normal distribution of the same MAD has.
+def _samples(image: np.ndarray, region: MaskedRegion) -> np.ndarray:
+    """Takes some of a region's pixels out of an image [H, W]."""
+    step = math.isqrt(region.mask.size // _SAMPLES) | 1  # odd, so that every second row may lack disparity
+    return region.crop(image)[::step, ::step][region.mask[::step, ::step].view(bool)]
+
+
+def median_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns medians, and the standard deviations that normal distributions of the same MAD have, float64 [...].
 
     Args:
-        values: float32 [N], N > 0; put into another order.
+        values: float32 [..., N]; infinite ones don't count, others there must be.
     """
-    middle = len(values) // 2
-    values.partition(middle)
-    median = float(values[middle])
-    deviations = np.abs(values - median)
-    deviations.partition(middle)
-    return median, _NORMAL_MAD * float(deviations[middle])
+    values = np.sort(values)
+    middle = np.count_nonzero(values < np.inf, axis=-1, keepdims=True) // 2
+    median = np.take_along_axis(values, middle, axis=-1)
+    deviations = np.take_along_axis(np.sort(np.abs(values - median)), middle, axis=-1)
+    return median[..., 0].astype(np.float64), _NORMAL_MAD * deviations[..., 0].astype(np.float64)

@@ -30,7 +30,7 @@ _BYTE = 8
 _RIM = np.ones((5, 5), np.uint8)  # two blocks about a cluster: wider than the blurred seam of a mask
 _RIM_SHARE = 0.1  # of the blocks about a cluster that must be drivable for it to reach onto the surface
 _OWN_SHARE = 0.25  # of a cluster's own blocks that, classified as drivable, put it on the surface
-_GAP_SHARE = 0.5  # of a cluster's size: a gap below its foot that may be its own lower part, not marked
+_GAP_SHARE = 0.25  # of a cluster's size: a gap below its foot that may be its own lower part, not marked
 _NO_ROAD = 0.005  # share of the picture below which there is no road to judge by
 
 GROUND_CLASSES = ("road", "sidewalk")
@@ -120,9 +120,16 @@ def find_clusters(unknown: np.ndarray, min_area: int) -> Clusters:
     needed = max(1, min(min_area // 4, int(_SPECKLE_SHARE * block * block)))
     founding = (counts >= needed).view(np.uint8)
     belonging = cv2.bitwise_and(cv2.dilate(founding, _NEIGHBOURS), (counts > 0).view(np.uint8))
-    _, labels, statistics, _ = cv2.connectedComponentsWithStatsWithAlgorithm(belonging, 8, cv2.CV_32S, cv2.CCL_BOLELLI)
-    pixels = np.bincount(labels.ravel(), counts.ravel(), len(statistics)).astype(np.int64)
-    return Clusters((height, width), block, counts, labels, statistics[:, :4], pixels)
+    # OpenCV's statistics take several times as long as its labelling, also where nothing is.
+    _, first, _, rows = cv2.boundingRect(belonging)
+    top = first - first % 2  # OpenCV labels rows in pairs: so clusters have the numbers that they have in all of it
+    labels, band = np.zeros(belonging.shape, np.int32), slice(top, max(first + rows, 1))
+    _, labels[band], statistics, _ = cv2.connectedComponentsWithStats(belonging[band])
+    inside = np.flatnonzero(belonging.view(bool))
+    pixels = np.bincount(labels.ravel()[inside], counts.ravel()[inside], len(statistics)).astype(np.int64)
+    pixels[0] = cv2.sumElems(counts)[0] - pixels.sum()
+    boxes = statistics[:, :4] + np.array([0, top, 0, 0], np.int32)
+    return Clusters((height, width), block, counts, labels, boxes, pixels)
 
 
 def _block_counts(unknown: np.ndarray) -> tuple[int, np.ndarray]:
@@ -160,9 +167,14 @@ def largest_regions(
     numbers = numbers[clusters.pixels[numbers] >= min_area]
     numbers = numbers[np.argsort(-clusters.pixels[numbers], kind="stable")]
     left_out = max(0, len(numbers) - most)
+    numbers = numbers[:most]
+    boxes = clusters.boxes[numbers]
+    others = numbers * (_sums(clusters.counts, *boxes.T) > clusters.pixels[numbers])
+    speckled = clusters.pixels[0] > _SPECKLED * clusters.shape[0] * clusters.shape[1]
+    finest = _FINEST_SPECKLED if speckled else _FINEST_PIXELS
     regions: list[MaskedRegion] = []
-    for number in numbers[:most].tolist():
-        crop, left, top, step = _crop(clusters, number, unknown)
+    for number, box in zip(others.tolist(), (clusters.block * boxes).tolist(), strict=True):
+        crop, left, top, step = _crop(clusters, box, number, unknown, finest)
         needed = min_area if step == 1 else max(_FEWEST_SAMPLES, min_area // (step * step))
         parts, more = _parts(crop, needed, most)
         regions += [_region(box, mask, left, top, step, clusters.shape) for box, mask in parts]
@@ -173,22 +185,18 @@ def largest_regions(
 
 def _parts(crop: np.ndarray, needed: int, most: int) -> tuple[list[tuple[Box, np.ndarray]], int]:
     """Boxes (left, top, width, height) and masks, uint8, of the connected parts of a picture; how many are left out."""
-    kind = cv2.CV_16U if crop.size < 1 << 16 else cv2.CV_32S
-    # Of OpenCV's algorithms this one is the fastest on small pictures. The statistics take most of its time, and most
-    # clusters hold one region only, whose box is had for less.
-    count = cv2.connectedComponentsWithAlgorithm(crop, 8, kind, cv2.CCL_BOLELLI)[0]
-    grown = 0
-    shape = crop
+    # The statistics take most of the time, and most clusters hold one region only, whose box is had for less.
+    count, shape, grown = cv2.connectedComponents(crop)[0], crop, 0
     if count > 2:
         # Perhaps all but one are single pixels or threads: squares of 2 x 2 pixels (1 at the upper left one) tell.
         pairs = crop[1:] & crop[:-1]
         shape, grown = pairs[:, 1:] & pairs[:, :-1], 1
-        count = cv2.connectedComponentsWithAlgorithm(shape, 8, kind, cv2.CCL_BOLELLI)[0] if shape.size else 1
+        count = cv2.connectedComponents(shape)[0] if shape.size else 1
     if count == 2:
         left, top, width, height = cv2.boundingRect(shape)
         width, height = width + grown, height + grown
         return [((left, top, width, height), crop[top : top + height, left : left + width])], 0
-    _, labels, statistics, _ = cv2.connectedComponentsWithStatsWithAlgorithm(crop, 8, kind, cv2.CCL_BOLELLI)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(crop)
     areas = statistics[1:, cv2.CC_STAT_AREA]
     large = np.flatnonzero(areas >= needed)
     left_out = max(0, len(large) - most)
@@ -215,38 +223,47 @@ def _region(box: Box, mask: np.ndarray, left: int, top: int, step: int, shape: t
 def _centroid(mask: np.ndarray) -> tuple[float, float]:
     """Mean column and row of a mask, of every n-th pixel if it is large."""
     sparse = max(1, math.isqrt(mask.size // _CENTROID_SAMPLES))
-    row, column = (((length - 1) % sparse) // 2 for length in mask.shape)
-    moments = cv2.moments(np.ascontiguousarray(mask[row::sparse, column::sparse]), binaryImage=True)
-    count = moments["m00"]
-    if count == 0:
-        return 0.5 * (mask.shape[1] - 1), 0.5 * (mask.shape[0] - 1)
-    return column + sparse * moments["m10"] / count, row + sparse * moments["m01"] / count
+    height, width = mask.shape
+    row, column = (height - 1) % sparse // 2, (width - 1) % sparse // 2
+    places = cv2.findNonZero(mask[row::sparse, column::sparse])
+    if places is None:
+        return 0.5 * (width - 1), 0.5 * (height - 1)
+    across, down, *_ = cv2.sumElems(places.reshape(-1, 1, 2))
+    return column + sparse * across / len(places), row + sparse * down / len(places)
 
 
-def _crop(clusters: Clusters, number: int, unknown: np.ndarray) -> tuple[np.ndarray, int, int, int]:
-    """Cuts a cluster out, in steps where it is large.
+def _crop(
+    clusters: Clusters, box: Sequence[int], number: int, unknown: np.ndarray, finest: int
+) -> tuple[np.ndarray, int, int, int]:
+    """Cuts a cluster out, in steps where its box has more than ``finest`` pixels.
+
+    Args:
+        clusters: What ``find_clusters`` returned.
+        box: Of the cluster, in pixels.
+        number: Of the cluster; 0 where its box holds no pixels of others.
+        unknown: bool [H, W].
+        finest: Pixels.
 
     Returns:
         uint8 [h, w] with its pixels alone, its first column and row in the frame, and the step in pixels.
     """
-    block = clusters.block
-    left, top, columns, rows = clusters.boxes[number].tolist()
-    blocks = slice(top, top + rows), slice(left, left + columns)
-    top, left = top * block, left * block
+    left, top, columns, rows = box
     step = 1
-    speckled = clusters.pixels[0] > _SPECKLED * clusters.shape[0] * clusters.shape[1]
-    finest = _FINEST_SPECKLED if speckled else _FINEST_PIXELS
-    while rows * columns * block * block > finest * step * step:
+    while rows * columns > finest * step * step:
         step *= 2
     middle = step // 2
-    crop = unknown[top + middle : top + rows * block : step, left + middle : left + columns * block : step]
-    crop = crop.view(np.uint8)
-    if int(clusters.counts[blocks].sum()) == clusters.pixels[number]:
+    crop = unknown[top + middle : top + rows : step, left + middle : left + columns : step].view(np.uint8)
+    if not number:
         return np.ascontiguousarray(crop), left, top, step
-    own = (clusters.labels[blocks] == number).view(np.uint8)
-    size = columns * block // step, rows * block // step
-    own = cv2.resize(own, size, interpolation=cv2.INTER_NEAREST)
-    return crop * own[: crop.shape[0], : crop.shape[1]], left, top, step
+    down, across = np.ogrid[top + middle : top + rows : step, left + middle : left + columns : step]
+    own = clusters.labels[down[: len(crop)] // clusters.block, across[:, : crop.shape[1]] // clusters.block] == number
+    return crop * own, left, top, step
+
+
+def _sums(picture: np.ndarray, left: np.ndarray, top: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Sums a picture, uint8 [h, w], over boxes, all int [N]; int32 [N]."""
+    sums, right, bottom = cv2.integral(picture), left + width, top + height
+    return sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
 
 
 @dataclass(frozen=True)
@@ -281,11 +298,11 @@ def drivable_surface(
     """Finds the drivable surface and the clusters of anomalous pixels that lie on it or reach onto it.
 
     A cluster does so where at least a tenth of the blocks about it is ground by semantics, or a quarter of its own
-    blocks is, or there is ground right below its foot: as far as half its size, since at a high threshold an object's
-    lower part may not be marked. One that has no blocks about it, because it fills the picture, does as well. Where the
-    classes have no drivable one, every cluster counts; where hardly any pixel is drivable (there is no road, or an
-    object hides it), every cluster that reaches below the horizon. Both are named as a problem: a hazard too many is
-    better than one that is kept quiet.
+    blocks is, or there is ground right below its foot: as far as a quarter of its size, since at a high threshold an
+    object's lower part may not be marked. One that has no blocks about it, because it fills the picture, does as well.
+    Where the classes have no drivable one, every cluster counts; where hardly any pixel is drivable (there is no road,
+    or an object hides it), every cluster that reaches below the horizon. Both are named as a problem: a hazard too many
+    is better than one that is kept quiet.
 
     Args:
         semantic: uint8 [H, W] train ids.
@@ -306,11 +323,14 @@ def drivable_surface(
             reached = clusters.feet > horizon
             problem = "no road in sight: every region below the horizon counts"
     # OpenCV dilates floats but no int32; they hold numbers up to 2^24 exactly.
-    grown = cv2.dilate(clusters.labels.astype(np.float32), _RIM).astype(np.int32)
+    grown = cv2.dilate(clusters.labels.astype(np.float32), _RIM)
+    near = np.flatnonzero(grown > 0)  # few blocks
+    numbers = grown.ravel()[near].astype(np.int32)
     if problem is None:
-        reached = _reaches(clusters, grown, _is_one_of(middles, ground))
+        reached = _reaches(clusters, near, numbers, _is_one_of(middles, ground))
     reached[0] = False
-    return DrivableSurface(road | reached[grown], reached, problem)
+    road.ravel()[near] |= reached[numbers]
+    return DrivableSurface(road, reached, problem)
 
 
 def _is_one_of(middles: np.ndarray, ids: Sequence[int]) -> np.ndarray:
@@ -325,17 +345,22 @@ def _middles(semantic: np.ndarray, clusters: Clusters) -> np.ndarray:
     row, column = (min(clusters.block // 2, length - 1) for length in semantic.shape)
     middles = semantic[row :: clusters.block, column :: clusters.block]
     missing = [(0, blocks - own) for blocks, own in zip(clusters.labels.shape, middles.shape, strict=True)]
-    return np.pad(middles, missing, mode="edge") if any(after for _, after in missing) else middles
+    return np.pad(middles, missing, mode="edge") if any(after for _, after in missing) else middles.copy()
 
 
-def _reaches(clusters: Clusters, grown: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Compares the blocks about, within and below every cluster with the ground."""
-    count = len(clusters.pixels)
-    # Few blocks are about or within a cluster: looking at these alone is faster than at the whole picture.
-    inside = np.flatnonzero(clusters.labels)
-    rim = np.flatnonzero((grown > 0) & (clusters.labels == 0))
-    about, about_ground = _count(grown.ravel()[rim], ground.ravel()[rim], count)
-    within, within_ground = _count(clusters.labels.ravel()[inside], ground.ravel()[inside], count)
+def _reaches(clusters: Clusters, near: np.ndarray, numbers: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Compares the blocks about, within and below every cluster with the ground.
+
+    Args:
+        clusters: N of them.
+        near: int [M], indices of the blocks in and about clusters.
+        numbers: int32 [M], whose they are.
+        ground: bool [h, w].
+    """
+    count, own, is_ground = len(clusters.pixels), clusters.labels.ravel()[near], ground.ravel()[near]
+    rim, inside = own == 0, own > 0
+    about, about_ground = _count(numbers[rim], is_ground[rim], count)
+    within, within_ground = _count(own[inside], is_ground[inside], count)
     on_rim = about_ground >= np.maximum(_RIM_SHARE * about, 1)
     on_it = within_ground >= np.maximum(_OWN_SHARE * within, 1)
     reached = on_rim | (about == 0) | on_it
@@ -345,10 +370,9 @@ def _reaches(clusters: Clusters, grown: np.ndarray, ground: np.ndarray) -> np.nd
 def _stands(clusters: Clusters, ground: np.ndarray) -> np.ndarray:
     """Whether there is ground below every cluster, not farther from its foot than a share of its size."""
     left, top, width, height = clusters.boxes[1:].T
-    foot, right = top + height, left + width
-    end = np.minimum(foot + np.ceil(_GAP_SHARE * np.maximum(width, height)).astype(np.int32), ground.shape[0])
-    sums = cv2.integral(ground.view(np.uint8))
-    below = sums[end, right] - sums[foot, right] - sums[end, left] + sums[foot, left]
+    foot = top + height
+    gap = np.ceil(_GAP_SHARE * np.maximum(width, height)).astype(np.int32)
+    below = _sums(ground.view(np.uint8), left, foot, width, np.minimum(gap, ground.shape[0] - foot))
     return np.append(False, below > 0)
 
 

@@ -39,11 +39,15 @@ class Sight(NamedTuple):
 
 @dataclass(slots=True)
 class Detection:
-    """A region of one frame, described and located."""
+    """A region of one frame, described and located, and its box."""
 
     region: Region
     location: Location
     probability: float
+    box: Box = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.box = box_of(self.region)
 
 
 @dataclass
@@ -128,10 +132,11 @@ class Tracker:
         elapsed = 0.0 if self._stamp is None else stamp - self._stamp
         self._stamp = stamp if math.isfinite(stamp) else None
         self.frames += 1
+        vanishing = None if camera is None else (camera.cx, horizon_row(camera))
         for track in self.tracks:
-            _predict(track, elapsed, camera, ego_speed)
+            _predict(track, elapsed, vanishing, ego_speed)
         expected = [Sight(track.box, track.expected) for track in self.tracks]
-        seen = [Sight(box_of(detection.region), detection.location) for detection in detections]
+        seen = [Sight(detection.box, detection.location) for detection in detections]
         matches = associate(expected, seen, shape[1])
         for index, track in enumerate(self.tracks):
             found = matches.get(index)
@@ -164,8 +169,7 @@ class Tracker:
         return f"the image is {shape[1]}x{shape[0]} now: tracks begin anew"
 
     def _new(self, detection: Detection, stamp: float, settings: HazardSettings) -> Track:
-        box = box_of(detection.region)
-        track = Track(self._next, detection, stamp, detection.location, box, box)
+        track = Track(self._next, detection, stamp, detection.location, detection.box, detection.box)
         track.history = deque([True], maxlen=settings.trigger_window)
         track.state = _next_state(track, settings)
         self._next += 1
@@ -185,18 +189,19 @@ def _is_kept(track: Track, settings: HazardSettings) -> bool:
     return track.state is State.ACTIVE or just_cleared or track.missed <= settings.max_gap
 
 
-def _predict(track: Track, elapsed: float, camera: Camera | None, ego_speed: float | None) -> None:
+def _predict(track: Track, elapsed: float, vanishing: tuple[float, float] | None, ego_speed: float | None) -> None:
     """Moves a track to where it is expected ``elapsed`` seconds later, taken to stand still.
 
-    With a distance and the ego speed, its picture expands away from the vanishing point; else it goes on as before.
+    With a distance and the ego speed, its picture expands away from the vanishing point (column, row); else it goes on
+    as before.
     """
     location = track.detection.location
     depth = location.distance
     nearer = None if depth is None or ego_speed is None else depth - ego_speed * elapsed
     column, row, width, height = track.box
-    if depth is not None and nearer is not None and camera is not None and nearer > _NEAREST * depth:
+    if depth is not None and nearer is not None and vanishing is not None and nearer > _NEAREST * depth:
         growth = depth / nearer
-        middle, horizon = camera.cx, horizon_row(camera)
+        middle, horizon = vanishing
         larger = math.log(growth)
         column, row = middle + (column - middle) * growth, horizon + (row - horizon) * growth
         track.box = (column, row, width + larger, height + larger)
@@ -240,7 +245,7 @@ def _advance(track: Track, found: Detection | None, settings: HazardSettings, sh
 
 
 def _correct(track: Track, found: Detection) -> None:
-    box = box_of(found.region)
+    box = found.box
     if track.unseen > 0:
         gain = 1.0 if track.sightings == 1 else _RATE_GAIN
         keep, new = 1.0 - gain, gain / track.unseen
@@ -311,7 +316,8 @@ def associate(expected: Sequence[Sight], seen: Sequence[Sight], width: int) -> d
         return {}
     cost = _costs(expected, seen, width)
     rows, columns = linear_sum_assignment(cost)
-    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if cost[row, column] < _FORBIDDEN}
+    fitting = cost[rows, columns] < _FORBIDDEN
+    return dict(zip(rows[fitting].tolist(), columns[fitting].tolist(), strict=True))
 
 
 def _costs(expected: Sequence[Sight], seen: Sequence[Sight], width: int) -> np.ndarray:

@@ -75,9 +75,8 @@ def test_commands_refuse_it_in_one_line_before_any_work(words: list[str], tmp_pa
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("length", [250, 300])  # a name too long for its temporary twin, and one for itself
-def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, length: int, capsys) -> None:
-    assert main(["info", "--json", str(tmp_path / ("x" * length))]) == 2
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, capsys) -> None:
+    assert main(["info", "--json", str(tmp_path / ("x" * 300))]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"densehybrid info: {tmp_path}/")
     assert error.endswith("File name too long")

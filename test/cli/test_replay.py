@@ -219,7 +219,7 @@ def test_a_parameter_file_says_all_that_it_says_to_the_node(
     assert late["pixel"] == base["pixel"]
     assert [moment["hazards"] for moment in late["hazards"]["timeline"][:3]] == [0, 0, 0]
     assert changed("roi:=[0.0, 0.0, 0.01, 0.0, 0.0, 0.01]")["hazards"]["raised"] == 0
-    assert changed("drivable_classes:=[sky]") != base
+    assert changed("on_road_only:=false", "drivable_classes:=[sky]") != base
 
 
 def test_the_camera_and_the_speed_come_from_the_recording_else_from_the_parameters(tmp_path: Path) -> None:
