@@ -51,6 +51,12 @@ def arguments() -> list:
             description="Parameter file of the node; config/perception.param.yaml of the package is one to begin with.",
         ),
         DeclareLaunchArgument(
+            "cameras",
+            default_value="",
+            description="Names of several cameras for this one process, such as front,left,right; then image, "
+            "camera_info and disparity are names below /CAMERA/.",
+        ),
+        DeclareLaunchArgument(
             "image",
             default_value="~/input/image",
             description="Image topic, raw or compressed (it then ends in /compressed).",
@@ -130,6 +136,8 @@ def perception_node(context: LaunchContext) -> list:
     """Returns the node, with those settings that were given."""
     given = {name: kind for name, kind in PARAMETERS.items() if LaunchConfiguration(name).perform(context)}
     overrides = {name: ParameterValue(value_of(context, name, kind), value_type=kind) for name, kind in given.items()}
+    if cameras := LaunchConfiguration("cameras").perform(context):
+        overrides["cameras"] = [name.strip() for name in cameras.split(",")]
     files = [existing_file(context, "params_file")] if LaunchConfiguration("params_file").perform(context) else []
     return [
         Node(
@@ -140,7 +148,7 @@ def perception_node(context: LaunchContext) -> list:
             namespace=LaunchConfiguration("namespace"),
             # An empty dictionary is no parameter source for launch_ros.
             parameters=[*files, *([overrides] if overrides else [])],
-            remappings=[(f"~/input/{name}", LaunchConfiguration(name)) for name in INPUTS],
+            remappings=remappings(context, overrides.get("cameras")),
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
             output="screen",
             emulate_tty=True,
@@ -148,6 +156,16 @@ def perception_node(context: LaunchContext) -> list:
             on_exit=end_launch if value_of(context, "required", bool) else None,
         )
     ]
+
+
+def remappings(context: LaunchContext, cameras: list | None) -> list:
+    """Returns from where to where the node's inputs go; the odometry is that of all cameras."""
+    topics = {f"~/input/{name}": LaunchConfiguration(name).perform(context) for name in INPUTS}
+    if cameras is None:
+        return list(topics.items())
+    odometry = ("~/input/odometry", topics.pop("~/input/odometry"))
+    pairs = [(own.removeprefix("~"), topic) for own, topic in topics.items() if topic != own]
+    return [odometry, *((f"~/{name}{own}", f"/{name}/{topic.lstrip('/')}") for name in cameras for own, topic in pairs)]
 
 
 def end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:

@@ -2,6 +2,8 @@
 
 Camera, node or relay, and listener are processes of their own; the relay computes nothing. The figures without the
 network are those less the node's own median time of it (/diagnostics), for machines whose network is slow.
+
+With ``--cameras N``: N cameras through one process, beside N processes, with their memory and that of the GPU.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 
 from densehybrid_ros.cli.options import count, output_file, positive, size
 from densehybrid_ros.demo.latency import LatencyOptions, measure_latency, table
+from densehybrid_ros.demo.latency_cameras import cameras_table, measure_cameras
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference import BACKENDS
 from densehybrid_ros.inference.backends import choose_device
@@ -24,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size, default=(2048, 1024), metavar="WxH", help="of the pictures (2048x1024)")
     parser.add_argument("--rates", type=positive, nargs="+", default=[30.0, 60.0], metavar="HZ", help="(30 60)")
     parser.add_argument("--seconds", type=count, default=20, help="of a run (20)")
+    parser.add_argument("--cameras", type=count, default=1, metavar="N", help="through one process and N (1)")
     parser.add_argument("--model", default="light", help="of the node (light)")
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="of the node (auto)")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
@@ -35,10 +39,16 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: ROS is not installed, or one of the processes failed.
     """
-    rows = measure_latency(LatencyOptions(args.size, args.rates, args.seconds, args.model, args.backend))
-    print(table(rows))
+    options = LatencyOptions(args.size, args.rates, args.seconds, args.model, args.backend)
+    if args.cameras > 1:
+        rows = measure_cameras(options, args.cameras)
+        print(cameras_table(rows))
+    else:
+        rows = measure_latency(options)
+        print(table(rows))
     if args.json:
         machine = {**device_facts(choose_device("auto")), **version_facts(args.backend)}
-        figures = {"machine": machine, "size": list(args.size), "model": args.model, "rows": rows}
+        figures = {"machine": machine, "size": list(args.size), "model": args.model, "cameras": args.cameras}
+        figures["rows"] = rows
         write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
     return 0

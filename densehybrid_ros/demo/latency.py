@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 
 from densehybrid_ros.demo.node_process import NodeProcess, with_this_package
-from densehybrid_ros.demo.topics import ALERT_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC, SEMANTIC_TOPIC
+from densehybrid_ros.demo.topics import ALERT_TOPIC, NODE_NAME, OPEN_SET_TOPIC, SCORE_TOPIC, SEMANTIC_TOPIC
 from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
 
 ANSWERS = {"alert": (ALERT_TOPIC,), "masks": (SEMANTIC_TOPIC, OPEN_SET_TOPIC), "score": (SCORE_TOPIC,)}
 """What is measured -> the topics that all have to have come."""
 
-_CAMERA_TOPIC = "/latency/image"
-_START_SECONDS, _LAST_ANSWER_SECONDS, _OVERHEAD_SECONDS = 600.0, 2.0, 60.0
+START_SECONDS = 600.0
+"""After which a node that is not active has failed."""
+_LAST_ANSWER_SECONDS, _OVERHEAD_SECONDS = 2.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class LatencyOptions:
     model: str
     backend: str
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Of the node."""
+        return {"model": self.model, "backend": self.backend, "warm_up_size": list(self.size)}
+
 
 def measure_latency(options: LatencyOptions) -> list[dict[str, Any]]:
     """Measures relay and node at every rate.
@@ -61,28 +67,32 @@ def measure_latency(options: LatencyOptions) -> list[dict[str, Any]]:
     Raises:
         InputError: ROS is not installed, or one of the processes failed.
     """
-    if importlib.util.find_spec("rclpy") is None:
-        raise InputError("rclpy can't be imported: source your ROS 2 installation, or install ROS as the README says")
-    parameters = {"model": options.model, "backend": options.backend, "warm_up_size": list(options.size)}
+    need_ros()
     subjects = {
         "relay": ({}, "densehybrid_ros.demo.relay"),
-        "node": (parameters, "densehybrid_ros.nodes"),
+        "node": (options.parameters, "densehybrid_ros.nodes"),
     }
     rows: list[dict[str, Any]] = []
     with private_domain() as domain, tidy_shared_memory():
         environment = transport_environment(domain)
         for subject, (given, module) in subjects.items():
-            with NodeProcess(given, {"~/input/image": _CAMERA_TOPIC}, environment, module=module) as process:
-                process.wait_until_active(_START_SECONDS)
+            with NodeProcess(given, environment=environment, module=module) as process:
+                process.wait_until_active(START_SECONDS)
                 for rate in options.rates:
                     print(f"latency: {subject} at {rate:g} Hz", file=sys.stderr, flush=True)
-                    rows.append({"subject": subject, "rate": rate} | _run(options, rate, environment))
+                    rows.append({"subject": subject, "rate": rate} | run_peers(options, rate, environment))
     for relay, node in zip(rows, rows[len(options.rates) :], strict=False):
         for name in ANSWERS:
             before, after = relay[f"{name}_median_ms"], node[f"{name}_median_ms"]
             node[f"{name}_ratio"] = after / before
             node[f"{name}_ratio_without_network"] = (after - node["network_ms"]) / before
     return rows
+
+
+def need_ros() -> None:
+    """Raises an InputError where ROS is not installed."""
+    if importlib.util.find_spec("rclpy") is None:
+        raise InputError("rclpy can't be imported: source your ROS 2 installation, or install ROS as the README says")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -101,29 +111,56 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _run(options: LatencyOptions, rate: float, environment: Mapping[str, str]) -> dict[str, Any]:
+def run_peers(
+    options: LatencyOptions, rate: float, environment: Mapping[str, str], prefixes: Sequence[str] = (f"/{NODE_NAME}",)
+) -> dict[str, Any]:
+    """Sends pictures to nodes that run, and returns the ``figures`` of all their answers together.
+
+    Args:
+        options: What to send.
+        rate: Pictures a second of each camera.
+        environment: Of the processes.
+        prefixes: Of the topics of each camera, see ``latency_peers``.
+
+    Raises:
+        InputError: One of the processes failed, or there was no answer.
+    """
     width, height = options.size
-    command = [sys.executable, "-m", "densehybrid_ros.demo.latency_peers"]
-    variables = with_this_package(environment)
+    sizes = [f"--width={width}", f"--height={height}", f"--rate={rate}", f"--seconds={options.seconds}"]
+    variables, started = with_this_package(environment), []
     with tempfile.TemporaryDirectory() as folder:
-        sent, heard = Path(folder) / "sent.json", Path(folder) / "heard.json"
-        listener = subprocess.Popen([*command, f"--output={heard}"], env=variables, start_new_session=True)
+
+        def start(number: int, what: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
+            output = Path(folder) / f"{what}_{number}.json"
+            command = [sys.executable, "-m", "densehybrid_ros.demo.latency_peers", f"--prefix={prefixes[number]}"]
+            command += [f"--output={output}", *arguments]
+            started.append(subprocess.Popen(command, env=variables, start_new_session=True))
+            return started[-1], output
+
         try:
-            arguments = [f"--width={width}", f"--height={height}", f"--rate={rate}", f"--seconds={options.seconds}"]
-            limit = options.seconds + _OVERHEAD_SECONDS
-            subprocess.run([*command, *arguments, f"--output={sent}"], env=variables, check=True, timeout=limit)
+            listeners = [start(number, "heard") for number in range(len(prefixes))]
+            cameras = [start(number, "sent", *sizes) for number in range(len(prefixes))]
+            for camera, _ in cameras:
+                camera.wait(options.seconds + _OVERHEAD_SECONDS)
             time.sleep(_LAST_ANSWER_SECONDS)
-            listener.send_signal(signal.SIGINT)
-            listener.wait(_OVERHEAD_SECONDS)
-            stamps, found = json.loads(sent.read_text()), json.loads(heard.read_text())
+            for listener, _ in listeners:
+                listener.send_signal(signal.SIGINT)
+                listener.wait(_OVERHEAD_SECONDS)
+            sent, heard = ([json.loads(path.read_text()) for _, path in peers] for peers in (cameras, listeners))
         except (subprocess.SubprocessError, OSError) as error:
             raise InputError(f"a process of the measurement failed: {error}") from error
         finally:
-            listener.kill()
-            listener.wait()
-    if "error" in stamps:
-        raise InputError(stamps["error"])
-    return figures(stamps["stamps"], found)
+            for process in started:
+                process.kill()
+                process.wait()
+    for found in sent:
+        if "error" in found:
+            raise InputError(found["error"])
+    together = {
+        topic: [pair for found in heard for pair in found[topic]] for topics in ANSWERS.values() for topic in topics
+    }
+    stamps = [stamp for found in sent for stamp in found["stamps"]]
+    return figures(stamps, together | {"diagnostics": heard[0]["diagnostics"]})
 
 
 def figures(stamps: Sequence[int], heard: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,23 +21,30 @@ from std_msgs.msg import Header
 
 from densehybrid_ros.bags.messages import header_stamp_ns
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
-from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC, SEMANTIC_TOPIC
+from densehybrid_ros.demo.topics import (
+    ALERT_TOPIC,
+    DIAGNOSTICS_TOPIC,
+    NODE_NAME,
+    OPEN_SET_TOPIC,
+    SCORE_TOPIC,
+    SEMANTIC_TOPIC,
+)
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.nodes.messages import Picture, PicturePublisher
 
-CAMERA_TOPIC = "/latency/image"
 WATCHED = (ALERT_TOPIC, SEMANTIC_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC)
 _QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _DISCOVERY_SECONDS, _SETTLE_SECONDS, _WARM_UP_SECONDS = 30.0, 1.0, 2.0
 _PICTURES = 4
 
 
-def send(node: Node, size: tuple[int, int], rate: float, seconds: float) -> dict[str, Any]:
+def send(node: Node, prefix: str, size: tuple[int, int], rate: float, seconds: float) -> dict[str, Any]:
     """Sends pictures at a rate once all sides have found each other; the first two seconds are not counted.
 
     Args:
         node: Spins in another thread.
+        prefix: Of the topics: the perception node's name, and that of the camera where it has several.
         size: (width, height) of the pictures.
         rate: Pictures a second.
         seconds: How long pictures are counted.
@@ -48,8 +55,8 @@ def send(node: Node, size: tuple[int, int], rate: float, seconds: float) -> dict
     Raises:
         InputError: Nobody listens.
     """
-    publisher, sender = node.create_publisher(Image, CAMERA_TOPIC, _QOS), PicturePublisher()
-    if not wait_until(partial(_is_complete, node), _DISCOVERY_SECONDS):
+    publisher, sender = node.create_publisher(Image, f"{prefix}/input/image", _QOS), PicturePublisher()
+    if not wait_until(partial(_is_complete, node, prefix), _DISCOVERY_SECONDS):
         raise InputError(f"not all sides were found within {_DISCOVERY_SECONDS:.0f} s")
     time.sleep(_SETTLE_SECONDS)
     shape = (_PICTURES, size[1], size[0], 3)
@@ -66,11 +73,16 @@ def send(node: Node, size: tuple[int, int], rate: float, seconds: float) -> dict
     return {"stamps": stamps}
 
 
-def listen(node: Node) -> dict[str, Any]:
+def listen(node: Node, prefix: str) -> dict[str, Any]:
     """Notes until SIGINT when the outputs come, without unpacking them.
 
+    Args:
+        node: Spins in another thread.
+        prefix: As of ``send``.
+
     Returns:
-        Topic -> [[stamp, arrival], ...] in nanoseconds of the clock, and ``diagnostics``, the node's last report.
+        Topic of a node with one camera -> [[stamp, arrival], ...] in nanoseconds of the clock, and ``diagnostics``, the
+        camera's last report.
     """
     heard: dict[str, Any] = {topic: [] for topic in WATCHED} | {"diagnostics": {}}
 
@@ -78,26 +90,34 @@ def listen(node: Node) -> dict[str, Any]:
         heard[topic].append((header_stamp_ns(data), time.time_ns()))
 
     def report(message: DiagnosticArray) -> None:
-        heard["diagnostics"] = {pair.key: pair.value for status in message.status for pair in status.values}
+        for status in message.status:
+            if status.hardware_id == f"{prefix}/input/image":
+                heard["diagnostics"] = {pair.key: pair.value for pair in status.values}
 
     end = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: end.set())
     node.create_subscription(DiagnosticArray, DIAGNOSTICS_TOPIC, report, 10)
     for topic in WATCHED:
         kind = DiagnosticArray if topic == ALERT_TOPIC else Image
-        node.create_subscription(kind, topic, partial(note, topic), _QOS, raw=True)
+        node.create_subscription(kind, _of(prefix, topic), partial(note, topic), _QOS, raw=True)
     end.wait()
     return heard
 
 
-def _is_complete(node: Node) -> bool:
-    heard = all(node.count_subscribers(topic) and node.count_publishers(topic) for topic in WATCHED)
-    return heard and node.count_subscribers(CAMERA_TOPIC) > 0
+def _of(prefix: str, topic: str) -> str:
+    return topic.replace(f"/{NODE_NAME}", prefix, 1)
+
+
+def _is_complete(node: Node, prefix: str) -> bool:
+    topics = [_of(prefix, topic) for topic in WATCHED]
+    heard = all(node.count_subscribers(topic) and node.count_publishers(topic) for topic in topics)
+    return heard and node.count_subscribers(f"{prefix}/input/image") > 0
 
 
 def main() -> int:
     """Is the camera if it is given a rate, else the listener."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prefix", required=True)
     parser.add_argument("--width", type=int)
     parser.add_argument("--height", type=int)
     parser.add_argument("--rate", type=float)
@@ -106,7 +126,10 @@ def main() -> int:
     args = parser.parse_args()
     with spinning_node("latency_camera" if args.rate else "latency_listener") as node:
         try:
-            found = send(node, (args.width, args.height), args.rate, args.seconds) if args.rate else listen(node)
+            if args.rate:
+                found = send(node, args.prefix, (args.width, args.height), args.rate, args.seconds)
+            else:
+                found = listen(node, args.prefix)
         except InputError as error:
             found = {"error": str(error)}
     write_text_atomically(args.output, json.dumps(found))

@@ -127,11 +127,11 @@ class EngineChoice:
         )
         self._eager: Engine | None = None
         self._fused_as_given: Engine | None = None
-        self._added: Engine | None = None
+        self._added: dict[tuple[int, int] | None, Engine] = {}
 
     def add(self, engine: Engine) -> None:
         """Makes this engine the choice for its size, whatever the cache has."""
-        self._added = engine
+        self._added[engine.size] = engine
 
     def choose(self, size: tuple[int, int]) -> Engine:
         """Returns the engine for an input of (height, width) pixels.
@@ -139,8 +139,9 @@ class EngineChoice:
         Raises:
             InputError: The backend that was asked for can't be had.
         """
-        if self._added is not None and self._added.size in (None, size):
-            return self._added
+        added = self._added.get(size) or self._added.get(None)
+        if added is not None:
+            return added
         if self.backend == "eager" and not self._fused:
             return self._eager_engine("as asked")
         engine, reason = self._find(size)
@@ -152,9 +153,7 @@ class EngineChoice:
 
     def choose_cached(self, size: tuple[int, int]) -> Engine | None:
         """Returns the compiled engine for this input size, None where there is none."""
-        if self._added is not None and self._added.size == size:
-            return self._added
-        return self._find(size)[0]
+        return self._added.get(size) or self._find(size)[0]
 
     def _find(self, size: tuple[int, int]) -> tuple[Engine | None, str]:
         problems = []

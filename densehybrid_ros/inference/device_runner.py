@@ -1,7 +1,8 @@
-"""Runs frames on a GPU: pinned buffers, one stream, a CUDA graph, and no allocation for a frame."""
+"""Runs frames on a GPU: pinned buffers, streams to copy and to compute, a CUDA graph, no allocation for a frame."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -41,6 +42,7 @@ class DeviceRunner:
         confidence: Confidence,
         graph: bool = True,
         fused: bool = True,
+        beside: DeviceRunner | None = None,
     ) -> None:
         """Allocates everything, runs a few times and captures the graph.
 
@@ -52,11 +54,14 @@ class DeviceRunner:
             confidence: Of the model.
             graph: Capture a CUDA graph. Where that fails it runs without; ``note`` says so.
             fused: Use the Triton kernels where Triton is installed; False: PyTorch's operations, to compare with.
+            beside: Another camera's runner. The two compute one after the other, as an engine has memory of its own and
+                a frame fills the GPU, and share the graphs' memory; the one copies while the other computes.
         """
         self._engine, self._placement, self._align_corners = engine, placement, align_corners
         self._confidence, self._device = confidence, device
         self._fused = fused and device_kernels is not None
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device) if beside is None else beside.stream
+        self._copies = torch.cuda.Stream(device)
         shape = (*placement.network, 3)
         self._staging = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)  # around the content, black stays
         self._image = torch.zeros(shape, dtype=torch.uint8, device=device)
@@ -67,11 +72,11 @@ class DeviceRunner:
         self.pool = ResultPool(placement.camera, pinned=True)
         self._graph: torch.cuda.CUDAGraph | None = None
         self.note = ""
-        self._prepare(graph)
+        self._prepare(graph, None if beside is None else beside._graph)
 
     @property
     def stream(self) -> torch.cuda.Stream:
-        """The stream that all of it runs on."""
+        """The stream that it computes on."""
         return self._stream
 
     def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:
@@ -80,14 +85,29 @@ class DeviceRunner:
         Raises:
             ComputationError: The score is not finite.
         """
-        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+        return self.submit(image, levels)()
+
+    def submit(self, image: np.ndarray, levels: Levels) -> Callable[[], FrameResult]:
+        """Sends a frame on its way and returns what waits for its result, to be called before the next frame.
+
+        That raises a ComputationError where the score is not finite.
+        """
+        with torch.cuda.device(self._device), torch.cuda.stream(self._copies):
+            self._copies.synchronize()  # of a frame that nobody waited for
             self._upload(image, levels)
-            self.compute()
+            self._stream.wait_stream(self._copies)
+            with torch.cuda.stream(self._stream):
+                self.compute()
+            self._copies.wait_stream(self._stream)
             buffer, result = self.pool.take()
             buffer.copy_(self._packed, non_blocking=True)
-            self._stream.synchronize()
-        check_finite(buffer, result)
-        return result
+
+        def collect() -> FrameResult:
+            self._copies.synchronize()
+            check_finite(buffer, result)
+            return result
+
+        return collect
 
     def compute(self) -> None:
         """Does a frame's work on the device, on the current stream, from the frame uploaded last."""
@@ -109,7 +129,7 @@ class DeviceRunner:
             np.copyto(self._staging[first:end, :columns].numpy(), source[first:end])
             self._image[first:end].copy_(self._staging[first:end], non_blocking=True)
 
-    def _prepare(self, graph: bool) -> None:
+    def _prepare(self, graph: bool, other: torch.cuda.CUDAGraph | None) -> None:
         with torch.cuda.device(self._device):
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
@@ -119,8 +139,9 @@ class DeviceRunner:
             if not graph:
                 return
             captured = torch.cuda.CUDAGraph()
+            pool = None if other is None else other.pool()
             try:
-                with torch.cuda.graph(captured, stream=self._stream, capture_error_mode="thread_local"):
+                with torch.cuda.graph(captured, pool, self._stream, capture_error_mode="thread_local"):
                     self._compute()
                 self._graph = captured
             except RuntimeError as error:

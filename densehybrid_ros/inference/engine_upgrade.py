@@ -10,7 +10,7 @@ from densehybrid_ros.inference.segmenter import Segmenter
 
 
 class EngineUpgrade:
-    """At most one build at a time, in a process of its own; another one where the camera's size changes."""
+    """At most one build at a time, in a process of its own; one for each size that a camera has."""
 
     def __init__(self, segmenter: Segmenter, inform: Callable[[str], None], warn: Callable[[str], None]) -> None:
         """Notes what to upgrade.
@@ -21,17 +21,27 @@ class EngineUpgrade:
             warn: Is told when a build can't be had or fails.
         """
         self._segmenter, self._inform, self._warn = segmenter, inform, warn
-        self._size: tuple[int, int] | None = None
+        self._sizes: dict[int, tuple[int, int]] = {}
+        self._begun: list[tuple[int, int]] = []
         self._build: BackgroundBuild | None = None
         self._told = False
 
-    def before_frame(self, height: int, width: int) -> None:
-        """Hands over what has been built, and starts to build what this size needs; the worker calls it."""
-        if (height, width) != self._size:
-            self._size = (height, width)
-            self._start(height, width)
-        build = self._build
-        if build is None or self._told or not build.finished:
+    def before_frame(self, height: int, width: int, camera: int = 0) -> None:
+        """Hands over what has been built, and starts to build what this camera's size needs; the worker calls it."""
+        self._sizes[camera] = (height, width)
+        wanted = self._sizes.values()
+        if self._begun and self._begun[-1] not in wanted:
+            self.close()
+            self._build = None
+        self._begun = [size for size in self._begun if size in wanted]
+        if self._build is not None and not self._told:
+            self._hand_over(self._build)
+        if self._build is None or self._told:
+            for size in [size for size in wanted if size not in self._begun][:1]:
+                self._start(*size)
+
+    def _hand_over(self, build: BackgroundBuild) -> None:
+        if not build.finished:
             return
         self._told = True
         if build.swap_into(self._segmenter.swap):
@@ -50,7 +60,7 @@ class EngineUpgrade:
             self._build.cancel()
 
     def _start(self, height: int, width: int) -> None:
-        self.close()
+        self._begun.append((height, width))
         self._build, self._told = None, False
         try:
             self._build = self._segmenter.start_build(height, width)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import cv2
 import numpy as np
 import torch
@@ -31,6 +34,11 @@ class HostRunner:
         self._content = self._images[:, :, : placement.content[0], : placement.content[1]]  # around it, black stays
         self._pool = ResultPool(placement.camera, pinned=False)
 
+    def submit(self, image: np.ndarray, levels: Levels) -> Callable[[], FrameResult]:
+        """Returns what segments the frame: all cores compute one, so a second one at the same time brings nothing."""
+        return partial(self, image, levels)
+
+    @torch.inference_mode()
     def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:
         """Segments a frame, uint8 [H, W, 3] RGB with any strides.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,14 @@ from densehybrid_ros.networks import LoadedModel, load_model
 
 _log = logging.getLogger(__name__)
 _SMALL = 4  # strides along a side of a frame that tries the model
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """Where the frames of one camera go."""
+
+    placement: Placement
+    runner: HostRunner | DeviceRunner
 
 
 class Segmenter:
@@ -88,8 +97,7 @@ class Segmenter:
             if problem:
                 warn(f"{problem}: the pass after the network runs slower")
         self._engine = self._choice.choose(self._chosen_for)
-        self._runner: HostRunner | DeviceRunner | None = None
-        self._placement: Placement | None = None
+        self._lanes: dict[int, _Lane] = {}
 
     @property
     def backend(self) -> str:
@@ -102,6 +110,11 @@ class Segmenter:
         return self._engine.precision
 
     @property
+    def overlaps(self) -> bool:
+        """Whether frames that are submitted together are done sooner than one after another: on a GPU."""
+        return self.device.type == "cuda"
+
+    @property
     def input_size(self) -> tuple[int, int] | None:
         """(height, width) to which frames are brought; None where they keep their size."""
         return None if self._policy == "exact" else self._size
@@ -109,15 +122,14 @@ class Segmenter:
     @property
     def reason(self) -> str:
         """Why this backend was taken."""
-        note = getattr(self._runner, "note", "")
-        return f"{self._engine.reason}; {note}" if note else self._engine.reason
+        notes = {getattr(lane.runner, "note", "") for lane in self._lanes.copy().values()} - {""}
+        return "; ".join([self._engine.reason, *sorted(notes)])
 
     def describe(self) -> str:
         """Returns one line: model, backend, device; ``reason`` says why this backend."""
         model = f"{self.card.name} ({self.card.architecture})"
         return f"{model}, {self.backend} {self.precision} on {device_name(self.device)}"
 
-    @torch.inference_mode()
     def __call__(self, image: np.ndarray, threshold: float | None = None) -> FrameResult:
         """Segments one frame.
 
@@ -133,10 +145,31 @@ class Segmenter:
             InputError: The array is not such an image, or no threshold is known.
             ComputationError: The score is not finite.
         """
+        return self.submit(image, threshold)()
+
+    @torch.inference_mode()
+    def submit(self, image: np.ndarray, threshold: float | None = None, camera: int = 0) -> Callable[[], FrameResult]:
+        """Begins with a frame, so that those of several cameras are on their way at once.
+
+        On a GPU one is uploaded while another one is computed and a third one is judged. On a CPU they are computed one
+        after another, each when its result is asked for.
+
+        Args:
+            image: As for a call; it must not change until the result is there.
+            threshold: Likewise.
+            camera: Number of the camera. Each has buffers of its own, for frames of its own size.
+
+        Returns:
+            What waits for the result, as a call returns it, and raises the ComputationError; it is to be called before
+            the next frame of this camera.
+
+        Raises:
+            InputError: As a call.
+        """
         if threshold is None:
             threshold = self.card.threshold() if self.threshold is None else self.threshold
-        runner = self._runner_for(_size_of(image))
-        return runner(image, Levels(threshold, self.card.confidence))
+        runner = self._runner_for(_size_of(image), camera)
+        return runner.submit(image, Levels(threshold, self.card.confidence))
 
     def look(self, image: np.ndarray) -> Look:
         """Shows what other scores than the hybrid one need of a frame: a pass of the network in eager float32.
@@ -153,18 +186,20 @@ class Segmenter:
         return look(network, placement, image, self.device)
 
     @torch.inference_mode()
-    def warm_up(self, height: int = 0, width: int = 0) -> None:
+    def warm_up(self, height: int = 0, width: int = 0, cameras: int = 1) -> None:
         """Runs a black frame, so that a model that computes nothing of use is found before a real one comes.
 
         Args:
             height: Of the frames to come; compilation and allocation then don't fall on the first one either.
             width: Likewise. Without a size: that of the compiled engine, else a small one, which costs little.
+            cameras: How many there are.
 
         Raises:
             ComputationError: The score is not finite.
         """
         if height and width:
-            self(np.zeros((height, width, 3), dtype=np.uint8), threshold=0.0)
+            for camera in range(cameras):
+                self.submit(np.zeros((height, width, 3), dtype=np.uint8), 0.0, camera)()
             return
         size = self._engine.size or (_SMALL * self._stride, _SMALL * self._stride)
         runner = self._new_runner(Placement(size, size, size))
@@ -175,7 +210,7 @@ class Segmenter:
 
         The former one is given up first, so that no two models are on the device for a frame.
         """
-        self._runner = self._placement = None
+        self._lanes.clear()
         self._choice.add(engine)
         self._engine = engine
         self._chosen_for = engine.size or self._chosen_for
@@ -196,31 +231,33 @@ class Segmenter:
             raise InputError(f"frames of {width}x{height} are taller than wide; use input_policy letterbox")
         return self._choice.start_build(network, self.model.path)
 
-    def _runner_for(self, camera: tuple[int, int]) -> HostRunner | DeviceRunner:
-        if self._runner is not None and self._placement is not None and self._placement.camera == camera:
-            return self._runner
-        placement = place(self._policy, camera, self._size, self._stride)
-        if self._placement is not None:
-            self._warn(f"the camera's size changed from {size_text(self._placement.camera)} to {size_text(camera)}")
-        elif self._policy != "exact" and placement.network != camera:
+    def _runner_for(self, size: tuple[int, int], camera: int) -> HostRunner | DeviceRunner:
+        lane = self._lanes.get(camera)
+        if lane is not None and lane.placement.camera == size:
+            return lane.runner
+        placement = place(self._policy, size, self._size, self._stride)
+        if lane is not None:
+            self._warn(f"the camera's size changed from {size_text(lane.placement.camera)} to {size_text(size)}")
+            del lane, self._lanes[camera]  # frees the former buffers first
+        elif self._policy != "exact" and placement.network != size:
             self._warn(
-                f"frames of {size_text(camera)} go to the network as {size_text(placement.network)} ({self._policy})"
+                f"frames of {size_text(size)} go to the network as {size_text(placement.network)} ({self._policy})"
             )
-        self._runner = None  # frees the former buffers first
         if placement.network != self._chosen_for:
             was_compiled = self._engine.size is not None
             self._engine = self._choice.choose(placement.network)
             self._chosen_for = placement.network
             if was_compiled and self._engine.size is None:
                 self._warn(f"no compiled engine for {size_text(placement.network)}: {self._engine.backend} takes over")
-        self._runner = self._new_runner(placement)
-        self._placement = placement
-        return self._runner
+        self._lanes[camera] = _Lane(placement, self._new_runner(placement))
+        return self._lanes[camera].runner
 
     def _new_runner(self, placement: Placement) -> HostRunner | DeviceRunner:
         if self.device.type == "cpu":
             return HostRunner(self._engine, placement, self._align_corners, self._kernels)
-        return DeviceRunner(self._engine, placement, self._align_corners, self.device, self.card.confidence)
+        others = (lane.runner for lane in self._lanes.values() if isinstance(lane.runner, DeviceRunner))
+        options = (placement, self._align_corners, self.device, self.card.confidence)
+        return DeviceRunner(self._engine, *options, beside=next(others, None))
 
 
 def _size_of(image: np.ndarray) -> tuple[int, int]:

@@ -30,20 +30,24 @@ class AlertTopic:
     hangs can silence it.
     """
 
-    def __init__(self, node: Node, settings: Callable[[], Settings], watch: Callable[[], None]) -> None:
+    def __init__(
+        self, node: Node, settings: Callable[[], Settings], watch: Callable[[], None], prefix: str = "~"
+    ) -> None:
         """Creates the publisher and starts to watch.
 
         Args:
             node: The node.
             settings: Returns the parameters of this moment.
             watch: Is called five times a second, to say on this topic what is not known.
+            prefix: Of the camera's topics.
         """
         self._node, self._settings, self._watch = node, settings, watch
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self._publisher = node.create_publisher(
-            DiagnosticArray, "~/output/hazard_alert", qos, qos_overriding_options=_OVERRIDABLE
+            DiagnosticArray, f"{prefix}/output/hazard_alert", qos, qos_overriding_options=_OVERRIDABLE
         )
-        self._name, self._topic = node.get_fully_qualified_name(), node.resolve_topic_name("~/input/image")
+        self._name = prefix.replace("~", node.get_fully_qualified_name())
+        self._topic = node.resolve_topic_name(f"{prefix}/input/image")
         self._lock = threading.Lock()
         self._last_answer: float | None = None
         self._last_stale = 0.0
@@ -156,7 +160,7 @@ def alert_message(alert: Alert, header: Header, node_name: str, hardware_id: str
     Args:
         alert: The alert.
         header: The camera's.
-        node_name: Fully qualified, so that the statuses of several cameras differ.
+        node_name: Fully qualified and with the camera's, so that the statuses of several cameras differ.
         hardware_id: Frame or topic of the camera.
     """
     statuses = (alert.summary, *alert.hazards)

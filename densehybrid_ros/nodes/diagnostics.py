@@ -34,9 +34,7 @@ class NodeState:
     Attributes:
         lifecycle: Label of the life-cycle state.
         model: Description of model, backend and device; empty before the node is configured.
-        input_topic: Topic of the camera.
         anomaly_threshold: Threshold in nats; None before it is known.
-        silence: Seconds without a frame, if that is longer than the source timeout; None otherwise.
         backend_reason: Why this backend was taken.
         engine_build: What the background build of an engine is doing; empty without one.
         transport: What is wrong with the way that images go; empty if nothing is.
@@ -44,31 +42,37 @@ class NodeState:
 
     lifecycle: str
     model: str
-    input_topic: str
     anomaly_threshold: float | None
-    silence: float | None
     backend_reason: str = ""
     engine_build: str = ""
     transport: str = ""
 
 
 class DiagnosticsReport:
-    """Makes the reports; it remembers the last counts to give rates."""
+    """Makes the reports of one camera; it remembers the last counts to give rates."""
 
     def __init__(self, node_name: str, statistics: FrameStatistics) -> None:
-        """``node_name`` is fully qualified, so that the reports of several cameras differ."""
+        """``node_name`` is fully qualified and with the camera's, so that the reports of several cameras differ."""
         self._name = f"{node_name}: frames"
         self._statistics = statistics
         self._last_counts = Counts()
         self._last_time = time.monotonic()
         self._last_problems: tuple[tuple[int, str], ...] = ()
 
-    def make(self, state: NodeState, stamp: Any) -> DiagnosticArray:
-        """Makes the report of this moment with ``stamp`` (builtin_interfaces/Time) in its header."""
+    def make(self, state: NodeState, topic: str, silence: float | None, stamp: Any) -> DiagnosticArray:
+        """Makes the report of this moment.
+
+        Args:
+            state: What the node knows.
+            topic: Of the camera.
+            silence: Seconds without a frame, if that is longer than the source timeout; None otherwise.
+            stamp: builtin_interfaces/Time of the header.
+        """
         counts, now = self._statistics.counts(), time.monotonic()
         elapsed = max(now - self._last_time, 1e-3)
-        level, message = self._judge(state, counts)
-        status = DiagnosticStatus(name=self._name, hardware_id=state.input_topic, level=level, message=message)
+        quiet = "" if silence is None else f"no frame on {topic} for {silence:.0f} s"
+        level, message = self._judge(state, counts, quiet)
+        status = DiagnosticStatus(name=self._name, hardware_id=topic, level=level, message=message)
         values: dict[str, Any] = {
             "lifecycle_state": state.lifecycle,
             "model": state.model or "not loaded",
@@ -102,7 +106,7 @@ class DiagnosticsReport:
         report.header.stamp = stamp
         return report
 
-    def _judge(self, state: NodeState, counts: Counts) -> tuple[bytes, str]:
+    def _judge(self, state: NodeState, counts: Counts, quiet: str) -> tuple[bytes, str]:
         """Returns level and message; failures weigh most, then rejected frames, silence, problems of inputs."""
         failed = counts.failed - self._last_counts.failed
         rejected = counts.rejected - self._last_counts.rejected
@@ -110,8 +114,8 @@ class DiagnosticsReport:
             return DiagnosticStatus.ERROR, f"{failed} frames failed since the last report"
         if rejected:
             return DiagnosticStatus.WARN, f"{rejected} frames rejected since the last report"
-        if state.silence is not None:
-            return DiagnosticStatus.WARN, f"no frame on {state.input_topic} for {state.silence:.0f} s"
+        if quiet:
+            return DiagnosticStatus.WARN, quiet
         recent = [text for count, text in self._statistics.problems() if (count, text) not in self._last_problems]
         if recent or state.transport:
             return DiagnosticStatus.WARN, "; ".join(filter(None, [*recent, state.transport]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nav_msgs.msg import Odometry
@@ -28,6 +28,7 @@ from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.messages import is_installed, message_class
 from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
 from densehybrid_ros.nodes.throttle import SECONDS_BETWEEN_WARNINGS
+from densehybrid_ros.perception.geometry import TransformTree
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.settings import Settings
 
@@ -51,6 +52,7 @@ class CameraTopic:
         settings: Settings,
         statistics: FrameStatistics,
         put: Callable[[CameraFrame], bool],
+        topic: str = "~/input/image",
     ) -> None:
         """Subscribes.
 
@@ -59,9 +61,10 @@ class CameraTopic:
             settings: The parameters.
             statistics: Where frames are counted.
             put: Stores a frame and returns whether one was lost by it.
+            topic: Of the camera, before remapping.
         """
         self._node, self._statistics, self._put = node, statistics, put
-        self._topic = node.resolve_topic_name("~/input/image")
+        self._name, self._topic = topic, node.resolve_topic_name(topic)
         self._qos = _qos(1, ReliabilityPolicy[settings.input_reliability.upper()])
         self._last_frame = time.monotonic()
         self._reported: str | None = None
@@ -117,7 +120,7 @@ class CameraTopic:
         kind, self._read = _TRANSPORTS[transport]
         # As bytes, because making a typed message of a large image takes longer than the model.
         self._subscription = self._node.create_subscription(
-            kind, "~/input/image", callback, self._qos, raw=True, qos_overriding_options=_OVERRIDABLE
+            kind, self._name, callback, self._qos, raw=True, qos_overriding_options=_OVERRIDABLE
         )
 
     def _offered(self) -> str:
@@ -159,21 +162,25 @@ class CameraTopic:
 
 
 class SideTopics:
-    """The subscriptions beside the camera's: camera_info, disparity, odometry and, with a base_frame, transforms.
+    """The subscriptions beside the pictures': of each camera camera_info and disparity, of the vehicle the others.
+
+    Those are odometry and, with a base_frame, transforms.
 
     Attributes:
-        inputs: What they have heard.
+        inputs: What they have heard, for each camera.
     """
 
-    def __init__(self, node: LifecycleNode, settings: Settings) -> None:
-        """Subscribes."""
+    def __init__(self, node: LifecycleNode, settings: Settings, prefixes: Sequence[str]) -> None:
+        """Subscribes; ``prefixes`` are those of the cameras' topics."""
         self._node = node
-        self.inputs = Inputs()
-        best_effort, inputs = ReliabilityPolicy.BEST_EFFORT, self.inputs
+        transforms = TransformTree()
+        self.inputs = [Inputs(transforms) for _ in prefixes]
+        best_effort = ReliabilityPolicy.BEST_EFFORT
         images = ReliabilityPolicy[settings.input_reliability.upper()]
         self._subscriptions: list[Subscription] = []
-        self._subscribe(CameraInfo, "~/input/camera_info", inputs.store_camera_info, _qos(1, best_effort))
-        self._subscribe(DisparityImage, "~/input/disparity", inputs.store_disparity, _qos(1, images))
+        for prefix, inputs in zip(prefixes, self.inputs, strict=True):
+            self._subscribe(CameraInfo, f"{prefix}/input/camera_info", inputs.store_camera_info, _qos(1, best_effort))
+            self._subscribe(DisparityImage, f"{prefix}/input/disparity", inputs.store_disparity, _qos(1, images))
         self._subscribe(Odometry, "~/input/odometry", self._store_odometry, _qos(1, best_effort))
         if not settings.base_frame:
             return
@@ -183,7 +190,7 @@ class SideTopics:
         kind = message_class(_TF_MESSAGE)
         for topic, durability in (("/tf", DurabilityPolicy.VOLATILE), ("/tf_static", DurabilityPolicy.TRANSIENT_LOCAL)):
             qos = _qos(_TF_DEPTH, ReliabilityPolicy.RELIABLE, durability)
-            self._subscribe(kind, topic, inputs.store_transforms, qos)
+            self._subscribe(kind, topic, self.inputs[0].store_transforms, qos)
 
     def close(self) -> None:
         """Leaves all topics."""
@@ -197,7 +204,8 @@ class SideTopics:
         )
 
     def _store_odometry(self, message: Odometry) -> None:
-        self.inputs.store_odometry(message, time.monotonic())
+        for inputs in self.inputs:
+            inputs.store_odometry(message, time.monotonic())
 
 
 def describe_qos(qos: QoSProfile) -> str:

@@ -158,26 +158,26 @@ def needs_hazards(settings: Settings) -> bool:
 
 
 class Outputs:
-    """The publishers of all outputs but the alert. They publish while the node is active."""
+    """The publishers of all outputs of a camera but the alert. They publish while the node is active."""
 
-    def __init__(self, node: LifecycleNode) -> None:
-        """Creates the publishers."""
-        self._node = node
+    def __init__(self, node: LifecycleNode, prefix: str = "~") -> None:
+        """Creates the publishers; ``prefix`` is that of the camera's topics."""
+        self._node, self._prefix = node, prefix
         # Of each profile a copy, because ``qos_overrides`` change it.
         self._publishers = {
             name: node.create_lifecycle_publisher(
-                output.kind, f"~/output/{name}", copy(output.qos), qos_overriding_options=_OVERRIDABLE
+                output.kind, f"{prefix}/output/{name}", copy(output.qos), qos_overriding_options=_OVERRIDABLE
             )
             for name, output in OUTPUTS.items()
         }
         self._labels: Any = None
         self._pictures = PicturePublisher()
-        self._scale = node.create_publisher(Float64MultiArray, "~/output/anomaly_score_scale", LATCHED_QOS)
+        self._scale = node.create_publisher(Float64MultiArray, f"{prefix}/output/anomaly_score_scale", LATCHED_QOS)
 
     def offer_labels(self, classes: tuple[SemanticClass, ...]) -> None:
         """Publishes the names of the classes once, for all who subscribe later too; only where vision_msgs is."""
         if self._labels is None and is_installed(LABEL_INFO):
-            kind, topic = message_class(LABEL_INFO), "~/output/label_info"
+            kind, topic = message_class(LABEL_INFO), f"{self._prefix}/output/label_info"
             self._labels = self._node.create_publisher(
                 kind, topic, copy(LATCHED_QOS), qos_overriding_options=_OVERRIDABLE
             )

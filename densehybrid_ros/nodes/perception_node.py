@@ -1,9 +1,10 @@
-"""The lifecycle node ``perception``: camera messages in; masks, score, overlay and hazards out."""
+"""The lifecycle node ``perception``: messages of cameras in; masks, score, overlay and hazards out."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -13,21 +14,20 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import Trigger
 
 from densehybrid_ros.errors import ComputationError, InputError
-from densehybrid_ros.nodes.alert_topic import AlertTopic
 from densehybrid_ros.nodes.bond import Bond
-from densehybrid_ros.nodes.diagnostics import PERIOD, DiagnosticsReport, NodeState
-from densehybrid_ros.nodes.inputs import CameraTopic, SideTopics
-from densehybrid_ros.nodes.outputs import Outputs
+from densehybrid_ros.nodes.camera_channel import CameraChannel
+from densehybrid_ros.nodes.diagnostics import PERIOD, NodeState
+from densehybrid_ros.nodes.inputs import SideTopics
 from densehybrid_ros.nodes.parameter_server import ParameterServer
 from densehybrid_ros.nodes.runner import run
-from densehybrid_ros.nodes.statistics import FrameStatistics
 from densehybrid_ros.nodes.throttle import Throttle
 from densehybrid_ros.nodes.worker import Worker
-from densehybrid_ros.perception.perception import Perception, open_segmenter
+from densehybrid_ros.perception.perception import open_segmenter
 from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.shared_memory import missing_segment
 
 if TYPE_CHECKING:
+    from densehybrid_ros.inference import Segmenter
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
 _FOLLOW_PERIOD = 0.2  # seconds between two looks at the type of the camera's topic
@@ -38,31 +38,28 @@ _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 class PerceptionNode(LifecycleNode):
     """Open-set perception as a lifecycle node.
 
-    Configuring loads the model, activating subscribes to the camera and starts the worker. The executor's thread only
-    stores the newest frame; the worker's thread reads it, runs the model and publishes.
+    Configuring loads the model, activating subscribes to the cameras and starts the worker. The executor's thread only
+    stores the newest frames; the worker's thread reads them, runs the model and publishes.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__("perception", **options)
         self._server = ParameterServer(self)
-        self._statistics = FrameStatistics(lambda: self._settings().source_timeout)
-        self._perception: Perception | None = None
+        self._segmenter: Segmenter | None = None
         self._upgrade: EngineUpgrade | None = None
-        self._outputs: Outputs | None = None
         self._side: SideTopics | None = None
-        self._camera: CameraTopic | None = None
         self._worker: Worker | None = None
-        self._silence: float | None = None
         self._paused = False
         self._state = "unconfigured"
-        self._topic = self.resolve_topic_name("~/input/image")
         # Fast DDS makes it with the first node of a process.
         self._transport = missing_segment() if "fastrtps" in get_rmw_implementation_identifier() else ""
         if self._transport:
             self.get_logger().warning(self._transport)
-        self._report = DiagnosticsReport(self.get_fully_qualified_name(), self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._alert = AlertTopic(self, self._settings, self._watch_alert)
+        self._cameras = [
+            CameraChannel(self, number, name, self._settings, lambda: self._label)
+            for number, name in enumerate(self._settings().cameras or ("",))
+        ]
         self._bond = Bond(self, _STEADY)
         for name, action in (("pause", self._pause), ("resume", self._resume)):
             self.create_service(Trigger, f"~/{name}", _answer(action))
@@ -81,8 +78,9 @@ class PerceptionNode(LifecycleNode):
         """Loads the model and creates the publishers."""
         self._state = "configuring"
         try:
-            self._perception = self._load(self._settings())
-            self._outputs = Outputs(self)
+            self._segmenter = self._load(self._settings())
+            for camera in self._cameras:
+                camera.configure(self._segmenter)
         except Exception as error:  # rclpy would swallow it without a word
             known = isinstance(error, (ComputationError, InputError))
             self.get_logger().error(str(error) if known else traceback.format_exc())
@@ -93,30 +91,28 @@ class PerceptionNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribes to the camera and all else, and starts the worker."""
-        assert self._perception is not None
-        assert self._outputs is not None
+        """Subscribes to the cameras and all else, and starts the worker."""
+        assert self._segmenter is not None
         result = super().on_activate(state)
-        segmenter = self._perception.segmenter
-        self._perception.reset()
-        self._side = SideTopics(self, self._settings())
+        segmenter = self._segmenter
+        self._side = SideTopics(self, self._settings(), [camera.prefix for camera in self._cameras])
+        for camera, inputs in zip(self._cameras, self._side.inputs, strict=True):
+            camera.begin(inputs)
         if self._settings().build_engine:
             from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
             self._upgrade = EngineUpgrade(segmenter, self.get_logger().info, self.get_logger().error)
-        parts = (self._side.inputs, self._outputs, self._alert, self._statistics)
-        self._worker = Worker(self, self._settings, self._perception, *parts, self._upgrade)
+        self._worker = Worker(self, self._settings, self._cameras, self._upgrade)
         self._worker.start()
-        self._outputs.offer_labels(segmenter.card.classes)
-        self._outputs.offer_scale(self._settings())
         self._state = "active"
-        self._open_camera()
+        self._open_cameras()
         self._bond.begin()
-        self.get_logger().info(f"active: {segmenter.describe()} ({segmenter.reason}), input {self._topic}")
+        topics = ", ".join(camera.topic for camera in self._cameras)
+        self.get_logger().info(f"active: {segmenter.describe()} ({segmenter.reason}), input {topics}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Leaves the camera's topic, finishes the frame in work and stops the worker."""
+        """Leaves the cameras' topics, finishes the frames in work and stops the worker."""
         self.stop(timeout=None)
         self._state = "inactive"
         return super().on_deactivate(state)
@@ -143,7 +139,7 @@ class PerceptionNode(LifecycleNode):
         return super().on_error(state)
 
     def stop(self, timeout: float | None) -> bool:
-        """Takes no more frames in and waits for the one in work.
+        """Takes no more frames in and waits for those in work.
 
         Args:
             timeout: Seconds to wait at most; None: as long as it takes.
@@ -152,31 +148,33 @@ class PerceptionNode(LifecycleNode):
             Whether the worker has ended.
         """
         self._bond.end()
-        self._close_camera()
+        self._close_cameras()
         self._paused = False
         if self._side is not None:
             self._side.close()
         self._side = None
-        if self._worker is not None and self._worker.slot.close():
-            self._statistics.count("overtaken")
+        for number in self._worker.slots.close() if self._worker is not None else ():
+            self._cameras[number].statistics.count("overtaken")
         ended = self._worker is None or self._worker.join(timeout)
         if self._upgrade is not None:
             self._upgrade.close()
         self._upgrade = None
-        self._alert.say_stale("stopped", "the node takes no more frames")
+        for camera in self._cameras:
+            camera.alert.say_stale("stopped", "the node takes no more frames")
         return ended
 
     def destroy_node(self) -> None:
-        """Ends the watch of the alert, then removes the node."""
-        self._alert.close()
+        """Ends the watch of the alerts, then removes the node."""
+        for camera in self._cameras:
+            camera.alert.close()
         super().destroy_node()
 
     def _release(self) -> None:
-        if self._outputs is not None:
-            self._outputs.destroy()
-        self._perception = self._outputs = self._worker = None
+        for camera in self._cameras:
+            camera.release()
+        self._segmenter = self._worker = None
 
-    def _load(self, settings: Settings) -> Perception:
+    def _load(self, settings: Settings) -> Segmenter:
         logger = self.get_logger()
         logger.info(f"loading model {settings.model!r}, backend {settings.backend}, device {settings.device}")
         segmenter = open_segmenter(settings, Throttle(logger.warning))
@@ -184,8 +182,8 @@ class PerceptionNode(LifecycleNode):
         width, height = settings.warm_up_size
         if height and width:
             logger.info(f"warming up at {width}x{height}; a first compilation can take minutes")
-        segmenter.warm_up(height, width)
-        return Perception(segmenter, self._settings())
+        segmenter.warm_up(height, width, len(self._cameras))
+        return segmenter
 
     @property
     def _label(self) -> str:
@@ -194,53 +192,42 @@ class PerceptionNode(LifecycleNode):
     def _settings(self) -> Settings:
         return self._server.settings
 
-    def _open_camera(self) -> None:
+    def _open_cameras(self) -> None:
         assert self._worker is not None
-        self._camera = CameraTopic(self, self._settings(), self._statistics, self._worker.slot.put)
-        self._silence = None
-        self._alert.begin()
+        for camera in self._cameras:
+            camera.open(partial(self._worker.slots.put, camera.number))
 
-    def _close_camera(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-        self._camera = self._silence = None
+    def _close_cameras(self) -> None:
+        for camera in self._cameras:
+            camera.close()
 
     def _pause(self) -> str:
         if self._state != "active":
             return f"the node is {self._state}"
-        self._close_camera()
+        self._close_cameras()
         self._paused = True
         return ""
 
     def _resume(self) -> str:
-        if self._paused and self._perception is not None:
-            self._perception.reset()
+        if self._paused:
+            for camera in self._cameras:
+                camera.perception.reset()
             self._paused = False
-            self._open_camera()
+            self._open_cameras()
         return "" if self._state == "active" else f"the node is {self._state}"
 
     def _report_diagnostics(self) -> None:
-        settings = self._settings()
-        self._silence = self._camera.check(settings.source_timeout) if self._camera is not None else None
-        segmenter = self._perception.segmenter if self._perception is not None else None
+        segmenter = self._segmenter
         model, reason = (segmenter.describe(), segmenter.reason) if segmenter is not None else ("", "")
         build = self._upgrade.progress() if self._upgrade is not None else ""
-        known = (settings.anomaly_threshold, self._silence, reason, build, self._transport)
-        report = NodeState(self._label, model, self._topic, *known)
-        self._diagnostics.publish(self._report.make(report, self.get_clock().now().to_msg()))
+        known = (self._settings().anomaly_threshold, reason, build, self._transport)
+        state = NodeState(self._label, model, *known)
+        for camera in self._cameras:
+            self._diagnostics.publish(camera.report(state))
 
     def _follow(self) -> None:
-        if self._camera is not None:
-            self._camera.follow()
-
-    def _watch_alert(self) -> None:
-        """Says on the alert's topic that nothing is known, where that is so; it must never read as all clear."""
-        camera = self._camera
-        if camera is None:
-            what = "loading the model" if self._state == "configuring" else self._label
-            self._alert.say_stale(self._label, f"the node is {what}")
-        else:
-            self._alert.watch(self._topic, camera.silence, self._statistics.reasons())
+        for camera in self._cameras:
+            camera.follow()
 
 
 def _answer(action: Callable[[], str]) -> Callable[[Any, Any], Any]:

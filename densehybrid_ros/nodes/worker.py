@@ -1,27 +1,24 @@
-"""The one thread that perceives and publishes, and the place where the newest frame waits for it."""
+"""The one thread that perceives and publishes, and the place where the newest frames wait for it."""
 
 from __future__ import annotations
 
 import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rclpy.node import Node
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.alert_topic import AlertTopic
+from densehybrid_ros.nodes.camera_channel import CameraChannel
 from densehybrid_ros.nodes.frame import CameraFrame
-from densehybrid_ros.nodes.outputs import Outputs, PublishError, needs_hazards
-from densehybrid_ros.nodes.stamp_age import StampAge
-from densehybrid_ros.nodes.statistics import FrameStatistics
-from densehybrid_ros.nodes.throttle import SECONDS_BETWEEN_WARNINGS
+from densehybrid_ros.nodes.outputs import PublishError, needs_hazards
 from densehybrid_ros.perception.geometry import nanoseconds
 from densehybrid_ros.perception.images import is_deep
-from densehybrid_ros.perception.inputs import Inputs
-from densehybrid_ros.perception.perception import Perception, picture_reader
+from densehybrid_ros.perception.perception import Perceived, picture_reader
 from densehybrid_ros.perception.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,86 +26,86 @@ if TYPE_CHECKING:
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
 
-class FrameSlot:
-    """Holds at most one frame: a newer one takes the place of one that nobody has taken yet."""
+class FrameSlots:
+    """Hold at most one frame of each camera: a newer one takes the place of one that nobody has taken yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int, window: Callable[[], float]) -> None:
+        """Begins without a frame.
+
+        Args:
+            most: Frames that are taken at once.
+            window: Returns the seconds that the first one waits for so many at most.
+        """
+        self._most, self._window = most, window
         self._condition = threading.Condition()
-        self._frame: CameraFrame | None = None
+        self._frames: dict[int, CameraFrame] = {}
         self._closed = False
 
-    def put(self, frame: CameraFrame) -> bool:
-        """Stores a frame.
+    def put(self, camera: int, frame: CameraFrame) -> bool:
+        """Stores a frame of the camera of this number.
 
         Returns:
-            Whether a frame was lost by it: an older one, or this one because the slot is closed.
+            Whether a frame was lost by it: an older one, or this one because the slots are closed.
         """
         with self._condition:
             if self._closed:
                 return True
-            overtaken = self._frame is not None
-            self._frame = frame
+            overtaken = camera in self._frames
+            self._frames[camera] = frame
             self._condition.notify()
             return overtaken
 
-    def take(self) -> CameraFrame | None:
-        """Waits for a frame and takes it out; None once the slot is closed."""
+    def take(self) -> dict[int, CameraFrame]:
+        """Waits for frames and takes them out, those of the cameras that have waited longest; none once closed."""
         with self._condition:
-            self._condition.wait_for(lambda: self._frame is not None or self._closed)
-            frame, self._frame = self._frame, None
-            return frame
+            self._condition.wait_for(lambda: self._frames or self._closed)
+            if 0 < len(self._frames) < self._most:
+                end = min(frame.arrival for frame in self._frames.values()) + self._window()
+                self._condition.wait_for(
+                    lambda: len(self._frames) >= self._most or self._closed, max(0.0, end - time.monotonic())
+                )
+            return {camera: self._frames.pop(camera) for camera in list(self._frames)[: self._most]}
 
-    def close(self) -> bool:
+    def close(self) -> list[int]:
         """Lets no more frames in and wakes who waits for one.
 
         Returns:
-            Whether a frame that waited here is lost by it.
+            The cameras of which a frame that waited here is lost by it.
         """
         with self._condition:
-            waiting = self._frame is not None
-            self._frame = None
+            waiting, self._frames = list(self._frames), {}
             self._closed = True
             self._condition.notify_all()
             return waiting
 
 
 class Worker:
-    """Takes frames out of its slot and processes them one after another until the slot is closed.
+    """Takes frames out of their slots and processes them until the slots are closed.
 
     Attributes:
-        slot: Where frames come from.
+        slots: Where frames come from.
     """
 
     def __init__(
         self,
         node: Node,
         settings: Callable[[], Settings],
-        perception: Perception,
-        inputs: Inputs,
-        outputs: Outputs,
-        alert: AlertTopic,
-        statistics: FrameStatistics,
+        cameras: Sequence[CameraChannel],
         upgrade: EngineUpgrade | None = None,
     ) -> None:
         """Puts the parts together; ``start`` starts the thread.
 
         Args:
-            node: For the log, the clock and the name of the input.
+            node: For the clock.
             settings: Returns the parameters; asked once a frame, so that a change counts from the next one on.
-            perception: Makes masks, hazards and alert of a frame.
-            inputs: What is known beside the picture.
-            outputs: Where masks and hazards go.
-            alert: Where the alert goes.
-            statistics: Where frames are counted.
+            cameras: By their numbers: what makes masks, hazards and alert of a frame, and where they go.
             upgrade: What compiles a faster engine meanwhile; None: nothing does.
         """
-        self.slot = FrameSlot()
-        self._logger, self._clock = node.get_logger(), node.get_clock()
-        self._topic = node.resolve_topic_name("~/input/image")
-        self._settings, self._perception, self._inputs = settings, perception, inputs
-        self._outputs, self._alert = outputs, alert
-        self._statistics, self._upgrade = statistics, upgrade
-        self._age = StampAge()
+        # Where nothing is gained by several at once, the last of them would be old when its turn comes.
+        most = len(cameras) if cameras[0].perception.segmenter.overlaps else 1
+        self.slots = FrameSlots(most, lambda: settings().batch_window)
+        self._clock, self._settings = node.get_clock(), settings
+        self._cameras, self._upgrade = cameras, upgrade
         # A daemon, so that a computation that can't be interrupted never keeps the process alive.
         self._thread = threading.Thread(target=self._run, name="perception_worker", daemon=True)
 
@@ -119,7 +116,7 @@ class Worker:
         self._thread.start()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Waits until the thread has ended; the slot has to be closed first.
+        """Waits until the thread has ended; the slots have to be closed first.
 
         Args:
             timeout: Seconds to wait at most; None: as long as the frame in work takes.
@@ -130,66 +127,79 @@ class Worker:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def process(self, frame: CameraFrame) -> None:
-        """Processes one frame. It raises nothing: what goes wrong is counted."""
-        statistics = self._statistics
+    def process(self, frames: Mapping[int, CameraFrame]) -> None:
+        """Processes one frame each of some cameras. It raises nothing: what goes wrong is counted.
+
+        All are on their way through the model before the first is judged; each is answered as soon as it is judged.
+
+        Args:
+            frames: Number of the camera -> its frame.
+        """
+        begun = []
+        for number, frame in frames.items():
+            with self._counting_losses(self._cameras[number], frame):
+                begun.append((self._cameras[number], frame, self._begin(self._cameras[number], frame)))
+        for camera, frame, perceive in begun:
+            with self._counting_losses(camera, frame):
+                self._answer(camera, frame, perceive)
+                camera.statistics.count("processed")
+
+    @contextmanager
+    def _counting_losses(self, camera: CameraChannel, frame: CameraFrame) -> Iterator[None]:
         try:
-            self._process(frame)
+            yield
         except InputError as error:
-            self._lose(frame, "rejected", str(error))
-            self._logger.warning(
-                f"{self._topic}: frame {_stamp(frame.header)} rejected: {error}",
-                throttle_duration_sec=SECONDS_BETWEEN_WARNINGS,
-            )
+            _lose(camera, frame, "rejected", str(error))
+            camera.warn(f"{camera.topic}: frame {_stamp(frame.header)} rejected: {error}")
         except Exception as error:  # whatever the model raises must not end the worker
             reason = str(error) if isinstance(error, PublishError) else f"{type(error).__name__}: {error}"
-            self._lose(frame, "failed", reason)
-            self._logger.error(
-                f"{self._topic}: frame {_stamp(frame.header)} failed: {reason}",
-                throttle_duration_sec=SECONDS_BETWEEN_WARNINGS,
-            )
-        else:
-            statistics.count("processed")
-
-    def _lose(self, frame: CameraFrame, what: str, reason: str) -> None:
-        """Counts a frame that was rejected or failed, and says so on the alert's topic if nothing was said of it."""
-        self._statistics.count(what)
-        self._statistics.set_reason(what, reason)
-        if not frame.is_answered:
-            self._alert.fail(frame.header, f"the frame was {what}: {reason}")
+            _lose(camera, frame, "failed", reason)
+            camera.error(f"{camera.topic}: frame {_stamp(frame.header)} failed: {reason}")
 
     def _run(self) -> None:
-        while (frame := self.slot.take()) is not None:
-            self.process(frame)
+        while frames := self.slots.take():
+            self.process(frames)
 
-    def _process(self, frame: CameraFrame) -> None:
+    def _begin(self, camera: CameraChannel, frame: CameraFrame) -> Callable[[], Perceived]:
         frame.settings = settings = self._settings()
-        statistics, started = self._statistics, time.monotonic()
-        image = picture_reader(settings, self._perception.segmenter.card)(frame.message)
+        started, perception = time.monotonic(), camera.perception
+        image = picture_reader(settings, perception.segmenter.card)(frame.message)
         if self._upgrade is not None:
-            self._upgrade.before_frame(image.shape[0], image.shape[1])
-        self._perception.settings = settings
-        known = self._inputs.frame(image, frame.header, settings, started, is_deep(frame.message))
-        frame.perceived = self._perception(known, judge=needs_hazards(settings))
+            self._upgrade.before_frame(image.shape[0], image.shape[1], camera.number)
+        perception.settings = settings
+        known = camera.inputs.frame(image, frame.header, settings, started, is_deep(frame.message))
+        camera.statistics.add_time("queue_age", started - frame.arrival)
+        return perception.submit(known, judge=needs_hazards(settings))
+
+    def _answer(self, camera: CameraChannel, frame: CameraFrame, perceive: Callable[[], Perceived]) -> None:
+        statistics, settings = camera.statistics, frame.settings
+        frame.perceived = perceive()
         for problem in frame.perceived.problems:
             statistics.add_problem(problem)
         found = time.monotonic()
         if needs_hazards(settings):
             stamp, now = nanoseconds(frame.header.stamp), self._clock.now().nanoseconds
-            doubt = self._age.problem(stamp, now, settings.max_age)
+            doubt = camera.age.problem(stamp, now, settings.max_age)
             if doubt:
                 statistics.add_problem(doubt)
-            self._alert.answer(frame, doubt)  # first: it is what somebody may have to act on
+            camera.alert.answer(frame, doubt)  # first: it is what somebody may have to act on
             frame.is_answered = True
-        for problem in self._outputs.publish(frame):
+        for problem in camera.outputs.publish(frame):
             statistics.add_problem(problem)
         published = time.monotonic()
-        statistics.add_time("queue_age", started - frame.arrival)
         statistics.add_time("inference", frame.perceived.inference_seconds)
         statistics.add_time("hazards", frame.perceived.hazard_seconds)
         statistics.add_time("publish", published - found)
         statistics.add_time("latency", published - frame.arrival)
         statistics.add_time("stamp_age", (self._clock.now().nanoseconds - nanoseconds(frame.header.stamp)) * 1e-9)
+
+
+def _lose(camera: CameraChannel, frame: CameraFrame, what: str, reason: str) -> None:
+    """Counts a frame that was rejected or failed, and says so on the alert's topic if nothing was said of it."""
+    camera.statistics.count(what)
+    camera.statistics.set_reason(what, reason)
+    if not frame.is_answered:
+        camera.alert.fail(frame.header, f"the frame was {what}: {reason}")
 
 
 def _stamp(header: Header) -> str:

@@ -41,8 +41,9 @@ class Inputs:
         transforms: Where the frames of the vehicle lie to each other.
     """
 
-    def __init__(self) -> None:
-        self.transforms = TransformTree()
+    def __init__(self, transforms: TransformTree | None = None) -> None:
+        """Begins without a message; cameras of one vehicle share ``transforms``."""
+        self.transforms = transforms or TransformTree()
         self._camera_info: Any = None
         self._disparities = DisparityBuffer()
         self._odometry: tuple[float, float] | None = None

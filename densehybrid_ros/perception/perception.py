@@ -79,7 +79,7 @@ class Perceived:
         threshold: Anomaly threshold in nats that was used.
         hazards: What the hazard stage says; None where it was not asked, or failed.
         problems: What was wrong with the inputs or the hazard stage, "NAME: what" each.
-        inference_seconds: Time in the model.
+        inference_seconds: Time that the calling thread was busy with the model, or waited for it.
         hazard_seconds: Time in the hazard stage.
     """
 
@@ -107,22 +107,23 @@ class Perceived:
 
 
 class Perception:
-    """Perceives frame after frame. One thread calls it.
+    """Perceives frame after frame of one camera. One thread calls it, and all that share the segmenter.
 
     Attributes:
         segmenter: The model.
         settings: The parameters; a change counts from the next frame on.
     """
 
-    def __init__(self, segmenter: Segmenter, settings: Settings | None = None) -> None:
+    def __init__(self, segmenter: Segmenter, settings: Settings | None = None, camera: int = 0) -> None:
         """Begins without a track.
 
         Args:
             segmenter: The model, as ``densehybrid_ros.load`` or ``open_segmenter`` returns it.
             settings: The parameters of the node; None: their defaults. Those of the model (backend, input_policy ...)
                 are the segmenter's affair.
+            camera: Number of the camera, of several that share the segmenter.
         """
-        self.segmenter, self.settings = segmenter, settings or Settings()
+        self.segmenter, self.settings, self._camera = segmenter, settings or Settings(), camera
         self._chain = HazardChain(segmenter.card.classes, segmenter.card.confidence)
         self._reset = threading.Event()
 
@@ -141,9 +142,19 @@ class Perception:
             InputError: The image can't be segmented, or no threshold is known.
             ComputationError: The score is not finite.
         """
-        settings, threshold = self.settings, self._threshold()
-        began = time.monotonic()
-        masks = self.segmenter(frame.image, threshold)
+        return self.submit(frame, judge)()
+
+    def submit(self, frame: Frame, judge: bool = True) -> Callable[[], Perceived]:
+        """Begins with a frame, see ``Segmenter.submit``; returns what waits for the masks and judges them."""
+        threshold, began = self._threshold(), time.monotonic()
+        wait = self.segmenter.submit(frame.image, threshold, self._camera)
+        return partial(self._finish, frame, judge, threshold, wait, time.monotonic() - began)
+
+    def _finish(
+        self, frame: Frame, judge: bool, threshold: float, wait: Callable[[], FrameResult], spent: float
+    ) -> Perceived:
+        settings, began = self.settings, time.monotonic() - spent
+        masks = wait()
         segmented = time.monotonic()
         hazards, problems = None, frame.problems
         if not judge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -28,6 +29,15 @@ def _size_problem(size: Any) -> str | None:
 
 def _names_problem(names: Any) -> str | None:
     return None if names and all(names) else "give at least one name, such as ['road']"
+
+
+def _cameras_problem(names: Any) -> str | None:
+    if list(names) in ([], [""]):
+        return None
+    wrong = next((name for name in names if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)), None)
+    if wrong is not None:
+        return f"{wrong!r} is no name of a camera: use letters, digits and _, and no digit first"
+    return None if len(set(names)) == len(names) else f"{list(names)}: give every camera a name of its own"
 
 
 def _publish_switch(topic: str) -> Any:
@@ -98,6 +108,22 @@ class Settings:
         "fall on the first camera frame. 0, 0: a small frame, which only tells whether the model works.",
         group="Model",
         problem=_size_problem,
+    )
+    cameras: tuple[str, ...] = parameter(
+        ("",),
+        "Names of several cameras that share the model, such as ['front', 'left']: the topics of each are "
+        "~/NAME/input/... and ~/NAME/output/..., and ~/input/odometry is common. ['']: one camera, on ~/input/... and "
+        "~/output/... .",
+        group="Input",
+        problem=_cameras_problem,
+    )
+    batch_window: float = parameter(
+        0.0,
+        "Seconds that the first frame waits, at most, for those of the other cameras, so that they are on the GPU "
+        "together. 0: those that wait already go together. On a CPU none waits: it takes one after another.",
+        group="Input",
+        live=True,
+        span=(0.0, 1.0),
     )
     input_transport: str = parameter(
         "auto",

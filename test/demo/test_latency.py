@@ -10,6 +10,7 @@ import pytest
 
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.demo.latency import ANSWERS, figures, table
+from densehybrid_ros.demo.latency_cameras import cameras_table
 from densehybrid_ros.demo.topics import ALERT_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC, SEMANTIC_TOPIC
 from densehybrid_ros.errors import InputError
 
@@ -49,3 +50,21 @@ def test_node_and_relay_are_measured(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert node["network_ms"] > 0
     assert node["alert_ratio"] == pytest.approx(node["alert_median_ms"] / relay["alert_median_ms"])
     assert table([relay, node]) in capsys.readouterr().out
+
+
+@pytest.mark.ros
+def test_several_cameras_are_measured_in_one_process_and_in_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    path = tmp_path / "cameras.json"
+    options = ["--cameras", "2", "--size", "64x32", "--rates", "2", "--seconds", "2", "--backend", "eager"]
+    assert main(["benchmark", "node", *options, "--json", str(path)]) == 0
+    one, several = rows = json.loads(path.read_text())["rows"]
+    assert (one["subject"], several["subject"]) == ("one process", "2 processes")
+    for row in rows:
+        assert row["sent"] == 8
+        assert row["answered_hz"] == row["answered"] / 2 > 0
+        assert row["alert_median_ms"] > 0
+    assert 0 < one["memory_mib"] < several["memory_mib"]
+    assert cameras_table(rows) in capsys.readouterr().out

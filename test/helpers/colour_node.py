@@ -6,6 +6,8 @@ All else is the real node. It starts without PyTorch and answers a small frame i
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +18,6 @@ from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.nodes.perception_node import PerceptionNode
 from densehybrid_ros.nodes.runner import run
-from densehybrid_ros.perception.perception import Perception
 from densehybrid_ros.perception.settings import Settings
 
 ROAD = (128, 64, 128)
@@ -45,11 +46,15 @@ class ColourSegmenter:
 
     reason = "it is a stand-in"
     threshold = None
+    overlaps = True
 
     def describe(self) -> str:
         return "colours"
 
-    def __call__(self, image: np.ndarray, threshold: float) -> Any:
+    def submit(self, image: np.ndarray, threshold: float, camera: int) -> Callable[[], Any]:
+        return partial(self.segment, image, threshold)
+
+    def segment(self, image: np.ndarray, threshold: float) -> Any:
         if image.shape[0] == NOT_LIKED:
             raise RuntimeError("a frame that no model likes")
         unknown = np.all(image == UNKNOWN, axis=2)
@@ -68,7 +73,7 @@ class ColourNode(PerceptionNode):
     def _load(self, settings: Settings) -> Any:
         segmenter: Any = ColourSegmenter()
         self._server.take_card(segmenter.card)
-        return Perception(segmenter, settings)
+        return segmenter
 
 
 def draw(height: int, width: int, horizon: int, *boxes: tuple[int, int, int, int]) -> np.ndarray:

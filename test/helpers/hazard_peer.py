@@ -74,22 +74,31 @@ class Alert:
 class HazardPeer(RosPeer):
     """Sends drawn frames, and what goes with them."""
 
-    def __init__(self, topic: str = "/camera") -> None:
+    def __init__(self, topic: str = "/camera", camera: str = "") -> None:
         self.alerts: list[Alert] = []
         self.number = 0
-        super().__init__(topic)
-        self.camera_info = self.node.create_publisher(CameraInfo, "/camera_info", QoSProfile(depth=5))
+        super().__init__(topic, camera=camera)
+        self.camera_info = self.node.create_publisher(CameraInfo, f"{topic}_info", QoSProfile(depth=5))
         self.disparity = self.node.create_publisher(DisparityImage, "/disparity", QoSProfile(depth=5))
         self.odometry = self.node.create_publisher(Odometry, "/odometry", QoSProfile(depth=5))
         self.node.create_subscription(
             DiagnosticArray,
-            f"{self._name}/output/hazard_alert",
+            f"{self._output}/hazard_alert",
             lambda message: self.alerts.append(Alert(message)),
             QoSProfile(depth=50),
         )
         for name in ("hazard_points", "hazard_markers", "confidence"):
             self.received[name] = {}
             self.subscribe(name)
+
+    def connect_hazards(self) -> None:
+        """Sends frames until alert and masks arrive, so that all sides have found each other."""
+
+        def are_connected() -> bool:
+            self.send_image(draw(160, 320, HORIZON))
+            return bool(self.received["hazard_alert"] and self.received["semantic"])
+
+        self.wait_for(are_connected, "the outputs")
 
     def frame(self, *boxes: tuple[int, int, int, int]) -> Alert:
         """Sends a frame and waits for its alert."""

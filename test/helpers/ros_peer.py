@@ -57,8 +57,11 @@ def pixels_of(message: Image) -> np.ndarray:
 class RosPeer:
     """A node that spins in a thread of its own."""
 
-    def __init__(self, topic: str, kind: type = Image, reliable: bool = True, prefix: str = "") -> None:
+    def __init__(
+        self, topic: str, kind: type = Image, reliable: bool = True, prefix: str = "", camera: str = ""
+    ) -> None:
         self._name = f"{prefix}/perception"
+        self._output = f"{self._name}/{camera}/output" if camera else f"{self._name}/output"
         self.node = Node("test_peer")
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         self.publisher = self.node.create_publisher(kind, topic, QoSProfile(depth=20, reliability=policy))
@@ -80,7 +83,7 @@ class RosPeer:
         kind = KINDS.get(name, Image)
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self.subscriptions[name] = self.node.create_subscription(
-            kind, f"{self._name}/output/{name}", lambda message: self._keep(name, message), qos
+            kind, f"{self._output}/{name}", lambda message: self._keep(name, message), qos
         )
 
     def unsubscribe(self, name: str) -> None:

@@ -89,6 +89,22 @@ def test_another_size_ends_the_build_and_starts_another(segmenter: CopyingPipeli
     assert second.result() is None
 
 
+def test_each_camera_gets_an_engine_for_its_size_one_after_another(segmenter: CopyingPipeline) -> None:
+    said: list[str] = []
+    upgrade = EngineUpgrade(segmenter, said.append, pytest.fail)
+    sizes = ((32, 48), (64, 64), (32, 48))
+    for _ in range(2):
+        for camera, size in enumerate(sizes):
+            upgrade.before_frame(*size, camera)
+    assert len(segmenter.builds) == 1  # the second camera's frames do not end the first one's build
+    for count in (2, 2):
+        assert segmenter.builds[-1].wait(LONG)
+        for camera, size in enumerate(sizes):
+            upgrade.before_frame(*size, camera)
+        assert len(segmenter.builds) == count
+    assert len([text for text in said if "from this frame on" in text]) == 2
+
+
 def test_without_a_build_there_is_nothing_to_tell(tiny: LoadedModel) -> None:
     upgrade = EngineUpgrade(Segmenter(tiny, "eager", "cpu"), pytest.fail, pytest.fail)
     upgrade.before_frame(*SIZE)

@@ -88,6 +88,23 @@ def test_every_backend_agrees_with_the_cpu(name: str, backend: str, device: torc
     assert (made.open_set[~unknown] == made.semantic[~unknown]).all()
 
 
+def test_frames_of_several_cameras_are_on_their_way_at_once(device: torch.device, engines: Path) -> None:
+    """They share engine, computing stream and graph memory, and each gets the answer that it gets alone."""
+    sizes = (FRAME, (96, 160), FRAME)
+    segmenter = Segmenter(shipped("light"), "eager", "cuda", cache=engines)
+    for seed in range(5):
+        images = [noise(size, 10 * seed + camera) for camera, size in enumerate(sizes)]
+        begun = [segmenter.submit(image, 0.0, camera) for camera, image in enumerate(images)]
+        for image, wait in zip(images, begun, strict=True):
+            alone = Segmenter(segmenter.model, "eager", "cuda", cache=engines)(image, 0.0)
+            made = wait()
+            np.testing.assert_array_equal(made.anomaly_score, alone.anomaly_score)
+            np.testing.assert_array_equal(made.open_set, alone.open_set)
+    runners = [lane.runner for lane in segmenter._lanes.values()]
+    assert len(runners) == 3
+    assert len({runner.stream for runner in runners if isinstance(runner, DeviceRunner)}) == 1
+
+
 @pytest.mark.parametrize("backend", ["inductor", "tensorrt"])
 def test_an_engine_is_stored_and_found_unless_it_is_damaged(
     backend: str, device: torch.device, engines: Path, tmp_path: Path

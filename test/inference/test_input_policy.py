@@ -183,6 +183,27 @@ def test_a_change_of_size_is_handled_with_a_warning(tiny: LoadedModel, compiled:
     assert len(warnings) == 3
 
 
+def test_cameras_of_several_sizes_keep_what_is_theirs(tiny: LoadedModel, compiled: Path) -> None:
+    """Their frames in turns make no buffers anew and load no engine again, and none gets another one's answer."""
+    warnings: list[str] = []
+    segmenter = Segmenter(tiny, device="cpu", cache=compiled, warn=warnings.append)
+    sizes = (SIZE, (64, 96), SIZE)
+    first_runners = None
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+        begun = [segmenter.submit(image, 0.0, camera) for camera, image in enumerate(images)]
+        results = [wait() for wait in begun]
+        runners = [segmenter._lanes[camera].runner for camera in range(3)]
+        assert runners == (first_runners or runners)
+        first_runners = runners
+        for image, result in zip(images, results, strict=True):
+            alone = Segmenter(tiny, device="cpu", cache=compiled, warn=warnings.append)(image, 0.0)
+            np.testing.assert_array_equal(result.anomaly_score, alone.anomaly_score)
+            np.testing.assert_array_equal(result.open_set, alone.open_set)
+    assert not any("size changed" in warning for warning in warnings)
+
+
 @pytest.mark.parametrize("policy", ["resize", "letterbox"])
 def test_other_policies_keep_the_compiled_engine(tiny: LoadedModel, compiled: Path, policy: str) -> None:
     warnings: list[str] = []

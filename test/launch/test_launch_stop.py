@@ -184,6 +184,32 @@ def test_every_camera_has_a_node_in_its_namespace(launch_file: Path) -> None:
         assert f"~/input/camera_info:=/{camera}/camera_info" in command
 
 
+def test_one_process_takes_all_cameras(launch_file: Path) -> None:
+    with private_domain() as domain_id:
+        options = ("one_process:=true", "autostart:=false", "image:=image/compressed")
+        launch = start(
+            launch_file.with_name("multi_camera.launch.py"), "cameras:=front,left", *options, domain_id=domain_id
+        )
+        try:
+            lines_before("autostart is off", launch)
+            commands = [" ".join(node.cmdline()) for node in psutil.Process(launch.pid).children(recursive=True)]
+        finally:
+            launch.send_signal(signal.SIGINT)
+            output, _ = launch.communicate(timeout=60)
+    assert launch.returncode == 0, output
+    (command,) = commands
+    for camera in ("front", "left"):
+        assert f"~/{camera}/input/image:=/{camera}/image/compressed" in command
+        assert f"~/{camera}/input/camera_info:=/{camera}/camera_info" in command
+        assert f"~/{camera}/input/disparity" not in command
+
+
+def test_a_camera_of_one_process_needs_a_name_without_namespace(launch_file: Path) -> None:
+    status, output = run_to_end(launch_file, "cameras:=rig/front,left")
+    assert status == 1
+    assert "parameter cameras: 'rig/front' is no name of a camera" in output
+
+
 @pytest.mark.parametrize("cameras", ["front,front", "front,", "my camera"])
 def test_cameras_need_names_of_their_own(launch_file: Path, cameras: str) -> None:
     status, output = run_to_end(launch_file.with_name("multi_camera.launch.py"), f"cameras:={cameras}")

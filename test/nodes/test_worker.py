@@ -1,9 +1,10 @@
-"""The newest-frame slot and the worker that empties it: what goes wrong with a frame is counted, and never ends it."""
+"""The newest frames' slots and the worker that empties them: what goes wrong is counted, and never ends it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,10 @@ from ros_peer import image_message
 
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import load_model
-from densehybrid_ros.nodes.alert_topic import AlertTopic
+from densehybrid_ros.nodes.camera_channel import CameraChannel
 from densehybrid_ros.nodes.frame import CameraFrame
-from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs
-from densehybrid_ros.nodes.statistics import FrameStatistics
-from densehybrid_ros.nodes.worker import FrameSlot, Worker
-from densehybrid_ros.perception.inputs import Inputs
-from densehybrid_ros.perception.perception import Perception
+from densehybrid_ros.nodes.outputs import OUTPUTS
+from densehybrid_ros.nodes.worker import FrameSlots, Worker
 from densehybrid_ros.perception.settings import Settings
 
 pytestmark = pytest.mark.ros
@@ -31,68 +29,117 @@ pytestmark = pytest.mark.ros
 SETTINGS = Settings(anomaly_threshold=-3.0, max_age=0.0)
 
 
-def camera_frame(rows: int = 32, encoding: str = "rgb8", seconds: int = 0) -> CameraFrame:
+def camera_frame(rows: int = 32, encoding: str = "rgb8", seconds: int = 0, arrival: float = 0.0) -> CameraFrame:
     message = image_message(np.zeros((rows, 64, 3), np.uint8), encoding)
     message.header.stamp.sec = seconds
-    return CameraFrame(message, arrival=0.0)
+    return CameraFrame(message, arrival)
+
+
+def slots_of(most: int = 1, window: float = 0.0) -> FrameSlots:
+    return FrameSlots(most, lambda: window)
 
 
 def test_newest_frame_wins() -> None:
-    slot, frames = FrameSlot(), [camera_frame() for _ in range(4)]
-    assert [slot.put(frame) for frame in frames[:3]] == [False, True, True]
-    assert slot.take() is frames[2]
-    assert slot.put(frames[3]) is False
+    slots, frames = slots_of(), [camera_frame() for _ in range(4)]
+    assert [slots.put(0, frame) for frame in frames[:3]] == [False, True, True]
+    assert slots.take() == {0: frames[2]}
+    assert slots.put(0, frames[3]) is False
 
 
-def test_closed_slot_loses_what_waits_and_what_comes() -> None:
-    slot = FrameSlot()
-    slot.put(camera_frame())
-    assert slot.close() is True
-    assert slot.put(camera_frame()) is True
-    assert slot.take() is None
-    assert slot.close() is False
+def test_no_camera_keeps_another_one_waiting() -> None:
+    """However fast one camera is, one frame of it is taken with the others, and who waits longest goes first."""
+    slots = slots_of(3)
+    for camera in (2, 0, 2, 2):
+        slots.put(camera, camera_frame())
+    assert list(slots.take()) == [2, 0]
+    for camera in (0, 0, 1, 0):
+        slots.put(camera, camera_frame())
+    assert list(slots.take()) == [0, 1]
+
+
+def test_taken_one_by_one_each_camera_has_its_turn_with_its_newest_frame() -> None:
+    slots, newest, turns = slots_of(), {}, []
+    for _ in range(6):
+        for camera in (0, 0, 1, 0, 2):
+            newest[camera] = camera_frame()
+            slots.put(camera, newest[camera])
+        ((camera, frame),) = slots.take().items()
+        assert frame is newest[camera]
+        turns.append(camera)
+    assert turns == [0, 1, 2, 0, 1, 2]
+
+
+def test_the_first_frame_waits_for_the_other_cameras_within_the_window() -> None:
+    slots, began = slots_of(2, window=0.3), time.monotonic()
+    slots.put(0, camera_frame(arrival=began))
+    late = threading.Timer(0.05, lambda: slots.put(1, camera_frame(arrival=time.monotonic())))
+    late.start()
+    assert list(slots.take()) == [0, 1]
+    assert time.monotonic() - began < 0.25
+    began = time.monotonic()
+    slots.put(1, camera_frame(arrival=began))
+    assert list(slots.take()) == [1]  # a camera that is silent costs the window, no more
+    assert 0.25 < time.monotonic() - began < 10.0
+    slots.put(1, camera_frame(arrival=began))  # it has waited for the worker already
+    began = time.monotonic()
+    assert list(slots.take()) == [1]
+    assert time.monotonic() - began < 0.25
+
+
+def test_closed_slots_lose_what_waits_and_what_comes() -> None:
+    slots = slots_of(2)
+    slots.put(1, camera_frame())
+    assert slots.close() == [1]
+    assert slots.put(1, camera_frame()) is True
+    assert slots.take() == {}
+    assert slots.close() == []
 
 
 def test_closing_wakes_who_waits() -> None:
-    slot = FrameSlot()
+    slots = slots_of()
     taken: list[Any] = []
-    thread = threading.Thread(target=lambda: taken.append(slot.take()))
+    thread = threading.Thread(target=lambda: taken.append(slots.take()))
     thread.start()
-    slot.close()
+    slots.close()
     thread.join(timeout=60)
-    assert taken == [None]
+    assert taken == [{}]
 
 
 class FragileSegmenter(Segmenter):
     """Runs out of memory on frames of 64 rows, which is not to be had on request."""
 
-    def __call__(self, image: np.ndarray, threshold: float | None = None) -> Any:
+    def submit(self, image: np.ndarray, threshold: float | None = None, camera: int = 0) -> Any:
         if len(image) == 64:
             raise RuntimeError("CUDA out of memory")
-        return super().__call__(image, threshold)
+        return super().submit(image, threshold, camera)
 
 
-def worker_of(
-    node: LifecycleNode, segmenter: Segmenter, statistics: FrameStatistics, outputs: Outputs | None = None
-) -> Worker:
-    perception = Perception(segmenter, SETTINGS)
-    alert = AlertTopic(node, lambda: SETTINGS, lambda: None)
-    return Worker(node, lambda: SETTINGS, perception, Inputs(), outputs or Outputs(node), alert, statistics)
+Start = Callable[..., tuple[Worker, list[CameraChannel]]]
 
 
 @pytest.fixture
-def node(ros: None) -> Iterator[LifecycleNode]:
-    node = LifecycleNode("worker_test")
-    yield node
+def start(ros: None, seeded_model: Path) -> Iterator[Start]:
+    """Returns a function that makes a worker and its cameras."""
+    node, made = LifecycleNode("worker_test"), []
+
+    def start(kind: type[Segmenter] = Segmenter, names: tuple[str, ...] = ("",)) -> tuple[Worker, list[CameraChannel]]:
+        segmenter = kind(load_model(seeded_model), "eager", "cpu")
+        for number, name in enumerate(names):
+            made.append(CameraChannel(node, number, name, lambda: SETTINGS, lambda: "active"))
+            made[-1].configure(segmenter)
+        return Worker(node, lambda: SETTINGS, made), made
+
+    yield start
+    for camera in made:
+        camera.alert.close()
     node.destroy_node()
 
 
-def test_failures_and_rejections_are_counted_apart(node: LifecycleNode, seeded_model: Path) -> None:
-    statistics = FrameStatistics()
-    worker = worker_of(node, FragileSegmenter(load_model(seeded_model), "eager", "cpu"), statistics)
+def test_failures_and_rejections_are_counted_apart(start: Start) -> None:
+    worker, (camera,) = start(FragileSegmenter)
     for rows, encoding in ((32, "rgb8"), (64, "rgb8"), (32, "nonsense"), (32, "rgb8")):
-        worker.process(camera_frame(rows, encoding, seconds=-1))  # a camera whose clock is broken
-    counts = statistics.counts()
+        worker.process({0: camera_frame(rows, encoding, seconds=-1)})  # a camera whose clock is broken
+    statistics, counts = camera.statistics, camera.statistics.counts()
     assert (counts.processed, counts.failed, counts.rejected) == (2, 1, 1)
     assert statistics.reasons()["failed"] == "RuntimeError: CUDA out of memory"
     assert "nonsense" in statistics.reasons()["rejected"]
@@ -100,24 +147,47 @@ def test_failures_and_rejections_are_counted_apart(node: LifecycleNode, seeded_m
     assert 0.0 < mean <= largest
 
 
-def test_every_frame_is_processed_or_reported_as_lost(node: LifecycleNode, seeded_model: Path) -> None:
-    statistics = FrameStatistics()
-    worker = worker_of(node, Segmenter(load_model(seeded_model), "eager", "cpu"), statistics)
+def test_a_frame_that_is_lost_takes_no_other_cameras_with_it(start: Start) -> None:
+    worker, cameras = start(FragileSegmenter, ("front", "left", "right"))
+    frames = [camera_frame(64), camera_frame(32, "nonsense"), camera_frame(48)]
+    worker.process(dict(enumerate(frames)))
+    counts = [camera.statistics.counts() for camera in cameras]
+    assert [(each.failed, each.rejected, each.processed) for each in counts] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    assert frames[2].perceived.masks.semantic.shape == (48, 64)
+
+
+def test_all_frames_are_with_the_model_before_the_first_is_judged_and_answered(start: Start) -> None:
+    worker, cameras = start(names=("front", "left"))
+    events: list[str] = []
+    segmenter = cameras[0].perception.segmenter
+    submit = segmenter.submit
+    segmenter.submit = lambda *args: events.append(f"submit {args[2]}") or submit(*args)  # type: ignore
+    for camera in cameras:
+        answer = camera.alert.answer
+        camera.alert.answer = (  # type: ignore
+            lambda *args, n=camera.number, answer=answer: events.append(f"answer {n}") or answer(*args)
+        )
+        camera.outputs.publish = lambda frame, n=camera.number: events.append(f"publish {n}") or []  # type: ignore
+    worker.process({1: camera_frame(), 0: camera_frame(64)})
+    assert events == ["submit 1", "submit 0", "answer 1", "publish 1", "answer 0", "publish 0"]
+
+
+def test_every_frame_is_processed_or_reported_as_lost(start: Start) -> None:
+    worker, (camera,) = start()
     worker.start()
-    lost = sum(worker.slot.put(camera_frame(seconds=number)) for number in range(50))
-    while statistics.counts().processed + lost < 49:
+    lost = sum(worker.slots.put(0, camera_frame(seconds=number)) for number in range(50))
+    while camera.statistics.counts().processed + lost < 49:
         pass  # the last one may still wait
-    lost += worker.slot.close()
+    lost += len(worker.slots.close())
     assert worker.join(timeout=60)
-    assert statistics.counts().processed + lost == 50
+    assert camera.statistics.counts().processed + lost == 50
 
 
-def test_outputs_that_nobody_hears_are_not_filled(node: LifecycleNode, seeded_model: Path) -> None:
-    outputs = Outputs(node)
-    segmenter = Segmenter(load_model(seeded_model), "eager", "cpu")
+def test_outputs_that_nobody_hears_are_not_filled(start: Start) -> None:
+    worker, (camera,) = start()
     frame, sent = camera_frame(), []
-    outputs.send = lambda name, message: sent.append(name)  # type: ignore
-    worker_of(node, segmenter, FrameStatistics(), outputs).process(frame)
+    camera.outputs.send = lambda name, message: sent.append(name)  # type: ignore
+    worker.process({0: frame})
     assert sent == []
-    assert not any(outputs.is_wanted(name, frame.settings) for name in OUTPUTS)
+    assert not any(camera.outputs.is_wanted(name, frame.settings) for name in OUTPUTS)
     assert frame.perceived.hazards is not None  # tracks need every frame, heard or not

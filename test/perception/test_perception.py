@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,8 @@ class DrawnSegmenter:
         self.threshold = threshold
         self.card = ModelCard("drawn", "none", thresholds={"low": -5.0, "high": 1.0}, default_threshold="high")
 
-    def __call__(self, image: np.ndarray, threshold: float) -> FrameResult:
-        return drawn_masks(image, threshold)
+    def submit(self, image: np.ndarray, threshold: float, camera: int) -> Callable[[], FrameResult]:
+        return partial(drawn_masks, image, threshold)
 
 
 def perceive(settings: Settings = AT_ONCE, **known: Any) -> Perceived:

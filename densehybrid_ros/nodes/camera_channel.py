@@ -1,0 +1,129 @@
+"""All that belongs to one camera of the node: its topics, its alert, its counts and its tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.lifecycle import LifecycleNode
+
+from densehybrid_ros.nodes.alert_topic import AlertTopic
+from densehybrid_ros.nodes.diagnostics import DiagnosticsReport, NodeState
+from densehybrid_ros.nodes.frame import CameraFrame
+from densehybrid_ros.nodes.inputs import CameraTopic
+from densehybrid_ros.nodes.outputs import Outputs
+from densehybrid_ros.nodes.stamp_age import StampAge
+from densehybrid_ros.nodes.statistics import FrameStatistics
+from densehybrid_ros.nodes.throttle import Throttle
+from densehybrid_ros.perception.inputs import Inputs
+from densehybrid_ros.perception.perception import Perception
+from densehybrid_ros.perception.settings import Settings
+
+if TYPE_CHECKING:
+    # PyTorch is imported when the node configures, not before.
+    from densehybrid_ros.inference import Segmenter
+
+
+class CameraChannel:
+    """One camera from its first alert to its last one; its parts come and go with the node's states.
+
+    Attributes:
+        number: Of the camera, from 0 on.
+        prefix: Of its topics: ``~``, or ``~/NAME`` where the camera has a name.
+        topic: That its pictures come on.
+        statistics: Its counts.
+        alert: Its alert.
+        inputs: What is known beside its pictures.
+        age: How old its frames are.
+        warn: Takes warnings about it.
+        error: Takes errors.
+    """
+
+    def __init__(
+        self, node: LifecycleNode, number: int, name: str, settings: Callable[[], Settings], label: Callable[[], str]
+    ) -> None:
+        """Creates what is there in every state.
+
+        Args:
+            node: The node.
+            number: Of the camera.
+            name: Of the camera; empty: it has none.
+            settings: Returns the parameters of this moment.
+            label: Returns the node's state.
+        """
+        self.number, self.prefix = number, f"~/{name}" if name else "~"
+        self._node, self._settings, self._label = node, settings, label
+        self.topic = node.resolve_topic_name(f"{self.prefix}/input/image")
+        self.statistics = FrameStatistics(lambda: settings().source_timeout)
+        self.inputs, self.age = Inputs(), StampAge()
+        # Each in a place of its own, since rclpy lets one place in the code log at one severity.
+        self.warn = Throttle(lambda text: node.get_logger().warning(text))
+        self.error = Throttle(lambda text: node.get_logger().error(text))
+        self._perception: Perception | None = None
+        self._outputs: Outputs | None = None
+        self._pictures: CameraTopic | None = None
+        full_name = self.prefix.replace("~", node.get_fully_qualified_name())
+        self._report = DiagnosticsReport(full_name, self.statistics)
+        self.alert = AlertTopic(node, settings, self._watch, self.prefix)
+
+    @property
+    def perception(self) -> Perception:
+        """What judges its frames, with their tracks; there from configuring on."""
+        assert self._perception is not None
+        return self._perception
+
+    @property
+    def outputs(self) -> Outputs:
+        """The publishers of masks and hazards; there from configuring on."""
+        assert self._outputs is not None
+        return self._outputs
+
+    def configure(self, segmenter: Segmenter) -> None:
+        """Begins without a track, and creates the publishers."""
+        self._perception = Perception(segmenter, self._settings(), self.number)
+        self._outputs = Outputs(self._node, self.prefix)
+
+    def release(self) -> None:
+        """Removes the publishers and lets the model go."""
+        if self._outputs is not None:
+            self._outputs.destroy()
+        self._perception = self._outputs = None
+
+    def begin(self, inputs: Inputs) -> None:
+        """Starts over with tracks and stamps, as when the node is activated."""
+        self.inputs, self.age = inputs, StampAge()
+        self.perception.reset()
+        self.outputs.offer_labels(self.perception.segmenter.card.classes)
+        self.outputs.offer_scale(self._settings())
+
+    def open(self, put: Callable[[CameraFrame], bool]) -> None:
+        """Subscribes to the pictures; ``put`` stores a frame and returns whether one was lost by it."""
+        topic = f"{self.prefix}/input/image"
+        self._pictures = CameraTopic(self._node, self._settings(), self.statistics, put, topic)
+        self.alert.begin()
+
+    def close(self) -> None:
+        """Leaves the topic of the pictures."""
+        if self._pictures is not None:
+            self._pictures.close()
+        self._pictures = None
+
+    def follow(self) -> None:
+        """Goes over to what the publishers of the pictures send."""
+        if self._pictures is not None:
+            self._pictures.follow()
+
+    def report(self, state: NodeState) -> DiagnosticArray:
+        """Returns what /diagnostics say of the camera now."""
+        silence = self._pictures.check(self._settings().source_timeout) if self._pictures is not None else None
+        return self._report.make(state, self.topic, silence, self._node.get_clock().now().to_msg())
+
+    def _watch(self) -> None:
+        """Says on the alert's topic that nothing is known, where that is so; it must never read as all clear."""
+        pictures, label = self._pictures, self._label()
+        if pictures is None:
+            what = "loading the model" if label == "configuring" else label
+            self.alert.say_stale(label, f"the node is {what}")
+        else:
+            self.alert.watch(self.topic, pictures.silence, self.statistics.reasons())
