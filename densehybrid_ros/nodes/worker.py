@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,8 @@ class Worker:
         self._cameras, self._upgrade = cameras, upgrade
         # A daemon, so that a computation that can't be interrupted never keeps the process alive.
         self._thread = threading.Thread(target=self._run, name="perception_worker", daemon=True)
+        self._publisher = ThreadPoolExecutor(1, "publisher")
+        self._publishing: Future[None] | None = None
 
     def start(self) -> None:
         """Starts the thread. What is in memory by now stays, so no garbage collection looks through it again."""
@@ -130,7 +133,8 @@ class Worker:
     def process(self, frames: Mapping[int, CameraFrame]) -> None:
         """Processes one frame each of some cameras. It raises nothing: what goes wrong is counted.
 
-        All are on their way through the model before the first is judged; each is answered as soon as it is judged.
+        All are on their way through the model before the first is judged; the alert of each goes out as soon as it is
+        judged. Its other outputs follow in a thread of their own, meanwhile the next frame is perceived.
 
         Args:
             frames: Number of the camera -> its frame.
@@ -142,7 +146,13 @@ class Worker:
         for camera, frame, perceive in begun:
             with self._counting_losses(camera, frame):
                 self._answer(camera, frame, perceive)
-                camera.statistics.count("processed")
+                self.wait_published()  # one frame at a time: who hears slowly costs frames, not memory
+                self._publishing = self._publisher.submit(self._publish, camera, frame, time.monotonic())
+
+    def wait_published(self) -> None:
+        """Waits until all outputs of the frames that were processed are out."""
+        if self._publishing is not None:
+            self._publishing.result()
 
     @contextmanager
     def _counting_losses(self, camera: CameraChannel, frame: CameraFrame) -> Iterator[None]:
@@ -159,6 +169,7 @@ class Worker:
     def _run(self) -> None:
         while frames := self.slots.take():
             self.process(frames)
+        self._publisher.shutdown()
 
     def _begin(self, camera: CameraChannel, frame: CameraFrame) -> Callable[[], Perceived]:
         frame.settings = settings = self._settings()
@@ -176,7 +187,6 @@ class Worker:
         frame.perceived = perceive()
         for problem in frame.perceived.problems:
             statistics.add_problem(problem)
-        found = time.monotonic()
         if needs_hazards(settings):
             stamp, now = nanoseconds(frame.header.stamp), self._clock.now().nanoseconds
             doubt = camera.age.problem(stamp, now, settings.max_age)
@@ -184,11 +194,16 @@ class Worker:
                 statistics.add_problem(doubt)
             camera.alert.answer(frame, doubt)  # first: it is what somebody may have to act on
             frame.is_answered = True
-        for problem in camera.outputs.publish(frame):
-            statistics.add_problem(problem)
-        published = time.monotonic()
         statistics.add_time("inference", frame.perceived.inference_seconds)
         statistics.add_time("hazards", frame.perceived.hazard_seconds)
+
+    def _publish(self, camera: CameraChannel, frame: CameraFrame, found: float) -> None:
+        statistics = camera.statistics
+        with self._counting_losses(camera, frame):
+            for problem in camera.outputs.publish(frame):
+                statistics.add_problem(problem)
+            statistics.count("processed")
+        published = time.monotonic()
         statistics.add_time("publish", published - found)
         statistics.add_time("latency", published - frame.arrival)
         statistics.add_time("stamp_age", (self._clock.now().nanoseconds - nanoseconds(frame.header.stamp)) * 1e-9)

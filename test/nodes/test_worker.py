@@ -139,6 +139,7 @@ def test_failures_and_rejections_are_counted_apart(start: Start) -> None:
     worker, (camera,) = start(FragileSegmenter)
     for rows, encoding in ((32, "rgb8"), (64, "rgb8"), (32, "nonsense"), (32, "rgb8")):
         worker.process({0: camera_frame(rows, encoding, seconds=-1)})  # a camera whose clock is broken
+        worker.wait_published()
     statistics, counts = camera.statistics, camera.statistics.counts()
     assert (counts.processed, counts.failed, counts.rejected) == (2, 1, 1)
     assert statistics.reasons()["failed"] == "RuntimeError: CUDA out of memory"
@@ -151,6 +152,7 @@ def test_a_frame_that_is_lost_takes_no_other_cameras_with_it(start: Start) -> No
     worker, cameras = start(FragileSegmenter, ("front", "left", "right"))
     frames = [camera_frame(64), camera_frame(32, "nonsense"), camera_frame(48)]
     worker.process(dict(enumerate(frames)))
+    worker.wait_published()
     counts = [camera.statistics.counts() for camera in cameras]
     assert [(each.failed, each.rejected, each.processed) for each in counts] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     assert frames[2].perceived.masks.semantic.shape == (48, 64)
@@ -169,6 +171,7 @@ def test_all_frames_are_with_the_model_before_the_first_is_judged_and_answered(s
         )
         camera.outputs.publish = lambda frame, n=camera.number: events.append(f"publish {n}") or []  # type: ignore
     worker.process({1: camera_frame(), 0: camera_frame(64)})
+    worker.wait_published()
     assert events == ["submit 1", "submit 0", "answer 1", "publish 1", "answer 0", "publish 0"]
 
 
@@ -188,6 +191,7 @@ def test_outputs_that_nobody_hears_are_not_filled(start: Start) -> None:
     frame, sent = camera_frame(), []
     camera.outputs.send = lambda name, message: sent.append(name)  # type: ignore
     worker.process({0: frame})
+    worker.wait_published()
     assert sent == []
     assert not any(camera.outputs.is_wanted(name, frame.settings) for name in OUTPUTS)
     assert frame.perceived.hazards is not None  # tracks need every frame, heard or not
