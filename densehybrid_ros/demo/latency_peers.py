@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -66,7 +65,8 @@ def send(node: Node, prefix: str, size: tuple[int, int], rate: float, seconds: f
     for number in range(warm_up + round(seconds * rate)):
         time.sleep(max(0.0, began + number / rate - time.monotonic()))
         stamp = time.time_ns()
-        header = Header(stamp=Time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id="camera")
+        header = Header(frame_id="camera")
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp, 10**9)
         sender.publish(publisher, Picture(header, pictures[number % _PICTURES], "rgb8"))
         if number >= warm_up:
             stamps.append(stamp)

@@ -6,7 +6,6 @@ import struct
 import sys
 from dataclasses import dataclass
 
-from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import InputError
@@ -89,7 +88,9 @@ class _Reader:
 
     def header(self) -> Header:
         seconds, nanoseconds = self._unpack("iI", 8)
-        return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=self.text())
+        header = Header(frame_id=self.text())
+        header.stamp.sec, header.stamp.nanosec = seconds, nanoseconds
+        return header
 
     def number(self) -> int:
         self._at += -self._at % 4  # the encapsulation is four bytes long, so it moves no boundary

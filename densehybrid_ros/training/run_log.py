@@ -25,6 +25,8 @@ class RunLog:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._board: Any = None
+        self._event: Any = None
+        self._writer: Any = None
         self._events = Path()
         self._tried = False
         self._purge: int | None = None
@@ -72,9 +74,11 @@ class RunLog:
         if not self._tried and self.folder is not None:
             self._tried = True
             try:
+                from tensorboard.compat.proto.event_pb2 import Event
+                from tensorboard.summary.writer.record_writer import RecordWriter
                 from torch.utils.tensorboard import summary  # takes a second to import
 
-                self._board = summary
+                self._board, self._event, self._writer = summary, Event, RecordWriter
                 start = f"{int(time.time())}.{platform.node()}.{os.getpid()}"
                 self._events = self.folder / f"events.out.tfevents.{start}"
                 self._add_event(file_version="brain.Event:2")
@@ -86,11 +90,8 @@ class RunLog:
 
     def _add_event(self, **content: Any) -> None:
         """Appends to TensorBoard's file. Its own writer does so in a thread, where a full disk is a traceback."""
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
         with writing(self._events), self._events.open("ab") as file:
-            RecordWriter(file).write(Event(wall_time=time.time(), **content).SerializeToString())
+            self._writer(file).write(self._event(wall_time=time.time(), **content).SerializeToString())
 
 
 def sheet(images: Tensor, columns: int) -> Tensor:
