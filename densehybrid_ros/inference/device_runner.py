@@ -29,6 +29,7 @@ class DeviceRunner:
     """Takes frames of one size through an engine on a GPU.
 
     Attributes:
+        placement: Of the frames.
         pool: The host buffers of results.
         note: What did not work as it should; empty where all did.
     """
@@ -57,7 +58,7 @@ class DeviceRunner:
             beside: Another camera's runner. The two compute one after the other, as an engine has memory of its own and
                 a frame fills the GPU, and share the graphs' memory; the one copies while the other computes.
         """
-        self._engine, self._placement, self._align_corners = engine, placement, align_corners
+        self._engine, self.placement, self._align_corners = engine, placement, align_corners
         self._confidence, self._device = confidence, device
         self._fused = fused and device_kernels is not None
         self._stream = torch.cuda.Stream(device) if beside is None else beside.stream
@@ -118,7 +119,7 @@ class DeviceRunner:
 
     def _upload(self, image: np.ndarray, levels: Levels) -> None:
         swapped = image.strides[2] < 0  # a BGR frame, seen as RGB: its bytes go up as they lie
-        source = self._placement.fit(image[:, :, ::-1] if swapped else image)
+        source = self.placement.fit(image[:, :, ::-1] if swapped else image)
         controls = self._host_controls.numpy()
         controls[:] = (levels.threshold, levels.confidence.midpoint, levels.confidence.scale, float(swapped))
         self._controls.copy_(self._host_controls, non_blocking=True)
@@ -160,18 +161,18 @@ class DeviceRunner:
             open_set = not self._engine.closed_set
             device_kernels.write_dense_output(output, positions, self._controls, self._result, open_set)
         else:
-            self._plain_output(output, None if self._placement.whole else positions)
+            self._plain_output(output, None if self.placement.whole else positions)
 
     def _positions(self, output: HybridOutput) -> Sampling:
         maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
-        return self._placement.sampling(maps, self._align_corners)
+        return self.placement.sampling(maps, self._align_corners)
 
     def _plain_input(self) -> Tensor:
         images = self._image.permute(2, 0, 1).unsqueeze(0) / 255
         return torch.where(self._controls[3] > 0.5, images.flip(1), images)
 
     def _plain_output(self, output: HybridOutput, positions: Sampling | None) -> None:
-        size = self._placement.camera
+        size = self.placement.camera
         if self._engine.closed_set:
             maps = enlarge(output.logits, size, self._align_corners, positions)
             self._result.semantic.copy_(maps.argmax(dim=1)[0])

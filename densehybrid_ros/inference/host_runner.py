@@ -17,7 +17,11 @@ from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, c
 
 
 class HostRunner:
-    """Takes frames of one size through an engine on the CPU."""
+    """Takes frames of one size through an engine on the CPU.
+
+    Attributes:
+        placement: Of the frames.
+    """
 
     def __init__(self, engine: Engine, placement: Placement, align_corners: bool, kernels: HostKernels | None) -> None:
         """Prepares buffers.
@@ -28,7 +32,7 @@ class HostRunner:
             align_corners: The model's.
             kernels: The compiled pass after the network; None: PyTorch's operations.
         """
-        self._engine, self._placement = engine, placement
+        self._engine, self.placement = engine, placement
         self._align_corners, self._kernels = align_corners, kernels
         self._images = engine.new_images(placement.network, "cpu")
         self._content = self._images[:, :, : placement.content[0], : placement.content[1]]  # around it, black stays
@@ -45,23 +49,23 @@ class HostRunner:
         Raises:
             ComputationError: The score is not finite.
         """
-        fitted = self._placement.fit(_rgb(image))
+        fitted = self.placement.fit(_rgb(image))
         # One pass: conversion, scaling and the order of bytes; channels_last is how they come.
         torch.div(torch.from_numpy(fitted).permute(2, 0, 1).unsqueeze(0), 255, out=self._content)
         output = self._engine.run(self._images)
         maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
-        positions = self._placement.sampling(maps, self._align_corners)
+        positions = self.placement.sampling(maps, self._align_corners)
         buffer, result = self._pool.take()
-        target = views(buffer, self._placement.camera)
+        target = views(buffer, self.placement.camera)
         if self._kernels is not None:
             self._kernels.write_dense_output(output, positions, *levels, target)
         else:
             made = dense_output(
                 output,
-                self._placement.camera,
+                self.placement.camera,
                 *levels,
                 align_corners=self._align_corners,
-                sampling=None if self._placement.whole else positions,
+                sampling=None if self.placement.whole else positions,
             )
             for tensor, values in zip(target, made, strict=True):
                 tensor.copy_(values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,6 @@ from densehybrid_ros.networks import LoadedModel, load_model
 
 _log = logging.getLogger(__name__)
 _SMALL = 4  # strides along a side of a frame that tries the model
-
-
-@dataclass(frozen=True)
-class _Lane:
-    """Where the frames of one camera go."""
-
-    placement: Placement
-    runner: HostRunner | DeviceRunner
 
 
 class Segmenter:
@@ -97,7 +88,7 @@ class Segmenter:
             if problem:
                 warn(f"{problem}: the pass after the network runs slower")
         self._engine = self._choice.choose(self._chosen_for)
-        self._lanes: dict[int, _Lane] = {}
+        self._runners: dict[int, HostRunner | DeviceRunner] = {}
 
     @property
     def backend(self) -> str:
@@ -122,7 +113,7 @@ class Segmenter:
     @property
     def reason(self) -> str:
         """Why this backend was taken."""
-        notes = {getattr(lane.runner, "note", "") for lane in self._lanes.copy().values()} - {""}
+        notes = {getattr(runner, "note", "") for runner in self._runners.copy().values()} - {""}
         return "; ".join([self._engine.reason, *sorted(notes)])
 
     def describe(self) -> str:
@@ -210,7 +201,7 @@ class Segmenter:
 
         The former one is given up first, so that no two models are on the device for a frame.
         """
-        self._lanes.clear()
+        self._runners.clear()
         self._choice.add(engine)
         self._engine = engine
         self._chosen_for = engine.size or self._chosen_for
@@ -232,13 +223,13 @@ class Segmenter:
         return self._choice.start_build(network, self.model.path)
 
     def _runner_for(self, size: tuple[int, int], camera: int) -> HostRunner | DeviceRunner:
-        lane = self._lanes.get(camera)
-        if lane is not None and lane.placement.camera == size:
-            return lane.runner
+        runner = self._runners.get(camera)
+        if runner is not None and runner.placement.camera == size:
+            return runner
         placement = place(self._policy, size, self._size, self._stride)
-        if lane is not None:
-            self._warn(f"the camera's size changed from {size_text(lane.placement.camera)} to {size_text(size)}")
-            del lane, self._lanes[camera]  # frees the former buffers first
+        if runner is not None:
+            self._warn(f"the camera's size changed from {size_text(runner.placement.camera)} to {size_text(size)}")
+            del runner, self._runners[camera]  # frees the former buffers first
         elif self._policy != "exact" and placement.network != size:
             self._warn(
                 f"frames of {size_text(size)} go to the network as {size_text(placement.network)} ({self._policy})"
@@ -249,13 +240,13 @@ class Segmenter:
             self._chosen_for = placement.network
             if was_compiled and self._engine.size is None:
                 self._warn(f"no compiled engine for {size_text(placement.network)}: {self._engine.backend} takes over")
-        self._lanes[camera] = _Lane(placement, self._new_runner(placement))
-        return self._lanes[camera].runner
+        self._runners[camera] = self._new_runner(placement)
+        return self._runners[camera]
 
     def _new_runner(self, placement: Placement) -> HostRunner | DeviceRunner:
         if self.device.type == "cpu":
             return HostRunner(self._engine, placement, self._align_corners, self._kernels)
-        others = (lane.runner for lane in self._lanes.values() if isinstance(lane.runner, DeviceRunner))
+        others = (runner for runner in self._runners.values() if isinstance(runner, DeviceRunner))
         options = (placement, self._align_corners, self.device, self.card.confidence)
         return DeviceRunner(self._engine, *options, beside=next(others, None))
 

@@ -100,7 +100,7 @@ def test_frames_of_several_cameras_are_on_their_way_at_once(device: torch.device
             made = wait()
             np.testing.assert_array_equal(made.anomaly_score, alone.anomaly_score)
             np.testing.assert_array_equal(made.open_set, alone.open_set)
-    runners = [lane.runner for lane in segmenter._lanes.values()]
+    runners = list(segmenter._runners.values())
     assert len(runners) == 3
     assert len({runner.stream for runner in runners if isinstance(runner, DeviceRunner)}) == 1
 

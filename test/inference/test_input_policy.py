@@ -194,7 +194,7 @@ def test_cameras_of_several_sizes_keep_what_is_theirs(tiny: LoadedModel, compile
         images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
         begun = [segmenter.submit(image, 0.0, camera) for camera, image in enumerate(images)]
         results = [wait() for wait in begun]
-        runners = [segmenter._lanes[camera].runner for camera in range(3)]
+        runners = list(segmenter._runners.values())
         assert runners == (first_runners or runners)
         first_runners = runners
         for image, result in zip(images, results, strict=True):
