@@ -26,6 +26,8 @@ from densehybrid_ros.errors import InputError
 
 ANSWERS = {"alert": (ALERT_TOPIC,), "masks": (SEMANTIC_TOPIC, OPEN_SET_TOPIC), "score": (SCORE_TOPIC,)}
 """What is measured -> the topics that all have to have come."""
+STAGES = {"waiting": "queue_age", "network": "inference", "hazards": "hazards", "images": "publish"}
+"""Part of the node's own time -> its name in /diagnostics."""
 
 START_SECONDS = 600.0
 """After which a node that is not active has failed."""
@@ -61,7 +63,7 @@ def measure_latency(options: LatencyOptions) -> list[dict[str, Any]]:
 
     Returns:
         One row a run: ``subject``, ``rate``, ``sent``, ``answered``, ``{alert,masks,score}_{median,p99}_ms``; with the
-        node also ``network_ms`` (its own median, from /diagnostics) and ``{alert,masks,score}_ratio``: its median to
+        node also ``stages_ms`` (its own medians, from /diagnostics) and ``{alert,masks,score}_ratio``: its median to
         that of the relay, and the same ``_without_network``.
 
     Raises:
@@ -85,7 +87,7 @@ def measure_latency(options: LatencyOptions) -> list[dict[str, Any]]:
         for name in ANSWERS:
             before, after = relay[f"{name}_median_ms"], node[f"{name}_median_ms"]
             node[f"{name}_ratio"] = after / before
-            node[f"{name}_ratio_without_network"] = (after - node["network_ms"]) / before
+            node[f"{name}_ratio_without_network"] = (after - node["stages_ms"]["network"]) / before
     return rows
 
 
@@ -105,9 +107,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append(counts + "".join(f"{text:>20}" for text in times))
     lines += ["", "the node's median to the relay's; and less its own median time of the network"]
     for row in rows:
-        if "network_ms" in row:
+        if "stages_ms" in row:
             ratios = (f"{row[f'{n}_ratio']:.2f} ({row[f'{n}_ratio_without_network']:.2f})" for n in ANSWERS)
             lines.append(f"{'ratio':<7}{row['rate']:>5g}{'':>17}" + "".join(f"{text:>20}" for text in ratios))
+            stages = ", ".join(f"{name} {value:.1f}" for name, value in row["stages_ms"].items())
+            lines.append(f"{'node':<7}{row['rate']:>5g}  its own medians in ms: {stages}")
     return "\n".join(lines)
 
 
@@ -182,5 +186,5 @@ def figures(stamps: Sequence[int], heard: Mapping[str, Any]) -> dict[str, Any]:
         times = [(max(arrivals[topic][stamp] for topic in topics) - stamp) / 1e6 for stamp in complete]
         found[f"{name}_median_ms"], found[f"{name}_p99_ms"] = map(float, np.percentile(times, (50, 99)))
     if "inference_p50_ms" in heard["diagnostics"]:
-        found["network_ms"] = float(heard["diagnostics"]["inference_p50_ms"])
+        found["stages_ms"] = {name: float(heard["diagnostics"][f"{key}_p50_ms"]) for name, key in STAGES.items()}
     return found
