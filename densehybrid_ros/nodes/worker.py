@@ -109,8 +109,8 @@ class Worker:
         self._cameras, self._upgrade = cameras, upgrade
         # A daemon, so that a computation that can't be interrupted never keeps the process alive.
         self._thread = threading.Thread(target=self._run, name="perception_worker", daemon=True)
-        self._publisher = ThreadPoolExecutor(1, "publisher")
-        self._publishing: Future[None] | None = None
+        self._publisher = ThreadPoolExecutor(len(cameras), "publisher")
+        self._publishing: dict[int, Future[None]] = {}
 
     def start(self) -> None:
         """Starts the thread. What is in memory by now stays, so no garbage collection looks through it again."""
@@ -134,7 +134,7 @@ class Worker:
         """Processes one frame each of some cameras. It raises nothing: what goes wrong is counted.
 
         All are on their way through the model before the first is judged; the alert of each goes out as soon as it is
-        judged. Its other outputs follow in a thread of their own, meanwhile the next frame is perceived.
+        judged. Its other outputs follow in a thread of the camera, meanwhile the next frame is perceived.
 
         Args:
             frames: Number of the camera -> its frame.
@@ -146,13 +146,15 @@ class Worker:
         for camera, frame, perceive in begun:
             with self._counting_losses(camera, frame):
                 self._answer(camera, frame, perceive)
-                self.wait_published()  # one frame at a time: who hears slowly costs frames, not memory
-                self._publishing = self._publisher.submit(self._publish, camera, frame, time.monotonic())
+                if camera.number in self._publishing:  # one of a camera at a time: a slow one costs frames, not memory
+                    self._publishing[camera.number].result()
+                publishing = self._publisher.submit(self._publish, camera, frame, time.monotonic())
+                self._publishing[camera.number] = publishing
 
     def wait_published(self) -> None:
         """Waits until all outputs of the frames that were processed are out."""
-        if self._publishing is not None:
-            self._publishing.result()
+        for publishing in self._publishing.values():
+            publishing.result()
 
     @contextmanager
     def _counting_losses(self, camera: CameraChannel, frame: CameraFrame) -> Iterator[None]:
