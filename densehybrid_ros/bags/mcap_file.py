@@ -46,6 +46,9 @@ class McapFile(RecordFile):
         compression, end = _text(record.body, 28)
         return memoryview(record.body)[end + 8 :], compression
 
+    def _checksum(self, record: Record) -> int:
+        return int(struct.unpack_from("<I", record.body, 24)[0])
+
     def _learn(self, record: Record) -> None:
         if record.opcode == _DATA_END:
             self._has_ended = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,6 +117,9 @@ class RecordFile(ABC):
                     self._note("ends in the middle")
                 if record.opcode == self.chunk_code and not chunk:
                     content, damage = unpack(*self._packed(record))
+                    checksum = self._checksum(record)
+                    if checksum and not damage and zlib.crc32(content) != checksum:
+                        damage = f"holds a chunk whose checksum disagrees at byte {position}"
                     self._note(damage)
                 elif record.opcode == self.message_code and record.is_whole:
                     number, time, data = self._message(record)
@@ -158,6 +162,10 @@ class RecordFile(ABC):
     @abstractmethod
     def _packed(self, record: Record) -> tuple[memoryview, str]:
         """Returns (packed records, kind of compression) of a chunk."""
+
+    def _checksum(self, record: Record) -> int:
+        """Returns the CRC-32 of the unpacked records of a chunk; 0 where the file does not say."""
+        return 0
 
     @abstractmethod
     def _learn(self, record: Record) -> None:

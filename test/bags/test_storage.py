@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import sys
+import zlib
 from pathlib import Path
 
 import lz4.frame
@@ -112,6 +113,16 @@ def test_a_damaged_chunk_costs_itself_alone(tmp_path: Path) -> None:
     storage = open_storage(write_file(tmp_path / "a.mcap", mcap([kind, topic, chunk(sent[0]), broken, chunk(sent[2])])))
     assert pictures(storage) == [0, 2]
     assert storage.damage[0].startswith("a.mcap: zstd data ")
+
+
+@pytest.mark.parametrize(("flip", "said"), [(0, []), (1, ["holds a chunk whose checksum disagrees at byte"])])
+def test_a_flipped_byte_in_a_chunk_is_named(tmp_path: Path, flip: int, said: list[str]) -> None:
+    records = b"".join(mcap_records(drive(1, labelled=False)))
+    content = bytearray(mcap([chunk(records, checksum=zlib.crc32(records))]))
+    content[content.rindex(PICTURE.tobytes()) + 5] ^= flip
+    storage = open_storage(write_file(tmp_path / "a.mcap", bytes(content)))
+    assert len(list(storage.messages([IMAGE_TOPIC]))) == 1
+    assert [text in damage for text, damage in zip(said, storage.damage, strict=True)] == [True] * flip
 
 
 def test_channels_of_all_kinds_stand_side_by_side(tmp_path: Path) -> None:

@@ -64,9 +64,9 @@ def message(number: int, time: int, data: bytes) -> bytes:
     return record(5, struct.pack("<HIQQ", number, 0, time, time) + data)
 
 
-def chunk(records: bytes, compression: str = "", packed: bytes | None = None) -> bytes:
+def chunk(records: bytes, compression: str = "", packed: bytes | None = None, checksum: int = 0) -> bytes:
     packed = records if packed is None else packed
-    head = struct.pack("<QQQI", 0, 0, len(records), 0) + text(compression)
+    head = struct.pack("<QQQI", 0, 0, len(records), checksum) + text(compression)
     return record(6, head + struct.pack("<Q", len(packed)) + packed)
 
 

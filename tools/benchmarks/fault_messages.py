@@ -133,7 +133,7 @@ def _raw(what: str, message: Any, is_seen: bool = False, is_good: bool = False) 
 
 
 def _every_encoding(random: Random, number: int) -> Damaged:
-    encoding = random.choice(list(ENCODINGS))
+    encoding = random.choice([name for name, layout in ENCODINGS.items() if not layout.planar])
     return _raw(
         f"pixels of {encoding}", _image(random, number, encoding, is_bigendian=random.randrange(2)), False, True
     )
