@@ -30,6 +30,12 @@ PARAMETERS = {
     "autostart": bool,
 }
 """Arguments that are parameters of the node, and their types."""
+KEPT_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "2000000000",
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+"""Makes glibc keep freed memory, which saves a process most of the time of a large message; see docs/benchmarks.md."""
 
 
 def arguments() -> list:
@@ -121,15 +127,18 @@ def arguments() -> list:
     ]
 
 
-def fast_dds_environment(context: LaunchContext) -> list:
-    """Returns the actions that make Fast DDS read the profile, under its older name (2) and its newer (3)."""
+def environment(context: LaunchContext) -> list:
+    """Returns the actions that set what Fast DDS and glibc read, in this and every later process of the launch."""
+    kept = [
+        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=at)) for name, at in KEPT_MEMORY.items()
+    ]
     if LaunchConfiguration("fastdds_profile").perform(context) in ("", "none"):
-        return []
+        return kept
     profile = existing_file(context, "fastdds_profile")
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    # Not beside one of the working directory, such as the checkout's, which Fast DDS reads by itself.
+    # Not beside the one of the working directory, such as the checkout's, which Fast DDS reads by itself.
     values = {"SKIP_DEFAULT_XML_FILE": "1", **dict.fromkeys(names, profile)}
-    return [SetEnvironmentVariable(name, value) for name, value in values.items()]
+    return kept + [SetEnvironmentVariable(name, value) for name, value in values.items()]
 
 
 def perception_node(context: LaunchContext) -> list:
@@ -226,7 +235,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             *declared,
             OpaqueFunction(function=warn_of_misspelt, args=[[argument.name for argument in declared]]),
-            OpaqueFunction(function=fast_dds_environment),
+            OpaqueFunction(function=environment),
             OpaqueFunction(function=perception_node),
         ]
     )
