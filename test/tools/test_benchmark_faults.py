@@ -83,5 +83,5 @@ def test_node(benchmark, tmp_path: Path) -> None:
     benchmark("faults", *groups, "--scale", "tiny", "--json", path)
     rows = {row["group"]: row for row in json.loads(path.read_text())["groups"]}
     assert {name: row["tried"] for name, row in rows.items()} == {"raw": 20, "side": 5, "parameters": 2}
-    assert all(row["answers"] >= 2 and not row["crashes"] and not row["wrong"] for row in rows.values())
+    assert all(row["answers"] and not row["crashes"] and not row["wrong"] for row in rows.values())
     assert "22 sent = 22" in rows["raw"]["remarks"]["frames"]
