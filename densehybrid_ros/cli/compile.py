@@ -94,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
     source = engine.facts.get("calibration")
     calibrated = f"; calibrated on {source}" if source else ""
     print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}{calibrated}{error}")
+    if cache.find(spec)[0] is None:
+        raise InputError(f"{cache.files.directory}: the engine is not stored; free space, or name another --cache")
     return 0
 
 

@@ -104,6 +104,8 @@ class ParameterServer:
     def _validate(self, parameters: list[RosParameter]) -> SetParametersResult:
         try:
             for item in parameters:
+                if not item.name:  # rclpy refuses others that are not declared
+                    raise InputError("a parameter has no name")
                 if item.name in PARAMETERS:
                     PARAMETERS[item.name].check(item.value)
             changes = _changes(parameters)

@@ -68,6 +68,13 @@ def test_refused_changes_leave_the_snapshot(node: Node) -> None:
     assert server.settings is before
 
 
+def test_a_value_without_a_name_is_refused(node: Node) -> None:
+    """rclpy alone would take it."""
+    ParameterServer(node)
+    assert not node.set_parameters_atomically([Parameter("", value=0.1)]).successful
+    assert not node.has_parameter("")
+
+
 def test_values_that_contradict_each_other_are_refused_unless_set_together(node: Node) -> None:
     server = ParameterServer(node)
     result = node.set_parameters_atomically([Parameter("error_distance", value=70.0)])
