@@ -78,7 +78,7 @@ def test_missing_parameter_file_is_named(start_node: Callable[..., NodeProcess])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.7, 1.5, 3.0])
+@pytest.mark.parametrize("delay", [0.1, 0.7, 2.0])
 def test_signal_while_ros_and_torch_load(
     start_node: Callable[..., NodeProcess], number: signal.Signals, delay: float
 ) -> None:
