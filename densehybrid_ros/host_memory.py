@@ -14,7 +14,7 @@ _TOP_PAD_BYTES = 64 << 20
 def keep_freed_memory() -> bool:
     """Tells glibc to keep freed blocks instead of giving them back to the kernel; holds for the whole process.
 
-    By default each large tensor and message is mapped and unmapped anew, and the kernel clears its pages every time: on
+    By default each large tensor and message is mapped and unmapped, and the kernel clears its pages every time: on
     two cores a fifth to half of the time of a frame or of a step of training, and most of the time that a message of
     6 MB takes. One arena, because freed blocks of one thread then serve the next. Call it before threads start.
 

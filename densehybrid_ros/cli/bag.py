@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE", help="folder of pictures, video file, `rendered`, or a data set's root"
     )
     parser.add_argument(
-        "output", metavar="OUTPUT", type=Path, help="directory of the bag, made anew (data set: folder for the bags)"
+        "output", metavar="OUTPUT", type=Path, help="directory of the bag, replaced (data set: folder for the bags)"
     )
     data_set = parser.add_argument_group("data set")
     data_set.add_argument("--dataset", choices=DATA_SETS, help="SOURCE is this data set; one bag a sequence")

@@ -107,8 +107,8 @@ class HazardChain:
         places = locator.locate_all(regions)
         detections = [Detection(*item) for item in zip(described, places, sure, strict=True)]
         detections = [item for item in detections if _in_corridor(item.location, settings.corridor_half_width)]
-        anew = self._tracker.update(stamp, detections, settings, shape, locator.camera, ego_speed)
-        problems += locator.problems + ([anew] if anew else [])
+        restarted = self._tracker.update(stamp, detections, settings, shape, locator.camera, ego_speed)
+        problems += locator.problems + ([restarted] if restarted else [])
         return self._frame(stamp, settings, ego_speed, problems, left_out, surface)
 
     def _frame(

@@ -31,7 +31,7 @@ class HazardSettings:
         trigger_window: Frames looked at; at least ``trigger_count``.
         release_count: Frames in a row without the hazard that clear it.
         max_gap: Frames in a row without a match after which its id is forgotten.
-        max_pause: Seconds between two frames after which all tracks begin anew.
+        max_pause: Seconds between two frames after which all tracks start over.
         warn_distance: Metres within which a hazard is at least WARN.
         error_distance: Metres within which it is ERROR.
         warn_time: Seconds to reach it at the ego speed within which it is at least WARN.

@@ -126,7 +126,7 @@ class Tracker:
             ego_speed: Metres a second; None: unknown.
 
         Returns:
-            Why the tracks began anew, in one line; None if they did not.
+            Why the tracks started over, in one line; None if they did not.
         """
         problem = self._check_stamp(stamp, settings) or self._check_shape(shape)
         elapsed = 0.0 if self._stamp is None else stamp - self._stamp
@@ -149,7 +149,7 @@ class Tracker:
     def _check_stamp(self, stamp: float, settings: HazardSettings) -> str | None:
         if not math.isfinite(stamp):
             self.reset()
-            return f"the stamp is {stamp}: tracks begin anew"
+            return f"the stamp is {stamp}: tracks start over"
         if self._stamp is None:
             return None
         elapsed = stamp - self._stamp
@@ -157,8 +157,8 @@ class Tracker:
             return None
         self.reset()
         if elapsed > 0:
-            return f"no frame for {elapsed:.1f} s: tracks begin anew"
-        return f"the stamp jumps back by {-elapsed:.3f} s: tracks begin anew"
+            return f"no frame for {elapsed:.1f} s: tracks start over"
+        return f"the stamp jumps back by {-elapsed:.3f} s: tracks start over"
 
     def _check_shape(self, shape: tuple[int, int]) -> str | None:
         before, self._shape = self._shape, shape
@@ -166,7 +166,7 @@ class Tracker:
             return None
         self.reset()
         self._shape = shape
-        return f"the image is {shape[1]}x{shape[0]} now: tracks begin anew"
+        return f"the image is {shape[1]}x{shape[0]} now: tracks start over"
 
     def _new(self, detection: Detection, stamp: float, settings: HazardSettings) -> Track:
         track = Track(self._next, detection, stamp, detection.location, detection.box, detection.box)

@@ -393,7 +393,7 @@ def _build_tensorrt(network: DenseHybrid, spec: EngineSpec, device: torch.device
     report("writing the engine")
     try:
         package.save(compiled, str(path), arg_inputs=(images,))
-    except Exception:  # its exporter, which traces the compiled module anew, does not take every graph
+    except Exception:  # its exporter, which traces the compiled module again, does not take every graph
         package.save(compiled, str(path), retrace=False)
 
 

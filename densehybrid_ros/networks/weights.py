@@ -110,7 +110,7 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedMo
         mend = f"densehybrid info --check {path} --add-digest"
         _log.warning("%s: has no sha256, so that damage to the weights may go unseen; %s adds it", path.stem, mend)
     elif card.sha256 != file_digest(path):
-        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card anew")
+        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card again")
     network = DenseHybrid(build_network(card.architecture, card.num_classes))
     expected = {key: value for key, value in network.state_dict().items() if _is_kept(key)}
     _check_tensors(path, card, tensors, expected)
@@ -128,7 +128,7 @@ def check_output(model: LoadedModel) -> None:
     images = torch.rand(1, 3, _TINY, _TINY, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         if not all(_is_finite(maps) for maps in model.network.cpu()(images)):
-            raise InputError(f"{model.path}: the network's output is not finite; train or import it anew")
+            raise InputError(f"{model.path}: the network's output is not finite; train or import it again")
 
 
 def _is_kept(key: str) -> bool:

@@ -260,7 +260,7 @@ class Settings:
         "max_gap", "Frames in a row without a hazard after which its id is forgotten.", span=(0, _MOST_FRAMES)
     )
     max_pause: float = _hazard(
-        "max_pause", "Seconds between two frames after which all hazards begin anew.", span=(0.0, _LONGEST)
+        "max_pause", "Seconds between two frames after which all hazards start over.", span=(0.0, _LONGEST)
     )
     warn_distance: float = _hazard(
         "warn_distance", "Metres within which a hazard is at least a WARN.", span=(0.0, _FARTHEST)

@@ -184,7 +184,7 @@ def test_a_change_of_size_is_handled_with_a_warning(tiny: LoadedModel, compiled:
 
 
 def test_cameras_of_several_sizes_keep_what_is_theirs(tiny: LoadedModel, compiled: Path) -> None:
-    """Their frames in turns make no buffers anew and load no engine again, and none gets another one's answer."""
+    """Their frames in turns neither allocate buffers nor load an engine again, and none gets another one's answer."""
     warnings: list[str] = []
     segmenter = Segmenter(tiny, device="cpu", cache=compiled, warn=warnings.append)
     sizes = (SIZE, (64, 96), SIZE)

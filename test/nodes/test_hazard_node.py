@@ -337,7 +337,7 @@ def test_pause_says_so_and_resume_goes_on(peer: HazardPeer, clear: None) -> None
     peer.wait_for_alert("the node is paused")  # it repeats
     assert peer.call("resume") == (True, "")
     peer.wait_for(lambda: peer.publisher.get_subscription_count() == 1, "the subscription")
-    assert peer.frame(BOX).values["hazard_count"] == "0"  # tracks begin anew
+    assert peer.frame(BOX).values["hazard_count"] == "0"  # tracks start over
 
 
 def test_silence_and_failures_turn_the_alert_stale(peer: HazardPeer, clear: None) -> None:

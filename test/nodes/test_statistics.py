@@ -62,7 +62,7 @@ def test_reasons_and_problems_age_out() -> None:
     [
         ([5, 6, 7], [0, 0, 0]),
         ([5, 8, 9, 11], [0, 2, 0, 1]),
-        ([5, 1, 3], [0, 0, 1]),  # the publisher was started anew
+        ([5, 1, 3], [0, 0, 1]),  # the publisher was started again
         ([5, 5000, 5001], [0, 0, 0]),  # another publisher
         ([5, None, 9, 11], [0, 0, 0, 1]),  # a middleware without sequence numbers
     ],

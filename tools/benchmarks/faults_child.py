@@ -612,7 +612,7 @@ def _judge_usage(tally: Tally, samples: list[dict[str, float]]) -> None:
 
 
 def measure(groups: Iterable[str], plan: Plan, minutes: float, threads: int) -> dict[str, Any]:
-    """Runs the groups one after another on one node, which is started anew where its transport changes or it ends."""
+    """Runs the groups one after another on one node, which is started again where its transport changes or it ends."""
     run: dict[str, Callable[[Bench], Tally]] = {
         "raw": lambda bench: images(bench, plan, "raw"),
         "side": lambda bench: side(bench, plan),

@@ -77,5 +77,5 @@ def load_flow(path: str | Path, device: str | torch.device = "cpu") -> LoadedFlo
     if not isinstance(details or {}, dict):
         raise InputError(f"{card}: must be a YAML mapping")
     if details and details.get("sha256") not in (None, file_digest(path)):
-        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card anew")
+        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card again")
     return LoadedFlow(flow.to(device).eval(), architecture, details or {})
