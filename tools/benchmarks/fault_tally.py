@@ -144,9 +144,9 @@ def flipped(random: Random, data: bytes, first: int = 0, last: int | None = None
     return bytes(damaged)
 
 
-def cut(random: Random, data: bytes, least: int = 1) -> bytes:
-    """Returns bytes of which at least so many are missing at the end."""
-    return data[: random.randint(0, max(len(data) - least, 0))]
+def cut(random: Random, data: bytes, least: int = 1, kept: int = 0) -> bytes:
+    """Returns bytes of which at least ``least`` are missing at the end, and at least ``kept`` are left."""
+    return data[: random.randint(kept, max(len(data) - least, kept))]
 
 
 def zeroed(random: Random, data: bytes, first: int = 0) -> bytes:
