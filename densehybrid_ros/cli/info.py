@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check is not None:
         return _check(args.check or list(shipped_models()), args.add_digest)
     if args.add_digest:
-        raise InputError("--add-digest: goes with --check")
+        raise InputError("--add-digest: needs --check")
     facts = collect(args.cache)
     if args.json:
         write_text_atomically(args.json, json.dumps(facts, indent=2) + "\n")

@@ -10,17 +10,16 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import shown
 from densehybrid_ros.nodes.frame import CameraFrame
+from densehybrid_ros.nodes.messages import OVERRIDABLE
 from densehybrid_ros.perception.alert import Alert, Status, stale_alert, stale_frame_alert
 from densehybrid_ros.perception.settings import Settings
 
 _PERIOD = 0.2  # seconds between two looks
 _REPEAT = 0.5  # seconds between two STALE alerts
-_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 
 class AlertTopic:
@@ -44,7 +43,7 @@ class AlertTopic:
         self._node, self._settings, self._watch = node, settings, watch
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self._publisher = node.create_publisher(
-            DiagnosticArray, f"{prefix}/output/hazard_alert", qos, qos_overriding_options=_OVERRIDABLE
+            DiagnosticArray, f"{prefix}/output/hazard_alert", qos, qos_overriding_options=OVERRIDABLE
         )
         self._name = prefix.replace("~", node.get_fully_qualified_name())
         self._topic = node.resolve_topic_name(f"{prefix}/input/image")

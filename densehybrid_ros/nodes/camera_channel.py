@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class CameraChannel:
-    """One camera from its first alert to its last one; its parts come and go with the node's states.
+    """One camera from its first alert to its last one; the node's states create and remove its parts.
 
     Attributes:
         number: Of the camera, from 0 on.

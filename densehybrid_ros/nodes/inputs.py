@@ -17,7 +17,6 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_check_compatible,
 )
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from stereo_msgs.msg import DisparityImage
@@ -25,7 +24,7 @@ from stereo_msgs.msg import DisparityImage
 from densehybrid_ros.errors import InputError, shown
 from densehybrid_ros.nodes.cdr import read_compressed_image, read_image
 from densehybrid_ros.nodes.frame import CameraFrame
-from densehybrid_ros.nodes.messages import is_installed, message_class
+from densehybrid_ros.nodes.messages import OVERRIDABLE, is_installed, message_class
 from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
 from densehybrid_ros.nodes.throttle import SECONDS_BETWEEN_WARNINGS
 from densehybrid_ros.perception.geometry import TransformTree
@@ -40,7 +39,6 @@ _TRANSPORTS: dict[str, tuple[type, Callable[[bytes], Any]]] = {
 _MESSAGE_TYPES = {transport: f"sensor_msgs/msg/{kind.__name__}" for transport, (kind, _) in _TRANSPORTS.items()}
 _TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 _TF_DEPTH = 100
-_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 
 class CameraTopic:
@@ -120,7 +118,7 @@ class CameraTopic:
         kind, self._read = _TRANSPORTS[transport]
         # As bytes, because making a typed message of a large image takes longer than the model.
         self._subscription = self._node.create_subscription(
-            kind, self._name, callback, self._qos, raw=True, qos_overriding_options=_OVERRIDABLE
+            kind, self._name, callback, self._qos, raw=True, qos_overriding_options=OVERRIDABLE
         )
 
     def _offered(self) -> str:
@@ -200,7 +198,7 @@ class SideTopics:
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
         self._subscriptions.append(
-            self._node.create_subscription(kind, topic, callback, qos, qos_overriding_options=_OVERRIDABLE)
+            self._node.create_subscription(kind, topic, callback, qos, qos_overriding_options=OVERRIDABLE)
         )
 
     def _store_odometry(self, message: Odometry) -> None:

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 from rclpy.publisher import Publisher
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.cdr import image_head
+
+OVERRIDABLE = QoSOverridingOptions.with_default_policies()
+"""Of all inputs and outputs: which policies the parameters ``qos_overrides`` may change."""
 
 
 def message_class(name: str) -> Any:

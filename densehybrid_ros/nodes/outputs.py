@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout
 from visualization_msgs.msg import MarkerArray
@@ -28,7 +27,14 @@ from densehybrid_ros.nodes.hazard_messages import (
     hazard_points,
     label_info,
 )
-from densehybrid_ros.nodes.messages import Picture, PicturePublisher, fill_data, is_installed, message_class
+from densehybrid_ros.nodes.messages import (
+    OVERRIDABLE,
+    Picture,
+    PicturePublisher,
+    fill_data,
+    is_installed,
+    message_class,
+)
 from densehybrid_ros.nodes.point_clouds import point_cloud
 from densehybrid_ros.perception.ground import ground_class_confidence, ground_open_set, ground_points
 from densehybrid_ros.perception.settings import Settings
@@ -38,7 +44,6 @@ IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 HAZARD_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
-_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 HAZARD_OUTPUTS = ("hazard_alert", "hazard_points", "hazard_markers", "hazards")
 """Those that need the hazard stage; the alert has a topic of its own (``alert_topic``)."""
@@ -166,7 +171,7 @@ class Outputs:
         # Of each profile a copy, because ``qos_overrides`` change it.
         self._publishers = {
             name: node.create_lifecycle_publisher(
-                output.kind, f"{prefix}/output/{name}", copy(output.qos), qos_overriding_options=_OVERRIDABLE
+                output.kind, f"{prefix}/output/{name}", copy(output.qos), qos_overriding_options=OVERRIDABLE
             )
             for name, output in OUTPUTS.items()
         }
@@ -179,7 +184,7 @@ class Outputs:
         if self._labels is None and is_installed(LABEL_INFO):
             kind, topic = message_class(LABEL_INFO), f"{self._prefix}/output/label_info"
             self._labels = self._node.create_publisher(
-                kind, topic, copy(LATCHED_QOS), qos_overriding_options=_OVERRIDABLE
+                kind, topic, copy(LATCHED_QOS), qos_overriding_options=OVERRIDABLE
             )
             header = Header(stamp=self._node.get_clock().now().to_msg())
             self._labels.publish(label_info(classes, header))
