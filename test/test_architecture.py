@@ -15,7 +15,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "densehybrid_ros"
 LAYERS = (
-    {"confidence", "errors", "files", "host_memory", "processes", "progress", "resources", "shared_memory"},
+    {"confidence", "errors", "files", "host_memory", "pages", "processes", "progress", "resources", "shared_memory"},
     {"datasets", "networks", "scores"},
     {"hazards", "inference"},
     {"bags", "perception", "training"},

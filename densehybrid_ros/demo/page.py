@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
-import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from densehybrid_ros.demo.answers import AnsweredFrame
 from densehybrid_ros.demo.figures import DriveFigures
 from densehybrid_ros.files import make_folder, write_text_atomically
 from densehybrid_ros.hazards.hazard import Level
+from densehybrid_ros.pages import render
 from densehybrid_ros.perception.alert import Alert
 
 _ROLES = ("camera", "semantic", "score", "open_set", "overlay")
@@ -106,11 +104,8 @@ class DrivePage:
             "map": _map_size(self._size, _CLASS_MAP_WIDTH),
             "frames": self._frames,
         }
-        # "</" would end the script element that holds the data.
-        text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-        template = files("densehybrid_ros.demo").joinpath("page.html").read_text(encoding="utf-8")
         page = self._folder / "index.html"
-        write_text_atomically(page, template.replace("__TITLE__", html.escape(title)).replace("__DATA__", text))
+        write_text_atomically(page, render("demo.html", title=title, data=data))
         return page
 
     def _pictures(self, answered: AnsweredFrame) -> dict[str, np.ndarray]:

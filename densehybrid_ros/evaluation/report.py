@@ -30,8 +30,8 @@ from densehybrid_ros.evaluation.results import (
     to_csv,
     used_columns,
 )
-from densehybrid_ros.evaluation.svg_chart import Axis, Series, legend, line_chart, round_up
 from densehybrid_ros.files import write_together
+from densehybrid_ros.pages.charts import Axis, Series, legend, line_chart, round_up
 
 _LOWEST_FPR = 1e-5
 _DRIVES_SHOWN = 8

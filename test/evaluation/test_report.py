@@ -22,7 +22,7 @@ from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, Gallery, paint
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.report import report_page, write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
-from densehybrid_ros.evaluation.svg_chart import Axis, Series, line_chart, round_up
+from densehybrid_ros.pages.charts import Axis, Series, line_chart, round_up
 
 
 def _scored(index: int, false_alarms: int, misses: int) -> ScoredFrame:
