@@ -24,6 +24,7 @@ class BagFrame:
         semantic: Semantic labels, uint8 [H, W]: train ids, 255 where there is none.
         instances: Unknown objects, uint16 [H, W]: 0 none, else the object's id.
         speed: Of the vehicle along its own axis, in m/s, where it is known.
+        name: Of its file, without the ending, where it has one of its own.
     """
 
     stamp: int
@@ -34,6 +35,7 @@ class BagFrame:
     semantic: np.ndarray | None = None
     instances: np.ndarray | None = None
     speed: float | None = None
+    name: str = ""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -19,12 +19,12 @@ def natural_key(path: Path) -> list[tuple[int, str]]:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Returns the picture files of a folder in natural order.
+    """Returns the picture files of a folder in natural order, or the one picture that ``folder`` is.
 
     Raises:
         InputError: The folder is missing or holds no picture.
     """
-    return sorted(pictures.list_pictures(folder), key=natural_key)
+    return [folder] if folder.is_file() else sorted(pictures.list_pictures(folder), key=natural_key)
 
 
 def frame_name(path: Path) -> str:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from densehybrid_ros.bags import messages
@@ -18,7 +17,7 @@ from densehybrid_ros.bags.matching import known_at, match_nearest, match_stamps,
 from densehybrid_ros.bags.recording import LeaveOut as LeaveOut
 from densehybrid_ros.bags.recording import RecordedFrame as RecordedFrame
 from densehybrid_ros.bags.recording import Recording as Recording
-from densehybrid_ros.bags.recording import SourceFrames
+from densehybrid_ros.bags.recording import SourceFrames, timed_name
 from densehybrid_ros.bags.sources import DEFAULT_FPS, FolderFrames, VideoFrames
 from densehybrid_ros.bags.storage import MAGICS, RawMessage, Topic, open_storage
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, BagTopics
@@ -78,6 +77,7 @@ class BagFrames:
         self.is_compressed = self._storage.topics[self.topics.image].kind == messages.COMPRESSED_IMAGE
         self._times, self._old_stamps, self._places = self._storage.index(self.topics.image)
         self._stamps = unique_stamps(self._old_stamps, self._times)
+        self.period = int(np.median(np.abs(np.diff(self._stamps)))) if len(self._stamps) > 1 else 0
         self._matched: dict[str, dict[int, int]] = {}
         self._remarks: list[str] = []
         for role in ("camera_info", *_LABELS):
@@ -213,7 +213,8 @@ class BagFrames:
                 except InputError as error:
                     raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from error
                 check_size(name, planes[role].shape, "the picture", image.shape)
-        return RecordedFrame(number, stamp, image, picture, (), *map(planes.get, _LABELS))
+        own_name = timed_name(number, stamp - self._stamps[0])
+        return RecordedFrame(number, stamp, own_name, image, picture, (), *map(planes.get, _LABELS))
 
     def _before(self, number: int, arrived: list[tuple[str, int]], given: dict[str, int]) -> Iterator[RawMessage]:
         """Reads what is known when a picture comes; what can't be deserialized is left out."""
@@ -254,7 +255,7 @@ def open_recording(
     fps: float | None = None,
     read: Callable[[Any], np.ndarray] = rgb_from_message,
 ) -> Recording:
-    """Opens a bag, a folder of pictures or a video.
+    """Opens a bag, a folder of pictures, one picture or a video.
 
     Args:
         path: Any of them.
@@ -271,11 +272,18 @@ def open_recording(
         if fps is not None:
             raise InputError(f"--fps {fps:g}: {path} has stamps of its own; leave --fps out")
         return BagFrames(path, topics, leave_out, tolerance, read)
-    if path.is_dir() and any(item.suffix.lower() in PICTURE_SUFFIXES for item in path.iterdir()):
+    if is_pictures(path):
         return SourceFrames(path, FolderFrames(path, fps or DEFAULT_FPS, leave_out=leave_out), topics, leave_out)
     if reason := _what_else(path):
         raise InputError(f"{path}: {reason}")
     return SourceFrames(path, VideoFrames(path, fps), topics, leave_out)
+
+
+def is_pictures(path: Path) -> bool:
+    """Whether a path is a picture or a folder of such, which need not follow each other in time."""
+    if path.is_dir():
+        return not _is_bag(path) and any(item.suffix.lower() in PICTURE_SUFFIXES for item in path.iterdir())
+    return path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def _is_bag(path: Path) -> bool:
@@ -289,7 +297,7 @@ def _is_bag(path: Path) -> bool:
 
 def _what_else(path: Path) -> str:
     """Returns what a path is that is neither a bag nor a folder of pictures; empty for what may be a video."""
-    wanted = "give a bag, a folder of pictures or a video"
+    wanted = "give a bag, a picture, a folder of pictures or a video"
     if path.is_dir():
         items = sorted(item for item in path.iterdir() if not item.name.startswith("."))
         folders = [item.name for item in items if item.is_dir()]
@@ -299,8 +307,6 @@ def _what_else(path: Path) -> str:
         return f"{found}; {wanted}"
     if not path.is_file():
         return "no such file or folder"
-    if cv2.haveImageReader(str(path)) and path.suffix.lower() != ".gif":
-        return "a single picture; give the folder that holds it"
     with path.open("rb") as stream:
         start = stream.read(4096)
     if not start:

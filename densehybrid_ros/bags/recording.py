@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from densehybrid_ros.bags.messages import serialize
-from densehybrid_ros.bags.sources import FrameSource
+from densehybrid_ros.bags.sources import FolderFrames, RenderedFrames, VideoFrames
 from densehybrid_ros.bags.storage import RawMessage
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import frame_messages
@@ -27,6 +27,7 @@ class RecordedFrame:
     Attributes:
         number: Place among the pictures, from 0.
         stamp: Of the picture in nanoseconds, unique within the recording.
+        name: What files about it are called: the picture's own name, or "frame_NUMBER_SECONDS" since the first picture.
         image: uint8 RGB [H, W, 3].
         picture: The picture's message.
         before: Camera info, disparities, odometry and transforms that are known when the picture comes, and were not
@@ -38,6 +39,7 @@ class RecordedFrame:
 
     number: int
     stamp: int
+    name: str
     image: np.ndarray
     picture: RawMessage
     before: tuple[RawMessage, ...] = ()
@@ -46,17 +48,24 @@ class RecordedFrame:
     instances: np.ndarray | None = None
 
 
+def timed_name(number: int, nanoseconds: int) -> str:
+    """Names a frame by its place and the time since the first: ``frame_000012_3.40s``."""
+    return f"frame_{number:06d}_{nanoseconds / 1e9:.2f}s"
+
+
 class Recording(Protocol):
     """Frames in the order in which they were recorded.
 
     Attributes:
         path: Where they come from.
         topics: Names of the topics; empty for what the recording does not hold.
+        period: Nanoseconds from a picture to the next, in the median; 0: unknown.
         is_compressed: Whether the pictures are CompressedImage.
     """
 
     path: Path
     topics: BagTopics
+    period: int
     is_compressed: bool
 
     def __len__(self) -> int: ...
@@ -70,7 +79,11 @@ class SourceFrames:
     is_compressed = False
 
     def __init__(
-        self, path: Path, source: FrameSource, topics: BagTopics | None = None, leave_out: LeaveOut | None = None
+        self,
+        path: Path,
+        source: FolderFrames | VideoFrames | RenderedFrames,
+        topics: BagTopics | None = None,
+        leave_out: LeaveOut | None = None,
     ) -> None:
         """Notes what to read.
 
@@ -81,6 +94,7 @@ class SourceFrames:
             leave_out: Gets a line about frames that can't be read. None raises an InputError at the first.
         """
         self.path, self._source, self._leave_out = path, source, leave_out
+        self.period = source.period
         self._names = topics or BagTopics()
         self.topics = BagTopics(self._names.image, *[""] * 6)
 
@@ -95,16 +109,18 @@ class SourceFrames:
             InputError: A frame can't be read, unless that is to be left out.
         """
         try:
+            first = 0
             for number, frame in enumerate(self._source):
+                first = first or frame.stamp
                 made = [
                     RawMessage(topic, message.__msgtype__, frame.stamp, bytes(serialize(message)))
                     for topic, message in frame_messages(frame, self._names)
                 ]
                 truth = (self._names.labels, self._names.semantic, self._names.instances)
                 before = tuple(message for message in made[:-1] if message.topic not in truth)
-                yield RecordedFrame(
-                    number, frame.stamp, frame.image, made[-1], before, frame.labels, frame.semantic, frame.instances
-                )
+                name = frame.name or timed_name(number, frame.stamp - first)
+                truth_planes = frame.labels, frame.semantic, frame.instances
+                yield RecordedFrame(number, frame.stamp, name, frame.image, made[-1], before, *truth_planes)
         except InputError as error:
             if self._leave_out is None:
                 raise

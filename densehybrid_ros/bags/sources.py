@@ -78,7 +78,7 @@ class FolderFrames:
         """Finds the files of every frame.
 
         Args:
-            folder: Folder of pictures (jpg, png, webp, ...).
+            folder: Folder of pictures (jpg, png, webp, ...), or one picture.
             fps: Frames a second.
             camera: A camera JSON in Cityscapes' layout for all frames, or a folder with one a frame.
             camera_size: (width, height) that the camera JSON is for; by default that of the frames.
@@ -94,7 +94,7 @@ class FolderFrames:
             InputError: A folder is missing or empty, or a frame lacks its file in one of them.
         """
         pictures = list_pictures(folder)[:limit]
-        self._period = period_ns(fps)
+        self.period = period_ns(fps)
         self._size, self._camera_size, self._leave_out = size, camera_size, leave_out
         camera_file = camera if camera is not None and not camera.is_dir() else None
         cameras = _companions(pictures, None if camera_file else camera, (".json",), "camera")
@@ -123,7 +123,7 @@ class FolderFrames:
         classified = False
         for index, files in enumerate(self._files):
             try:
-                frame = _read_frame(files, FIRST_STAMP + index * self._period, self._camera_size)
+                frame = _read_frame(files, FIRST_STAMP + index * self.period, self._camera_size)
                 if first is None:
                     first, shape = files, frame.image.shape
                 check_size(str(files.image), frame.image.shape, first.image.name, shape)
@@ -174,7 +174,7 @@ class VideoFrames:
         rate = fps or capture.get(cv2.CAP_PROP_FPS)
         if not rate or not np.isfinite(rate) or rate <= 0:
             raise InputError(f"{path}: the video does not tell its frame rate; give --fps")
-        self._period = period_ns(rate)
+        self.period = period_ns(rate)
         self._promised = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         capture.release()
 
@@ -197,7 +197,7 @@ class VideoFrames:
                     break
                 image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
                 camera = read_camera(self._camera, image.shape, self._camera_size) if self._camera else None
-                frame = BagFrame(FIRST_STAMP + index * self._period, image, camera)
+                frame = BagFrame(FIRST_STAMP + index * self.period, image, camera)
                 yield resize_frame(frame, *self._size) if self._size else frame
                 index += 1
         finally:
@@ -222,7 +222,7 @@ class RenderedFrames:
             InputError: The rate is not a positive number.
         """
         self._seed, self._count, self._size, self._fps = seed, count, size, fps
-        self._period = period_ns(fps)
+        self.period = period_ns(fps)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -233,7 +233,7 @@ class RenderedFrames:
         width, height = self._size
         for index, frame in enumerate(render_drive(self._seed, self._count, width, height, self._fps)):
             yield BagFrame(
-                stamp=FIRST_STAMP + index * self._period,
+                stamp=FIRST_STAMP + index * self.period,
                 image=frame.image,
                 camera=frame.camera,
                 disparity=frame.disparity,
@@ -319,6 +319,7 @@ def _read_frame(files: _FrameFiles, stamp: int, camera_size: tuple[int, int] | N
     frame = BagFrame(
         stamp=stamp,
         image=image,
+        name=files.image.stem,
         camera=read_camera(files.camera, image.shape, camera_size) if files.camera else None,
         disparity=read_disparity(files.disparity) if files.disparity else None,
         labels=_read_anomaly_labels(files.labels) if files.labels else None,

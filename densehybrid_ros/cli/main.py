@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "import": "published weights (the authors', NVIDIA's, torchvision's) into a model with its card",
     "evaluate": "AP, FPR95, AUROC and mIoU on a data set",
     "calibrate": "write a named anomaly threshold into a model card, from held-out data",
+    "predict": "pictures, a video or a bag into overlays, masks, scores and a list of hazards",
     "bag": "frames, a video or a data set into a rosbag2",
     "replay": "drive a recording with the node's parameters; figures by distance, obstacle and alert",
     "compile": "build an engine for this machine ahead of time",

@@ -86,6 +86,16 @@ def output_file(text: str) -> Path:
     return path
 
 
+def output_video(text: str) -> Path:
+    """Reads the name of a video to write; its ending says the kind."""
+    from densehybrid_ros.datasets.video_file import CODECS  # imports OpenCV, which few commands need
+
+    path = output_file(text)
+    if path.suffix.lower() not in CODECS:
+        raise argparse.ArgumentTypeError(f"{text}: the name of a video ends in {' or '.join(CODECS)}")
+    return path
+
+
 def output_folder(text: str) -> Path:
     """Reads the name of a folder to write into, and refuses what can't be one before any work is done."""
     path = Path(text)

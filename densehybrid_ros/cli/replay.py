@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from densehybrid_ros.bags.reader import open_recording
 from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
 from densehybrid_ros.cli.measuring import distance_edges, process_device
-from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive
+from densehybrid_ros.cli.node_parameters import add_node_parameters, given_settings, open_model
+from densehybrid_ros.cli.options import count, finite, output_file, output_folder, output_video, positive
+from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.errors import InputError, OutputError
 from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, HazardAccumulator
 from densehybrid_ros.evaluation.replay import Answer, Replay, perceived_answers, with_base_frame
@@ -27,10 +30,8 @@ from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.perception.parameter_files import read_settings
-from densehybrid_ros.perception.perception import Perception, open_segmenter, picture_reader
+from densehybrid_ros.perception.perception import Perception, picture_reader
 from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 
@@ -38,7 +39,7 @@ _EXAMPLE = """examples:
   densehybrid bag rendered drive --seed 7
   densehybrid replay drive --params-file config/perception.param.yaml -p trigger_count:=2 --report replay_report
   densehybrid replay drive --params-file config/perception.param.yaml --through node
-  densehybrid replay dashcam.mp4 -p model:=ldn121 -p camera_height:=1.4 --overlays overlays
+  densehybrid replay dashcam.mp4 -p model:=ldn121 -p camera_height:=1.4 --video seen.mp4
   torchrun --nproc-per-node 2 -m densehybrid_ros replay drives/"""
 _REASONS_PRINTED = 10
 
@@ -52,25 +53,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RECORDING",
         help="folder of a rosbag2, a .mcap, .db3 or .bag file, a folder of such, a folder of pictures, or a video",
     )
-    node = parser.add_argument_group("parameters, exactly those of the node")
-    node.add_argument("--params-file", type=Path, metavar="FILE", help="ROS parameter file of the node")
-    node.add_argument(
-        "-p",
-        dest="assignments",
-        action="append",
-        default=[],
-        metavar="NAME:=VALUE",
-        help="a parameter; may be repeated",
-    )
-    node.add_argument("--model", help="short for -p model:=...")
-    node.add_argument("--threshold", type=finite, metavar="NATS", help="short for -p anomaly_threshold:=...")
-    node.add_argument("--device", help="short for -p device:=...")
+    add_node_parameters(parser)
     parser.add_argument(
         "--through",
         choices=("model", "node"),
         default="model",
         help="model: in this process, the same figures bit for bit (default); node: the real node over DDS, frame by "
         "frame, its masks and its own alerts",
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="through the node at the recording's own pace, in this shell's ROS domain: RViz and Foxglove can watch",
     )
     parser.add_argument("--bins", help="edges of distance bins in metres (default: 5,10,...,50)")
     parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
@@ -86,6 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--report", type=output_folder, metavar="DIR", help="folder for report.html, report.json, report.csv"
     )
     parser.add_argument("--overlays", type=output_folder, metavar="DIR", help="folder for a picture of every frame")
+    parser.add_argument("--video", type=output_video, metavar="FILE", help="these pictures as a video, .mp4 or .webm")
     parser.add_argument("--json", type=output_file, help="file for the figures")
 
 
@@ -93,24 +88,18 @@ def run(args: argparse.Namespace) -> int:
     """Replays the recordings and prints the figures."""
     edges, braking = distance_edges(args.bins), _braking(args)
     parse_topics(args.topics)  # as the bins: wrong ones end the command before any work
-    settings = read_settings(args.params_file, _assignments(args), _warn)
+    settings = given_settings(args)
     bags = find_bags(args.bag)
     shards = Shards()
     try:
-        if shards.count > 1 and args.through == "node":
+        if args.video and len(bags) > 1:
+            raise InputError(f"--video {args.video}: {args.bag} holds {len(bags)} recordings; give one of them")
+        if shards.count > 1 and _is_through_node(args):
             raise InputError("--through node: one process plays to one node; run it without torchrun")
         settings = replace(settings, device=str(process_device(settings.device, shards)))
-        segmenter = open_segmenter(settings, _warn)
-        card = segmenter.card
-        threshold = settings.anomaly_threshold
-        if threshold is None:
-            settings = replace(
-                settings, anomaly_threshold=(threshold := card.threshold(settings.threshold_name or None))
-            )
-        if strange := unknown_classes(card.classes, settings.drivable_classes):
-            known = ", ".join(item.name for item in card.classes)
-            raise InputError(f"drivable_classes: {settings.model} has no class {strange[0]!r}; it has: {known}")
-        replay = Replay(threshold, edges, bags, HazardAccumulator(edges, braking), args.overlays)
+        segmenter, settings = open_model(settings)
+        assert settings.anomaly_threshold is not None
+        replay = Replay(settings.anomaly_threshold, edges, bags, HazardAccumulator(edges, braking), args.overlays)
         started = time.monotonic()
         for number in shards.indices(len(bags)):
             replay.begin(number)
@@ -121,23 +110,12 @@ def run(args: argparse.Namespace) -> int:
     if not replay.frames:
         nothing = f"{args.bag}: no frame was answered; try --through model"
         raise InputError(replay.left_out[0].reason if replay.left_out else nothing)
-    result = replay.result(args.bag.name, card.name)
+    result = replay.result(args.bag.name, segmenter.card.name)
     result.seconds = time.monotonic() - started
     result.device = segmenter.describe()
     if shards.is_first:
         _publish(args, replay, result)
     return 0
-
-
-def _warn(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _assignments(args: argparse.Namespace) -> list[str]:
-    """Returns all parameters that the command line gives, as ``name:=value``."""
-    short = {"model": args.model, "device": args.device, "anomaly_threshold": args.threshold}
-    quoted = {name: json.dumps(value) for name, value in short.items() if value is not None}
-    return [*args.assignments, *(f"{name}:={value}" for name, value in quoted.items())]
 
 
 def _braking(args: argparse.Namespace) -> Braking:
@@ -157,13 +135,17 @@ def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Seg
         recording = open_recording(path, topics, replay.leave_out, settings.disparity_tolerance, args.fps, read)
         settings = with_base_frame(recording, settings)
         total = min(len(recording), args.limit or len(recording))
-        for answer in progress(_answers(args, recording, replay, segmenter, settings), f"replay {path.name}", total):
-            try:
-                replay.add(answer, recording.topics)
-            except OutputError:
-                raise
-            except InputError as error:
-                replay.leave_out(str(error), 1)
+        answers = _answers(args, recording, replay, segmenter, settings)
+        with video_file(args.video, recording.period) if args.video else nullcontext() as show:
+            for answer in progress(answers, f"replay {path.name}", total):
+                try:
+                    replay.add(answer, recording.topics)
+                    if show:
+                        show(answer.overlay())
+                except OutputError:
+                    raise
+                except InputError as error:
+                    replay.leave_out(str(error), 1)
     except OutputError:
         raise  # the next frame, or recording, could be written no better
     except InputError as error:
@@ -171,16 +153,20 @@ def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Seg
         replay.leave_out(str(error), promised.get(name, promised.get(name + COMPRESSED_SUFFIX, 0)))
 
 
+def _is_through_node(args: argparse.Namespace) -> bool:
+    return bool(args.live) or args.through == "node"
+
+
 def _answers(
     args: argparse.Namespace, recording: Recording, replay: Replay, segmenter: Segmenter, settings: Settings
 ) -> Iterator[Answer]:
-    if args.through == "model":
+    if not _is_through_node(args):
         return perceived_answers(recording, Perception(segmenter, settings), replay.leave_out, args.limit)
     try:
         from densehybrid_ros.demo.through_node import node_answers
     except ImportError as error:
         raise InputError(f"--through node: needs ROS 2 ({error}); use --through model") from error
-    return node_answers(recording, settings, segmenter.card.num_classes, replay.leave_out, args.limit)
+    return node_answers(recording, settings, segmenter.card.num_classes, replay.leave_out, args.limit, args.live)
 
 
 def _publish(args: argparse.Namespace, replay: Replay, result: EvaluationResult) -> None:

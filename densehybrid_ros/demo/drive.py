@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -57,13 +57,16 @@ class Drive:
 
 
 @contextmanager
-def running_node(parameters: Mapping[str, object], topics: BagTopics, log: Path) -> Iterator[NodeProcess]:
-    """Runs the node, alone in a ROS domain that this process joins as well.
+def running_node(
+    parameters: Mapping[str, object], topics: BagTopics, log: Path, private: bool = True
+) -> Iterator[NodeProcess]:
+    """Runs the node.
 
     Args:
         parameters: Parameters of the node.
         topics: What it listens to; a topic without a name is left alone.
         log: File for what the node writes.
+        private: Whether it is alone in a ROS domain that this process joins as well; else it is in this process's.
 
     Yields:
         The process, once the node takes frames; it ends with the block.
@@ -75,7 +78,7 @@ def running_node(parameters: Mapping[str, object], topics: BagTopics, log: Path)
     parameters = {**parameters, "input_reliability": "reliable", "max_age": 0.0}
     names = ("image", "camera_info", "disparity", "odometry")
     remappings = {f"~/input/{name}": getattr(topics, name) for name in names if getattr(topics, name)}
-    with private_domain() as domain, tidy_shared_memory():
+    with private_domain() if private else nullcontext() as domain, tidy_shared_memory():
         environment = transport_environment(domain)
         with (
             _environment(environment),
@@ -92,6 +95,7 @@ def drive(
     rate: float | None = None,
     mounts: Iterable[tuple[RecordedFrame, Mount | None]] | None = None,
     limit: int | None = None,
+    waits: bool = True,
 ) -> Drive:
     """Plays a recording to the node and records its answers.
 
@@ -99,11 +103,11 @@ def drive(
         node: The node, as ``running_node`` yields it.
         recording: What to play.
         answers: The bag to write.
-        rate: Speed in the recording's own time, at which the node may drop frames; None to send the next frame when the
-            node has answered.
+        rate: Speed in the recording's own time; None for no pauses.
         mounts: The frames with the camera's mount at each, which the node is told by its parameters because it can't
             hear transforms here; None: it is not told.
         limit: Play at most this many frames.
+        waits: Whether the next frame is sent only when the node has answered; else it may drop frames.
 
     Raises:
         InputError: The node died or did not answer.
@@ -122,9 +126,9 @@ def drive(
             )
         waiting = _Answers(node, recorder)
         frames: Iterable[RecordedFrame] = recording if mounts is None else _mounted(ros_node, mounts)
-        played = player.play(islice(frames, limit), rate, None if rate else waiting.wait_for)
+        played = player.play(islice(frames, limit), rate, waiting.wait_for if waits else None)
         sent = list(progress(played, "driving", min(len(recording), limit or len(recording))))
-        if rate and sent:
+        if sent and not waits:
             waiting.wait_for(sent[-1].stamp)
         _wait_for_last_report(recorder)
         return Drive(sent, recorder.received(ALERT_TOPIC))

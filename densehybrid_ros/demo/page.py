@@ -16,8 +16,10 @@ from densehybrid_ros.demo.answers import AnsweredFrame
 from densehybrid_ros.demo.figures import DriveFigures
 from densehybrid_ros.files import make_folder, write_text_atomically
 from densehybrid_ros.hazards.hazard import Level
+from densehybrid_ros.hazards.picture import draw_marks
 from densehybrid_ros.pages import render
 from densehybrid_ros.perception.alert import Alert
+from densehybrid_ros.perception.overlay import alert_marks
 
 _ROLES = ("camera", "semantic", "score", "open_set", "overlay")
 _JPEG_QUALITY = 92
@@ -117,6 +119,7 @@ class DrivePage:
             made["score"] = pictures.score_picture(answered.score, *self._range)
         if answered.open_set is not None:
             made["open_set"] = pictures.open_set_picture(image, answered.open_set, len(self._classes), self._colors)
+            draw_marks(made["open_set"], alert_marks(answered.alert) if answered.alert else [])
         if answered.overlay is not None:
             made["overlay"] = answered.overlay
         return made

@@ -18,7 +18,6 @@ from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.sources import DEFAULT_FPS, FrameSource, RenderedFrames
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter
-from densehybrid_ros.datasets.rendered_road import standard_camera
 from densehybrid_ros.demo.answers import AnsweredFrame, answered_frames, last_report, score_range
 from densehybrid_ros.demo.drive import Drive, check_alive, drive, running_node
 from densehybrid_ros.demo.figures import DriveFigures, TruthFigures
@@ -99,10 +98,12 @@ def run_demo(options: DemoOptions) -> DriveFigures:
             with clock.stage("render" if options.frames is None else "read"):
                 total = _write_bag(source, bag, node)
             recording = BagFrames(bag)
+            settings = with_base_frame(recording, Settings())
             with clock.stage("drive"):
-                driven = drive(node, recording, answers, options.rate)
+                mounts = ((recorded, known.mount) for recorded, known in known_frames(recording, settings))
+                driven = drive(node, recording, answers, options.rate, mounts, waits=options.rate is None)
         with clock.stage("page"):
-            result = _Result(recording, answers, driven, card, options.threshold)
+            result = _Result(recording, settings, answers, driven, card, options.threshold)
             drive_text = f"{name} · {total} frames of {size[0]}x{size[1]}"
             figures = result.write_page(folder, total, drive_text)
         figures.seconds = clock.seconds
@@ -127,9 +128,15 @@ class _Result:
     """Turns the two bags of a drive into the page and the figures."""
 
     def __init__(
-        self, recording: Recording, answers: Path, driven: Drive, card: ModelCard, threshold: float | None
+        self,
+        recording: Recording,
+        settings: Settings,
+        answers: Path,
+        driven: Drive,
+        card: ModelCard,
+        threshold: float | None,
     ) -> None:
-        self._recording, self._answers, self._card = recording, answers, card
+        self._recording, self._settings, self._answers, self._card = recording, settings, answers, card
         self._threshold = card.threshold() if threshold is None else threshold
         self._latencies = driven.latencies_ms()
         self._report = last_report(answers)
@@ -139,7 +146,7 @@ class _Result:
         """Writes pictures and page and returns the figures."""
         scores = score_range(self._answers, self._threshold)
         page = DrivePage(folder, self._card.classes, self._threshold, scores)
-        frames = answered_frames(known_frames(self._recording, Settings()), self._answers)
+        frames = answered_frames(known_frames(self._recording, self._settings), self._answers)
         for answered in progress(frames, "writing the page", total):
             page.add(answered, self._latencies.get(answered.frame.stamp))
             self._count(answered)
@@ -176,9 +183,6 @@ def _parameters(options: DemoOptions, size: tuple[int, int]) -> dict[str, object
         del parameters["warm_up_size"]
     if options.threshold is not None:
         parameters["anomaly_threshold"] = options.threshold
-    if options.frames is None:
-        camera = standard_camera(*size)
-        parameters |= {"camera_height": camera.mount_height, "camera_pitch": camera.pitch}
     return parameters
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from densehybrid_ros.bags.messages import TF_MESSAGE
 from densehybrid_ros.bags.recording import LeaveOut, Recording
@@ -24,6 +27,7 @@ def node_answers(
     num_classes: int,
     leave_out: LeaveOut,
     limit: int | None = None,
+    live: bool = False,
 ) -> Iterator[Answer]:
     """Plays a recording to the node, one frame after the answer to the one before, and yields what it answered.
 
@@ -34,6 +38,7 @@ def node_answers(
         num_classes: Number of the model's classes; the id of unknown.
         leave_out: Gets a line about frames that were not answered.
         limit: Play at most this many frames.
+        live: Play at the recorded pace at most, in the ROS domain of this process, so that viewers can watch.
 
     Raises:
         InputError: The node did not start, died or did not answer.
@@ -47,19 +52,27 @@ def node_answers(
         parameters["base_frame"] = ""
     with tempfile.TemporaryDirectory() as folder:
         answers, log = Path(folder) / "answers", Path(folder) / "node.log"
-        with running_node(parameters, recording.topics, log) as node:
+        with running_node(parameters, recording.topics, log, private=not live) as node:
             mounts = None
             if settings.base_frame and not hears_transforms:
                 mounts = ((recorded, known.mount) for recorded, known in known_frames(recording, settings))
-            driven = drive(node, recording, answers, mounts=mounts, limit=limit)
+            driven = drive(node, recording, answers, 1.0 if live else None, mounts, limit)
         latencies = driven.latencies_ms()
         for answered in answered_frames(islice(known_frames(recording, settings), limit), answers):
             recorded, open_set, alert = answered.frame, answered.open_set, answered.alert
-            if answered.score is None or answered.semantic is None or open_set is None or alert is None:
+            overlay = answered.overlay
+            if (
+                answered.score is None
+                or answered.semantic is None
+                or open_set is None
+                or alert is None
+                or overlay is None
+            ):
                 leave_out(
                     f"{recording.path}: {recording.topics.image} at {recorded.stamp} ns: the node did not answer", 1
                 )
                 continue
             latency = latencies.get(recorded.stamp, float("nan"))
             found = open_set == num_classes
-            yield Answer(recorded, answered.known, answered.semantic, answered.score, found, alert, latency)
+            masks = answered.semantic, answered.score, found
+            yield Answer(recorded, answered.known, *masks, alert, latency, partial(np.asarray, overlay))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
-from densehybrid_ros.evaluation.gallery import Gallery, paint_unknown
+from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.hazard_figures import HazardAccumulator
 from densehybrid_ros.evaluation.obstacles import ObstacleAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
@@ -27,7 +28,8 @@ from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.perception.alert import Alert
 from densehybrid_ros.perception.images import is_deep
 from densehybrid_ros.perception.inputs import Inputs
-from densehybrid_ros.perception.perception import Frame, Perception
+from densehybrid_ros.perception.overlay import frame_overlay
+from densehybrid_ros.perception.perception import Frame, Perceived, Perception
 from densehybrid_ros.perception.settings import Settings
 
 SCORE = "hybrid"
@@ -50,6 +52,7 @@ class Answer(NamedTuple):
         found: bool [H, W], where the score exceeds the threshold.
         alert: The alert.
         latency: How long it took in milliseconds.
+        overlay: Draws the picture for people, uint8 RGB [H, W, 3].
     """
 
     recorded: RecordedFrame
@@ -59,6 +62,7 @@ class Answer(NamedTuple):
     found: np.ndarray
     alert: Alert
     latency: float
+    overlay: Callable[[], np.ndarray]
 
 
 def known_frames(recording: Recording, settings: Settings) -> Iterator[tuple[RecordedFrame, Frame]]:
@@ -88,13 +92,16 @@ def with_base_frame(recording: Recording, settings: Settings) -> Settings:
     return replace(settings, base_frame=base)
 
 
-def perceived_answers(
+def perceived_frames(
     recording: Recording, perception: Perception, leave_out: LeaveOut, limit: int | None = None
-) -> Iterator[Answer]:
-    """Drives a recording, or its first frames, through the perception; what can't be perceived is left out."""
+) -> Iterator[tuple[RecordedFrame, Perceived, float]]:
+    """Drives a recording, or its first frames, through the perception; what can't be perceived is left out.
+
+    Yields:
+        The frame, what was made of it, and how long that took in milliseconds.
+    """
     perception.reset()
     topic = f"{recording.path}: {recording.topics.image}"
-    unknown = perception.segmenter.card.num_classes
     for recorded, known in islice(known_frames(recording, perception.settings), limit):
         began = time.monotonic()
         try:
@@ -102,10 +109,20 @@ def perceived_answers(
         except (ComputationError, InputError) as error:
             leave_out(f"{topic} at {recorded.stamp} ns: {error}", 1)
             continue
-        latency = 1e3 * (time.monotonic() - began)
+        yield recorded, perceived, 1e3 * (time.monotonic() - began)
+
+
+def perceived_answers(
+    recording: Recording, perception: Perception, leave_out: LeaveOut, limit: int | None = None
+) -> Iterator[Answer]:
+    """Drives a recording, or its first frames, through the perception; what can't be perceived is left out."""
+    opacity = perception.settings.overlay_opacity
+    for recorded, perceived, latency in perceived_frames(recording, perception, leave_out, limit):
         masks = perceived.masks
-        found = masks.open_set == unknown
-        yield Answer(recorded, known, masks.semantic, masks.anomaly_score, found, perceived.alert, latency)
+        found = masks.open_set == len(perceived.classes)
+        overlay = cache(partial(frame_overlay, perceived, opacity, recorded.name))
+        made = masks.semantic, masks.anomaly_score, found, perceived.alert, latency, overlay
+        yield Answer(recorded, perceived.frame, *made)
 
 
 class LeftOutFrames(NamedTuple):
@@ -192,7 +209,7 @@ class Replay:
             _check_labels(labels, f"{path}: {topics.labels} {moment}")
             self._label_values |= set(np.unique(labels).tolist())
         if self._overlays is not None:
-            self._write_overlay(self._overlays, recorded.number, recorded.image, found)
+            write_picture(self._overlays / self._drive_name() / f"{recorded.name}.jpg", answer.overlay())
         self.frames += 1
         self._latencies.append(answer.latency)
         self.alerts += bool(found.any())
@@ -225,7 +242,7 @@ class Replay:
         return self._bag * _FRAMES_A_BAG + number
 
     def _frame_name(self, frame: RecordedFrame) -> str:
-        return f"{self._bags[self._bag].name}/frame {frame.stamp}"
+        return f"{self._bags[self._bag].name}/{frame.name}"
 
     def _distance(self, answer: Answer, labels: np.ndarray) -> np.ndarray | None:
         """Distances from disparity, else from the ground plane, else None."""
@@ -236,10 +253,6 @@ class Replay:
             return None
         self._sources.add(_GROUND if disparity is None else _MEASURED)
         return distance_map(labels, camera, disparity.pixels if disparity else None, answer.recorded.instances)
-
-    def _write_overlay(self, folder: Path, number: int, image: np.ndarray, found: np.ndarray) -> None:
-        folder = folder / self._drive_name()
-        write_picture(folder / f"{number:06d}.jpg", paint_unknown(image, found))
 
     def merge(self, other: Replay) -> None:
         """Adds the bags that another process has replayed."""

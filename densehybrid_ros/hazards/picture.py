@@ -1,6 +1,9 @@
-"""A picture of what the hazard stage says: the camera's view beside the road from above."""
+"""How hazards are drawn: boxes and a caption in the camera's picture, and the road from above."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,10 +19,87 @@ LEVEL_COLORS: dict[Level, Color] = {
     Level.STALE: (128, 128, 128),
 }
 """Red, green and blue of each level."""
+
 _CANDIDATE, _DRIVABLE, _PAPER, _INK = (190, 190, 190), (60, 160, 255), (32, 34, 38), (225, 225, 225)
 _DRIVABLE_OPACITY = 0.2
 _AHEAD, _ASIDE, _RING = 60.0, 12.0, 10  # metres: how far the view from above reaches, and between two lines
 _LETTERS = cv2.FONT_HERSHEY_SIMPLEX
+_SMALLEST_LETTERS, _COLUMNS_OF_FULL_LETTERS = 0.4, 2400  # letters of size 0.4 are 9 pixels high
+_CAPTION_DARKENING = 0.3
+
+
+class Mark(NamedTuple):
+    """What is drawn of one hazard.
+
+    Attributes:
+        box: Left, top, width and height in pixels.
+        text: Beside the box; empty: none.
+        level: Its colour; None: a candidate, dashed in grey.
+        is_seen: Whether it is seen in this frame; else its box is a prediction, and thin.
+    """
+
+    box: tuple[int, int, int, int]
+    text: str
+    level: Level | None
+    is_seen: bool = True
+
+
+def hazard_marks(frame: HazardFrame) -> list[Mark]:
+    """Returns the marks of a frame's candidates and hazards, the nearest last, on top of all others."""
+
+    def mark(hazard: Hazard, level: Level | None) -> Mark:
+        region = hazard.region
+        text = "" if level is None else mark_text(hazard.id, hazard.distance)
+        return Mark((region.left, region.top, region.width, region.height), text, level, hazard.missed == 0)
+
+    candidates = [mark(hazard, None) for hazard in reversed(frame.candidates)]
+    return candidates + [mark(hazard, hazard.level) for hazard in reversed(frame.hazards)]
+
+
+def mark_text(number: int, distance: float | None) -> str:
+    """Returns a hazard's id and distance in metres, as written beside its box."""
+    return f"#{number}" if distance is None else f"#{number} {distance:.1f} m"
+
+
+def draw_marks(canvas: np.ndarray, marks: Sequence[Mark]) -> None:
+    """Draws boxes with their texts; letters and lines grow with the picture.
+
+    Args:
+        canvas: uint8 RGB [H, W, 3], C-contiguous; drawn upon.
+        marks: What to draw, the last on top.
+    """
+    line = max(2, round(canvas.shape[1] / 700))
+    for box, _, level, is_seen in marks:
+        left, top, width, height = box
+        right, bottom = left + width - 1, top + height - 1
+        if level is None:
+            cv2.polylines(canvas, _dashes(left, top, right, bottom, 3 * line), False, _CANDIDATE, line // 2)
+        else:
+            cv2.rectangle(canvas, (left, top), (right, bottom), LEVEL_COLORS[level], line if is_seen else line // 2)
+    for box, text, level, _ in marks:
+        if text and level is not None:
+            _tag(canvas, text, box, LEVEL_COLORS[level])
+
+
+def draw_caption(canvas: np.ndarray, moment: str, level: Level, text: str) -> None:
+    """Writes one line along the upper edge.
+
+    Args:
+        canvas: uint8 RGB [H, W, 3], C-contiguous; drawn upon.
+        moment: Time or name of the frame.
+        level: Of the alert.
+        text: What the alert says.
+    """
+    width = canvas.shape[1]
+    words = f"{moment}  {level.name}  ", text
+    columns = sum(cv2.getTextSize(word, _LETTERS, 1.0, 1)[0][0] for word in words)
+    size = min(1.2 * _letters(width), 0.97 * width / columns)
+    row, margin = round(30 * size), round(0.01 * width)
+    band = canvas[: round(42 * size)]
+    cv2.convertScaleAbs(band, band, _CAPTION_DARKENING)
+    for word, color in zip(words, (LEVEL_COLORS[level], _INK), strict=True):
+        cv2.putText(canvas, word, (margin, row), _LETTERS, size, color, max(1, round(2 * size)), cv2.LINE_AA)
+        margin += cv2.getTextSize(word, _LETTERS, size, max(1, round(2 * size)))[0][0]
 
 
 def hazard_picture(image: np.ndarray, frame: HazardFrame) -> np.ndarray:
@@ -32,29 +112,15 @@ def hazard_picture(image: np.ndarray, frame: HazardFrame) -> np.ndarray:
     Returns:
         uint8 RGB [H, W + H / 2, 3].
     """
-    return np.concatenate(
-        [camera_view(image, frame), view_from_above(frame, image.shape[0], image.shape[0] // 2)], axis=1
-    )
-
-
-def camera_view(image: np.ndarray, frame: HazardFrame) -> np.ndarray:
-    """Draws drivable surface and hazards over the picture; uint8 RGB [H, W, 3]."""
     canvas = np.ascontiguousarray(image).copy()
     height, width = canvas.shape[:2]
     if frame.drivable is not None:
         surface = cv2.resize(frame.drivable.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
         tinted = cv2.addWeighted(canvas, 1 - _DRIVABLE_OPACITY, np.full_like(canvas, _DRIVABLE), _DRIVABLE_OPACITY, 0.0)
         cv2.copyTo(tinted, surface, canvas)
-    scale = height / 512
-    for hazard in [*frame.candidates, *reversed(frame.hazards)]:  # the nearest last, on top of all others
-        region, color = hazard.region, _color(hazard, frame)
-        corner = region.left + region.width - 1, region.top + region.height - 1
-        thickness = max(1, round((2 if hazard.missed == 0 else 1) * scale))
-        cv2.rectangle(canvas, (region.left, region.top), corner, color, thickness)
-        if hazard in frame.hazards:
-            _write(canvas, _label(hazard), (region.left, region.top - round(4 * scale)), color, 0.42 * scale)
-    _write(canvas, frame.summary, (round(8 * scale), round(20 * scale)), LEVEL_COLORS[frame.level], 0.6 * scale)
-    return canvas
+    draw_marks(canvas, hazard_marks(frame))
+    draw_caption(canvas, f"{frame.stamp:.2f} s", frame.level, frame.summary)
+    return np.concatenate([canvas, view_from_above(frame, height, height // 2)], axis=1)
 
 
 def view_from_above(frame: HazardFrame, height: int, width: int) -> np.ndarray:
@@ -98,10 +164,31 @@ def _color(hazard: Hazard, frame: HazardFrame) -> Color:
     return LEVEL_COLORS[hazard.level] if hazard in frame.hazards else _CANDIDATE
 
 
-def _label(hazard: Hazard) -> str:
-    if hazard.distance is None or hazard.distance_std is None:
-        return f"#{hazard.id}"
-    return f"#{hazard.id} {hazard.distance:.1f}+-{hazard.distance_std:.1f} m"
+def _letters(width: int) -> float:
+    """Returns the size of letters that can be read in a picture of so many columns."""
+    return max(_SMALLEST_LETTERS, width / _COLUMNS_OF_FULL_LETTERS)
+
+
+def _dashes(left: int, top: int, right: int, bottom: int, length: int) -> list[np.ndarray]:
+    """Returns every other piece of a box's sides."""
+    across, down = range(left, right, 2 * length), range(top, bottom, 2 * length)
+    pieces = [((x, y), (min(x + length, right), y)) for y in (top, bottom) for x in across]
+    pieces += [((x, y), (x, min(y + length, bottom))) for x in (left, right) for y in down]
+    return list(np.array(pieces, np.int32).reshape(-1, 2, 2))
+
+
+def _tag(canvas: np.ndarray, text: str, box: tuple[int, int, int, int], color: Color) -> None:
+    """Writes dark text on a ground of the colour above the box, or below it where there is no room."""
+    rows, columns = canvas.shape[:2]
+    size = _letters(columns)
+    thickness = max(1, round(2 * size))
+    (width, height), below = cv2.getTextSize(text, _LETTERS, size, thickness)
+    left = max(0, min(box[0], columns - width - below))
+    caption = round(1.2 * 42 * size)
+    bottom = box[1] if box[1] - height - 2 * below > caption else min(rows, box[1] + box[3] + height + 2 * below)
+    cv2.rectangle(canvas, (left, bottom - height - 2 * below), (left + width + below, bottom), color, cv2.FILLED)
+    place = left + below // 2, bottom - below
+    cv2.putText(canvas, text, place, _LETTERS, size, (0, 0, 0), thickness, cv2.LINE_AA)
 
 
 def _write(canvas: np.ndarray, text: str, place: tuple[int, int], color: Color, size: float) -> None:

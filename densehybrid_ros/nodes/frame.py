@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from densehybrid_ros.hazards.hazard import HazardFrame, Level
-from densehybrid_ros.perception.overlay import compose_overlay
+from densehybrid_ros.perception.overlay import frame_overlay
 from densehybrid_ros.perception.perception import Perceived
 from densehybrid_ros.perception.settings import Settings
 
@@ -57,8 +57,7 @@ class CameraFrame:
     @cached_property
     def overlay(self) -> np.ndarray:
         """The picture for people, uint8 RGB [H, W, 3]; made once, for all who want it."""
-        perceived = self.perceived
-        return compose_overlay(self.image, perceived.masks.open_set, perceived.classes, self.settings.overlay_opacity)
+        return frame_overlay(self.perceived, self.settings.overlay_opacity)
 
     @property
     def hazards(self) -> HazardFrame:

@@ -37,6 +37,7 @@ from densehybrid_ros.nodes.messages import (
 )
 from densehybrid_ros.nodes.point_clouds import point_cloud
 from densehybrid_ros.perception.ground import ground_class_confidence, ground_open_set, ground_points
+from densehybrid_ros.perception.score_steps import SCORE_OFFSET, SCORE_SCALE, score_steps
 from densehybrid_ros.perception.settings import Settings
 
 # Reliable publishers match every subscriber. Two frames, so that one that is still on its way survives the next.
@@ -47,10 +48,6 @@ LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durabi
 
 HAZARD_OUTPUTS = ("hazard_alert", "hazard_points", "hazard_markers", "hazards")
 """Those that need the hazard stage; the alert has a topic of its own (``alert_topic``)."""
-
-
-SCORE_SCALE, SCORE_OFFSET = 1 / 256, -128.0
-"""Nats of one step of a 16UC1 score, and of its value 0; scores beyond -128..127.996 are taken for these."""
 
 
 class PublishError(RuntimeError):
@@ -114,11 +111,7 @@ def _hazards(kind: type, fill: Callable[[CameraFrame, HazardFrame], Any]) -> Out
 
 def _score(frame: CameraFrame) -> np.ndarray:
     score = frame.perceived.masks.anomaly_score
-    if frame.settings.score_encoding == "32FC1":
-        return score
-    nearest = np.clip(score, SCORE_OFFSET, SCORE_OFFSET + 65535 * SCORE_SCALE)
-    # Rounds; what is no number becomes 0.
-    return cv2.addWeighted(nearest, 1 / SCORE_SCALE, nearest, 0.0, -SCORE_OFFSET / SCORE_SCALE, dtype=cv2.CV_16U)
+    return score if frame.settings.score_encoding == "32FC1" else score_steps(score)
 
 
 _MASKS: dict[str, Callable[[CameraFrame], np.ndarray]] = {

@@ -1,14 +1,63 @@
-"""The picture for people: class colours over the camera image, unknown regions highlighted."""
+"""The picture for people: class colours over the camera image, unknown regions highlighted, hazards in boxes.
+
+The node's overlay, those of replay and predict, and the demo's pictures are all drawn here.
+"""
 
 from __future__ import annotations
+
+from datetime import datetime, timezone
 
 import cv2
 import numpy as np
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass, color_table
+from densehybrid_ros.hazards.hazard import State
+from densehybrid_ros.hazards.picture import Mark, draw_caption, draw_marks, hazard_marks, mark_text
+from densehybrid_ros.perception.alert import Alert
+from densehybrid_ros.perception.perception import Perceived
 
 _UNKNOWN_OPACITY = 0.6
 _OUTLINE_WIDTH = 2
+_CLOCK_SINCE = 1e8  # seconds: stamps from here on are times of day, those below count from a start
+
+
+def frame_overlay(perceived: Perceived, opacity: float, moment: str = "") -> np.ndarray:
+    """Draws all that is said of a frame: classes, unknown regions, hazards, time, and the alert's level and message.
+
+    Args:
+        perceived: The frame and what was made of it.
+        opacity: Share of the class colours, 0..1.
+        moment: What to call the frame in the caption; empty: its stamp.
+
+    Returns:
+        uint8 RGB [H, W, 3], C-contiguous.
+    """
+    frame, alert = perceived.frame, perceived.alert
+    overlay = compose_overlay(frame.image, perceived.masks.open_set, perceived.classes, opacity)
+    if perceived.hazards is not None:
+        draw_marks(overlay, hazard_marks(perceived.hazards))
+    draw_caption(overlay, moment or moment_text(frame.stamp), alert.level, alert.summary.message)
+    return overlay
+
+
+def moment_text(stamp: float) -> str:
+    """Writes a stamp in seconds for people: the time of day (UTC), or seconds where it counts from a start."""
+    if stamp < _CLOCK_SINCE:
+        return f"{stamp:.2f} s"
+    return f"{datetime.fromtimestamp(stamp, timezone.utc):%H:%M:%S.%f}"[:-4]
+
+
+def alert_marks(alert: Alert) -> list[Mark]:
+    """Returns the marks of the hazards that an alert names, the nearest last. An alert does not name candidates."""
+    marks = []
+    for status in reversed(alert.hazards):
+        values = status.values
+        if values["state"] == State.ACTIVE.value:
+            left, top, width, height = (int(values[f"box_{side}"]) for side in ("left", "top", "width", "height"))
+            distance = float(values["distance_m"])
+            text = mark_text(int(values["id"]), None if np.isnan(distance) else distance)
+            marks.append(Mark((left, top, width, height), text, status.level, values["missed_frames"] == "0"))
+    return marks
 
 
 def compose_overlay(

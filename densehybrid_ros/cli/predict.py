@@ -1,0 +1,177 @@
+"""``densehybrid predict``: pictures, a video or a bag into overlays, masks, scores and a list of hazards.
+
+Everything is computed as the node computes it, with the node's parameters. The result is left whole or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from densehybrid_ros.bags.image_files import list_pictures
+from densehybrid_ros.bags.reader import is_pictures, open_recording
+from densehybrid_ros.bags.recording import LeaveOut, Recording
+from densehybrid_ros.bags.topics import parse_topics
+from densehybrid_ros.cli.node_parameters import add_node_parameters, given_settings, open_model, warn
+from densehybrid_ros.cli.options import count, output_folder, positive
+from densehybrid_ros.datasets.pictures import write_picture
+from densehybrid_ros.datasets.video_file import video_file
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.replay import perceived_frames, with_base_frame
+from densehybrid_ros.files import atomic_directory, write_text_atomically
+from densehybrid_ros.hazards.hazard import Hazard, Level
+from densehybrid_ros.inference import Segmenter
+from densehybrid_ros.perception.overlay import frame_overlay
+from densehybrid_ros.perception.perception import Perceived, Perception, picture_reader
+from densehybrid_ros.perception.score_steps import SCORE_OFFSET, SCORE_SCALE, score_steps
+from densehybrid_ros.perception.settings import Settings
+from densehybrid_ros.progress import progress
+
+HAZARDS = "hazards.jsonl"
+_EPILOG = f"""what it leaves in DIR:
+  overlays/NAME.jpg         classes, unknown regions, hazards with id and distance, and the alert
+  overlays.mp4              the same as a video; of a video, a bag, or pictures with --fps
+  semantic/NAME.png         --masks: train ids; open_set/NAME.png: the same with unknown = number of classes
+  scores/NAME.png           --scores: 16 bits, nats = {SCORE_SCALE} * value - {-SCORE_OFFSET:g}; higher = more anomalous
+  {HAZARDS}             one line of JSON a frame:
+    frame, stamp in seconds, image_size [width, height], threshold in nats, level (OK, WARN, ERROR, STALE), message,
+    problems, and hazards, each with id, state (active, candidate), level, box [left, top, width, height] and area in
+    pixels, score (mean) and peak_score in nats, probability 0..1, distance, distance_std, lateral (to the right) and
+    width in metres, time_to_reach in seconds; null: unknown
+A picture without --fps is judged alone: what is unknown on its road is a hazard at once.
+NAME is the picture's own name, else frame_NUMBER_SECONDS.
+
+examples:
+  densehybrid predict street.jpg --output seen
+  densehybrid predict pictures/ --output seen --model mine.safetensors --masks --scores
+  densehybrid predict dashcam.mp4 --output seen -p camera_height:=1.4 --limit 300"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "source", type=Path, metavar="IMAGE|FOLDER|VIDEO|BAG", help="a picture, a folder of pictures, a video or a bag"
+    )
+    parser.add_argument(
+        "--output",
+        type=output_folder,
+        required=True,
+        metavar="DIR",
+        help="folder for the result; replaces one of its own",
+    )
+    add_node_parameters(parser)
+    parser.add_argument("--masks", action="store_true", help="write the semantic and the open-set mask of every frame")
+    parser.add_argument("--scores", action="store_true", help="write the anomaly score of every frame")
+    parser.add_argument(
+        "--fps", type=positive, help="pictures of a folder follow each other so; of a video: not its own"
+    )
+    parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
+    parser.add_argument("--limit", type=count, metavar="N", help="the first N frames")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predicts the frames and prints what was found."""
+    output: Path = args.output
+    if output.is_dir() and any(output.iterdir()) and not (output / HAZARDS).is_file():
+        raise InputError(f"--output {output}: holds files that are not of predict; name a new folder")
+    parse_topics(args.topics)  # a wrong one ends the command before any work
+    moves = args.fps is not None or not is_pictures(args.source)
+    settings = given_settings(args)
+    if not moves:
+        settings = replace(settings, trigger_count=1, trigger_window=1)
+    segmenter, settings = open_model(settings)
+    left_out: dict[str, int] = {}  # a recording may be read more than once, and tells the same each time
+    entries: dict[str, dict[str, Any]] = {}
+    with atomic_directory(output) as folder:
+        for recording in _recordings(args, moves, segmenter, settings, left_out.__setitem__):
+            perception = Perception(segmenter, with_base_frame(recording, settings))
+            frames = perceived_frames(recording, perception, left_out.__setitem__, args.limit)
+            total = min(len(recording), args.limit or len(recording))
+            with video_file(folder / "overlays.mp4", recording.period) if moves else nullcontext() as show:
+                for recorded, perceived, _ in progress(frames, "predict", total) if moves else frames:
+                    # Of a.jpg and a.png the second gets a number.
+                    name = recorded.name if recorded.name not in entries else f"{recorded.name}_{len(entries):06d}"
+                    overlay = frame_overlay(perceived, settings.overlay_opacity, name)
+                    write_picture(folder / "overlays" / f"{name}.jpg", overlay)
+                    if show:
+                        show(overlay)
+                    _write_planes(args, folder, name, perceived)
+                    entries[name] = _entry(name, perceived)
+        for reason in left_out:
+            warn(f"left out: {reason}")
+        if not entries:
+            raise InputError(f"{args.source}: no frame could be used{'' if left_out else ': it holds none'}")
+        lines = (json.dumps(entry, allow_nan=False) for entry in entries.values())
+        write_text_atomically(folder / HAZARDS, "".join(f"{line}\n" for line in lines))
+    _print(output, list(entries.values()), sum(left_out.values()))
+    return 0
+
+
+def _recordings(
+    args: argparse.Namespace, moves: bool, segmenter: Segmenter, settings: Settings, leave_out: LeaveOut
+) -> Iterator[Recording]:
+    """Yields what is driven through the perception: a recording, or each picture as one of its own."""
+    topics, read = parse_topics(args.topics), picture_reader(settings, segmenter.card)
+    if moves:
+        yield open_recording(args.source, topics, leave_out, settings.disparity_tolerance, args.fps, read)
+        return
+    for path in progress(list_pictures(args.source)[: args.limit], "predict"):
+        yield open_recording(path, topics, leave_out)
+
+
+def _write_planes(args: argparse.Namespace, folder: Path, name: str, perceived: Perceived) -> None:
+    masks = perceived.masks
+    if args.masks:
+        write_picture(folder / "semantic" / f"{name}.png", masks.semantic)
+        write_picture(folder / "open_set" / f"{name}.png", masks.open_set)
+    if args.scores:
+        write_picture(folder / "scores" / f"{name}.png", score_steps(masks.anomaly_score))
+
+
+def _entry(name: str, perceived: Perceived) -> dict[str, Any]:
+    """Returns what is said of a frame, for JSON."""
+    frame, hazards = perceived.frame, perceived.hazards
+    height, width = frame.image.shape[:2]
+    return {
+        "frame": name,
+        "stamp": frame.stamp,
+        "image_size": [width, height],
+        "threshold": perceived.threshold,
+        "level": perceived.alert.level.name,
+        "message": perceived.alert.summary.message,
+        "problems": list(perceived.problems),
+        "hazards": [_hazard(item) for item in (*hazards.hazards, *hazards.candidates)] if hazards else [],
+    }
+
+
+def _hazard(hazard: Hazard) -> dict[str, Any]:
+    region = hazard.region
+    return {
+        "id": hazard.id,
+        "state": hazard.state.value,
+        "level": hazard.level.name,
+        "box": [region.left, region.top, region.width, region.height],
+        "area": region.area,
+        "score": region.mean_score,
+        "peak_score": region.peak_score,
+        "probability": hazard.probability,
+        "distance": hazard.distance,
+        "distance_std": hazard.distance_std,
+        "lateral": hazard.lateral,
+        "width": hazard.width,
+        "time_to_reach": hazard.time_to_reach,
+    }
+
+
+def _print(output: Path, entries: list[dict[str, Any]], left_out: int) -> None:
+    levels = Counter(entry["level"] for entry in entries)
+    print(f"frames  {len(entries)}" + (f", {left_out} left out" if left_out else ""))
+    print("alerts  " + ", ".join(f"{level.name} {levels[level.name]}" for level in Level if levels[level.name]))
+    print(f"output  {output}: overlays/, {HAZARDS}")
