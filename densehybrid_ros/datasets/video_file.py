@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from densehybrid_ros.errors import OutputError
+from densehybrid_ros.errors import InputError, OutputError
 from densehybrid_ros.files import make_folder
 
 CODECS = {".mp4": ("avc1", "mp4v"), ".webm": ("VP80",)}
@@ -31,6 +31,7 @@ def video_file(path: Path, period: int) -> Iterator[Callable[[np.ndarray], None]
         period: Nanoseconds from a frame to the next; 0: ten frames a second.
 
     Raises:
+        InputError: The first frame is too small.
         OutputError: It can't be written.
     """
     make_folder(path.parent)
@@ -40,7 +41,10 @@ def video_file(path: Path, period: int) -> Iterator[Callable[[np.ndarray], None]
     def add(picture: np.ndarray) -> None:
         nonlocal writer, size, count
         if writer is None:
-            size = picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2  # codecs want even sides
+            height, width = picture.shape[:2]
+            size = width // 2 * 2, height // 2 * 2  # codecs want even sides
+            if not all(size):
+                raise InputError(f"{path}: frames of {width}x{height} pixels are too small for a video")
             writer = _open(temporary, path, float(np.clip(1e9 / (period or 1e8), *_RATES)), size)
         if picture.shape[1::-1] != size:
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

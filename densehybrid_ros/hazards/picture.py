@@ -20,7 +20,7 @@ LEVEL_COLORS: dict[Level, Color] = {
 }
 """Red, green and blue of each level."""
 
-_CANDIDATE, _DRIVABLE, _PAPER, _INK = (190, 190, 190), (60, 160, 255), (32, 34, 38), (225, 225, 225)
+_CANDIDATE, _DRIVABLE, _PAPER, _INK = (235, 235, 235), (60, 160, 255), (32, 34, 38), (225, 225, 225)
 _DRIVABLE_OPACITY = 0.2
 _AHEAD, _ASIDE, _RING = 60.0, 12.0, 10  # metres: how far the view from above reaches, and between two lines
 _LETTERS = cv2.FONT_HERSHEY_SIMPLEX
@@ -73,7 +73,7 @@ def draw_marks(canvas: np.ndarray, marks: Sequence[Mark]) -> None:
         left, top, width, height = box
         right, bottom = left + width - 1, top + height - 1
         if level is None:
-            cv2.polylines(canvas, _dashes(left, top, right, bottom, 3 * line), False, _CANDIDATE, line // 2)
+            cv2.polylines(canvas, _dashes(left, top, right, bottom, 3 * line), False, _CANDIDATE, line - 1)
         else:
             cv2.rectangle(canvas, (left, top), (right, bottom), LEVEL_COLORS[level], line if is_seen else line // 2)
     for box, text, level, _ in marks:
@@ -170,10 +170,13 @@ def _letters(width: int) -> float:
 
 
 def _dashes(left: int, top: int, right: int, bottom: int, length: int) -> list[np.ndarray]:
-    """Returns every other piece of a box's sides."""
-    across, down = range(left, right, 2 * length), range(top, bottom, 2 * length)
-    pieces = [((x, y), (min(x + length, right), y)) for y in (top, bottom) for x in across]
-    pieces += [((x, y), (x, min(y + length, bottom))) for x in (left, right) for y in down]
+    """Returns pieces of a box's sides with half as long gaps between them; a short side has two."""
+    across, down = (
+        range(low, high, max(2, min(3 * length // 2, 2 * (high - low) // 3)))
+        for low, high in ((left, right), (top, bottom))
+    )
+    pieces = [((x, y), (min(x + 2 * across.step // 3, right), y)) for y in (top, bottom) for x in across]
+    pieces += [((x, y), (x, min(y + 2 * down.step // 3, bottom))) for x in (left, right) for y in down]
     return list(np.array(pieces, np.int32).reshape(-1, 2, 2))
 
 
@@ -183,11 +186,12 @@ def _tag(canvas: np.ndarray, text: str, box: tuple[int, int, int, int], color: C
     size = _letters(columns)
     thickness = max(1, round(2 * size))
     (width, height), below = cv2.getTextSize(text, _LETTERS, size, thickness)
-    left = max(0, min(box[0], columns - width - below))
-    caption = round(1.2 * 42 * size)
-    bottom = box[1] if box[1] - height - 2 * below > caption else min(rows, box[1] + box[3] + height + 2 * below)
-    cv2.rectangle(canvas, (left, bottom - height - 2 * below), (left + width + below, bottom), color, cv2.FILLED)
-    place = left + below // 2, bottom - below
+    margin = round(8 * size)
+    width, height = width + 2 * margin, height + below + margin
+    left, caption = max(0, min(box[0], columns - width)), round(50 * size)
+    bottom = box[1] if box[1] - height > caption else min(rows, box[1] + box[3] + height)
+    cv2.rectangle(canvas, (left, bottom - height), (left + width, bottom), color, cv2.FILLED)
+    place = left + margin, bottom - below - margin // 2
     cv2.putText(canvas, text, place, _LETTERS, size, (0, 0, 0), thickness, cv2.LINE_AA)
 
 

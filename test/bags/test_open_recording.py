@@ -34,7 +34,8 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
     recording = open_recording(folder, fps=5, leave_out=lambda *note: notes.append(note))
     first, last = recording
 
-    assert (len(recording), recording.is_compressed) == (3, False)
+    assert (len(recording), recording.is_compressed, recording.period) == (3, False, 200_000_000)
+    assert (first.name, last.name) == ("0", "2")
     assert recording.topics == BagTopics("/camera/image", *[""] * 6)
     assert (first.stamp, last.stamp) == (FIRST_STAMP, FIRST_STAMP + 400_000_000)
     np.testing.assert_array_equal(last.image, PICTURE + np.uint8(2))
@@ -49,7 +50,10 @@ def test_a_video(tmp_path: Path) -> None:
     for number in range(4):
         writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
     writer.release()
-    frames = list(open_recording(path))
+    recording = open_recording(path)
+    frames = list(recording)
+    assert recording.period == 50_000_000
+    assert [frame.name for frame in frames[:2]] == ["frame_000000_0.00s", "frame_000001_0.05s"]
     assert [frame.stamp - FIRST_STAMP for frame in frames] == [0, 50_000_000, 100_000_000, 150_000_000]
     assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 4
 
@@ -61,10 +65,27 @@ def test_a_source_gives_what_its_bag_gives(tmp_path: Path) -> None:
             writer.write(frame)
     direct, recorded = SourceFrames(tmp_path, source), open_recording(tmp_path / "bag")
     for one, other in zip(direct, recorded, strict=True):
-        assert (one.number, one.stamp, one.picture) == (other.number, other.stamp, other.picture)
+        assert (one.number, one.stamp, one.name, one.picture) == (other.number, other.stamp, other.name, other.picture)
         assert {raw.topic: raw.data for raw in one.before} == {raw.topic: raw.data for raw in other.before}
         for role in ("image", "labels", "semantic", "instances"):
             np.testing.assert_array_equal(getattr(one, role), getattr(other, role))
+
+
+def test_a_single_picture(tmp_path: Path) -> None:
+    path = write_pictures(tmp_path / "frames") / "1.png"
+    (frame,) = open_recording(path)
+    assert frame.name == "1"
+    np.testing.assert_array_equal(frame.image, PICTURE + np.uint8(1))
+
+
+def test_frames_of_a_bag_are_named_by_their_time(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        for stamp in (7_000_000_000, 7_100_000_000, 10_400_000_000):
+            writer.write(BagFrame(stamp, PICTURE))
+    recording = open_recording(tmp_path / "bag")
+    names = [frame.name for frame in recording]
+    assert names == ["frame_000000_0.00s", "frame_000001_0.10s", "frame_000002_3.40s"]
+    assert recording.period == 1_700_000_000
 
 
 def test_a_bag_has_stamps_of_its_own(tmp_path: Path) -> None:
@@ -84,12 +105,11 @@ def test_what_is_no_recording_is_named_for_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 9)
     (tmp_path / "unfinished.mcap").touch()
     for path, reason in (
-        ("empty", "an empty folder; give a bag, a folder of pictures or a video"),
+        ("empty", "an empty folder; give a bag, a picture, a folder of pictures or a video"),
         ("drives", "a folder of folders (one, two); give one of them"),
-        ("notes.txt", "a text file; give a bag, a folder of pictures or a video"),
-        ("nothing", "an empty file; give a bag, a folder of pictures or a video"),
+        ("notes.txt", "a text file; give a bag, a picture, a folder of pictures or a video"),
+        ("nothing", "an empty file; give a bag, a picture, a folder of pictures or a video"),
         ("missing", "no such file or folder"),
-        ("frames/0.png", "a single picture; give the folder that holds it"),
         ("noise.mp4", "not a video that OpenCV can decode"),
         ("unfinished.mcap", "truncated or damaged bag: unfinished.mcap: is empty; it holds no message"),
     ):

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,7 +100,55 @@ def test_report_and_overlays(bag: Path, model_path: Path, tmp_path: Path) -> Non
     options = ("--threshold", -3, "--report", tmp_path / "report", "--overlays", tmp_path / "overlays", "--limit", 2)
     assert _replay(bag, model_path, *options) == 0
     assert "detected for good: #" in (tmp_path / "report" / "report.html").read_text()
-    assert [path.name for path in sorted((tmp_path / "overlays").iterdir())] == ["000000.jpg", "000001.jpg"]
+    assert [path.name for path in sorted((tmp_path / "overlays").iterdir())] == [
+        "frame_000000_0.00s.jpg",
+        "frame_000001_0.10s.jpg",
+    ]
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+def test_the_overlays_as_a_video(bag: Path, model_path: Path, tmp_path: Path, ending: str, capsys) -> None:
+    path = tmp_path / f"seen{ending}"
+    assert _replay(bag, model_path, "--threshold", -3, "--video", path) == 0
+    video = cv2.VideoCapture(str(path))
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+    frames = [video.read()[1] for _ in range(FRAMES)]
+    assert [frame.shape for frame in frames] == [(128, 256, 3)] * FRAMES
+    assert list(tmp_path.iterdir()) == [path]
+    assert "OpenCV" not in capsys.readouterr().err
+
+
+def test_one_video_is_of_one_recording(model_path: Path, tmp_path: Path, capsys) -> None:
+    for seed in (3, 4):
+        _drive(tmp_path / "drives" / f"drive{seed}", seed, 1)
+    assert _replay(tmp_path / "drives", model_path, "--threshold", -3, "--video", tmp_path / "seen.mp4") == 2
+    assert "holds 2 recordings; give one of them" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        _replay(tmp_path / "drives", model_path, "--video", tmp_path / "seen.avi")
+    assert "the name of a video ends in .mp4 or .webm" in capsys.readouterr().err
+
+
+@pytest.mark.ros
+def test_live_is_watched_in_the_own_domain_at_the_recorded_pace(
+    bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("rclpy")
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    from densehybrid_ros.demo.spinning import spinning_node
+    from densehybrid_ros.demo.transport import private_domain, transport_environment
+
+    heard: list[float] = []
+    with private_domain() as domain:
+        for name, value in transport_environment(domain).items():
+            monkeypatch.setenv(name, value)
+        with spinning_node("viewer", domain) as viewer:
+            topic = "/perception/output/hazard_alert"
+            viewer.create_subscription(DiagnosticArray, topic, lambda alert: heard.append(time.monotonic()), 10)
+            figures = _figures_with(bag, tmp_path, "--live", "-p", "trigger_count:=1")
+    assert figures["frames"] == FRAMES
+    assert len(heard) >= FRAMES
+    assert heard[-1] - heard[0] > 0.09 * (FRAMES - 1)  # ten frames a second
 
 
 def _rewrite(target: Path, **changes: object) -> Path:
@@ -332,8 +381,9 @@ def test_pictures_and_a_video_give_overlays_and_alerts(
         assert (figures["frames"], figures["unlabelled"], figures["left_out"]) == (3, 3, [])
         times = [moment["seconds"] for moment in figures["hazards"]["timeline"]]
         assert times == pytest.approx([0.0, 1 / expected, 2 / expected])
-        names = sorted(path.name for path in (tmp_path / "overlays").iterdir())
-        assert names == ["000000.jpg", "000001.jpg", "000002.jpg"]
+        names = {path.name for path in (tmp_path / "overlays").iterdir()}
+        timed = {f"frame_{number:06d}_{number / expected:.2f}s.jpg" for number in range(3)}
+        assert ({"0.jpg", "1.jpg", "2.jpg"} if kind == "pictures" else timed) <= names
 
 
 def test_the_camera_of_pictures_is_not_known_and_the_alert_says_so(
@@ -359,14 +409,12 @@ def test_what_is_nothing_to_replay_is_named(bag: Path, model_path: Path, tmp_pat
     (tmp_path / "folder" / "deeper").mkdir(parents=True)
     (tmp_path / "notes.txt").write_text("no drive")
     (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 20)
-    cv2.imwrite(str(tmp_path / "single.png"), np.zeros((8, 8, 3), np.uint8))
     for name, message in (
         ("nowhere", "no such file or folder"),
-        ("empty", "an empty folder; give a bag, a folder of pictures or a video"),
+        ("empty", "an empty folder; give a bag, a picture, a folder of pictures or a video"),
         ("folder", "a folder of folders (deeper); give one of them"),
-        ("notes.txt", "a text file; give a bag, a folder of pictures or a video"),
+        ("notes.txt", "a text file; give a bag, a picture, a folder of pictures or a video"),
         ("noise.mp4", "not a video that OpenCV can decode"),
-        ("single.png", "a single picture; give the folder that holds it"),
     ):
         assert _replay(tmp_path / name, model_path, "--threshold", -3) == 2
         assert capsys.readouterr().err.splitlines()[-1] == f"densehybrid replay: {tmp_path / name}: {message}"
@@ -419,7 +467,7 @@ def test_overlays_of_a_folder_have_a_folder_for_each_bag(model_path: Path, tmp_p
     options = ("--threshold", -3, "--overlays", tmp_path / "overlays")
     assert _replay(tmp_path / "drives", model_path, *options) == 0
     found = sorted(path.relative_to(tmp_path / "overlays") for path in (tmp_path / "overlays").rglob("*.jpg"))
-    assert found == [Path("drive3/000000.jpg"), Path("drive4/000000.jpg")]
+    assert found == [Path(f"drive{seed}/frame_000000_0.00s.jpg") for seed in (3, 4)]
 
 
 def test_frames_that_can_not_be_evaluated_are_left_out_and_named(model_path: Path, tmp_path: Path, capsys) -> None:

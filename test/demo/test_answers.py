@@ -64,7 +64,7 @@ def _alert(stamp: int, *statuses: tuple[str, int, str, dict[str, str]]) -> bytes
 def test_what_the_node_said_is_read_back_by_the_stamp(tmp_path: Path) -> None:
     image = np.zeros((2, 3, 3), np.uint8)
     frames = [
-        RecordedFrame(number, number, image, RawMessage("/camera/image", messages.IMAGE, number, b""))
+        RecordedFrame(number, number, str(number), image, RawMessage("/camera/image", messages.IMAGE, number, b""))
         for number in range(1, 5)
     ]
     score = np.arange(6, dtype=np.float32).reshape(2, 3)

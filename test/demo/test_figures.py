@@ -25,7 +25,7 @@ def frame(disparity: float | None = 2.0) -> tuple[RecordedFrame, Frame]:
     image = np.zeros((20, 40, 3), np.uint8)
     picture = RawMessage("/camera/image", "", 1, b"")
     known = None if disparity is None else Disparity(np.full((20, 40), disparity, np.float32), 100.0, 0.2)
-    return RecordedFrame(0, 1, image, picture, labels=labels, instances=instances), Frame(image, disparity=known)
+    return RecordedFrame(0, 1, "0", image, picture, labels=labels, instances=instances), Frame(image, disparity=known)
 
 
 def unknown(*boxes: tuple[slice, slice]) -> np.ndarray:

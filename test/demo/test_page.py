@@ -28,7 +28,7 @@ HEIGHT, WIDTH = 32, 64
 
 
 def recorded(stamp: int, image: np.ndarray) -> RecordedFrame:
-    return RecordedFrame(0, stamp, image, RawMessage("/camera/image", "", stamp, b""))
+    return RecordedFrame(0, stamp, "0", image, RawMessage("/camera/image", "", stamp, b""))
 
 
 def answered(stamp: int, raised: bool = True) -> AnsweredFrame:

@@ -13,15 +13,19 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+from rclpy.serialization import serialize_message
 from ros_peer import IMAGE_OUTPUTS, RosPeer, image_message, pixels_of
 
+from densehybrid_ros.bags.storage import RawMessage
 from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
+from densehybrid_ros.demo.answers import read_alert
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.hazards import HazardChain, HazardSettings
+from densehybrid_ros.hazards.picture import draw_caption, draw_marks
 from densehybrid_ros.inference import FrameResult, Segmenter
 from densehybrid_ros.networks import load_model
-from densehybrid_ros.perception.overlay import compose_overlay
+from densehybrid_ros.perception.overlay import alert_marks, compose_overlay, moment_text
 
 pytestmark = pytest.mark.ros
 
@@ -76,9 +80,15 @@ def assert_equal_to_segmenter(peer: RosPeer, number: int, image: np.ndarray, exp
     np.testing.assert_array_equal(pixels_of(peer.result("semantic", number)), expected.semantic)
     np.testing.assert_array_equal(pixels_of(peer.result("anomaly_score", number)), expected.anomaly_score)
     np.testing.assert_array_equal(pixels_of(peer.result("open_set", number)), expected.open_set)
+    message = peer.result("hazard_alert", number)
+    alert = read_alert(RawMessage("", "diagnostic_msgs/msg/DiagnosticArray", 0, serialize_message(message)))
+    assert alert is not None
     overlay = compose_overlay(image, expected.open_set, CITYSCAPES_CLASSES, 0.5)
+    draw_marks(overlay, alert_marks(alert))
+    stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+    draw_caption(overlay, moment_text(stamp), alert.level, alert.summary.message)
     np.testing.assert_array_equal(pixels_of(peer.result("overlay", number)), overlay)
-    status = peer.result("hazard_alert", number).status[0]
+    status = message.status[0]
     values = {item.key: item.value for item in status.values}
     areas = hazard_areas(expected)
     assert int(values["hazard_count"]) == len(areas)

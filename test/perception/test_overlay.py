@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import some_hazards
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, UNKNOWN_CLASS
-from densehybrid_ros.perception.overlay import compose_overlay
+from densehybrid_ros.hazards.picture import draw_caption, draw_marks, hazard_marks
+from densehybrid_ros.inference.results import FrameResult
+from densehybrid_ros.perception.overlay import alert_marks, compose_overlay, frame_overlay, moment_text
+from densehybrid_ros.perception.perception import Frame, Perceived
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
@@ -44,3 +48,41 @@ def test_strides_of_the_image_do_not_matter() -> None:
     expected = compose_overlay(image, open_set, CITYSCAPES_CLASSES, 0.5)
     for view in (bgr[:, :, ::-1], wide[:, :60, :3]):
         np.testing.assert_array_equal(compose_overlay(view, open_set, CITYSCAPES_CLASSES, 0.5), expected)
+
+
+def perceived(hazards: bool = True) -> Perceived:
+    image = np.full((320, 640, 3), 90, np.uint8)
+    ids = np.zeros((320, 640), np.uint8)
+    masks = FrameResult(ids, np.zeros(ids.shape, np.float32), ids, ids)
+    frame = some_hazards.FRAME if hazards else None
+    return Perceived(Frame(image, 3.4), masks, CITYSCAPES_CLASSES, -3.0, frame, (), 0.0, 0.0)
+
+
+def test_the_overlay_has_classes_hazards_time_and_alert() -> None:
+    """Exactly what the parts draw, one upon the other."""
+    given = perceived()
+    expected = compose_overlay(given.frame.image, given.masks.open_set, CITYSCAPES_CLASSES, 0.5)
+    draw_marks(expected, hazard_marks(some_hazards.FRAME))
+    draw_caption(expected, "3.40 s", given.alert.level, given.alert.summary.message)
+    np.testing.assert_array_equal(frame_overlay(given, 0.5), expected)
+    named = frame_overlay(given, 0.5, "street")
+    assert (named[:20] != expected[:20]).any()
+    np.testing.assert_array_equal(named[60:], expected[60:])
+
+
+def test_an_overlay_without_the_hazard_stage_says_so_in_its_caption() -> None:
+    given = perceived(hazards=False)
+    assert given.alert.level.name == "STALE"
+    overlay = frame_overlay(given, 0.0)
+    assert (overlay[60:] == 90).all()
+    assert (overlay[:10] != 90).any()
+
+
+def test_marks_of_an_alert_are_those_of_its_hazards() -> None:
+    marks = hazard_marks(some_hazards.FRAME)
+    assert alert_marks(perceived().alert) == [mark for mark in marks if mark.level is not None]
+
+
+@pytest.mark.parametrize(("stamp", "text"), [(3.4, "3.40 s"), (1_700_000_000.257, "22:13:20.25")])
+def test_a_stamp_is_a_time_of_day_or_counts_from_a_start(stamp: float, text: str) -> None:
+    assert moment_text(stamp) == text
