@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
 import os
 import re
 import runpy
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import setuptools
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -323,16 +321,3 @@ def test_colcon_test_finds_the_tests(workspace: Path) -> None:
     colcon("test", *bases, "--pytest-args", "-k", "registry_host", log=workspace / "log")
     cases = xml.etree.ElementTree.parse(workspace / "build" / NAME / "pytest.xml").getroot().iter("testcase")
     assert "test_no_file_names_a_registry_host_or_a_path_of_one_machine" in {case.get("name") for case in cases}
-
-
-def test_layouts_show_topics_of_the_node() -> None:
-    layout = json.loads((REPOSITORY / "config/foxglove/perception.json").read_text(encoding="utf-8"))
-    panels = set(re.findall(r'"([A-Za-z0-9]+![a-z]+)"', json.dumps(layout["layout"])))
-    assert panels == set(layout["configById"])
-    rviz = yaml.safe_load((REPOSITORY / "config/rviz/perception.rviz").read_text(encoding="utf-8"))
-    displays = [display for display in rviz["Visualization Manager"]["Displays"] if "Topic" in display]
-    topics = {display["Topic"]["Value"] for display in displays}
-    topics |= set(re.findall(r'"(/[a-z_/]+)"', json.dumps(layout)))
-    node = {f"/perception/output/{name}" for name in ("overlay", "anomaly_score", "hazard_alert")}
-    later = {f"/perception/output/{name}" for name in ("hazard_markers", "hazard_points")}
-    assert node | {"/diagnostics"} <= topics <= node | later | {"/diagnostics"}
