@@ -70,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", action="store_true", help="write the semantic and the open-set mask of every frame")
     parser.add_argument("--scores", action="store_true", help="write the anomaly score of every frame")
     parser.add_argument(
-        "--fps", type=positive, help="pictures of a folder follow each other so; of a video: not its own"
+        "--fps", type=positive, help="frames a second of pictures that are one drive, or of a video (default: its own)"
     )
     parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
     parser.add_argument("--limit", type=count, metavar="N", help="the first N frames")
@@ -104,10 +104,10 @@ def run(args: argparse.Namespace) -> int:
                         show(overlay)
                     _write_planes(args, folder, name, perceived)
                     entries[name] = _entry(name, perceived)
+        if not entries:
+            raise InputError(next(iter(left_out), f"{args.source}: holds no frame"))
         for reason in left_out:
             warn(f"left out: {reason}")
-        if not entries:
-            raise InputError(f"{args.source}: no frame could be used{'' if left_out else ': it holds none'}")
         lines = (json.dumps(entry, allow_nan=False) for entry in entries.values())
         write_text_atomically(folder / HAZARDS, "".join(f"{line}\n" for line in lines))
     _print(output, list(entries.values()), sum(left_out.values()))

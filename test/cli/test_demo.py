@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -133,6 +134,7 @@ def test_real_frames_at_a_rate_and_the_output_is_replaced_whole(
 def test_a_bag_with_truth_and_a_video_are_shown(model: Path, tmp_path: Path) -> None:
     bag, video = tmp_path / "bag", tmp_path / "drive.mp4"
     rendered = list(RenderedFrames(3, 3, (128, 64), 5.0))
+    rendered[1] = replace(rendered[1], disparity=None)  # there the mount alone tells distances
     with BagWriter(bag) as writer:
         for frame in rendered:
             writer.write(frame)
@@ -159,6 +161,9 @@ def test_a_bag_with_truth_and_a_video_are_shown(model: Path, tmp_path: Path) -> 
         (_, known), *_ = known_frames(BagFrames(output / "drive"), Settings(base_frame="base_link"))
         assert (known.placed_camera is None) == (source == video)
         if known.placed_camera:
+            answers = answered_frames(known_frames(BagFrames(output / "drive"), Settings()), output / "perception")
+            alerts = [answered.alert for answered in answers]
+            assert [alert and "mount" in alert.summary.values["problems"] for alert in alerts] == [False, False]
             (_, before), *_ = known_frames(first, Settings(base_frame="base_link"))
             assert known.ego_speed == before.ego_speed
             assert before.placed_camera is not None
