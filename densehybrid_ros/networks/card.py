@@ -32,7 +32,7 @@ class ModelCard:
         name: Name of the model, that of its files.
         architecture: Key of ``networks.registry.ARCHITECTURES``.
         sha256: Digest of the weights file; None in a card of an earlier version.
-        classes: Names and colours in the order of train ids; their count is K.
+        classes: Names and colours in the order of train ids, and which are drivable; their count is K.
         thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.
         default_threshold: The name of the one that the node takes.
         score_level: How the score is brought to one level, None if it is not.
@@ -96,7 +96,10 @@ class ModelCard:
             "default_threshold": self.default_threshold,
             **confidence,
             **self.details,
-            "classes": [{"name": item.name, "color": list(item.color)} for item in self.classes],
+            "classes": [
+                {"name": item.name, "color": list(item.color), **({"drivable": True} if item.drivable else {})}
+                for item in self.classes
+            ],
         }
 
 
@@ -185,6 +188,7 @@ def _classes(values: Any) -> tuple[SemanticClass, ...]:
     if not 1 <= len(entries) < 255:
         raise InputError(f"classes: are {len(entries)}; 1 to 254 are possible")
     found: dict[str, SemanticClass] = {}
+    marked = any("drivable" in entry.values for entry in entries)  # not in cards of earlier versions: road is
     for entry in entries:
         name, color = entry.text("name"), items(entry.needed("color"), entry.name("color"))
         if name in found:
@@ -192,7 +196,10 @@ def _classes(values: Any) -> tuple[SemanticClass, ...]:
         if len(color) != 3:
             raise InputError(f"{entry.name('color')}: {shown(color)} is no red, green and blue")
         red, green, blue = (whole(value, entry.name("color"), 0, 255) for value in color)
-        found[name] = SemanticClass(name, (red, green, blue))
+        drivable = entry.values.get("drivable", name == "road" and not marked)
+        if not isinstance(drivable, bool):
+            raise InputError(f"{entry.name('drivable')}: {shown(drivable)} is neither true nor false")
+        found[name] = SemanticClass(name, (red, green, blue), drivable)
     return tuple(found.values())
 
 

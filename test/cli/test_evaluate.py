@@ -250,12 +250,11 @@ def test_closed_set(model_path: Path, tmp_path: Path, capsys) -> None:
 
 def test_street_hazards_calibrates_on_the_other_town(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    from densehybrid_ros.datasets.anomaly_sets import STREET_HAZARDS_CLASSES
-    from densehybrid_ros.datasets.taxonomy import SemanticClass
+    from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS
 
-    classes = tuple(SemanticClass(name, (0, 0, 0)) for name in STREET_HAZARDS_CLASSES)
+    classes = STREET_HAZARDS
     model = tmp_path / "towns.safetensors"
-    save_model(model, DenseHybrid(build_network("light", 12)), ModelCard("towns", "light", classes))
+    save_model(model, DenseHybrid(build_network("light", 12)), ModelCard("towns", "light", STREET_HAZARDS))
     rng = np.random.default_rng(0)
     for town, count in (("t5", 1), ("t6", 2)):
         for index in range(count):
