@@ -32,7 +32,7 @@ from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
 _HELD_OUT_CROPS = 256
-_CPU_BYTES = 8192  # a pixel of a crop, for activations and gradients
+_CPU_BYTES = 3072  # a pixel of a crop: activations and gradients of the light network; others need more
 
 
 @dataclass
