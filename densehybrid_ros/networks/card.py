@@ -21,6 +21,7 @@ _NATS = (1e-6, 10_000.0)  # widths in nats; narrower ones overflow float32
 _LONGEST_SIDE = 16_384
 _DIGEST = re.compile("[0-9a-f]{64}")
 _INPUT = {"colors": "RGB", "scaling": "value / 255"}
+_DRIVABLE = "road"  # is so where a card does not say; no other class is
 _DETAILS = {"calibration": dict, "figures": dict, "training": list}  # what commands add to
 
 
@@ -96,11 +97,13 @@ class ModelCard:
             "default_threshold": self.default_threshold,
             **confidence,
             **self.details,
-            "classes": [
-                {"name": item.name, "color": list(item.color), **({"drivable": True} if item.drivable else {})}
-                for item in self.classes
-            ],
+            "classes": [_class_entry(item) for item in self.classes],
         }
+
+
+def _class_entry(item: SemanticClass) -> dict[str, Any]:
+    drivable = {} if item.drivable == (item.name == _DRIVABLE) else {"drivable": item.drivable}
+    return {"name": item.name, "color": list(item.color), **drivable}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -188,7 +191,6 @@ def _classes(values: Any) -> tuple[SemanticClass, ...]:
     if not 1 <= len(entries) < 255:
         raise InputError(f"classes: are {len(entries)}; 1 to 254 are possible")
     found: dict[str, SemanticClass] = {}
-    marked = any("drivable" in entry.values for entry in entries)  # not in cards of earlier versions: road is
     for entry in entries:
         name, color = entry.text("name"), items(entry.needed("color"), entry.name("color"))
         if name in found:
@@ -196,7 +198,7 @@ def _classes(values: Any) -> tuple[SemanticClass, ...]:
         if len(color) != 3:
             raise InputError(f"{entry.name('color')}: {shown(color)} is no red, green and blue")
         red, green, blue = (whole(value, entry.name("color"), 0, 255) for value in color)
-        drivable = entry.values.get("drivable", name == "road" and not marked)
+        drivable = entry.values.get("drivable", name == _DRIVABLE)
         if not isinstance(drivable, bool):
             raise InputError(f"{entry.name('drivable')}: {shown(drivable)} is neither true nor false")
         found[name] = SemanticClass(name, (red, green, blue), drivable)
