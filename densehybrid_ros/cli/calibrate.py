@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     per_frame = _false_alarms_per_frame(args)
     dataset = open_evaluation_set(args.dataset, args.root)
     segmenter = open_segmenter(args, args.device)
+    dataset = dataset.for_classes([item.name for item in segmenter.card.classes])
     model, scorer = segmenter.model, FrameScorer(segmenter, [HYBRID])
     pixels, frames, through = PixelAccumulator(), 0, set()
     for item in score_all(scorer, dataset, args.limit, "calibrate"):

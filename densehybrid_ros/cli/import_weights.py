@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from densehybrid_ros.cli.options import check_model_output, output_file
-from densehybrid_ros.datasets.class_tables import CLASS_TABLES
-from densehybrid_ros.datasets.taxonomy import SemanticClass
+from densehybrid_ros.datasets.taxonomy import CLASS_TABLES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import ModelCard, save_model

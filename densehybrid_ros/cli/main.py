@@ -20,6 +20,7 @@ from densehybrid_ros.files import writing
 COMMANDS: dict[str, str] = {
     "demo": "make a drive, run the node on it over DDS, leave pictures and a page",
     "train": "train a closed-set network, or fine-tune it into an open-set one",
+    "config": "the configuration that train would run with, every key explained",
     "import": "published weights (the authors', NVIDIA's, torchvision's) into a model with its card",
     "evaluate": "AP, FPR95, AUROC and mIoU on a data set",
     "calibrate": "write a named anomaly threshold into a model card, from held-out data",

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from densehybrid_ros.datasets.evaluation_set import FrameFiles, check_sizes, index_by_stem, require_folder
-from densehybrid_ros.datasets.label_folders import pair_files
+from densehybrid_ros.datasets.evaluation_set import (
+    FrameFiles,
+    check_sizes,
+    index_by_stem,
+    pair_files,
+    require_folder,
+)
 from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, regions_of_ids
 from densehybrid_ros.datasets.pictures import read_color, read_labels
 from densehybrid_ros.errors import InputError

@@ -15,36 +15,30 @@ from densehybrid_ros.datasets.evaluation_set import (
     ANOMALY,
     INLIER,
     EvaluationFrame,
-    EvaluationSet,
     FrameFiles,
     check_sizes,
     index_by_stem,
+    pair_files,
     require_folder,
 )
-from densehybrid_ros.datasets.label_folders import AnomalyPairs, pair_files
-from densehybrid_ros.datasets.label_values import translate_labels
-from densehybrid_ros.datasets.pictures import read_color, read_labels
-from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.datasets.label_values import ANOMALY_VALUES
+from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS, VOID
 from densehybrid_ros.errors import InputError
 
 _ROAD_ANOMALY_VALUES = {0: INLIER, 1: INLIER, 2: ANOMALY}
 _FISHYSCAPES_LABEL = re.compile(r"(\d+)_(.+)_labels")
-
-STREET_HAZARDS_CLASSES = (
-    "unlabeled", "building", "fence", "pedestrian", "pole", "road line", "road", "sidewalk", "vegetation", "car",
-    "wall", "traffic sign",
-)  # fmt: skip
-"""The 12 evaluated classes of StreetHazards in the order of their train ids; sky is among the unlabeled."""
+_STREET_HAZARDS_SPLITS = {"train": ("train", "training"), "val": ("train", "validation"), "test": ("test", "test")}
 _STREET_HAZARDS_OTHER, _STREET_HAZARDS_ANOMALY = 4, 14
-STREET_HAZARDS_TRAIN_IDS = {value: value - 1 if value < 4 else value - 2 for value in range(1, 14)}
-STREET_HAZARDS_TRAIN_IDS |= {_STREET_HAZARDS_OTHER: VOID, _STREET_HAZARDS_ANOMALY: VOID}
+_STREET_HAZARDS_TRAIN_IDS = {value: value - 1 if value < 4 else value - 2 for value in range(1, 14)}
+_STREET_HAZARDS_TRAIN_IDS |= {_STREET_HAZARDS_OTHER: VOID, _STREET_HAZARDS_ANOMALY: VOID}
 """Value in an annotation (1..14) -> train id; "other" and the anomalies of the test set are void."""
 
 
-def open_smiyc_track(root: Path) -> AnomalyPairs:
+def open_smiyc_track(root: Path) -> LabelledSet:
     """Opens ``dataset_AnomalyTrack`` or ``dataset_ObstacleTrack`` of SegmentMeIfYouCan.
 
-    ``images/FRAME.*`` goes with ``labels_masks/FRAME_labels_semantic.png``. The labels of the test frames are not
+    The labels of ``images/FRAME.*`` are ``labels_masks/FRAME_labels_semantic.png``. Those of the test frames are not
     published, so that frames without labels are left out, which leaves the validation frames.
 
     Raises:
@@ -56,10 +50,11 @@ def open_smiyc_track(root: Path) -> AnomalyPairs:
     labelled = {key: path for key, path in images.items() if key in labels}
     if images and not labelled:
         raise InputError(f"{root / 'labels_masks'}: no FRAME_labels_semantic.png for any frame of images/")
-    return AnomalyPairs(pair_files(labelled, labels, root / "images", root / "labels_masks"))
+    files = pair_files(labelled, labels, root / "images", root / "labels_masks")
+    return LabelledSet("smiyc", files, anomaly=ANOMALY_VALUES)
 
 
-def open_road_anomaly(root: Path) -> AnomalyPairs:
+def open_road_anomaly(root: Path) -> LabelledSet:
     """Opens RoadAnomaly: ``frames/NAME.jpg`` with ``frames/NAME.labels/labels_semantic.png`` (2 = anomaly).
 
     Raises:
@@ -68,10 +63,11 @@ def open_road_anomaly(root: Path) -> AnomalyPairs:
     folder = require_folder(root / "frames", "give the folder that holds frames/")
     images = index_by_stem(folder, "*")
     labels = {path.parent.name.removesuffix(".labels"): path for path in folder.glob("*.labels/labels_semantic.png")}
-    return AnomalyPairs(pair_files(images, labels, folder, folder / "NAME.labels"), _ROAD_ANOMALY_VALUES)
+    files = pair_files(images, labels, folder, folder / "NAME.labels")
+    return LabelledSet("road_anomaly", files, anomaly=_ROAD_ANOMALY_VALUES)
 
 
-def open_fishyscapes_lost_and_found(root: Path) -> AnomalyPairs:
+def open_fishyscapes_lost_and_found(root: Path) -> LabelledSet:
     """Opens the validation set of Fishyscapes LostAndFound.
 
     The label files, such as ``0000_04_Maurener_Weg_8_000000_000030_labels.png``, lie anywhere below ``root``, and so
@@ -80,10 +76,11 @@ def open_fishyscapes_lost_and_found(root: Path) -> AnomalyPairs:
     Raises:
         InputError: There are no label files, or one names an image that is missing.
     """
-    return AnomalyPairs(_fishyscapes_files(root, overlays=False))
+    files = _fishyscapes_files(root, overlays=False)
+    return LabelledSet("fishyscapes_lost_and_found", files, anomaly=ANOMALY_VALUES)
 
 
-class FishyscapesStatic(AnomalyPairs):
+class FishyscapesStatic(LabelledSet):
     """Cityscapes frames onto which objects are pasted by adding a signed overlay (``rgb`` of an .npz file)."""
 
     def __getitem__(self, index: int) -> EvaluationFrame:
@@ -109,7 +106,7 @@ def open_fishyscapes_static(root: Path) -> FishyscapesStatic:
     Raises:
         InputError: There are no label files, or an overlay or image is missing.
     """
-    return FishyscapesStatic(_fishyscapes_files(root, overlays=True))
+    return FishyscapesStatic("fishyscapes_static", _fishyscapes_files(root, overlays=True), anomaly=ANOMALY_VALUES)
 
 
 def _fishyscapes_files(root: Path, overlays: bool) -> list[FrameFiles]:
@@ -134,37 +131,32 @@ def _fishyscapes_files(root: Path, overlays: bool) -> list[FrameFiles]:
     return files
 
 
-class StreetHazards(EvaluationSet):
-    """The test set of StreetHazards, with the 12 classes and the anomalies; groups are the towns t5 and t6.
+def open_street_hazards(root: Path, split: str = "test") -> LabelledSet:
+    """Opens StreetHazards: ``PART/images/.../TOWN/N.png`` with ``PART/annotations/.../TOWN/N.png``.
 
-    Label values 1..13 are classes, 14 is an anomaly. As the benchmark does it, no pixel is ignored in anomaly
-    detection; "other" (4) and anomalies have no class.
-    """
-
-    class_names = STREET_HAZARDS_CLASSES
-
-    def __getitem__(self, index: int) -> EvaluationFrame:
-        """Reads a frame."""
-        files = self.files[index]
-        image, labels = read_color(files.image), read_labels(files.label)
-        check_sizes(image, files.image, labels, files.label)
-        semantic = translate_labels(labels, STREET_HAZARDS_TRAIN_IDS, files.label)
-        anomaly = (labels == _STREET_HAZARDS_ANOMALY).astype(np.uint8)
-        return EvaluationFrame(str(files.label), image, anomaly=anomaly, semantic=semantic, group=files.group)
-
-
-def open_street_hazards(root: Path) -> StreetHazards:
-    """Opens StreetHazards: ``test/images/test/{t5,t6}/N.png`` with ``test/annotations/test/{t5,t6}/N.png``.
+    The splits are ``train/{images,annotations}/{training,validation}`` and ``test/{images,annotations}/test``. Values
+    1..13 are classes, of which "other" (4) has no train id, which leaves the 12 evaluated ones; 14, of the test frames
+    alone, is an anomaly. As the benchmark does it, no pixel of those is ignored in anomaly detection. Groups are towns.
 
     Raises:
         InputError: A folder is missing, or an image lacks its annotation.
     """
-    files: list[FrameFiles] = []
-    hint = "give the folder that holds test/images/ and test/annotations/"
-    for town in ("t5", "t6"):
-        image_folder = require_folder(root / "test" / "images" / "test" / town, hint)
-        label_folder = require_folder(root / "test" / "annotations" / "test" / town, hint)
-        images, labels = index_by_stem(image_folder, "*"), index_by_stem(label_folder, "*")
-        pairs = pair_files(images, labels, image_folder, label_folder)
-        files += [FrameFiles(pair.image, pair.label, group=town) for pair in pairs]
-    return StreetHazards(files)
+    part, folder = _STREET_HAZARDS_SPLITS[split]
+    hint = f"give the folder that holds {part}/images/ and {part}/annotations/"
+    image_folder, label_folder = (
+        require_folder(root / part / kind / folder, hint) for kind in ("images", "annotations")
+    )
+    images, labels = _by_relative_path(image_folder), _by_relative_path(label_folder)
+    pairs = pair_files(images, labels, image_folder, label_folder)
+    files = [FrameFiles(pair.image, pair.label, group=pair.image.parent.name) for pair in pairs]
+    semantic = dict(_STREET_HAZARDS_TRAIN_IDS)
+    anomaly = {value: ANOMALY if value == _STREET_HAZARDS_ANOMALY else INLIER for value in semantic}
+    if split != "test":
+        del semantic[_STREET_HAZARDS_ANOMALY]
+        anomaly = {}
+    return LabelledSet("street_hazards", files, STREET_HAZARDS, semantic, anomaly)
+
+
+def _by_relative_path(folder: Path) -> dict[str, Path]:
+    """Frames of several towns have the same numbers, so that the town belongs to the key."""
+    return {str(path.relative_to(folder).with_suffix("")): path for path in sorted(folder.rglob("*.png"))}

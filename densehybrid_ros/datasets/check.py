@@ -2,60 +2,98 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.negative_set import NegativeSet
 from densehybrid_ros.datasets.taxonomy import VOID
-from densehybrid_ros.datasets.training_set import TrainingFrame, TrainingSet
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.progress import progress
 
-_VOID_ALONE = "all are 255 (void)"
+Found = TypeVar("Found")
+_UNKNOWN = 256  # counted beside the train ids
 
 
-def check_training_set(frames: TrainingSet, stop_after: int = 10) -> list[str]:
-    """Reads frames with their labels, in threads, and collects what is wrong with them.
+@dataclass
+class SeenFrames:
+    """What a look through labelled frames has found.
 
-    Args:
-        frames: The set.
-        stop_after: Number of faults after which the rest is left unread.
-
-    Returns:
-        One line a fault, naming the file and the value; empty where all is well.
+    Attributes:
+        faults: One line each, naming the file and the value; empty where all is well.
+        sizes: (width, height) -> number of frames.
+        pixels: Train id -> number of pixels, 255 = void; 256 = real unknowns.
     """
-    return _check(frames, stop_after, f"check {frames.name}")
+
+    faults: list[str] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    pixels: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def unknown(self) -> int:
+        """Number of pixels of unknown ids."""
+        return self.pixels[_UNKNOWN]
+
+    def add(self, other: SeenFrames) -> None:
+        """Adds what another look has found."""
+        self.faults += other.faults
+        self.sizes.update(other.sizes)
+        self.pixels.update(other.pixels)
+
+
+def check_frames(frames: LabelledSet, stop_after: int = 10) -> SeenFrames:
+    """Reads frames with their labels, in threads; after ``stop_after`` faults the rest is left unread."""
+
+    def look(index: int) -> SeenFrames:
+        try:
+            frame = frames[index]
+        except InputError as error:
+            return SeenFrames([str(error)])
+        assert frame.semantic is not None
+        counts = np.bincount(frame.semantic.ravel(), minlength=_UNKNOWN)
+        pixels = Counter({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
+        if frame.anomaly is not None:
+            pixels[_UNKNOWN] = int(np.count_nonzero(frame.anomaly == ANOMALY))
+        return SeenFrames([], Counter([frame.image.shape[1::-1]]), pixels)
+
+    seen = SeenFrames()
+    for found in _in_threads(look, len(frames), frames.name):
+        seen.add(found)
+        if len(seen.faults) >= stop_after:
+            break
+    if seen.sizes and not seen.faults and not any(0 <= value < VOID for value in +seen.pixels):
+        void = "all are 255 (void); check the labels"
+        seen.faults.append(f"{frames.name}: none of {len(frames)} frames has a labelled pixel: {void}")
+    return seen
 
 
 def check_negatives(pictures: NegativeSet, stop_after: int = 10) -> list[str]:
-    """Does the same for a source of negatives."""
-    return _check(pictures, stop_after, f"check {pictures.name}")
+    """Reads a source of negatives; returns its faults, one line each."""
 
+    def look(index: int) -> list[str]:
+        try:
+            pictures[index]
+        except InputError as error:
+            return [str(error)]
+        return []
 
-def _check(items: TrainingSet | NegativeSet, stop_after: int, description: str) -> list[str]:
-    count = len(items)
     faults: list[str] = []
-    labelled = not count
-    pool = ThreadPoolExecutor()
-    try:
-        for fault in progress(pool.map(_fault, repeat(items), range(count)), description, total=count):
-            labelled |= fault != _VOID_ALONE
-            if fault and fault != _VOID_ALONE:
-                faults.append(fault)
-            if len(faults) >= stop_after:
-                break
-    finally:
-        pool.shutdown(cancel_futures=True)
-    if not labelled:
-        faults.append(f"{items.name}: none of {count} frames has a labelled pixel: {_VOID_ALONE}; check the labels")
+    for found in _in_threads(look, len(pictures), pictures.name):
+        faults += found
+        if len(faults) >= stop_after:
+            break
     return faults
 
 
-def _fault(items: TrainingSet | NegativeSet, index: int) -> str:
+def _in_threads(look: Callable[[int], Found], count: int, name: str) -> Iterator[Found]:
+    pool = ThreadPoolExecutor()
     try:
-        item = items[index]
-    except InputError as error:
-        return str(error)
-    return _VOID_ALONE if isinstance(item, TrainingFrame) and np.all(item.label == VOID) else ""
+        yield from progress(pool.map(look, range(count)), f"check {name}", total=count)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -60,7 +60,8 @@ class EvaluationSet(ABC):
 
     Attributes:
         files: The files of every frame, in the order of the frames.
-        class_names: Names of the semantic classes in the order of their train ids; empty where there are none.
+        class_names: Names of the semantic classes in the order of their train ids; empty where there are none. A class
+            of the model that the set does not label has an empty name.
     """
 
     class_names: tuple[str, ...] = ()
@@ -78,6 +79,11 @@ class EvaluationSet(ABC):
         Raises:
             InputError: A file is missing or damaged, sizes disagree, or a label value is not the set's.
         """
+
+    def for_classes(self, names: Sequence[str]) -> EvaluationSet:
+        """Returns the set with the train ids of a model's classes by name, where it is of own frames, else as it is."""
+        del names
+        return self
 
 
 def check_sizes(image: np.ndarray, image_path: Path, other: np.ndarray, other_path: Path) -> None:
@@ -114,3 +120,19 @@ def require_folder(folder: Path, hint: str) -> Path:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {hint}")
     return folder
+
+
+def pair_files(
+    images: dict[str, Path], labels: dict[str, Path], image_folder: Path, label_folder: Path
+) -> list[FrameFiles]:
+    """Puts images and labels of the same key together; a label without an image is left out.
+
+    Raises:
+        InputError: There is no image, or one has no label.
+    """
+    if not images:
+        raise InputError(f"{image_folder}: holds no pictures; check the folder and which data set it is")
+    for key, path in images.items():
+        if key not in labels:
+            raise InputError(f"{path}: its label is missing in {label_folder}; add it or remove the image")
+    return [FrameFiles(path, labels[key]) for key, path in images.items()]

@@ -16,9 +16,9 @@ from densehybrid_ros.datasets.evaluation_set import (
     FrameFiles,
     check_sizes,
     index_by_stem,
+    pair_files,
     require_folder,
 )
-from densehybrid_ros.datasets.label_folders import pair_files
 from densehybrid_ros.datasets.label_values import translate_labels
 from densehybrid_ros.datasets.pictures import read_color, read_disparity, read_instances, read_labels
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from densehybrid_ros.datasets.evaluation_set import index_by_stem, require_folder
-from densehybrid_ros.datasets.label_folders import pair_files
+from densehybrid_ros.datasets.evaluation_set import index_by_stem, pair_files, require_folder
 from densehybrid_ros.datasets.label_mappings import mapillary_train_id
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
-from densehybrid_ros.datasets.training_set import MappedLabels, TrainingSet
 from densehybrid_ros.errors import InputError
 
 _SPLITS = {"train": "training", "val": "validation"}
@@ -17,7 +16,7 @@ _VERSIONS = (("config_v1.2.json", "v1.2"), ("config_v2.0.json", "v2.0"), ("confi
 """Configuration -> folder of the version within a split. A release may hold two; the authors trained on 1.2."""
 
 
-def open_mapillary_vistas(root: Path, split: str) -> TrainingSet:
+def open_mapillary_vistas(root: Path, split: str) -> LabelledSet:
     """Opens ``{training,validation}/images/KEY.jpg`` with ``{training,validation}/[VERSION/]labels/KEY.png``.
 
     Which value is which class stands in ``config_v1.2.json``, ``config_v2.0.json`` or ``config.json`` (1.1); the first
@@ -32,7 +31,7 @@ def open_mapillary_vistas(root: Path, split: str) -> TrainingSet:
     config, label_folder = _version(root, folder, hint)
     image_folder = require_folder(folder / "images", hint)
     pairs = pair_files(index_by_stem(image_folder, "*"), index_by_stem(label_folder, "*"), image_folder, label_folder)
-    return TrainingSet("mapillary_vistas", pairs, CITYSCAPES_CLASSES, MappedLabels(_train_ids(config)))
+    return LabelledSet("mapillary_vistas", pairs, CITYSCAPES_CLASSES, _train_ids(config))
 
 
 def _version(root: Path, folder: Path, hint: str) -> tuple[Path, Path]:

@@ -1,10 +1,12 @@
-"""Data sets for evaluation by name; adding one is a function and a line here."""
+"""Data sets by name, for training and evaluation alike, and sources of negatives; adding one is a line here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from densehybrid_ros.datasets.ade20k import open_ade20k
 from densehybrid_ros.datasets.anomaly_sets import (
     open_fishyscapes_lost_and_found,
     open_fishyscapes_static,
@@ -12,13 +14,35 @@ from densehybrid_ros.datasets.anomaly_sets import (
     open_smiyc_track,
     open_street_hazards,
 )
-from densehybrid_ros.datasets.cityscapes import open_cityscapes, open_cityscapes_640, open_cityscapes_void
+from densehybrid_ros.datasets.cityscapes import open_cityscapes, open_cityscapes_640
+from densehybrid_ros.datasets.coco import open_coco
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
-from densehybrid_ros.datasets.label_folders import open_folder
+from densehybrid_ros.datasets.folder import open_folder, open_folder_training
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.lost_and_found import open_lost_and_found, open_lost_and_found_no_known
+from densehybrid_ros.datasets.mapillary_vistas import open_mapillary_vistas
+from densehybrid_ros.datasets.negative_folder import open_negative_folder
+from densehybrid_ros.datasets.negative_set import NegativeSet
+from densehybrid_ros.datasets.wilddash import open_wilddash2
 from densehybrid_ros.errors import InputError
 
+
+def _validation_of(opener: Callable[[Path, str], LabelledSet]) -> Callable[[Path], LabelledSet]:
+    return lambda root: opener(root, "val")
+
+
+TRAINING_SETS: dict[str, Callable[[Path, str], LabelledSet]] = {
+    "folder": open_folder_training,
+    "cityscapes": open_cityscapes,
+    "cityscapes_640": open_cityscapes_640,
+    "mapillary_vistas": open_mapillary_vistas,
+    "wilddash2": open_wilddash2,
+    "street_hazards": open_street_hazards,
+}
+"""Name -> function that opens the split ``train`` or ``val`` of the data set below a folder."""
+
 EVALUATION_SETS: dict[str, Callable[[Path], EvaluationSet]] = {
+    **{name: _validation_of(opener) for name, opener in TRAINING_SETS.items()},
     "folder": open_folder,
     "road_anomaly21_val": open_folder,
     "road_obstacle21_val": open_folder,
@@ -30,16 +54,39 @@ EVALUATION_SETS: dict[str, Callable[[Path], EvaluationSet]] = {
     "fishyscapes_static": open_fishyscapes_static,
     "road_anomaly": open_road_anomaly,
     "street_hazards": open_street_hazards,
-    "cityscapes": open_cityscapes,
-    "cityscapes_640": open_cityscapes_640,
-    "cityscapes_void": open_cityscapes_void,
+    "cityscapes_void": partial(open_cityscapes, void_is_unknown=True),
     "lost_and_found": open_lost_and_found,
 }
-"""Name -> function that opens the data set below a folder."""
+"""Name -> function that opens what is evaluated of the data set below a folder."""
+
+NEGATIVE_SETS: dict[str, Callable[[Path], NegativeSet]] = {
+    "folder": open_negative_folder,
+    "ade20k": open_ade20k,
+    "coco": open_coco,
+}
+"""Name -> function that opens the source of negatives below a folder."""
+
+
+def open_training_set(name: str, root: Path, split: str = "train") -> LabelledSet:
+    """Opens a data set to train or to validate on; only folders are listed, no picture is read.
+
+    Args:
+        name: Key of ``TRAINING_SETS``.
+        root: The folder that the data set was unpacked to; docs/datasets.md shows the layout of each.
+        split: ``train`` or ``val``; the official names of other data sets are translated.
+
+    Raises:
+        InputError: There is no such data set or split, a folder is missing, or a frame lacks its label.
+    """
+    if name not in TRAINING_SETS:
+        raise InputError(f"data.sets.{name}: unknown; choose one of {', '.join(TRAINING_SETS)}")
+    if split not in ("train", "val"):
+        raise InputError(f"split {split}: unknown; choose train or val")
+    return TRAINING_SETS[name](root, split)
 
 
 def open_evaluation_set(name: str, root: Path) -> EvaluationSet:
-    """Opens a data set by name.
+    """Opens a data set to evaluate by name.
 
     Raises:
         InputError: There is no such data set, or its files are not below ``root``.
@@ -57,3 +104,20 @@ def open_evaluation_sets(names: str, root: Path) -> dict[str, EvaluationSet]:
     """
     chosen = list(dict.fromkeys(name for name in names.split(",") if name))
     return {name: open_evaluation_set(name, root / name if len(chosen) > 1 else root) for name in chosen or [names]}
+
+
+def open_negatives(name: str, root: Path) -> NegativeSet:
+    """Opens a source of negatives; only folders and the table of objects are read, no picture.
+
+    Draw from it with a recipe of ``negative_recipes.RECIPES``.
+
+    Args:
+        name: Key of ``NEGATIVE_SETS``.
+        root: The folder that the data set was unpacked to; docs/datasets.md shows the layout of each.
+
+    Raises:
+        InputError: There is no such source, a folder is missing or empty, or a table can't be read.
+    """
+    if name not in NEGATIVE_SETS:
+        raise InputError(f"negatives.dataset={name}: unknown; choose one of {', '.join(NEGATIVE_SETS)}")
+    return NEGATIVE_SETS[name](root)

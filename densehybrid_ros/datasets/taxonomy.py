@@ -1,4 +1,4 @@
-"""Class tables: names, train ids and colours of the Cityscapes taxonomy."""
+"""Class tables: names, train ids and colours of Cityscapes and StreetHazards."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ VOID = 255
 
 @dataclass(frozen=True)
 class SemanticClass:
-    """One class: its name and its colour (red, green, blue; 0..255)."""
+    """One class: its name, its colour (red, green, blue; 0..255), and whether its surface is one to drive on."""
 
     name: str
     color: tuple[int, int, int]
+    drivable: bool = False
 
 
 CITYSCAPES_CLASSES: tuple[SemanticClass, ...] = (
-    SemanticClass("road", (128, 64, 128)),
+    SemanticClass("road", (128, 64, 128), drivable=True),
     SemanticClass("sidewalk", (244, 35, 232)),
     SemanticClass("building", (70, 70, 70)),
     SemanticClass("wall", (102, 102, 156)),
@@ -41,6 +42,31 @@ CITYSCAPES_CLASSES: tuple[SemanticClass, ...] = (
     SemanticClass("bicycle", (119, 11, 32)),
 )
 """The 19 evaluated classes of Cityscapes in the order of their train ids."""
+
+STREET_HAZARDS: tuple[SemanticClass, ...] = (
+    SemanticClass("unlabeled", (0, 0, 0)),
+    SemanticClass("building", (70, 70, 70)),
+    SemanticClass("fence", (190, 153, 153)),
+    SemanticClass("pedestrian", (220, 20, 60)),
+    SemanticClass("pole", (153, 153, 153)),
+    SemanticClass("road line", (157, 234, 50), drivable=True),
+    SemanticClass("road", (128, 64, 128), drivable=True),
+    SemanticClass("sidewalk", (244, 35, 232)),
+    SemanticClass("vegetation", (107, 142, 35)),
+    SemanticClass("car", (0, 0, 142)),
+    SemanticClass("wall", (102, 102, 156)),
+    SemanticClass("traffic sign", (220, 220, 0)),
+)
+"""The 12 evaluated classes of StreetHazards with the colours of CARLA, the simulator that drew the frames.
+
+Sky is among the unlabeled.
+"""
+
+CLASS_TABLES: dict[str, tuple[SemanticClass, ...]] = {
+    "cityscapes": CITYSCAPES_CLASSES,
+    "street_hazards": STREET_HAZARDS,
+}
+"""Name -> classes. Mapillary Vistas and WildDash 2 are mapped to those of Cityscapes."""
 
 UNKNOWN_CLASS = SemanticClass("unknown", (0, 255, 255))
 """What the open-set mask calls a pixel whose anomaly score exceeds the threshold (id K)."""

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.training_set import TrainingSet
+from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.errors import InputError
 from densehybrid_ros.progress import progress
 
 OVERVIEW_STEP = 4
@@ -66,7 +67,7 @@ class FrameStore:
         return Overview(colors.cpu().numpy(), self.labels[pick].contiguous().cpu().numpy())
 
 
-def hold_in_memory(frames: TrainingSet) -> FrameStore:
+def hold_in_memory(frames: LabelledSet) -> FrameStore:
     """Reads all frames of a set, in threads; they must be of one size.
 
     Raises:
@@ -75,7 +76,8 @@ def hold_in_memory(frames: TrainingSet) -> FrameStore:
 
     def pair(index: int) -> tuple[np.ndarray, np.ndarray]:
         frame = frames[index]
-        return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), frame.label
+        assert frame.semantic is not None
+        return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), frame.semantic
 
     with ThreadPoolExecutor() as pool:
         return _collect(pair, range(len(frames)), pool, f"load frames of {frames.name}")
@@ -102,6 +104,10 @@ def _collect(
     """Gathers what ``load`` makes of each job: uint8 [3, H, W] and uint8 [H, W]."""
     images: Tensor | None = None
     for index, (image, label) in enumerate(progress(pool.map(load, jobs), description, total=len(jobs))):
+        if images is not None and images.shape[2:] != label.shape:
+            (height, width), (rows, columns) = images.shape[2:], label.shape
+            mend = "resize them, or name the set in data.sets, which reads frames of any size"
+            raise InputError(f"{description}: frame {index} is {columns}x{rows}, those before {width}x{height}; {mend}")
         if images is None:
             images = torch.empty((len(jobs), *image.shape), dtype=torch.uint8)
             labels = torch.empty((len(jobs), *label.shape), dtype=torch.uint8)

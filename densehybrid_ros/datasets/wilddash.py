@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from densehybrid_ros.datasets.evaluation_set import FrameFiles, index_by_stem, require_folder
-from densehybrid_ros.datasets.label_folders import pair_files
+from densehybrid_ros.datasets.evaluation_set import FrameFiles, index_by_stem, pair_files, require_folder
 from densehybrid_ros.datasets.label_mappings import WILDDASH_NAMES, wilddash_train_id
+from densehybrid_ros.datasets.label_values import TRAIN_IDS
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.pictures import read_id_colors
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID
-from densehybrid_ros.datasets.training_set import MappedLabels, TrainingSet
 from densehybrid_ros.errors import InputError
 
 _VALIDATION_EVERY = 5
@@ -21,11 +21,11 @@ _UNLABELLED = 0  # value of pixels that belong to no segment
 _HINT = "give the folder that holds images/ and panoptic/ with panoptic.json, or images/ and labels/"
 
 
-def open_wilddash2(root: Path, split: str) -> TrainingSet:
+def open_wilddash2(root: Path, split: str) -> LabelledSet:
     """Opens the public part of WildDash 2.
 
-    ``images/NAME.jpg`` goes with ``panoptic/NAME.png`` and ``panoptic.json`` (COCO's panoptic format) or, where that
-    is missing, with category ids in ``labels/NAME.png`` or ``labels/NAME_labelIds.png``. There is no official split:
+    The labels of ``images/NAME.jpg`` are ``panoptic/NAME.png`` with ``panoptic.json`` (COCO's format) or, where
+    that is missing, category ids in ``labels/NAME.png`` or ``labels/NAME_labelIds.png``. There is no official split:
     every fifth frame by name is for validation.
 
     Raises:
@@ -43,10 +43,10 @@ def open_wilddash2(root: Path, split: str) -> TrainingSet:
     labels = {name.removesuffix("_labelIds"): path for name, path in labels.items()}
     files = pair_files(images, labels, image_folder, label_folder)
     if table.is_file():
-        return TrainingSet("wilddash2", files, CITYSCAPES_CLASSES, _read_table(table, files))
+        return LabelledSet("wilddash2", files, CITYSCAPES_CLASSES, TRAIN_IDS, read=_read_table(table, files))
     ids = {value: wilddash_train_id(name) for value, name in enumerate(WILDDASH_NAMES)}
     known = {value: train_id for value, train_id in ids.items() if train_id is not None}
-    return TrainingSet("wilddash2", files, CITYSCAPES_CLASSES, MappedLabels(known))
+    return LabelledSet("wilddash2", files, CITYSCAPES_CLASSES, known)
 
 
 class PanopticLabels:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer, LeftOut, ScoredFrame, score_frames
@@ -57,6 +59,7 @@ def evaluate(
     shards = shards or Shards()
     protocol = PROTOCOLS.get(name, Protocol())
     device, card = segmenter.device, segmenter.card
+    dataset = dataset.for_classes([item.name for item in card.classes])
     scorer = FrameScorer(segmenter, scores, model_scores)
     plan = Plan(scores, protocol, _common_classes(dataset, card), edges)
     chosen = spread(len(dataset), limit)
@@ -115,9 +118,14 @@ def spread(total: int, limit: int | None) -> list[int]:
 
 
 def _common_classes(dataset: EvaluationSet, card: ModelCard) -> int | None:
-    """The number of classes where the data set labels those that the model knows, else None."""
-    names = tuple(item.name for item in card.classes)
-    return len(names) if dataset.class_names == names else None
+    """The number of classes where the data set labels those that the model knows, or some of them, else None."""
+    names = [item.name for item in card.classes]
+    same = len(dataset.class_names) == len(names)
+    return len(names) if same and all(map(_is_or_lacks, dataset.class_names, names)) else None
+
+
+def _is_or_lacks(name: str, wanted: str) -> bool:
+    return name in ("", wanted)
 
 
 def _thresholds(first: PixelPass, given: float | None) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
@@ -152,6 +160,7 @@ def _result_of_pixels(first: PixelPass, name: str, model: str, dataset: Evaluati
         measured = any(files.disparity for files in dataset.files)
         result.distance_source = "measured disparity" if measured else "ground plane, from pitch and mounting height"
     if first.confusion is not None and int(first.confusion.counts.sum()):
-        result.mean_iou = first.confusion.mean_iou()
-        result.class_iou = dict(zip(dataset.class_names, first.confusion.iou().tolist(), strict=True))
+        named = zip(dataset.class_names, first.confusion.iou().tolist(), strict=True)
+        result.class_iou = {name: iou for name, iou in named if name}
+        result.mean_iou = float(np.nanmean(list(result.class_iou.values())))
     return result

@@ -42,6 +42,7 @@ def collect_pixels(
         InputError: A frame can't be read, has no semantic labels, or none has a labelled pixel.
     """
     parts = []
+    dataset = dataset.for_classes([item.name for item in segmenter.card.classes])
     frames = progress(read_ahead(dataset, indices), "fit scores", total=len(indices))
     for index, frame in zip(indices, frames, strict=True):
         if isinstance(frame, LeftOut):

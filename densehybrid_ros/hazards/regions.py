@@ -282,13 +282,13 @@ class DrivableSurface:
 
 
 def drivable_ids(classes: Sequence[SemanticClass], names: Collection[str]) -> tuple[int, ...]:
-    """Returns the ids of the classes of these names; () where the table has none of them."""
-    return tuple(index for index, item in enumerate(classes) if item.name in names)
+    """Returns the ids of the classes of these names; of one empty name, those of the classes marked as drivable."""
+    return tuple(index for index, item in enumerate(classes) if item.name in names or (item.drivable and "" in names))
 
 
 def unknown_classes(classes: Sequence[SemanticClass], names: Sequence[str]) -> list[str]:
     """Returns those of these names that the table of classes does not have: misspelt ones, or another model's."""
-    known = {item.name for item in classes}
+    known = {"", *(item.name for item in classes)}
     return [name for name in names if name not in known]
 
 

@@ -24,7 +24,8 @@ class HazardSettings:
         max_hazards: Regions a frame that are judged, the largest first; the rest is counted as left out.
         roi: Polygon x1, y1, x2, y2, ... in fractions of width and height, outside of which nothing counts.
         on_road_only: Whether a hazard must lie on, or reach onto, the drivable surface.
-        drivable_classes: Names of the classes that are drivable, as the model's class table has them.
+        drivable_classes: Names of the classes that are drivable, as the model's class table has them; (""): those that
+            its card marks as drivable.
         corridor_half_width: Metres to each side of the optical axis within which hazards count; 0 for no corridor.
             A hazard whose position is unknown counts always.
         trigger_count: Frames with the hazard, of the last ``trigger_window``, that raise it.
@@ -45,7 +46,7 @@ class HazardSettings:
     max_hazards: int = 50
     roi: tuple[float, ...] = WHOLE_IMAGE
     on_road_only: bool = True
-    drivable_classes: tuple[str, ...] = ("road",)
+    drivable_classes: tuple[str, ...] = ("",)
     corridor_half_width: float = 0.0
     trigger_count: int = 3
     trigger_window: int = 5

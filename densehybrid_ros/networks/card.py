@@ -21,6 +21,7 @@ _NATS = (1e-6, 10_000.0)  # widths in nats; narrower ones overflow float32
 _LONGEST_SIDE = 16_384
 _DIGEST = re.compile("[0-9a-f]{64}")
 _INPUT = {"colors": "RGB", "scaling": "value / 255"}
+_DRIVABLE = "road"  # is so where a card does not say; no other class is
 _DETAILS = {"calibration": dict, "figures": dict, "training": list}  # what commands add to
 
 
@@ -32,7 +33,7 @@ class ModelCard:
         name: Name of the model, that of its files.
         architecture: Key of ``networks.registry.ARCHITECTURES``.
         sha256: Digest of the weights file; None in a card of an earlier version.
-        classes: Names and colours in the order of train ids; their count is K.
+        classes: Names and colours in the order of train ids, and which are drivable; their count is K.
         thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.
         default_threshold: The name of the one that the node takes.
         score_level: How the score is brought to one level, None if it is not.
@@ -96,8 +97,13 @@ class ModelCard:
             "default_threshold": self.default_threshold,
             **confidence,
             **self.details,
-            "classes": [{"name": item.name, "color": list(item.color)} for item in self.classes],
+            "classes": [_class_entry(item) for item in self.classes],
         }
+
+
+def _class_entry(item: SemanticClass) -> dict[str, Any]:
+    drivable = {} if item.drivable == (item.name == _DRIVABLE) else {"drivable": item.drivable}
+    return {"name": item.name, "color": list(item.color), **drivable}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -192,7 +198,10 @@ def _classes(values: Any) -> tuple[SemanticClass, ...]:
         if len(color) != 3:
             raise InputError(f"{entry.name('color')}: {shown(color)} is no red, green and blue")
         red, green, blue = (whole(value, entry.name("color"), 0, 255) for value in color)
-        found[name] = SemanticClass(name, (red, green, blue))
+        drivable = entry.values.get("drivable", name == _DRIVABLE)
+        if not isinstance(drivable, bool):
+            raise InputError(f"{entry.name('drivable')}: {shown(drivable)} is neither true nor false")
+        found[name] = SemanticClass(name, (red, green, blue), drivable)
     return tuple(found.values())
 
 

@@ -28,7 +28,7 @@ def _size_problem(size: Any) -> str | None:
 
 
 def _names_problem(names: Any) -> str | None:
-    return None if names and all(names) else "give at least one name, such as ['road']"
+    return None if tuple(names) == ("",) or (names and all(names)) else "give at least one name, such as ['road']"
 
 
 def _cameras_problem(names: Any) -> str | None:
@@ -229,7 +229,9 @@ class Settings:
         "on_road_only", "Whether an unknown region must lie on, or reach onto, the drivable surface to be a hazard."
     )
     drivable_classes: tuple[str, ...] = _hazard(
-        "drivable_classes", "Names of the model's classes that are drivable.", problem=_names_problem
+        "drivable_classes",
+        "Names of the model's classes that are drivable. ['']: those that its card marks as drivable.",
+        problem=_names_problem,
     )
     corridor_half_width: float = _hazard(
         "corridor_half_width",

@@ -21,10 +21,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, EvaluationFrame
+from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP, FrameStore, Overview, overview_of
-from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.training.crops import Crop, CropConfig, cut_batch, draw_crop
-from densehybrid_ros.training.mixed_content import DrawLayer, MixedBatch, lay_over, void_as_negatives
+from densehybrid_ros.training.mixed_content import UNKNOWN, DrawLayer, MixedBatch, lay_over, void_as_negatives
 from densehybrid_ros.training.rare_classes import RareClasses
 from densehybrid_ros.training.scene import Scene
 from densehybrid_ros.training.side_stream import side_stream
@@ -32,7 +34,7 @@ from densehybrid_ros.training.side_stream import side_stream
 _FINISHED_AHEAD = 2
 
 Item = TypeVar("Item")
-Source = FrameStore | TrainingSet
+Source = FrameStore | LabelledSet
 """Frames in memory, or in files."""
 
 
@@ -94,7 +96,8 @@ class BatchMaker:
             sources: Frames with their share of the crops.
             device: Where crops are computed.
             negatives: What is pasted; None = nothing.
-            void_is_outlier: Whether void pixels are the negatives.
+            void_is_outlier: Whether pixels of unknown ids are the negatives or, where no source has such ids, void
+                ones.
             with_plain: Whether batches hold the images before their colours are changed as well.
         """
         self.seed = seed
@@ -106,6 +109,8 @@ class BatchMaker:
         self.negatives = negatives
         self.void_is_outlier = void_is_outlier
         self.with_plain = with_plain
+        labelled = any(isinstance(source, LabelledSet) and source.anomaly for source in self.sources)
+        self._negative = UNKNOWN if labelled else VOID
         stores = [source if isinstance(source, FrameStore) else None for source in self.sources]
         if negatives is not None or crops.rare_share > 0:
             for store in stores:
@@ -134,22 +139,29 @@ class BatchMaker:
             crop = draw_crop(frame, self.crops, rng, focus)
         else:
             read = source[index]
-            overview = overview_of(read.image, read.label)
-            crop = draw_crop((read.label.shape[0], read.label.shape[1]), self.crops, rng)
+            labels = self._labels_of(read)
+            overview = overview_of(read.image, labels)
+            crop = draw_crop((labels.shape[0], labels.shape[1]), self.crops, rng)
             pixels = read.image[crop.rows, crop.columns].transpose(2, 0, 1)
             image = torch.from_numpy(np.ascontiguousarray(pixels))
-            label = torch.from_numpy(np.ascontiguousarray(read.label[crop.rows, crop.columns]))
+            label = torch.from_numpy(np.ascontiguousarray(labels[crop.rows, crop.columns]))
         layer = None
         if self.negatives is not None and overview is not None:
             layer = self.negatives(Scene((self.crops.height, self.crops.width), crop, overview), rng)
         return Sample(number, index, crop, image, label, layer)
+
+    def _labels_of(self, frame: EvaluationFrame) -> np.ndarray:
+        assert frame.semantic is not None
+        if not self.void_is_outlier or frame.anomaly is None:
+            return frame.semantic
+        return np.where(frame.anomaly == ANOMALY, np.uint8(UNKNOWN), frame.semantic)
 
     def finish(self, samples: Sequence[Sample]) -> MixedBatch:
         """Computes the batch on the device."""
         windows = [self._window(sample) for sample in samples]
         batch = cut_batch(windows, [sample.crop for sample in samples], self.crops, self.with_plain)
         if self.void_is_outlier:
-            return void_as_negatives(batch)
+            return void_as_negatives(batch, self._negative)
         layers = [sample.layer for sample in samples]
         return lay_over(batch, layers)
 

@@ -15,13 +15,17 @@ from densehybrid_ros.training.run_data import frame_tensors
 
 @torch.inference_mode()
 def mean_iou(
-    model: DenseHybrid, sources: Sequence[Source], device: torch.device, processes: Processes
+    model: DenseHybrid,
+    sources: Sequence[Source],
+    device: torch.device,
+    processes: Processes,
+    limit: int | None = None,
 ) -> dict[str, float]:
-    """Measures the closed-set mIoU in percent; every process takes its part of the frames."""
+    """Measures the closed-set mIoU in percent; every process takes its part of the frames, ``limit`` of a source."""
     confusion = ConfusionMatrix(model.num_classes, device=device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     for source in sources:
-        for index in range(processes.rank, len(source), processes.count):
+        for index in range(processes.rank, len(source) if limit is None else limit, processes.count):
             image, label = frame_tensors(source, index)
             images = image.to(device).unsqueeze(0).float() / 255
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

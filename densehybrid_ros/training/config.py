@@ -16,6 +16,8 @@ OPTIMIZERS = ("adamw", "adam", "adamax")
 SCHEDULES = ("cosine", "constant")
 SOURCES = ("cutouts", "dataset", "flow", "void")
 LOSSES = ("hybrid", "ood_head", "outlier_exposure", "energy", "k_plus_1")
+NO_MODEL = ("random", "imagenet")
+"""What ``init`` may be beside a model."""
 _OF_ANY_SIGN = ("likelihood_floor", "likelihood_ceiling", "margin_inlier", "margin_outlier")  # nats
 _RISING = ("scale", "count", "size")  # pairs of a smallest and a largest value
 _UNBOUNDED = ("clip_norm",)
@@ -27,8 +29,9 @@ class DataConfig:
 
     Attributes:
         cityscapes_640: Folder with ``train`` and ``val``; held in memory whole, on the device.
-        sets: Name of a data set (``datasets.training_registry``) -> its folder; read from the files step by step.
-            Frames of all sets are drawn alike, so that large sets count for more.
+        sets: Name of a data set (docs/datasets.md) -> its folder; ``folder`` is one of your own frames with its
+            classes.yaml (docs/your-data.md). Read from the files step by step. Frames of all sets are drawn alike, so
+            that large sets count for more.
         limit: At most this many training frames of each set (evenly spread); all where null.
         validation_limit: The same for validation.
         rendered_frames: Number of rendered scenes held in memory; 0 = none.
@@ -56,10 +59,10 @@ class NegativesConfig(PasteConfig):
 
     Attributes:
         source: ``cutouts`` (a folder of them), ``dataset`` (ADE20k, COCO, ... by a recipe), ``flow`` (samples of a
-            jointly trained flow, section 4.2) or ``void`` (nothing is pasted: void pixels of the frames are the
-            negatives, as in the void classifier).
+            jointly trained flow, section 4.2) or ``void`` (nothing is pasted: pixels of the unknown ids of the frames
+            are the negatives or, where no set names such ids, void ones, as in the void classifier).
         root: Folder of the cut-outs or of the data set.
-        dataset: Name in ``datasets.training_registry.NEGATIVE_SETS``.
+        dataset: Name in ``datasets.registry.NEGATIVE_SETS``.
         recipe: Name in ``datasets.negative_recipes.RECIPES``.
     """
 
@@ -147,7 +150,8 @@ class TrainConfig:
         name: Name of the model; also of its files.
         architecture: Key of ``networks.ARCHITECTURES``, or of ``dense_flow.FLOWS`` in the stage ``flow``.
         stage: ``closed_set`` (loss 9), ``open_set`` (negatives, see ``loss``) or ``flow`` (likelihood of crops).
-        init: ``random``, ``imagenet`` (light) or the path of a ``.safetensors`` model to go on from.
+        init: ``random``, ``imagenet`` (light), or a model to go on from: a shipped name or a ``.safetensors`` file.
+            Where the data have other classes, its classifier gets theirs, and keeps the rows of those of the same name.
         seed: Repeats a run on the CPU bit for bit.
         steps: Number of parameter updates.
         batch_size: Crops an update, over all processes and accumulated parts.

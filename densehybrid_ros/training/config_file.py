@@ -14,24 +14,119 @@ from typing import Any
 import yaml
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.training.config import TrainConfig
+from densehybrid_ros.networks import model_path, read_card
+from densehybrid_ros.resources import resource_path
+from densehybrid_ros.training.config import NO_MODEL, DataConfig, TrainConfig
+
+FINE_TUNE = "fine_tune"
+"""The recipe of a run that names none: any model, other classes."""
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Reads a run's YAML and applies ``key=value`` overrides (``negatives.size=[16,320]``; values are YAML).
 
+    Args:
+        path: The file, or the name of a shipped one (``light_open_set``).
+        overrides: Entries to replace.
+
     Raises:
         InputError: The file can't be read, or a key is unknown, or a value has the wrong type.
     """
+    return merge_config(path, None, None, overrides)
+
+
+def merge_config(
+    config: str | Path | None,
+    init: str | None,
+    data: str | Path | None,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+) -> TrainConfig:
+    """Puts a run together: a recipe, what is the user's, the model to start from, ``key=value`` overrides.
+
+    Negatives make an open-set stage of a run that names no stage.
+
+    Args:
+        config: The recipe: a file, or the name of a shipped one; None: ``fine_tune``.
+        init: The model to start from: a shipped name or a file. The architecture is that of its card.
+        data: A file of entries that go over those of the recipe. Those of its section ``data`` may stand at the top;
+            relative folders are relative to the file.
+        overrides: Entries to replace last.
+        name: Name of the model where no file says one; None: that of ``init``.
+
+    Raises:
+        InputError: A file can't be read, or a key is unknown, or a value has the wrong type.
+    """
+    if config is None and init is None and data is None:
+        raise InputError("--config: missing; name a recipe, or give --init MODEL and --data FILE to fine-tune a model")
+    path = recipe_path(config or FINE_TUNE)
+    content = _read_yaml(path)
+    if data is not None:
+        _merge(content, _user_entries(Path(data)))
+    if init is not None:
+        content["init"] = init
+    for override in overrides:
+        _apply(content, override)
+    negatives = content.get("negatives")
+    if isinstance(negatives, dict) and not {"root", "source"}.isdisjoint(negatives):
+        content.setdefault("stage", "open_set")
+    start = str(content.get("init", "random"))
+    if start not in NO_MODEL:
+        content.setdefault("name", name or Path(start).stem)
+        if "architecture" not in content:
+            content["architecture"] = read_card(model_path(start).with_suffix(".yaml")).architecture
+    return build_config(content, (), f"{path}: ")
+
+
+def recipe_path(config: str | Path) -> Path:
+    """Returns the file of a recipe: a path, or the name of a shipped one.
+
+    Raises:
+        InputError: There is no shipped one of this name.
+    """
+    if Path(config).suffix or "/" in str(config):
+        return Path(config)
+    folder = resource_path("config/train")
+    if not (folder / f"{config}.yaml").is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise InputError(f"--config {config}: no shipped recipe; give a file, or one of {known}")
+    return folder / f"{config}.yaml"
+
+
+def _user_entries(path: Path) -> dict[str, Any]:
+    content = _read_yaml(path)
+    known = {item.name for item in dataclasses.fields(DataConfig)}
+    section = content.setdefault("data", {})
+    if not isinstance(section, dict):
+        raise InputError(f"{path}: data: must be a section of keys")
+    section |= {key: content.pop(key) for key in list(content) if key in known}
+    negatives = content.get("negatives")
+    for holder, keys in ((section.get("sets"), None), (section, ("cityscapes_640",)), (negatives, ("root",))):
+        if isinstance(holder, dict):
+            for key in keys or list(holder):
+                if isinstance(holder.get(key), str):
+                    holder[key] = str(path.parent / Path(holder[key]).expanduser())
+    return content
+
+
+def _merge(content: dict[str, Any], other: dict[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict) and key != "sets":
+            _merge(content[key], value)
+        else:
+            content[key] = value
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be a mapping of keys to values")
-    return build_config(content, overrides, f"{path}: ")
+    return content
 
 
 def build_config(content: dict[str, Any], overrides: Sequence[str] = (), where: str = "") -> TrainConfig:

@@ -21,6 +21,9 @@ from densehybrid_ros.training.scene import Scene
 # Alpha above: the object; below: the scene; between: a mixed border that teaches nothing.
 _OPAQUE, _CLEAR = 0.5, 0.05
 
+UNKNOWN = 254
+"""Label of a crop's pixels that are real unknowns, before they become negatives."""
+
 WEIGHT_STEP = 16
 """Weights of outliers are kept as bytes in units of 1/16: 0 to 15.9."""
 
@@ -57,10 +60,17 @@ def without_negatives(batch: Batch) -> MixedBatch:
     return MixedBatch(batch.images, batch.labels, origin, plain=batch.plain)
 
 
-def void_as_negatives(batch: Batch) -> MixedBatch:
-    """Returns the batch with its void pixels as the outliers, as the void classifier wants them."""
-    origin = torch.where(batch.labels == VOID, OUTLIER, INLIER).to(torch.uint8)
-    return MixedBatch(batch.images, batch.labels, origin, plain=batch.plain)
+def void_as_negatives(batch: Batch, negative: int = VOID) -> MixedBatch:
+    """Returns the batch with the pixels of one label as the outliers, as the void classifier wants them.
+
+    Args:
+        batch: Crops.
+        negative: ``VOID``, or ``UNKNOWN`` where the labels tell real unknowns from what is ignored.
+    """
+    origin = torch.where(batch.labels == VOID, NEITHER, INLIER).to(torch.uint8)
+    origin[batch.labels == negative] = OUTLIER
+    labels = torch.where(batch.labels == UNKNOWN, VOID, batch.labels)
+    return MixedBatch(batch.images, labels, origin, plain=batch.plain)
 
 
 def lay_over(batch: Batch, layers: Sequence[Tensor | None]) -> MixedBatch:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.check import check_negatives, check_training_set
+from densehybrid_ros.datasets.check import SeenFrames, check_frames, check_negatives
 from densehybrid_ros.datasets.known_objects import cut_known_objects
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.negative_folder import load_cutouts
 from densehybrid_ros.datasets.negative_recipes import RECIPES
-from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
+from densehybrid_ros.datasets.pictures import list_pictures
+from densehybrid_ros.datasets.registry import open_negatives, open_training_set
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass, class_difference
 from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory, render_frames
-from densehybrid_ros.datasets.training_registry import open_negatives, open_training_set
-from densehybrid_ros.datasets.training_set import TrainingSet
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, name_some
 from densehybrid_ros.training.batches import Source
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.mixed_content import DrawLayer
@@ -29,31 +32,69 @@ _HELD_OUT_SCENES = 4
 _RESIZED_RECIPE = "objects"  # the others give cut-outs in their final size
 
 
-def check_data(config: TrainConfig) -> tuple[list[str], list[str]]:
+@dataclass
+class CheckedData:
+    """What a look through the data of a run has found.
+
+    Attributes:
+        faults: What ends a run, one line each.
+        warnings: What a run can do with, one line each.
+        found: Frames and negatives, in words.
+    """
+
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+
+
+def check_data(config: TrainConfig) -> CheckedData:
     """Reads every frame and negative of a run.
 
-    Returns:
-        Faults, one line each, and what was found, in words.
+    Raises:
+        InputError: A data set can't be opened.
     """
-    faults: list[str] = []
-    found: list[str] = []
+    checked = CheckedData()
+    unknown = 0
     for split, limit in (("train", config.data.limit), ("val", config.data.validation_limit)):
-        opened = open_sets(config, split)
-        if config.data.cityscapes_640:
-            opened.append(_cityscapes_640(config, split))
-        for frames in opened:
+        held = [_cityscapes_640(config, split)] if config.data.cityscapes_640 else []
+        for frames in [*open_sets(config, split), *held]:
             chosen = frames.subset(limit)
-            faults += check_training_set(chosen)
-            found.append(f"{len(chosen)} {split} frames of {frames.name}")
+            seen = check_frames(chosen)
+            checked.faults += seen.faults
+            sizes = [f"{width}x{height}" for width, height in sorted(seen.sizes)]
+            if frames in held and len(sizes) > 1:
+                checked.faults.append(f"{frames.name}: frames of {name_some(sizes)}; they must be of one size")
+            checked.found.append(f"{len(chosen)} {split} frames of {frames.name} ({name_some(sizes)})")
+            if split == "train":
+                unknown += seen.unknown if frames.anomaly else seen.pixels[VOID]
+                checked.warnings += _warnings(config, frames, seen)
+    if config.stage == "open_set" and config.negatives.source == "void" and not unknown and not checked.faults:
+        checked.faults.append("negatives.source=void: no pixel is of an unknown id, or void; use other negatives")
     if config.stage == "open_set" and config.negatives.source == "dataset":
         pictures = open_negatives(_named(config), Path(_root(config)))
-        faults += check_negatives(pictures)
-        found.append(f"{len(pictures)} pictures of {pictures.name}")
-    return faults, found
+        checked.faults += check_negatives(pictures)
+        checked.found.append(f"{len(pictures)} pictures of {pictures.name}")
+    return checked
+
+
+def _warnings(config: TrainConfig, frames: LabelledSet, seen: SeenFrames) -> list[str]:
+    found = []
+    missing = [item.name for index, item in enumerate(frames.classes) if not seen.pixels[index]]
+    if missing and not seen.faults:
+        found.append(f"{frames.name}: no pixel of the train frames is of class {name_some(missing)}")
+    if not any(item.drivable for item in frames.classes):
+        found.append(f"{frames.name}: no class is drivable, so that an unknown region counts wherever it is")
+    crops, scale = config.crops, config.crops.scale[1]
+    small = [size for size in seen.sizes if size[0] * scale < crops.width or size[1] * scale < crops.height]
+    if small:
+        width, height = min(small)
+        crop = f"crops of {crops.width}x{crops.height} are larger than frames of {width}x{height} at scale {scale:g}"
+        found.append(f"{frames.name}: {crop}, the rest stays grey; lower crops.width and crops.height")
+    return found
 
 
 def training_sources(
-    config: TrainConfig, sets: Sequence[TrainingSet], device: torch.device
+    config: TrainConfig, sets: Sequence[LabelledSet], device: torch.device
 ) -> list[tuple[Source, float]]:
     """Opens the frames of a run with their share of the crops.
 
@@ -86,6 +127,20 @@ def validation_sources(config: TrainConfig) -> list[Source]:
     if config.data.cityscapes_640:
         sources.append(hold_in_memory(_cityscapes_640(config, "val").subset(limit)))
     return sources
+
+
+def counted(config: TrainConfig, sources: Sequence[tuple[Source, float]], held_out: Sequence[Source]) -> dict[str, Any]:
+    """Says what a run learns from: number of frames by data set and split, and of negatives."""
+    names = [*config.data.sets, *(["cityscapes_640"] if config.data.cityscapes_640 else []), "rendered"]
+    found: dict[str, Any] = {name: {"train": len(source)} for name, (source, _) in zip(names, sources, strict=False)}
+    for name, source in zip(names, held_out, strict=False):
+        found[name]["val"] = len(source)
+    if config.stage == "open_set":
+        settings = config.negatives
+        found["negatives"] = {"source": settings.source} | ({"dataset": settings.dataset} if settings.dataset else {})
+        if settings.source == "cutouts":
+            found["negatives"]["pictures"] = len(list_pictures(Path(_root(config))))
+    return found
 
 
 def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]]) -> DrawLayer | None:
@@ -125,10 +180,11 @@ def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
     if isinstance(source, FrameStore):
         return source.images[index], source.labels[index]
     frame = source[index]
-    return torch.from_numpy(frame.image.transpose(2, 0, 1).copy()), torch.from_numpy(frame.label)
+    assert frame.semantic is not None
+    return torch.from_numpy(frame.image.transpose(2, 0, 1).copy()), torch.from_numpy(frame.semantic)
 
 
-def open_sets(config: TrainConfig, split: str) -> list[TrainingSet]:
+def open_sets(config: TrainConfig, split: str) -> list[LabelledSet]:
     """Opens ``data.sets`` of a run.
 
     Raises:
@@ -137,17 +193,22 @@ def open_sets(config: TrainConfig, split: str) -> list[TrainingSet]:
     return [open_training_set(name, Path(root), split) for name, root in config.data.sets.items()]
 
 
-def classes_of(sets: Sequence[TrainingSet]) -> tuple[SemanticClass, ...]:
+def classes_of(config: TrainConfig, sets: Sequence[LabelledSet]) -> tuple[SemanticClass, ...]:
     """The classes of a run's frames; those of Cityscapes where it names no sets.
 
     Raises:
-        InputError: The sets have different ones.
+        InputError: The frames have different ones.
     """
     if not sets:
         return CITYSCAPES_CLASSES
-    for other in sets[1:]:
-        if other.classes != sets[0].classes:
-            raise InputError(f"data.sets: {other.name} has other classes than {sets[0].name}; train on one of them")
+    others = [(f"data.sets: {other.name}", other.classes) for other in sets[1:]]
+    if config.data.cityscapes_640:
+        others.append(("data.cityscapes_640", CITYSCAPES_CLASSES))
+    if config.data.rendered_frames:
+        others.append(("data.rendered_frames: the rendered road", CITYSCAPES_CLASSES))
+    for name, classes in others:
+        if difference := class_difference(classes, sets[0].classes):
+            raise InputError(f"{name} {difference} as {sets[0].name} does; train on one of them")
     return sets[0].classes
 
 
@@ -163,7 +224,7 @@ def held_out_frames(config: TrainConfig) -> list[Tensor]:
     return frames
 
 
-def _cityscapes_640(config: TrainConfig, split: str) -> TrainingSet:
+def _cityscapes_640(config: TrainConfig, split: str) -> LabelledSet:
     return open_training_set("cityscapes_640", Path(config.data.cityscapes_640 or ""), split)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import torch
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass, class_difference
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model
+from densehybrid_ros.files import file_digest
+from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, build_network, load_model
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow
 from densehybrid_ros.networks.light import LightNetwork
 from densehybrid_ros.training.as_trained import make_trainable
-from densehybrid_ros.training.config import TrainConfig
+from densehybrid_ros.training.config import NO_MODEL, TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
@@ -25,22 +27,42 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
     """Builds the model that a run starts from, with its card.
 
     Raises:
-        InputError: ``init`` is unknown, or a checkpoint does not fit the architecture or the classes.
+        InputError: ``init`` is unknown, or a checkpoint does not fit the architecture.
     """
-    if config.init not in ("random", "imagenet"):
-        loaded = load_model(Path(config.init))
+    if config.init not in NO_MODEL:
+        loaded = load_model(config.init)
         if loaded.card.architecture != config.architecture:
             raise InputError(f"init={config.init}: is {loaded.card.architecture}, the run wants {config.architecture}")
-        if difference := class_difference(loaded.card.classes, classes):
-            raise InputError(f"init={config.init}: {difference} as the data do")
         make_trainable(loaded)
-        return loaded.network, loaded.card
+        card = replace(loaded.card, classes=classes, sha256=loaded.card.sha256 or file_digest(loaded.path))
+        return with_classes(loaded, classes) if class_difference(loaded.card.classes, classes) else loaded.network, card
     network = build_network(config.architecture, len(classes))
     if config.init == "imagenet":
         if not isinstance(network, LightNetwork):
             raise InputError(f"init=imagenet: there are no ImageNet weights for {config.architecture}; use init=random")
         network.load_imagenet_encoder(_imagenet_file())
     return DenseHybrid(network), ModelCard(config.name, config.architecture, classes)
+
+
+def with_classes(loaded: LoadedModel, classes: Sequence[SemanticClass]) -> DenseHybrid:
+    """Gives a model another class table: rows of its classifier go along by name, new classes get random ones.
+
+    All else, the posterior head too, is kept.
+    """
+    architecture, known = loaded.card.architecture, [item.name for item in loaded.card.classes]
+    with torch.device("meta"):  # shapes alone: what grows with the number of classes has a row for each
+        larger = DenseHybrid(build_network(architecture, len(known) + 1)).state_dict()
+    model = DenseHybrid(build_network(architecture, len(classes)))
+    state = model.state_dict()
+    rows = [(number, known.index(item.name)) for number, item in enumerate(classes) if item.name in known]
+    for key, value in loaded.network.state_dict().items():
+        if value.shape == larger[key].shape:
+            state[key] = value
+            continue
+        for number, row in rows:
+            state[key][number] = value[row]
+    model.load_state_dict(state)
+    return model
 
 
 def initial_flow(config: TrainConfig) -> DenseFlow:
@@ -82,7 +104,7 @@ def open_teacher(config: TrainConfig, classes: Sequence[SemanticClass]) -> Dense
     """
     if config.loss.teacher is None:
         return None
-    loaded = load_model(Path(config.loss.teacher))
+    loaded = load_model(config.loss.teacher)
     if difference := class_difference(loaded.card.classes, classes):
         raise InputError(f"loss.teacher={config.loss.teacher}: {difference} as the run does")
     make_trainable(loaded)  # learnt is what the heads say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.training.batches import BatchMaker, Maker
 from densehybrid_ros.training.closed_set_accuracy import mean_iou
@@ -18,6 +20,7 @@ from densehybrid_ros.training.flow_task import FlowTask, flow_figures, held_out_
 from densehybrid_ros.training.plain_crops import plain_crops
 from densehybrid_ros.training.run_data import (
     classes_of,
+    counted,
     held_out_frames,
     open_layers,
     open_sets,
@@ -29,6 +32,7 @@ from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
 _HELD_OUT_CROPS = 256
+_CPU_BYTES = 3072  # a pixel of a crop: activations and gradients of the light network; others need more
 
 
 @dataclass
@@ -39,14 +43,16 @@ class RunParts:
         task: What is trained.
         maker: Makes its batches.
         validate: Figures of a model or flow; None where there is nothing to validate on.
-        card: Card of the model that the run starts from, or of the new one.
+        card: Card of the model that the run starts from, or of the new one, with the classes of the frames.
+        data: Number of frames and negatives by name, as a card says it.
         partner: The jointly trained flow, if there is one.
     """
 
     task: Any
     maker: Maker
-    validate: Callable[[Any], dict[str, float]] | None
+    validate: Callable[..., dict[str, float]] | None
     card: ModelCard
+    data: dict[str, Any]
     partner: FlowPartner | None = None
 
 
@@ -66,14 +72,14 @@ def _flow_run(config: TrainConfig, device: torch.device, processes: Processes) -
     maker = plain_crops(config, sources, device) or BatchMaker(config.seed, config.crops, sources, device)
     crops = held_out_crops(held_out_frames(config), _HELD_OUT_CROPS, (config.crops.height, config.crops.width))
     validate = partial(flow_figures, crops=crops.to(device))
-    return RunParts(
-        FlowTask(config, flow, device, processes), maker, validate, ModelCard(config.name, config.architecture)
-    )
+    card = ModelCard(config.name, config.architecture)
+    return RunParts(FlowTask(config, flow, device, processes), maker, validate, card, counted(config, sources, []))
 
 
 def _segmentation_run(config: TrainConfig, device: torch.device, processes: Processes) -> RunParts:
     sets = open_sets(config, "train")
-    model, card = initial_model(config, classes_of(sets))
+    _check_batch(config, device, processes)
+    model, card = initial_model(config, classes_of(config, sets))
     partner = open_partner(config, device, processes)
     teacher = open_teacher(config, card.classes)  # before the frames, which take their time: a name may be wrong
     sources = training_sources(config, sets, device)
@@ -84,4 +90,26 @@ def _segmentation_run(config: TrainConfig, device: torch.device, processes: Proc
     maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, plain)
     validate = partial(mean_iou, sources=held_out, device=device, processes=processes) if held_out else None
     task = SegmentationTask(config, model, device, processes, partner, teacher)
-    return RunParts(task, maker, validate, card, partner)
+    return RunParts(task, maker, validate, card, counted(config, sources, held_out), partner)
+
+
+def _check_batch(config: TrainConfig, device: torch.device, processes: Processes) -> None:
+    """Refuses batches that can't be trained with, before anything is read.
+
+    Raises:
+        InputError: Batch norm would see a single crop, or the CPU's memory would not do.
+    """
+    count = processes.share(config.batch_size, config.accumulate)
+    if count == 1 and not config.freeze_norm:
+        mend = f"set batch_size={2 * config.batch_size}, or freeze_norm=true"
+        raise InputError(f"batch_size={config.batch_size}: batch norm needs two crops at least at a time; {mend}")
+    crops = config.crops
+    needed, there = count * crops.height * crops.width * _CPU_BYTES, _memory()
+    if device.type == "cpu" and needed * processes.count > there:
+        size = f"{count} crops of {crops.width}x{crops.height} at a time"
+        mend = "lower batch_size and crops, such as batch_size=2 crops.height=256 crops.width=256, or use a GPU"
+        raise InputError(f"{size}: need about {needed >> 30} GiB on a CPU, which has {there >> 30}; {mend}")
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

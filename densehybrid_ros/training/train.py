@@ -6,7 +6,6 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,19 @@ from typing import Any
 import torch
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import file_digest
 from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import DenseHybrid, ModelCard, save_model
-from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow, save_flow
-from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.config_file import read_config, to_mapping
+from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, save_flow
+from densehybrid_ros.training.config import NO_MODEL, TrainConfig
+from densehybrid_ros.training.config_file import merge_config, read_config, to_mapping
 from densehybrid_ros.training.distributed import Processes, join
 from densehybrid_ros.training.run_data import check_data
 from densehybrid_ros.training.run_parts import RunParts, open_run
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 from densehybrid_ros.training.trainer import Trainer
 
-__all__ = ["Checked", "TrainConfig", "Trained", "check", "read_config", "run"]
+__all__ = ["Checked", "TrainConfig", "Trained", "check", "merge_config", "read_config", "run"]
 
 _CURVE_POINTS = 12
 
@@ -53,12 +53,14 @@ class Checked:
 
     Attributes:
         found: Frames and negatives, in words.
+        warnings: What is odd about them, one line each.
         seconds: What one step took.
         loss: Of that step.
         gpu_gib: GiB that it took at most on the GPU; None on a CPU.
     """
 
     found: list[str]
+    warnings: list[str]
     seconds: float
     loss: float
     gpu_gib: float | None
@@ -69,7 +71,7 @@ def run(
     output: str | Path,
     device: str = "auto",
     resume: bool = False,
-    origin: Mapping[str, Any] | None = None,
+    command: str | None = None,
 ) -> Trained:
     """Trains, and writes the model, or the flow, with its card.
 
@@ -78,8 +80,7 @@ def run(
         output: ``.safetensors`` file to write.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         resume: Whether to go on from the checkpoint of this output, if there is one.
-        origin: What the card says about where the run comes from; None: ``configuration``, the entries of ``config``
-            that differ from the defaults.
+        command: What the card says about how it was started.
 
     Raises:
         InputError: The name has another ending, the device is not there, or what the run needs is missing, unreadable
@@ -90,7 +91,7 @@ def run(
         raise InputError(f"output {path}: the name must end in .safetensors")
     processes, place = join(choose_device(device))
     try:
-        return _run(config, path, place, processes, resume, origin or {"configuration": _portable(config)})
+        return _run(config, path, place, processes, resume, command)
     finally:
         processes.close()
 
@@ -114,7 +115,7 @@ def _run(
     device: torch.device,
     processes: Processes,
     resume: bool,
-    origin: Mapping[str, Any],
+    command: str | None,
 ) -> Trained:
     started = time.monotonic()
     parts = open_run(config, device, processes)
@@ -131,53 +132,61 @@ def _run(
         print(f"resumed at step {trainer.step}", file=sys.stderr)
     model = trainer.run().eval()
     if processes.is_first:
-        _write(config, output, model, parts, _stage(config, trainer, device, time.monotonic() - started, origin))
+        hours = round((time.monotonic() - started) / 3600, 3)
+        origin = {"command": command} if command else {}
+        stage = _stage(config, trainer, device) | {"hours": hours, "data": parts.data} | origin
+        _write(config, output, model, parts, stage)
     return Trained(output, model, dict(trainer.figures), processes.is_first)
 
 
 def _check(config: TrainConfig, device: torch.device, processes: Processes) -> Checked:
-    faults, found = check_data(config)
-    if faults:
-        raise InputError(f"{faults[0]}" + (f" (and {len(faults) - 1} more faults)" if faults[1:] else ""))
+    data = check_data(config)
+    if data.faults:
+        raise InputError(
+            f"{data.faults[0]}" + (f" (and {len(data.faults) - 1} more faults)" if data.faults[1:] else "")
+        )
     parts = open_run(config, device, processes)
     trainer = Trainer(config, parts.task, parts.maker, None, None, processes)
     started = time.monotonic()
     steps = trainer.steps()
     next(steps)
     steps.close()
-    loss = float(trainer.losses["loss"])
+    seconds, loss = time.monotonic() - started, float(trainer.losses["loss"])
     if not math.isfinite(loss):
         raise InputError(f"the first step has the loss {loss}; lower learning_rate or look at the data")
+    if parts.validate and config.stage != "flow":
+        parts.validate(parts.task.trained().eval(), limit=1)
     gpu_gib = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-    return Checked(found, time.monotonic() - started, loss, gpu_gib)
+    return Checked(data.found, data.warnings, seconds, loss, gpu_gib)
 
 
-def _stage(
-    config: TrainConfig, trainer: Trainer, device: torch.device, seconds: float, origin: Mapping[str, Any]
-) -> dict[str, Any]:
+def _stage(config: TrainConfig, trainer: Trainer, device: torch.device) -> dict[str, Any]:
     """What the card says about this run."""
     points = trainer.curves[:: max(1, len(trainer.curves) // _CURVE_POINTS)]
     name = device_name(device)
     timing = {"seconds", "images_per_second", "gpu_gib"}
+    keys = [key for key in (points[0] if points else {}) if key not in timing]
     return {
         "stage": config.stage,
-        **origin,
-        "seed": config.seed,
-        "steps": trainer.step,
+        "configuration": _portable(config),
         "device": name if trainer.processes.count == 1 else f"{trainer.processes.count} x {name}",
-        "hours": round(seconds / 3600, 3),
         "torch": str(torch.__version__),
         "validation": dict(trainer.figures),
-        "curve": [{key: value for key, value in point.items() if key not in timing} for point in points],
+        "curve": {key: [point[key] for point in points] for key in keys},
     }
 
 
 def _write(config: TrainConfig, output: Path, model: Any, parts: RunParts, stage: dict[str, Any]) -> None:
+    details: dict[str, Any] = {"terms": config.terms}
     if config.stage == "flow":
-        earlier = load_flow(config.init).details.get("training", []) if config.init != "random" else []
-        save_flow(output, model, config.architecture, {"terms": config.terms, "training": [*earlier, stage]})
+        if config.init != "random":
+            details["parent"] = {"name": Path(config.init).stem, "sha256": file_digest(Path(config.init))}
+        save_flow(output, model, config.architecture, {**details, "training": [stage]})
     else:
-        details = {"terms": config.terms, "training": [*parts.card.details.get("training", []), stage]}
+        if config.init not in NO_MODEL:
+            terms = parts.card.details.get("terms", "")
+            details["parent"] = {"name": parts.card.name, "sha256": parts.card.sha256, "terms": terms}
+        details["training"] = [stage]
         save_model(output, model, ModelCard(config.name, config.architecture, parts.card.classes, details=details))
     if parts.partner is not None:
         _save_partner(config, parts.partner, output, stage)

@@ -17,6 +17,7 @@ import torch
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score, roc_curve
 
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS
 from densehybrid_ros.inference import INPUT_POLICIES, Segmenter
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
 from densehybrid_ros.scores import SCORES
@@ -250,12 +251,8 @@ def test_closed_set(model_path: Path, tmp_path: Path, capsys) -> None:
 
 def test_street_hazards_calibrates_on_the_other_town(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    from densehybrid_ros.datasets.anomaly_sets import STREET_HAZARDS_CLASSES
-    from densehybrid_ros.datasets.taxonomy import SemanticClass
-
-    classes = tuple(SemanticClass(name, (0, 0, 0)) for name in STREET_HAZARDS_CLASSES)
     model = tmp_path / "towns.safetensors"
-    save_model(model, DenseHybrid(build_network("light", 12)), ModelCard("towns", "light", classes))
+    save_model(model, DenseHybrid(build_network("light", 12)), ModelCard("towns", "light", STREET_HAZARDS))
     rng = np.random.default_rng(0)
     for town, count in (("t5", 1), ("t6", 2)):
         for index in range(count):

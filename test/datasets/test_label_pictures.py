@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from densehybrid_ros.datasets.check import check_training_set
+from densehybrid_ros.datasets.check import check_frames
 from densehybrid_ros.datasets.label_values import (
     ANOMALY_VALUES,
     TRAIN_IDS,
@@ -21,7 +21,7 @@ from densehybrid_ros.datasets.label_values import (
     what_is_lacking,
 )
 from densehybrid_ros.datasets.pictures import read_labels
-from densehybrid_ros.datasets.training_registry import open_training_set
+from densehybrid_ros.datasets.registry import open_training_set
 from densehybrid_ros.errors import InputError
 
 LABELS = np.array([[0, 1, 1, 0], [255, 255, 1, 0]], np.uint8)
@@ -146,7 +146,7 @@ def test_a_training_set_without_a_labelled_pixel_is_a_fault(tmp_path: Path) -> N
         for index in range(2):
             cv2.imwrite(str(tmp_path / "train" / role / f"{index}.png"), np.full((8, 8), value, np.uint8))
     frames = open_training_set("cityscapes_640", tmp_path)
-    (fault,) = check_training_set(frames)
+    (fault,) = check_frames(frames).faults
     assert fault == "cityscapes_640: none of 2 frames has a labelled pixel: all are 255 (void); check the labels"
     cv2.imwrite(str(frames.files[1].label), np.zeros((8, 8), np.uint8))
-    assert check_training_set(frames) == []
+    assert check_frames(frames).faults == []

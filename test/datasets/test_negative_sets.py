@@ -14,7 +14,7 @@ import pytest
 
 from densehybrid_ros.datasets.check import check_negatives
 from densehybrid_ros.datasets.negative_set import NegativePicture, Region, regions_of_ids
-from densehybrid_ros.datasets.training_registry import NEGATIVE_SETS, open_negatives
+from densehybrid_ros.datasets.registry import NEGATIVE_SETS, open_negatives
 from densehybrid_ros.errors import InputError
 
 

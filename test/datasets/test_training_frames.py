@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from densehybrid_ros.datasets.negative_folder import load_cutouts
+from densehybrid_ros.datasets.registry import open_training_set
 from densehybrid_ros.datasets.training_frames import hold_in_memory, render_frames
-from densehybrid_ros.datasets.training_registry import open_training_set
 from densehybrid_ros.errors import InputError
 
 

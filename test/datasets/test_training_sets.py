@@ -7,15 +7,17 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import official_layouts as layouts
 import pytest
 
-from densehybrid_ros.datasets.training_registry import TRAINING_SETS, open_training_set
-from densehybrid_ros.datasets.training_set import TrainingSet
+from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.datasets.registry import TRAINING_SETS, open_training_set
 from densehybrid_ros.errors import InputError
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
+    "folder": layouts.own_folder,
     "cityscapes": layouts.cityscapes,
     "cityscapes_640": layouts.cityscapes_640,
     "mapillary_vistas": layouts.mapillary,
@@ -24,9 +26,9 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def row(frames: TrainingSet, index: int = 0) -> list[int]:
+def row(frames: LabelledSet, index: int = 0) -> list[int]:
     """The first values of a frame's labels."""
-    return frames[index].label[0, :4].tolist()
+    return frames[index].semantic[0, :4].tolist()
 
 
 def test_every_data_set_is_tested_here() -> None:
@@ -40,10 +42,10 @@ def test_frames_can_be_read_in_other_processes(name: str, tmp_path: Path) -> Non
     assert len(there) == len(frames) > 1
     for index in range(len(frames)):
         frame = there[index]
-        assert frame.image.dtype == frame.label.dtype == np.uint8
-        assert frame.image.shape == (*frame.label.shape, 3)
-        assert set(np.unique(frame.label)) <= {*range(len(frames.classes)), 255}
-        np.testing.assert_array_equal(frame.label, frames[index].label)
+        assert frame.image.dtype == frame.semantic.dtype == np.uint8
+        assert frame.image.shape == (*frame.semantic.shape, 3)
+        assert set(np.unique(frame.semantic)) <= {*range(len(frames.classes)), 255}
+        np.testing.assert_array_equal(frame.semantic, frames[index].semantic)
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
@@ -62,7 +64,7 @@ def test_a_missing_folder_a_split_and_a_frame_without_label_are_one_line(name: s
 
 
 def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.dataset=kitti: unknown; choose one of cityscapes, "):
+    with pytest.raises(InputError, match=r"data\.sets\.kitti: unknown; choose one of folder, "):
         open_training_set("kitti", tmp_path)
 
 
@@ -70,7 +72,7 @@ def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
 def test_a_value_outside_the_table_names_file_and_value(name: str, tmp_path: Path) -> None:
     frames = open_training_set(name, WRITERS[name](tmp_path))
     label = frames.files[1].label
-    layouts.save_picture(label, np.full(frames.read_label(1).shape, 77, np.uint8))
+    layouts.save_picture(label, np.full(cv2.imread(str(label)).shape[:2], 77, np.uint8))
     with pytest.raises(InputError, match=rf"{label.name}: label value 77 is not one of this data set"):
         frames[1]
 
@@ -91,7 +93,6 @@ def test_cityscapes_maps_label_ids_to_train_ids(tmp_path: Path) -> None:
 def test_the_stretched_edition_gets_its_geometry_back(tmp_path: Path) -> None:
     frames = open_training_set("cityscapes_640", layouts.cityscapes_640(tmp_path, "val"), "val")
     assert frames[0].image.shape == (layouts.HEIGHT, 2 * layouts.HEIGHT, 3)
-    assert frames.read_label(0).shape == (layouts.HEIGHT, layouts.HEIGHT)
 
 
 def test_street_hazards_has_twelve_classes_and_towns_with_the_same_numbers(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_mapillarys_configuration_is_checked(content: str | None, message: str, 
 def test_wilddash_reads_panoptic_segments_by_category_name(tmp_path: Path) -> None:
     root = layouts.wilddash_panoptic(tmp_path)
     frames = open_training_set("wilddash2", root)
-    assert frames[0].label[0].tolist() == [255, 255, 0, 0, 13, 13, 255, 255]
+    assert frames[0].semantic[0].tolist() == [255, 255, 0, 0, 13, 13, 255, 255]
     held_out = open_training_set("wilddash2", root, "val")
     assert [item.image.stem for item in held_out.files] == ["at0000_100000", "at0005_100000"]
     assert len(frames) == 4
@@ -179,7 +180,7 @@ def test_a_subset_is_spread_evenly(tmp_path: Path) -> None:
     frames = open_training_set("wilddash2", layouts.wilddash_panoptic(tmp_path, 11))
     few = frames.subset(3)
     assert [frames.files.index(item) for item in few.files] == [0, 4, 7]
-    np.testing.assert_array_equal(few[1].label, frames[4].label)
+    np.testing.assert_array_equal(few[1].semantic, frames[4].semantic)
     assert frames.subset(None) is frames.subset(100) is frames
 
 

@@ -105,9 +105,12 @@ def test_drivable_classes_by_name() -> None:
     other = (SemanticClass("tree", (0, 0, 0)), SemanticClass("road", (1, 1, 1)))
     assert drivable_ids(other, ("road",)) == (1,)
     assert drivable_ids(other, ("water",)) == ()
+    assert drivable_ids(CITYSCAPES_CLASSES, ("",)) == (0,)  # those that are marked
+    assert drivable_ids(other, ("",)) == ()
     assert look(street(), (90, 110), (10, 30), ids=(ROAD, SIDEWALK))[0]
 
 
 def test_misspelt_classes_are_found() -> None:
     assert unknown_classes(CITYSCAPES_CLASSES, ["road", "sidewlk"]) == ["sidewlk"]
+    assert unknown_classes(CITYSCAPES_CLASSES, [""]) == []
     assert unknown_classes(CITYSCAPES_CLASSES, ["road"]) == []

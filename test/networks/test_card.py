@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from densehybrid_ros.confidence import Confidence
-from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import ModelCard, ScoreLevel, read_card, shipped_models, write_card
 
@@ -150,6 +150,14 @@ def test_numbers_without_a_point_and_sizes_of_older_cards_are_read(tmp_path: Pat
     assert card.score_level == CARD.score_level
     written = yaml.safe_load((tmp_path / "card.yaml").read_text())["input"]
     assert (written["height"], written["width"]) == card.input_size
+
+
+@pytest.mark.parametrize("names", [("road",), ("track",), (), ("road", "track")])
+def test_drivable_classes_are_kept_and_road_alone_needs_no_word(names: tuple[str, ...], tmp_path: Path) -> None:
+    classes = tuple(SemanticClass(name, (1, 2, 3), name in names) for name in ("road", "track", "sky"))
+    write_card(tmp_path / "a.yaml", ModelCard("a", "light", classes))
+    assert read_card(tmp_path / "a.yaml").classes == classes
+    assert ("drivable" in (tmp_path / "a.yaml").read_text()) == (names != ("road",))
 
 
 def test_an_unknown_threshold_lists_the_known_ones() -> None:

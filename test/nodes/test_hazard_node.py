@@ -292,7 +292,7 @@ def test_thresholds_are_live(peer: HazardPeer, clear: None) -> None:
     [
         ("error_distance", 60.0, "parameter error_distance: 60 exceeds warn_distance 50"),
         ("trigger_window", 1, "trigger_window 1 is below trigger_count 2"),
-        ("drivable_classes", [""], "give at least one name"),
+        ("drivable_classes", ["road", ""], "give at least one name"),
         ("camera_pitch", 2.0, "camera_pitch"),
         ("base_frame", "base_link", "read-only"),
     ],

@@ -54,7 +54,11 @@ def test_a_run_leaves_model_and_card_and_goes_on_where_it_ended(
     written["negatives"]["root"] = "negatives"
     del written["terms"]  # the card has them
     assert stage["configuration"] == written
-    assert (stage["steps"], stage["validation"]) == (2, trained.figures)
+    assert stage["validation"] == trained.figures
+    assert stage["data"] == {
+        "cityscapes_640": {"train": 4, "val": 2},
+        "negatives": {"source": "cutouts", "pictures": 2},
+    }
 
     again = train.run(config, output, device="cpu", resume=True)
     assert "resumed at step 2" in capsys.readouterr().err
@@ -64,7 +68,7 @@ def test_a_run_leaves_model_and_card_and_goes_on_where_it_ended(
 def test_check_takes_a_step_and_writes_nothing(config: TrainConfig, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     checked = train.check(config, device="cpu")
-    assert checked.found == ["4 train frames of cityscapes_640", "2 val frames of cityscapes_640"]
+    assert checked.found == ["4 train frames of cityscapes_640 (128x64)", "2 val frames of cityscapes_640 (128x64)"]
     assert checked.loss > 0
     assert checked.gpu_gib is None
     assert sorted(tmp_path.rglob("*")) == before

@@ -26,10 +26,11 @@ import torch
 
 from densehybrid_ros.cli.options import count, size
 from densehybrid_ros.datasets.evaluation_set import FrameFiles
+from densehybrid_ros.datasets.label_values import TRAIN_IDS
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.datasets.training_frames import FrameStore
-from densehybrid_ros.datasets.training_set import TrainingSet
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import ARCHITECTURES, DenseHybrid, build_network
@@ -107,7 +108,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
 
 
 def _figures(
-    config: TrainConfig, frames: TrainingSet, device: torch.device, processes: Processes, args: argparse.Namespace
+    config: TrainConfig, frames: LabelledSet, device: torch.device, processes: Processes, args: argparse.Namespace
 ) -> dict[str, Any]:
     share = processes.share(config.batch_size, config.accumulate)
     task = _task(config, device, processes)
@@ -270,7 +271,7 @@ def _task(config: TrainConfig, device: torch.device, processes: Processes) -> An
     return SegmentationTask(config, model, device, processes, partner)
 
 
-def _frame_files(folder: Path, frame: tuple[int, int]) -> TrainingSet:
+def _frame_files(folder: Path, frame: tuple[int, int]) -> LabelledSet:
     """Writes JPEG frames with some detail and PNG labels."""
     rng = np.random.default_rng(0)
     files = []
@@ -284,22 +285,16 @@ def _frame_files(folder: Path, frame: tuple[int, int]) -> TrainingSet:
         write_picture(pair.image, image)
         write_picture(pair.label, label)
         files.append(pair)
-    return TrainingSet("made up", files, CITYSCAPES_CLASSES, _read_label)
+    return LabelledSet("made up", files, CITYSCAPES_CLASSES, TRAIN_IDS)
 
 
-def _read_label(files: FrameFiles) -> np.ndarray:
-    label = cv2.imread(str(files.label), cv2.IMREAD_GRAYSCALE)
-    assert label is not None
-    return label
-
-
-def _in_memory(frames: TrainingSet, device: torch.device) -> FrameStore:
+def _in_memory(frames: LabelledSet, device: torch.device) -> FrameStore:
     pairs = [frames[index] for index in range(len(frames))]
     images = torch.stack([torch.from_numpy(pair.image.transpose(2, 0, 1).copy()) for pair in pairs])
-    return FrameStore(images, torch.stack([torch.from_numpy(pair.label) for pair in pairs])).to(device)
+    return FrameStore(images, torch.stack([torch.from_numpy(pair.semantic) for pair in pairs])).to(device)
 
 
-def _decoding(frames: TrainingSet, workers: int) -> float:
+def _decoding(frames: LabelledSet, workers: int) -> float:
     """Frames a second that the given number of threads read and decode, labels included."""
     cv2.setNumThreads(1)
     with ThreadPoolExecutor(workers) as pool:
