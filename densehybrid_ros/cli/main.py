@@ -9,12 +9,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from types import ModuleType
 from typing import Any, TextIO
 
 from densehybrid_ros import __version__
-from densehybrid_ros.cli.options import join_negative_values
+from densehybrid_ros.cli.options import JsonOutput, join_negative_values
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.files import writing
 
@@ -94,6 +94,12 @@ def _unwound_by_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _quiet(output: object) -> AbstractContextManager[object]:
+    """Keeps standard output for ``--json -``; what is printed beside it goes to standard error."""
+    alone = isinstance(output, JsonOutput) and output.path is None
+    return redirect_stdout(sys.stderr) if alone else nullcontext()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
@@ -117,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         command = _module(parsed.command)
-        with _unwound_by_interrupts():
+        with _unwound_by_interrupts(), _quiet(getattr(parsed, "json", None)):
             status = int(command.run(parsed))
             _flush_output()
             return status

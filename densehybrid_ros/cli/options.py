@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import without_nan, write_text_atomically, writing
 
 _LONGEST_SIDE = 16384  # pixels; more than a camera has
 _NO_NAMES = ("nan", "inf", "infinity")  # which float() reads
@@ -134,6 +137,39 @@ def _check_place(path: Path) -> None:
         raise argparse.ArgumentTypeError(f"{path}: {place.name} is a file, no folder; name another place")
     if not os.access(place, os.W_OK | os.X_OK):
         raise argparse.ArgumentTypeError(f"{path}: {place} can't be written to; name another place")
+
+
+class JsonOutput:
+    """Where ``--json`` writes: a file, or ``-``, which is standard output; it then holds nothing else.
+
+    Attributes:
+        path: The file; None for standard output.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.path = None if text == "-" else output_file(text)
+        self._stream = sys.stdout  # ``main`` sends what else is printed to standard error
+
+    def write(self, figures: object) -> None:
+        """Writes plain types; numbers that are not finite become null.
+
+        Raises:
+            OutputError: They can't be written.
+        """
+        text = json.dumps(without_nan(figures), indent=2, allow_nan=False) + "\n"
+        if self.path is not None:
+            write_text_atomically(self.path, text)
+            return
+        with writing("standard output"):
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--json``, the same in every command that finds figures; ``args.json.write(figures)`` writes them."""
+    parser.add_argument(
+        "--json", type=JsonOutput, metavar="FILE", help="write the figures as JSON; - prints them, and nothing else"
+    )
 
 
 def positives(option: str, text: str) -> list[float]:
