@@ -8,15 +8,13 @@ that can't be measured says why, and the others go on. Times on a CPU that other
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 import torch
 
 from densehybrid_ros.cli import benchmark_node
-from densehybrid_ros.cli.options import count, network_size, output_file, output_folder
-from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.cli.options import add_json, count, network_size, output_file, output_folder
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engine_rows import Row, Settings, cpu_rows, gpu_rows
 from densehybrid_ros.inference.input_policy import size_text
@@ -59,7 +57,7 @@ def _configure_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--profile", type=output_file, metavar="FILE", help="write a profile of each model's best GPU row"
     )
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     }
     print(_table(figures, rows, device))
     if args.json:
-        write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
+        args.json.write(figures)
     return 0
 
 

@@ -9,12 +9,10 @@ With ``--cameras N``: N cameras through one process, beside N processes, with th
 from __future__ import annotations
 
 import argparse
-import json
 
-from densehybrid_ros.cli.options import count, output_file, positive, size
+from densehybrid_ros.cli.options import add_json, count, positive, size
 from densehybrid_ros.demo.latency import LatencyOptions, measure_latency, table
 from densehybrid_ros.demo.latency_cameras import cameras_table, measure_cameras
-from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference import BACKENDS
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.machine import device_facts, version_facts
@@ -30,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cameras", type=count, default=1, metavar="N", help="through one process and N (1)")
     parser.add_argument("--model", default="light", help="of the node (light)")
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="of the node (auto)")
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,5 +48,5 @@ def run(args: argparse.Namespace) -> int:
         machine = {**device_facts(choose_device("auto")), **version_facts(args.backend)}
         figures = {"machine": machine, "size": list(args.size), "model": args.model, "cameras": args.cameras}
         figures["rows"] = rows
-        write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
+        args.json.write(figures)
     return 0

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from densehybrid_ros.cli.options import network_size, output_folder
+from densehybrid_ros.cli.options import add_json, network_size, output_folder
 from densehybrid_ros.datasets.pictures import list_pictures
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import BACKENDS, backend_to_build, choose_device
@@ -50,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=output_folder, metavar="DIR", help="where engines are kept (user's cache directory)"
     )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,6 +92,10 @@ def run(args: argparse.Namespace) -> int:
         if found is not None and found.reason == engine.reason
         else f"built in {time.monotonic() - began:.0f} s"
     )
+    if args.json:
+        about = {"model": model.card.name, "backend": backend, "precision": precision, "size": size_text(spec.size)}
+        times = {"seconds": time.monotonic() - began, "built": not done.startswith("already")}
+        args.json.write({**about, **times, "folder": str(cache.files.directory), **engine.facts})
     source = engine.facts.get("calibration")
     calibrated = f"; calibrated on {source}" if source else ""
     print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}{calibrated}{error}")

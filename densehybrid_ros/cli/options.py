@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import without_nan, write_text_atomically, writing
@@ -192,3 +195,24 @@ def check_model_output(output: Path) -> None:
     """
     if output.suffix != ".safetensors":
         raise InputError(f"--output {output}: the name must end in .safetensors")
+
+
+def flush_output() -> None:
+    """Writes out what is printed, while there is still somebody who can say what goes wrong.
+
+    Raises:
+        OutputError: There is no room for it.
+    """
+    try:
+        with writing("standard output"):
+            print(end="", flush=True)
+    except InputError:
+        discard(sys.stdout)
+        raise
+
+
+def discard(*streams: TextIO) -> None:
+    """Sends what the streams still hold nowhere: Python would try again at its end."""
+    for stream in filter(None, streams):
+        with suppress(io.UnsupportedOperation):  # a stream in memory, of who calls this from Python
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

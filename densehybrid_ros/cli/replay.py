@@ -19,14 +19,13 @@ from densehybrid_ros.bags.reader import open_recording
 from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
 from densehybrid_ros.cli.measuring import distance_edges, process_device
-from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive
+from densehybrid_ros.cli.options import add_json, count, finite, output_folder, positive
 from densehybrid_ros.errors import InputError, OutputError
 from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, HazardAccumulator
 from densehybrid_ros.evaluation.replay import Answer, Replay, perceived_answers, with_base_frame
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result
 from densehybrid_ros.evaluation.shards import Shards
-from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.perception.parameter_files import read_settings
@@ -86,7 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--report", type=output_folder, metavar="DIR", help="folder for report.html, report.json, report.csv"
     )
     parser.add_argument("--overlays", type=output_folder, metavar="DIR", help="folder for a picture of every frame")
-    parser.add_argument("--json", type=output_file, help="file for the figures")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -189,7 +188,7 @@ def _publish(args: argparse.Namespace, replay: Replay, result: EvaluationResult)
     print(format_result(result))
     print("\n" + replay.summary())
     if args.json:
-        write_text_atomically(args.json, json.dumps(replay.figures(result), indent=2, allow_nan=False) + "\n")
+        args.json.write(replay.figures(result))
     if args.report:
         write_report(args.report, [result])
         print(f"report: {args.report / 'report.html'}")

@@ -16,7 +16,7 @@ from densehybrid_ros.evaluation.operating_points import (
 
 
 def _frame() -> tuple[np.ndarray, np.ndarray]:
-    """An obstacle of 400 pixels of which a tenth is marked, one of 16 without, a false region of 150 and a small one."""
+    """An obstacle of 400 pixels, a tenth of them marked, one of 16 without, a false region of 150 and a small one."""
     labels, score = np.zeros((60, 100), np.uint8), np.zeros((60, 100), np.float32)
     labels[0:20, 0:20] = 1
     score[0:2, 0:20] = 1
