@@ -16,6 +16,7 @@ from densehybrid_ros.demo.latency_cameras import cameras_table, measure_cameras
 from densehybrid_ros.inference import BACKENDS
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.machine import device_facts, version_facts
+from densehybrid_ros.progress import steps
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,12 +39,10 @@ def run(args: argparse.Namespace) -> int:
         InputError: ROS is not installed, or one of the processes failed.
     """
     options = LatencyOptions(args.size, args.rates, args.seconds, args.model, args.backend)
-    if args.cameras > 1:
-        rows = measure_cameras(options, args.cameras)
-        print(cameras_table(rows))
-    else:
-        rows = measure_latency(options)
-        print(table(rows))
+    with steps("node") as report:
+        report(f"{len(args.rates)} rates, runs of {args.seconds} s each")
+        rows = measure_cameras(options, args.cameras) if args.cameras > 1 else measure_latency(options)
+    print(cameras_table(rows) if args.cameras > 1 else table(rows))
     if args.json:
         machine = {**device_facts(choose_device("auto")), **version_facts(args.backend)}
         figures = {"machine": machine, "size": list(args.size), "model": args.model, "cameras": args.cameras}

@@ -7,11 +7,7 @@ or after an update, run the command again.
 from __future__ import annotations
 
 import argparse
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from densehybrid_ros.cli.options import add_json, network_size, output_folder
@@ -19,11 +15,10 @@ from densehybrid_ros.datasets.pictures import list_pictures
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import BACKENDS, backend_to_build, choose_device
 from densehybrid_ros.inference.engine_cache import EngineCache
-from densehybrid_ros.inference.engines import PRECISIONS, EngineSpec, Report, check_precision, default_precision
+from densehybrid_ros.inference.engines import PRECISIONS, EngineSpec, check_precision, default_precision
 from densehybrid_ros.inference.input_policy import padded, size_text
 from densehybrid_ros.networks import load_model
-
-_SECONDS_BETWEEN_LINES = 10.0
+from densehybrid_ros.progress import steps
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     padding = f", padded to {size_text(spec.size)}" if spec.size != size else ""
     what = f"{model.card.name}, {backend} {precision}, {size_text(size)}{padding}"
     began = time.monotonic()
-    with _steps() as report:
+    with steps("compile") as report:
         report(what)
         found, problem = cache.find(spec)
         if problem:
@@ -102,26 +97,3 @@ def run(args: argparse.Namespace) -> int:
     if cache.find(spec)[0] is None:
         raise InputError(f"{cache.files.directory}: the engine is not stored; free space, or name another --cache")
     return 0
-
-
-@contextmanager
-def _steps() -> Iterator[Report]:
-    """Yields a function that prints a step; a step that goes on for long is printed again with its time."""
-    step, since, stop = "", time.monotonic(), threading.Event()
-
-    def report(text: str) -> None:
-        nonlocal step, since
-        step, since = text, time.monotonic()
-        print(f"compile: {text}", file=sys.stderr, flush=True)
-
-    def repeat() -> None:
-        while not stop.wait(_SECONDS_BETWEEN_LINES):
-            print(f"compile: {step}, {time.monotonic() - since:.0f} s so far", file=sys.stderr, flush=True)
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield report
-    finally:
-        stop.set()
-        thread.join()

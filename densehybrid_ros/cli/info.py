@@ -24,6 +24,7 @@ from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import version_facts
 from densehybrid_ros.inference.private_folder import sharing_problem
 from densehybrid_ros.networks import ModelCard, check_output, load_model, read_card, shipped_models, write_card
+from densehybrid_ros.progress import progress
 
 _PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors")
 
@@ -89,7 +90,7 @@ def _check(names: list[str], add_digest: bool, output: JsonOutput | None) -> int
         raise InputError("--check: no model is shipped beside the package; name a .safetensors file")
     found: dict[str, str] = {}
     wrong = 0
-    for name in names:
+    for name in progress(names, "check", unit="model"):
         try:
             model = load_model(name)
             check_output(model)

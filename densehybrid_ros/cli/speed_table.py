@@ -11,8 +11,10 @@ from densehybrid_ros.evaluation.text_tables import Group, format_groups
 from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.inference.cost import network_cost
 from densehybrid_ros.inference.engine_rows import Row, Settings, cpu_rows, gpu_rows
+from densehybrid_ros.inference.engines import Report
 from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.networks import LoadedModel, load_model
+from densehybrid_ros.progress import steps
 
 SPEED_TABLE = 7
 _SIZE, _REPEATS, _CPU_REPEATS = (1024, 2048), 200, 3
@@ -38,8 +40,9 @@ def run_speed_table(args: argparse.Namespace) -> int:
     names = [name for text in args.model for name in text.split(",") if name] or ["ldn121", "light"]
     figures: list[dict[str, object]] = []
     problems = []
-    for model in [load_model(name) for name in names]:
-        for row in _rows(model, device):
+    models = [load_model(name) for name in names]
+    with steps(f"table {SPEED_TABLE}") as report:
+        for row in [row for model in models for row in _rows(model, device, report)]:
             if row.problem:
                 problems.append(f"{row.name}: {row.problem}")
             figures.append({"method": row.name, **row.values})
@@ -55,12 +58,8 @@ def run_speed_table(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(model: LoadedModel, device: torch.device) -> list[Row]:
+def _rows(model: LoadedModel, device: torch.device, report: Report) -> list[Row]:
     """Rows with milliseconds a frame: on a GPU the fastest engine and its closed set, on the CPU all that there are."""
-
-    def report(text: str) -> None:
-        print(f"table {SPEED_TABLE}: {text}", file=sys.stderr, flush=True)
-
     gflops = network_cost(model.network, _SIZE, torch.float32).flops / 1e9
     if device.type != "cuda":
         found = cpu_rows(model, Settings(_SIZE, _CPU_REPEATS, build=False, report=report), show_times=True)

@@ -186,7 +186,9 @@ def test_components_at_a_given_threshold(model_path: Path, tmp_path: Path, capsy
     assert found["1000"] == 0
     assert _evaluate("smiyc_obstacle", root, model_path, "--threshold", "best") == 2
     assert "no threshold 'best' in its card" in capsys.readouterr().err
-    assert _evaluate("smiyc_obstacle", root, model_path, "--threshold", "nan") == 2
+    with pytest.raises(SystemExit):
+        _evaluate("smiyc_obstacle", root, model_path, "--threshold", "nan")
+    assert "'nan' is no threshold" in capsys.readouterr().err
 
 
 def test_figures_at_several_thresholds_of_any_set(tmp_path: Path, capsys) -> None:
