@@ -148,7 +148,7 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError("--model: missing; name a model, or the --score-maps of others")
         if args.name:
             raise InputError("--name: is for --score-maps; leave it out")
-        if args.threshold and HYBRID not in _scores(args):
+        if HYBRID not in _scores(args) and args.threshold:
             raise InputError(f"--threshold: is for the {HYBRID} score; add it to --scores")
         return
     for option, given in (("--model", args.model), ("--scores", args.scores), ("--card", args.card)):
