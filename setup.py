@@ -60,6 +60,7 @@ setup(
         "safetensors>=0.4.3,<1",  # weights
         "PyYAML>=6,<7",  # model cards and parameters
         "tqdm>=4.66,<5",  # progress bars
+        "shtab>=1.7,<2",  # scripts of densehybrid completion; no Python runs while one types
         "jinja2>=3.1,<4",  # the pages of demo and reports; torch needs it too
         "rosbags>=0.11,<0.12",  # messages without ROS, and writing rosbag2
         "lz4>=4.3,<5",  # packed parts of recordings; rosbags needs it too

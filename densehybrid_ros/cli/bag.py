@@ -12,7 +12,7 @@ from densehybrid_ros.bags.data_sets import DATA_SETS, LOST_AND_FOUND_FPS, SPLITS
 from densehybrid_ros.bags.sources import DEFAULT_FPS, FolderFrames, FrameSource, RenderedFrames, VideoFrames
 from densehybrid_ros.bags.topics import parse_topics
 from densehybrid_ros.bags.writer import COMPRESSIONS, STORAGES, BagWriter
-from densehybrid_ros.cli.options import count, positive, seed, size
+from densehybrid_ros.cli.options import add_json, count, positive, seed, size
 from densehybrid_ros.datasets.evaluation_set import IGNORE
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.progress import progress
@@ -75,20 +75,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     bag.add_argument("--storage", choices=STORAGES, default="mcap", help="file format (default mcap)")
     bag.add_argument("--force", action="store_true", help="replace a bag that is there already")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the bag, or a data set's bags."""
     if arguments.dataset:
-        _write_data_set(arguments)
-        return 0
-    _refuse(arguments, "a source without --dataset", ("split", "scene"))
-    writer = _writer(arguments, arguments.output)
-    _write(arguments, writer, arguments.output, open_source(arguments))
+        written = _write_data_set(arguments)
+    else:
+        _refuse(arguments, "a source without --dataset", ("split", "scene"))
+        writer = _writer(arguments, arguments.output)
+        written = [_write(arguments, writer, arguments.output, open_source(arguments))]
+    if arguments.json:
+        arguments.json.write({"bags": written})
     return 0
 
 
-def _write_data_set(arguments: argparse.Namespace) -> None:
+def _write_data_set(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Writes one bag a sequence; each is whole or not there, and what was finished before an error stays."""
     _refuse(arguments, "a data set", ("camera", "camera_size", "disparity", "labels", "semantic"))
     output: Path = arguments.output
@@ -106,8 +109,10 @@ def _write_data_set(arguments: argparse.Namespace) -> None:
     writers = [_writer(arguments, output / sequence.name) for sequence in sequences]
     made_here = not output.exists()
     try:
-        for sequence, writer in zip(sequences, writers, strict=True):
+        return [
             _write(arguments, writer, output / sequence.name, sequence)
+            for sequence, writer in zip(sequences, writers, strict=True)
+        ]
     finally:
         if made_here:
             with suppress(OSError):  # it holds bags, or was never made
@@ -126,7 +131,7 @@ def _writer(arguments: argparse.Namespace, path: Path) -> BagWriter:
     )
 
 
-def _write(arguments: argparse.Namespace, writer: BagWriter, path: Path, source: FrameSource) -> None:
+def _write(arguments: argparse.Namespace, writer: BagWriter, path: Path, source: FrameSource) -> dict[str, object]:
     number, unlabelled, shape = 0, 0, (0, 0)
     task = f"writing {path.name}" if arguments.dataset else "writing the bag"
     with writer:
@@ -137,6 +142,8 @@ def _write(arguments: argparse.Namespace, writer: BagWriter, path: Path, source:
     megabytes = sum(file.stat().st_size for file in path.iterdir()) / 1e6
     remark = f", {unlabelled} without a labelled pixel" if unlabelled else ""
     print(f"{path}: {number} frames of {shape[0]}x{shape[1]}{remark}, {megabytes:.1f} MB ({arguments.storage})")
+    about = {"bag": str(path), "frames": number, "size": f"{shape[0]}x{shape[1]}", "unlabelled": unlabelled}
+    return about | {"megabytes": round(megabytes, 3), "storage": arguments.storage}
 
 
 def open_source(arguments: argparse.Namespace) -> FrameSource:

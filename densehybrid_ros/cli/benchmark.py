@@ -8,20 +8,19 @@ that can't be measured says why, and the others go on. Times on a CPU that other
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import Any
 
 import torch
 
 from densehybrid_ros.cli import benchmark_node
-from densehybrid_ros.cli.options import count, network_size, output_file, output_folder
-from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.cli.options import add_json, count, network_size, output_file, output_folder
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engine_rows import Row, Settings, cpu_rows, gpu_rows
+from densehybrid_ros.inference.engines import Report
 from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.inference.machine import device_facts, version_facts
-from densehybrid_ros.networks import load_model
+from densehybrid_ros.networks import LoadedModel, load_model
+from densehybrid_ros.progress import steps
 
 _REPEATS, _CPU_REPEATS = 200, 30
 
@@ -59,7 +58,7 @@ def _configure_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--profile", type=output_file, metavar="FILE", help="write a profile of each model's best GPU row"
     )
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,17 +71,8 @@ def run(args: argparse.Namespace) -> int:
         return benchmark_node.run(args)
     device = choose_device(args.device)
     models = [load_model(name) for name in args.models]
-    rows: list[Row] = []
-    if device.type == "cuda":
-        for model in models:
-            profile = args.profile and args.profile.with_stem(f"{args.profile.stem}_{model.card.name}")
-            settings = Settings(args.size, args.repeats, args.cache, not args.no_build, args.tune, profile, _report)
-            rows += gpu_rows(model, device, settings)
-    if not args.no_cpu:
-        torch.set_num_threads(args.threads)
-        settings = Settings(args.cpu_size, args.cpu_repeats, args.cache, not args.no_build, report=_report)
-        for model in models:
-            rows += cpu_rows(model, settings)
+    with steps("engine") as report:
+        rows = _measure(args, models, device, report)
     facts = {**device_facts(device), **version_facts("tensorrt")}
     figures = {
         "machine": facts,
@@ -95,12 +85,23 @@ def run(args: argparse.Namespace) -> int:
     }
     print(_table(figures, rows, device))
     if args.json:
-        write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
+        args.json.write(figures)
     return 0
 
 
-def _report(text: str) -> None:
-    print(f"engine: {text}", file=sys.stderr, flush=True)
+def _measure(args: argparse.Namespace, models: list[LoadedModel], device: torch.device, report: Report) -> list[Row]:
+    rows: list[Row] = []
+    if device.type == "cuda":
+        for model in models:
+            profile = args.profile and args.profile.with_stem(f"{args.profile.stem}_{model.card.name}")
+            settings = Settings(args.size, args.repeats, args.cache, not args.no_build, args.tune, profile, report)
+            rows += gpu_rows(model, device, settings)
+    if not args.no_cpu:
+        torch.set_num_threads(args.threads)
+        settings = Settings(args.cpu_size, args.cpu_repeats, args.cache, not args.no_build, report=report)
+        for model in models:
+            rows += cpu_rows(model, settings)
+    return rows
 
 
 def _table(figures: dict[str, Any], rows: list[Row], device: torch.device) -> str:

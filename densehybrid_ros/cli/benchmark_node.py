@@ -9,15 +9,14 @@ With ``--cameras N``: N cameras through one process, beside N processes, with th
 from __future__ import annotations
 
 import argparse
-import json
 
-from densehybrid_ros.cli.options import count, output_file, positive, size
+from densehybrid_ros.cli.options import add_json, count, positive, size
 from densehybrid_ros.demo.latency import LatencyOptions, measure_latency, table
 from densehybrid_ros.demo.latency_cameras import cameras_table, measure_cameras
-from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference import BACKENDS
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.machine import device_facts, version_facts
+from densehybrid_ros.progress import steps
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cameras", type=count, default=1, metavar="N", help="through one process and N (1)")
     parser.add_argument("--model", default="light", help="of the node (light)")
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="of the node (auto)")
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there as well")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,15 +39,13 @@ def run(args: argparse.Namespace) -> int:
         InputError: ROS is not installed, or one of the processes failed.
     """
     options = LatencyOptions(args.size, args.rates, args.seconds, args.model, args.backend)
-    if args.cameras > 1:
-        rows = measure_cameras(options, args.cameras)
-        print(cameras_table(rows))
-    else:
-        rows = measure_latency(options)
-        print(table(rows))
+    with steps("node") as report:
+        report(f"{len(args.rates)} rates, runs of {args.seconds} s each")
+        rows = measure_cameras(options, args.cameras) if args.cameras > 1 else measure_latency(options)
+    print(cameras_table(rows) if args.cameras > 1 else table(rows))
     if args.json:
         machine = {**device_facts(choose_device("auto")), **version_facts(args.backend)}
         figures = {"machine": machine, "size": list(args.size), "model": args.model, "cameras": args.cameras}
         figures["rows"] = rows
-        write_text_atomically(args.json, json.dumps(figures, indent=2) + "\n")
+        args.json.write(figures)
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from densehybrid_ros.cli.measuring import configure_segmenter, open_segmenter
-from densehybrid_ros.cli.options import count, not_negative, output_file, positive
+from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, positive
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer
@@ -63,6 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--default", action="store_true", help="make this the threshold that the node takes")
     parser.add_argument("--output", type=output_file, help="card to write (default: the model's own)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         card.default_threshold = name
     path = _write(args, model)
     default = ", the node's default" if card.default_threshold == name else ""
+    if args.json:
+        args.json.write({"card": str(path), "name": name, "threshold": value, "default": bool(default)} | entry)
     print(f"{path}: {name} = {value:.4f} nats{default}, from {frames} frames of {args.dataset}")
     return 0
 
@@ -112,8 +115,11 @@ def _write_confidence(
     model, fitted = segmenter.model, fit_confidence(pixels)
     entry |= {"prior": round(fitted.prior, 6), "expected_calibration_error": round(fitted.error, 6)}
     model.card.fitted_confidence = fitted.confidence
-    model.card.details.setdefault("calibration", {})[_PROBABILITY] = entry | _circumstances(args, segmenter, pixels)
+    entry |= _circumstances(args, segmenter, pixels)
+    model.card.details.setdefault("calibration", {})[_PROBABILITY] = entry
     path, confidence = _write(args, model), fitted.confidence
+    if args.json:
+        args.json.write({"card": str(path), "midpoint": confidence.midpoint, "scale": confidence.scale} | entry)
     print(
         f"{path}: P(anomaly) is 1/2 at {confidence.midpoint:.4f} nats, scale {confidence.scale:.4f} nats; "
         f"expected calibration error {fitted.error:.4f} at {fitted.prior:.2%} anomalous pixels "

@@ -7,23 +7,18 @@ or after an update, run the command again.
 from __future__ import annotations
 
 import argparse
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from densehybrid_ros.cli.options import network_size, output_folder
+from densehybrid_ros.cli.options import add_json, network_size, output_folder
 from densehybrid_ros.datasets.pictures import list_pictures
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import BACKENDS, backend_to_build, choose_device
 from densehybrid_ros.inference.engine_cache import EngineCache
-from densehybrid_ros.inference.engines import PRECISIONS, EngineSpec, Report, check_precision, default_precision
+from densehybrid_ros.inference.engines import PRECISIONS, EngineSpec, check_precision, default_precision
 from densehybrid_ros.inference.input_policy import padded, size_text
 from densehybrid_ros.networks import load_model
-
-_SECONDS_BETWEEN_LINES = 10.0
+from densehybrid_ros.progress import steps
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=output_folder, metavar="DIR", help="where engines are kept (user's cache directory)"
     )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     padding = f", padded to {size_text(spec.size)}" if spec.size != size else ""
     what = f"{model.card.name}, {backend} {precision}, {size_text(size)}{padding}"
     began = time.monotonic()
-    with _steps() as report:
+    with steps("compile") as report:
         report(what)
         found, problem = cache.find(spec)
         if problem:
@@ -91,32 +87,13 @@ def run(args: argparse.Namespace) -> int:
         if found is not None and found.reason == engine.reason
         else f"built in {time.monotonic() - began:.0f} s"
     )
+    if args.json:
+        about = {"model": model.card.name, "backend": backend, "precision": precision, "size": size_text(spec.size)}
+        times = {"seconds": time.monotonic() - began, "built": not done.startswith("already")}
+        args.json.write({**about, **times, "folder": str(cache.files.directory), **engine.facts})
     source = engine.facts.get("calibration")
     calibrated = f"; calibrated on {source}" if source else ""
     print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}{calibrated}{error}")
     if cache.find(spec)[0] is None:
         raise InputError(f"{cache.files.directory}: the engine is not stored; free space, or name another --cache")
     return 0
-
-
-@contextmanager
-def _steps() -> Iterator[Report]:
-    """Yields a function that prints a step; a step that goes on for long is printed again with its time."""
-    step, since, stop = "", time.monotonic(), threading.Event()
-
-    def report(text: str) -> None:
-        nonlocal step, since
-        step, since = text, time.monotonic()
-        print(f"compile: {text}", file=sys.stderr, flush=True)
-
-    def repeat() -> None:
-        while not stop.wait(_SECONDS_BETWEEN_LINES):
-            print(f"compile: {step}, {time.monotonic() - since:.0f} s so far", file=sys.stderr, flush=True)
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield report
-    finally:
-        stop.set()
-        thread.join()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive, seed, size
+from densehybrid_ros.cli.options import add_json, count, output_folder, positive, seed, size, threshold
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import write_text_atomically
 
 EXAMPLE = """example:
   densehybrid demo
@@ -42,14 +40,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=1, help="rendered road: same seed, same drive (default 1)")
     parser.add_argument("--model", default="light", help="shipped model or .safetensors file (default light)")
     parser.add_argument("--backend", default="auto", help="how the network is run (default auto)")
-    parser.add_argument("--threshold", type=finite, metavar="NATS", help="anomaly threshold (default: the model's)")
+    parser.add_argument(
+        "--threshold",
+        type=threshold,
+        metavar="NATS|NAME",
+        help="of the score, or its name in the model card",
+    )
     parser.add_argument(
         "--rate",
         type=positive,
         metavar="R",
         help="play at R times real time; frames may be dropped (default: wait for every answer)",
     )
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures as JSON as well")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(line)
     print(f"page      {options.output / 'index.html'}")
     if arguments.json:
-        write_text_atomically(arguments.json, json.dumps(figures.to_dict(), indent=2) + "\n")
+        arguments.json.write(figures.to_dict())
     return 0
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from densehybrid_ros.cli.measuring import (
@@ -16,20 +15,29 @@ from densehybrid_ros.cli.measuring import (
     process_device,
     segmenter_options,
 )
-from densehybrid_ros.cli.options import count, output_file, output_folder
+from densehybrid_ros.cli.options import add_json, count, output_file, output_folder, thresholds
+from densehybrid_ros.cli.speed_table import SPEED_TABLE, run_speed_table
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer, Scorer
 from densehybrid_ros.evaluation.evaluate import evaluate, spread
 from densehybrid_ros.evaluation.fitting import build_model_scores, collect_pixels, fit_scores
-from densehybrid_ros.evaluation.paper_tables import PAPER_TABLES, format_paper_table, open_parts, paper_table_csv
+from densehybrid_ros.evaluation.paper_tables import (
+    PAPER_TABLES,
+    PaperTable,
+    format_paper_table,
+    open_parts,
+    paper_table_csv,
+)
 from densehybrid_ros.evaluation.protocols import PROTOCOLS
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
+from densehybrid_ros.evaluation.score_maps import SUFFIXES, ScoreMaps
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.networks import ModelCard, model_path, read_card, write_card
+from densehybrid_ros.networks import model_path, read_card, write_card
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.model_score import ModelScore
 from densehybrid_ros.scores.model_scores import MODEL_SCORES
@@ -37,7 +45,9 @@ from densehybrid_ros.scores.model_scores import MODEL_SCORES
 _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_obstacle21_val --root /data/road_obstacle21_val --model light
   densehybrid evaluate --dataset cityscapes_640 --root /data/cityscapes_640 --model runs/light.safetensors
-  densehybrid evaluate --dataset road_anomaly21_val,road_obstacle21_val --root /data --model light --scores hybrid
+  densehybrid evaluate --dataset road_anomaly21_val,road_obstacle21_val --root /data --model light,ldn121
+  densehybrid evaluate --dataset folder --root DIR --model light --threshold default,-60
+  densehybrid evaluate --dataset road_anomaly --root DIR --score-maps maps --name mine
   densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ...
   torchrun --nproc-per-node 2 -m densehybrid_ros evaluate --dataset folder --root DIR --model light"""
 _BASIC_SCORES = ("hybrid", "posterior", "likelihood", "max_softmax", "max_logit")
@@ -50,11 +60,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     known = ", ".join(EVALUATION_SETS)
     what.add_argument("--dataset", metavar="NAME[,NAME...]", help=f"{known}; or several of them, separated by commas")
     what.add_argument(
-        "--table", type=int, choices=PAPER_TABLES, help="a table of the paper: all of its data sets that are there"
+        "--table",
+        type=int,
+        choices=(*PAPER_TABLES, SPEED_TABLE),
+        help=f"a table of the paper: all of its data sets that are there; {SPEED_TABLE}: speeds, without data",
     )
     root = "folder of the data set; with several, or --table, that of the data sets, each in a folder of its name"
-    parser.add_argument("--root", type=Path, required=True, help=root)
-    configure_segmenter(parser)
+    parser.add_argument("--root", type=Path, metavar="DIR", help=root)
+    configure_segmenter(parser, several=True)
+    others = parser.add_argument_group("scores of others, in the place of a model")
+    kinds = ", ".join(SUFFIXES)
+    others.add_argument(
+        "--score-maps",
+        type=Path,
+        metavar="DIR",
+        help=f"one map a frame, named like it ({kinds}), in any folder below; higher = more anomalous",
+    )
+    others.add_argument("--name", help="of their row (default: the folder's)")
     scores = ", ".join((*SCORES, *MODEL_SCORES))
     parser.add_argument("--scores", help=f"any of {scores} (default: the basic five, or those of the table)")
     fitted = ", ".join(name for name, build in MODEL_SCORES.items() if build().needs_fit)
@@ -63,13 +85,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit-frames", type=count, default=100, metavar="N", help="how many of them (default: 100)")
     parser.add_argument(
         "--threshold",
-        metavar="NAME|NATS",
-        help="of the hybrid score, for its components and pictures: a name in the model card, such as default, or a "
-        "number (default: that of its best pixel F1, as the benchmark has it)",
+        type=thresholds,
+        default=[],
+        metavar="NATS|NAME,...",
+        help="figures at these thresholds of the hybrid score: numbers, or names in the model card, such as default; "
+        "its components and pictures are those of the first (default: that of its best pixel F1)",
     )
     parser.add_argument("--bins", help="edges of distance bins in metres, as 5,10,15 (default: LostAndFound's)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
-    parser.add_argument("--json", type=output_file, help="file for the figures")
+    add_json(parser)
     parser.add_argument("--csv", type=output_file, help="file for the table")
     parser.add_argument("--card", action="store_true", help="write the figures into the model's card, too")
     parser.add_argument(
@@ -79,88 +103,125 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates and prints."""
+    if args.table == SPEED_TABLE:
+        return run_speed_table(args)
+    args.model = [name for text in args.model for name in text.split(",") if name]
+    _check(args)
     table = PAPER_TABLES[args.table] if args.table else None
     distance_edges(args.bins)  # wrong ones end the command before any work
-    usual = table.scores if table else _BASIC_SCORES
-    scores = [name for name in args.scores.split(",") if name] if args.scores else list(usual)
-    if not scores:
-        raise InputError(f"--scores {args.scores}: names none; leave it out for the usual ones")
     if table:
         sets, missing = open_parts(table, args.root)
     else:
         sets, missing = open_evaluation_sets(args.dataset, args.root), []
     shards = Shards()
     try:
-        results = _measure(args, sets, scores, shards, missing)
+        by_model = _measure(args, sets, shards, missing)
     finally:
         shards.close()
     if not shards.is_first:
         return 0
     for line in missing:
         print(f"skipped: {line}", file=sys.stderr)
+    results = [result for found in by_model.values() for result in found]
     if table:
         text, rows = format_paper_table(table, results), paper_table_csv(table, results)
         figures: object = {"table": table.number, "skipped": missing, "results": [item.to_dict() for item in results]}
-    elif len(sets) > 1:
+    elif len(results) > 1:
         text, rows = "\n\n".join(map(format_result, results)), "\n".join(map(to_csv, results))
         figures = {"skipped": missing, "results": [item.to_dict() for item in results]}
     else:
         text, rows, figures = format_result(results[0]), to_csv(results[0]), results[0].to_dict()
-    _publish(args, results, text, rows, figures)
+    _publish(args, results, text, rows, figures, table)
     if args.card:
-        path = _write_to_card(args, results)
-        print(f"{path}: figures of {', '.join(result.dataset for result in results)}")
+        for model, found in by_model.items():
+            path = _write_to_card(args, model, found)
+            print(f"{path}: figures of {', '.join(result.dataset for result in found)}")
     return 0
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Refuses what does not fit together, before any work."""
+    if args.root is None:
+        raise InputError("--root: missing; name the folder of the data set")
+    if args.score_maps is None:
+        if not args.model:
+            raise InputError("--model: missing; name a model, or the --score-maps of others")
+        if args.name:
+            raise InputError("--name: is for --score-maps; leave it out")
+        if HYBRID not in _scores(args) and args.threshold:
+            raise InputError(f"--threshold: is for the {HYBRID} score; add it to --scores")
+        return
+    for option, given in (("--model", args.model), ("--scores", args.scores), ("--card", args.card)):
+        if given:
+            raise InputError(f"{option}: --score-maps loads no model; leave one of the two out")
+    if names := [item for item in args.threshold if isinstance(item, str)]:
+        raise InputError(f"--threshold {names[0]}: score maps have no model card; give numbers")
+
+
+def _scores(args: argparse.Namespace) -> list[str]:
+    usual = PAPER_TABLES[args.table].scores if args.table else _BASIC_SCORES
+    scores = [name for name in args.scores.split(",") if name] if args.scores else list(usual)
+    if not scores:
+        raise InputError(f"--scores {args.scores}: names none; leave it out for the usual ones")
+    return scores
+
+
 def _measure(
+    args: argparse.Namespace, sets: dict[str, EvaluationSet], shards: Shards, missing: list[str]
+) -> dict[str, list[EvaluationResult]]:
+    """Measures each model on one data set after another; of several, one without a usable frame joins the missing.
+
+    Returns:
+        Model as it was named, or the row of score maps -> its results.
+    """
+    if args.score_maps is not None:
+        row = args.name or args.score_maps.resolve().name
+        maps = {
+            name: ScoreMaps(args.score_maps, row, dataset, spread(len(dataset), args.limit))
+            for name, dataset in sets.items()
+        }
+        return {row: _measure_one(args, sets, maps, args.threshold, shards, missing)}
+    found = {}
+    for model in dict.fromkeys(args.model):
+        segmenter = open_segmenter(args, str(process_device(args.device, shards)), model)
+        thresholds = [segmenter.card.threshold(item) for item in args.threshold]
+        names = _scores(args)
+        scorer = FrameScorer(segmenter, names, _model_scores(args, names, segmenter))
+        found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, shards, missing)
+    return found
+
+
+def _measure_one(
     args: argparse.Namespace,
     sets: dict[str, EvaluationSet],
-    scores: list[str],
+    scorers: Mapping[str, Scorer],
+    thresholds: list[float],
     shards: Shards,
     missing: list[str],
 ) -> list[EvaluationResult]:
-    """Measures the data sets one after another; of several, one without a usable frame joins the missing."""
-    segmenter = open_segmenter(args, str(process_device(args.device, shards)))
-    threshold = _threshold(args.threshold, segmenter.card)
-    model_scores = _model_scores(args, scores, segmenter)
     results = []
     for name, dataset in sets.items():
         try:
             result = evaluate(
                 dataset,
                 name,
-                segmenter,
-                scores,
+                scorers[name],
                 limit=args.limit,
                 edges=_edges(args.bins, name),
                 shards=shards,
                 pictures=args.report is not None,
-                model_scores=model_scores,
-                threshold=threshold,
+                thresholds=thresholds,
             )
         except InputError as error:
             if len(sets) == 1:
                 raise
-            missing.append(f"{name}: {error}")
+            if (line := f"{name}: {error}") not in missing:
+                missing.append(line)
             continue
         results.append(result)
     if not results:
         raise InputError(f"{args.root}: none of the data sets could be evaluated; {missing[-1]}")
     return results
-
-
-def _threshold(text: str | None, card: ModelCard) -> float | None:
-    """Reads a number, or looks up a name in the model's card; "default" is the one that the node takes."""
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return card.threshold(None if text == "default" else text)
-    if not math.isfinite(value):
-        raise InputError(f"--threshold {text}: give a finite number of nats, or a name in the model card")
-    return value
 
 
 def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segmenter) -> dict[str, ModelScore]:
@@ -184,21 +245,21 @@ def _edges(text: str | None, dataset: str) -> tuple[float, ...]:
     return distance_edges(text) if text is not None or by_distance else ()
 
 
-def _write_to_card(args: argparse.Namespace, results: Sequence[EvaluationResult]) -> Path:
+def _write_to_card(args: argparse.Namespace, model: str, results: Sequence[EvaluationResult]) -> Path:
     """Adds to the card the figures of each data set in percent, with the command; those of other sets stay."""
-    path = model_path(args.model).with_suffix(".yaml")
+    path = model_path(model).with_suffix(".yaml")
     card = read_card(path)
     figures = card.details.setdefault("figures", {})
     for result in results:
-        figures[result.dataset] = _card_figures(args, result)
+        figures[result.dataset] = _card_figures(args, model, result)
     write_card(path, card)
     return path
 
 
-def _card_figures(args: argparse.Namespace, result: EvaluationResult) -> dict[str, object]:
+def _card_figures(args: argparse.Namespace, model: str, result: EvaluationResult) -> dict[str, object]:
     options = segmenter_options(args)
     options += f" --limit {args.limit}" if args.limit else ""
-    command = f"densehybrid evaluate --model {Path(args.model).stem} --dataset {result.dataset}"
+    command = f"densehybrid evaluate --model {Path(model).stem} --dataset {result.dataset}"
     entry: dict[str, object] = {"command": f"{command} --root {result.dataset}{options}", "frames": result.frames}
     for score, metrics in result.pixel.items():
         rates = {"ap": metrics.average_precision, "fpr95": metrics.fpr95, "auroc": metrics.auroc}
@@ -213,16 +274,21 @@ def _card_figures(args: argparse.Namespace, result: EvaluationResult) -> dict[st
 
 
 def _publish(
-    args: argparse.Namespace, results: Sequence[EvaluationResult], text: str, rows: str, figures: object
+    args: argparse.Namespace,
+    results: Sequence[EvaluationResult],
+    text: str,
+    rows: str,
+    figures: object,
+    table: PaperTable | None,
 ) -> None:
     for result in results:
         for reason in result.left_out:
             print(f"left out: {reason}", file=sys.stderr)
     print(text)
     if args.json:
-        write_text_atomically(args.json, json.dumps(figures, indent=2, allow_nan=False) + "\n")
+        args.json.write(figures)
     if args.csv:
         write_text_atomically(args.csv, rows)
     if args.report:
-        write_report(args.report, results)
+        write_report(args.report, results, table)
         print(f"report: {args.report / 'report.html'}")

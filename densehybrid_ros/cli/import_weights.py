@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from densehybrid_ros.cli.options import check_model_output, output_file
+from densehybrid_ros.cli.options import add_json, check_model_output, output_file
 from densehybrid_ros.datasets.taxonomy import CLASS_TABLES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import file_digest
@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--classes", choices=list(CLASS_TABLES), help="class table (default: the one with the file's number of classes)"
     )
     parser.add_argument("--half", action="store_true", help="store convolutions as float16, half the size")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +48,9 @@ def run(args: argparse.Namespace) -> int:
     classes = _classes(args.classes, args.format, args.file)
     model = import_weights(args.format, args.file, len(classes))
     save_model(args.output, model.network, _card(args, model, classes), half=args.half)
+    if args.json:
+        about = {"output": str(args.output), "architecture": model.architecture, "classes": model.num_classes}
+        args.json.write(about | {"stage": model.stage, "random": _UNTRAINED[model.stage]})
     print(
         f"{args.output}: {model.architecture}, {model.num_classes} classes; random: {_UNTRAINED[model.stage]}; "
         f"thresholds and figures are to be measured"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import platform
 from dataclasses import replace
@@ -15,9 +14,9 @@ from typing import Any
 import torch
 
 from densehybrid_ros import __version__
-from densehybrid_ros.cli.options import output_file
+from densehybrid_ros.cli.options import JsonOutput, add_json
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import file_digest, write_text_atomically
+from densehybrid_ros.files import file_digest
 from densehybrid_ros.inference.artifact_cache import default_cache
 from densehybrid_ros.inference.backends import tensorrt_problem
 from densehybrid_ros.inference.engine_cache import list_engines
@@ -25,6 +24,7 @@ from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import version_facts
 from densehybrid_ros.inference.private_folder import sharing_problem
 from densehybrid_ros.networks import ModelCard, check_output, load_model, read_card, shipped_models, write_card
+from densehybrid_ros.progress import progress
 
 _PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors")
 
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "examples:\n  densehybrid info --json info.json\n  densehybrid info --check\n"
         "  densehybrid info --check runs/light.safetensors --add-digest"
     )
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the same as JSON")
+    add_json(parser)
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (user's cache directory)")
     parser.add_argument(
         "--check",
@@ -50,12 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the table, or checks models."""
     if args.check is not None:
-        return _check(args.check or list(shipped_models()), args.add_digest)
+        return _check(args.check or list(shipped_models()), args.add_digest, args.json)
     if args.add_digest:
         raise InputError("--add-digest: needs --check")
     facts = collect(args.cache)
     if args.json:
-        write_text_atomically(args.json, json.dumps(facts, indent=2) + "\n")
+        args.json.write(facts)
     width = max(len(key) for key in facts)
     for key, value in facts.items():
         lines = value if isinstance(value, list) else [value]
@@ -85,21 +85,25 @@ def collect(cache: Path | None = None) -> dict[str, Any]:
     }
 
 
-def _check(names: list[str], add_digest: bool) -> int:
+def _check(names: list[str], add_digest: bool, output: JsonOutput | None) -> int:
     if not names:
         raise InputError("--check: no model is shipped beside the package; name a .safetensors file")
+    found: dict[str, str] = {}
     wrong = 0
-    for name in names:
+    for name in progress(names, "check", unit="model"):
         try:
             model = load_model(name)
             check_output(model)
             digest = f"sha256 {model.card.sha256}" if model.card.sha256 else "no sha256 in its card"
             if add_digest and not model.card.sha256:
                 digest = f"sha256 {_add_digest(model.path, model.card)}, added to its card"
-            print(f"{name}: whole; {model.card.architecture}, {model.card.num_classes} classes, {digest}")
+            found[name] = f"whole; {model.card.architecture}, {model.card.num_classes} classes, {digest}"
         except InputError as error:
             wrong += 1
-            print(f"{name}: wrong; {error}")
+            found[name] = f"wrong; {error}"
+        print(f"{name}: {found[name]}")
+    if output:
+        output.write(found)
     return 2 if wrong else 0
 
 

@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import io
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import ModuleType
-from typing import Any, TextIO
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from typing import Any
 
-from densehybrid_ros import __version__
+from densehybrid_ros.cli.commands import COMMANDS, build_parser, command_module
+from densehybrid_ros.cli.options import JsonOutput, discard, flush_output, join_negative_values
 from densehybrid_ros.errors import ComputationError, InputError
-from densehybrid_ros.files import writing
-
-COMMANDS: dict[str, str] = {
-    "demo": "make a drive, run the node on it over DDS, leave pictures and a page",
-    "train": "train a closed-set network, or fine-tune it into an open-set one",
-    "config": "the configuration that train would run with, every key explained",
-    "import": "published weights (the authors', NVIDIA's, torchvision's) into a model with its card",
-    "evaluate": "AP, FPR95, AUROC and mIoU on a data set",
-    "calibrate": "write a named anomaly threshold into a model card, from held-out data",
-    "predict": "pictures, a video or a bag into overlays, masks, scores and a list of hazards",
-    "bag": "frames, a video or a data set into a rosbag2",
-    "replay": "drive a recording with the node's parameters; figures by distance, obstacle and alert",
-    "compile": "build an engine for this machine ahead of time",
-    "benchmark": "how fast the models run on this machine, and how soon the node answers",
-    "info": "what this machine offers: GPU, versions, models",
-}
-"""Subcommand -> one line of help. Its module ``densehybrid_ros.cli.NAME`` has ``configure`` and ``run``."""
 
 _INTERRUPTED = 130
-_MODULES = {"import": "import_weights"}  # where NAME is a word of Python
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line that says where to look, exit status 2."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Prints one line and exits with status 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-    def exit(self, status: int = 0, message: str | None = None) -> None:  # type: ignore[override]
-        """Exits once what ``--help`` prints is out."""
-        _flush_output()
-        super().exit(status, message)
-
-
-def build_parser(selected: str | None = None) -> argparse.ArgumentParser:
-    """Builds the parser; only the selected subcommand's module is imported, so ``--help`` is quick."""
-    parser = OneLineParser(prog="densehybrid", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"densehybrid_ros {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, summary in COMMANDS.items():
-        subparser = subparsers.add_parser(
-            name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        if name == selected:
-            _module(name).configure(subparser)
-    return parser
-
-
-def _module(command: str) -> ModuleType:
-    return importlib.import_module(f"densehybrid_ros.cli.{_MODULES.get(command, command)}")
 
 
 def _leave(*_: object) -> None:
@@ -95,6 +43,12 @@ def _unwound_by_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _quiet(output: object) -> AbstractContextManager[object]:
+    """Keeps standard output for ``--json -``; what is printed beside it goes to standard error."""
+    alone = isinstance(output, JsonOutput) and output.path is None
+    return redirect_stdout(sys.stderr) if alone else nullcontext()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
@@ -106,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
         sys.unraisablehook = _leave_if_interrupted
-    argv = list(sys.argv[1:] if arguments is None else arguments)
+    argv = join_negative_values(sys.argv[1:] if arguments is None else arguments)
     selected = next((word for word in argv if word in COMMANDS), None)
     name = " ".join(filter(None, ("densehybrid", selected)))
-    parser = build_parser(selected)
+    parser = build_parser([selected] if selected else [])
     try:
         parsed, rest = parser.parse_known_args(argv)
         # argparse takes one run of key=value words and leaves those that follow a later option.
@@ -117,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed.overrides += rest
         elif rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        command = _module(parsed.command)
-        with _unwound_by_interrupts():
+        command = command_module(parsed.command)
+        with _unwound_by_interrupts(), _quiet(getattr(parsed, "json", None)):
             status = int(command.run(parsed))
-            _flush_output()
+            flush_output()
             return status
     except (ComputationError, InputError) as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -130,32 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; there is nobody left to tell.
-        _discard(sys.stdout, sys.stderr)
+        discard(sys.stdout, sys.stderr)
         return 128 + signal.SIGPIPE  # what a shell reports of any command that a closed pipe ends
     except OSError as error:
         # What no check foresaw: a folder that has gone meanwhile.
-        _discard(sys.stdout)  # it may be the one at fault
+        discard(sys.stdout)  # it may be the one at fault
         file = f"{error.filename}: " if error.filename else ""
         print(f"{name}: {file}{error.strerror or error}", file=sys.stderr)
         return 2
-
-
-def _flush_output() -> None:
-    """Writes out what is printed, while there is still somebody who can say what goes wrong.
-
-    Raises:
-        OutputError: There is no room for it.
-    """
-    try:
-        with writing("standard output"):
-            print(end="", flush=True)
-    except InputError:
-        _discard(sys.stdout)
-        raise
-
-
-def _discard(*streams: TextIO) -> None:
-    """Sends what the streams still hold nowhere: Python would try again at its end."""
-    for stream in filter(None, streams):
-        with suppress(io.UnsupportedOperation):  # a stream in memory, of who calls this from Python
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -18,9 +18,14 @@ from densehybrid_ros.perception import perception
 from densehybrid_ros.perception.settings import Settings
 
 
-def configure_segmenter(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of ``open_segmenter``, with the defaults of a drive."""
-    parser.add_argument("--model", required=True, help="a shipped model's name or a .safetensors file")
+def configure_segmenter(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Adds the options of ``open_segmenter``, with the defaults of a drive; ``several``: any number of models."""
+    model = "a shipped model's name or a .safetensors file"
+    if several:
+        model += "; several: with commas between them, or the option again"
+        parser.add_argument("--model", action="append", default=[], metavar="MODEL[,MODEL...]", help=model)
+    else:
+        parser.add_argument("--model", required=True, help=model)
     how = parser.add_argument_group("how the model runs (as the node's parameters of these names)")
     how.add_argument("--backend", choices=BACKENDS, default="auto", help="default: auto")
     how.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: auto")
@@ -30,8 +35,8 @@ def configure_segmenter(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--size", type=size, metavar="WxH", help="size of the network's input (default: the images')")
 
 
-def open_segmenter(args: argparse.Namespace, device: str) -> Segmenter:
-    """Opens the model as a drive would.
+def open_segmenter(args: argparse.Namespace, device: str, model: str | None = None) -> Segmenter:
+    """Opens the model (None: that of the arguments) as a drive would.
 
     Raises:
         InputError: The model is not there, can't run so, or the options contradict each other.
@@ -40,7 +45,7 @@ def open_segmenter(args: argparse.Namespace, device: str) -> Segmenter:
     if args.size and policy == "exact":
         raise InputError("--size: --input-policy exact leaves images their size; leave one of the two out")
     how = {"backend": args.backend, "precision": args.precision, "device": device, "input_policy": policy}
-    settings = Settings(model=args.model, input_size=args.size or (0, 0), **how)
+    settings = Settings(model=model or args.model, input_size=args.size or (0, 0), **how)
     # Frames of a data set may differ in size; the result says what ran them.
     return perception.open_segmenter(settings, warn=lambda text: None)
 

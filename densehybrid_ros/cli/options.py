@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import math
 import os
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import without_nan, write_text_atomically, writing
 
 _LONGEST_SIDE = 16384  # pixels; more than a camera has
+_NO_NAMES = ("nan", "inf", "infinity")  # which float() reads
 
 
 def size(text: str) -> tuple[int, int]:
@@ -77,6 +86,36 @@ def not_negative(text: str) -> float:
     return value
 
 
+def threshold(text: str) -> float | str:
+    """Reads an anomaly threshold: a finite number of nats, or a name in a model card, such as ``default``.
+
+    ``ModelCard.threshold`` takes either.
+    """
+    try:
+        return finite(text)
+    except argparse.ArgumentTypeError:
+        if re.fullmatch(r"[A-Za-z_][\w.+-]*", text) and text.lower() not in _NO_NAMES:
+            return text
+        message = f"{text!r} is no threshold; give a finite number of nats, or a name in the model card"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def thresholds(text: str) -> list[float | str]:
+    """Reads thresholds with commas between them: numbers, names, or both."""
+    return [threshold(part.strip()) for part in text.split(",")]
+
+
+def join_negative_values(words: Sequence[str]) -> list[str]:
+    """Joins ``--threshold -60,-80`` to ``--threshold=-60,-80``, whose value argparse takes for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and re.match(r"-\.?\d", word) and re.fullmatch(r"--[a-z][a-z-]*", joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def output_file(text: str) -> Path:
     """Reads the name of a file to write, and refuses what can't be one before any work is done."""
     path = Path(text)
@@ -113,6 +152,39 @@ def _check_place(path: Path) -> None:
         raise argparse.ArgumentTypeError(f"{path}: {place} can't be written to; name another place")
 
 
+class JsonOutput:
+    """Where ``--json`` writes: a file, or ``-``, which is standard output; it then holds nothing else.
+
+    Attributes:
+        path: The file; None for standard output.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.path = None if text == "-" else output_file(text)
+        self._stream = sys.stdout  # ``main`` sends what else is printed to standard error
+
+    def write(self, figures: object) -> None:
+        """Writes plain types; numbers that are not finite become null.
+
+        Raises:
+            OutputError: They can't be written.
+        """
+        text = json.dumps(without_nan(figures), indent=2, allow_nan=False) + "\n"
+        if self.path is not None:
+            write_text_atomically(self.path, text)
+            return
+        with writing("standard output"):
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--json``, the same in every command that finds figures; ``args.json.write(figures)`` writes them."""
+    parser.add_argument(
+        "--json", type=JsonOutput, metavar="FILE", help="write the figures as JSON; - prints them, and nothing else"
+    )
+
+
 def positives(option: str, text: str) -> list[float]:
     """Reads finite numbers above 0 with commas between them.
 
@@ -133,3 +205,24 @@ def check_model_output(output: Path) -> None:
     """
     if output.suffix != ".safetensors":
         raise InputError(f"--output {output}: the name must end in .safetensors")
+
+
+def flush_output() -> None:
+    """Writes out what is printed, while there is still somebody who can say what goes wrong.
+
+    Raises:
+        OutputError: There is no room for it.
+    """
+    try:
+        with writing("standard output"):
+            print(end="", flush=True)
+    except InputError:
+        discard(sys.stdout)
+        raise
+
+
+def discard(*streams: TextIO) -> None:
+    """Sends what the streams still hold nowhere: Python would try again at its end."""
+    for stream in filter(None, streams):
+        with suppress(io.UnsupportedOperation):  # a stream in memory, of who calls this from Python
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

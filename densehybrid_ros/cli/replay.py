@@ -6,7 +6,6 @@ The figures are by distance bin, by obstacle and by alert, the same every time.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
 from densehybrid_ros.cli.measuring import distance_edges, process_device
 from densehybrid_ros.cli.node_parameters import add_node_parameters, given_settings, open_model
-from densehybrid_ros.cli.options import count, finite, output_file, output_folder, output_video, positive
+from densehybrid_ros.cli.options import add_json, count, finite, output_folder, output_video, positive
 from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.errors import InputError, OutputError
 from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, HazardAccumulator
@@ -29,7 +28,6 @@ from densehybrid_ros.evaluation.replay import Answer, Replay, perceived_answers,
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result
 from densehybrid_ros.evaluation.shards import Shards
-from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.perception.perception import Perception, picture_reader
 from densehybrid_ros.perception.settings import Settings
@@ -81,7 +79,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overlays", type=output_folder, metavar="DIR", help="folder for a picture of every frame")
     parser.add_argument("--video", type=output_video, metavar="FILE", help="these pictures as a video, .mp4 or .webm")
-    parser.add_argument("--json", type=output_file, help="file for the figures")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -175,7 +173,7 @@ def _publish(args: argparse.Namespace, replay: Replay, result: EvaluationResult)
     print(format_result(result))
     print("\n" + replay.summary())
     if args.json:
-        write_text_atomically(args.json, json.dumps(replay.figures(result), indent=2, allow_nan=False) + "\n")
+        args.json.write(replay.figures(result))
     if args.report:
         write_report(args.report, [result])
         print(f"report: {args.report / 'report.html'}")

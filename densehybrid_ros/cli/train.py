@@ -6,9 +6,10 @@ import argparse
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from densehybrid_ros.cli.options import output_file
+from densehybrid_ros.cli.options import add_json, output_file
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.training import train
 
@@ -32,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="look through configuration and data, take one step, and write nothing"
     )
+    add_json(parser)
 
 
 def configure_run(parser: argparse.ArgumentParser) -> None:
@@ -63,9 +65,13 @@ def run(args: argparse.Namespace) -> int:
         memory = f", {checked.gpu_gib:.1f} GiB on the GPU" if checked.gpu_gib is not None else ""
         step = f"one step in {checked.seconds:.1f} s, loss {checked.loss:.4g}{memory}"
         print(f"ok: {', '.join(checked.found)}; {step}")
+        if args.json:
+            args.json.write(asdict(checked))
         return 0
     trained = train.run(config, args.output, args.device, args.resume, _command(args))
     if trained.written:
+        if args.json:
+            args.json.write({"model": str(trained.path), "steps": config.steps, "figures": trained.figures})
         print(f"{trained.path}: {config.name}, {config.steps} steps, {json.dumps(trained.figures)}")
     return 0
 

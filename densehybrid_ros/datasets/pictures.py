@@ -84,6 +84,15 @@ def read_disparity(path: Path) -> np.ndarray:
     return np.maximum(stored.astype(np.float32) - 1.0, 0.0) / 256.0
 
 
+def read_values(path: Path) -> np.ndarray:
+    """Reads a picture as its file stores it, such as float32 [H, W] of a TIFF.
+
+    Raises:
+        InputError: The file is missing, truncated or no picture.
+    """
+    return _decode(path, cv2.IMREAD_UNCHANGED)
+
+
 def read_instances(path: Path) -> np.ndarray:
     """Reads an instance picture as uint16 [H, W]; 0 belongs to no instance.
 

@@ -60,7 +60,7 @@ class DemoOptions:
         seed: Of the rendered road.
         model: A shipped model's name or a ``.safetensors`` file.
         backend: How the network is run.
-        threshold: Anomaly threshold in nats; None for the model card's.
+        threshold: Anomaly threshold in nats, or its name in the model card; None for the card's default.
         rate: Speed of playing, at which the node may drop frames; None to wait for every answer.
     """
 
@@ -72,7 +72,7 @@ class DemoOptions:
     seed: int = 1
     model: str = "light"
     backend: str = "auto"
-    threshold: float | None = None
+    threshold: float | str | None = None
     rate: float | None = None
 
 
@@ -134,10 +134,10 @@ class _Result:
         answers: Path,
         driven: Drive,
         card: ModelCard,
-        threshold: float | None,
+        threshold: float | str | None,
     ) -> None:
         self._recording, self._settings, self._answers, self._card = recording, settings, answers, card
-        self._threshold = card.threshold() if threshold is None else threshold
+        self._threshold = card.threshold(threshold)
         self._latencies = driven.latencies_ms()
         self._report = last_report(answers)
         self._figures = DriveFigures(sent=len(driven.sent))
@@ -181,7 +181,9 @@ def _parameters(options: DemoOptions, size: tuple[int, int]) -> dict[str, object
     parameters: dict[str, object] = {"model": options.model, "backend": options.backend, "warm_up_size": list(size)}
     if size[0] < size[1]:
         del parameters["warm_up_size"]
-    if options.threshold is not None:
+    if isinstance(options.threshold, str):
+        parameters["threshold_name"] = "" if options.threshold == "default" else options.threshold
+    elif options.threshold is not None:
         parameters["anomaly_threshold"] = options.threshold
     return parameters
 

@@ -285,3 +285,37 @@ def quantile_score(counts: KeyCounts, quantile: float) -> float:
             return float(scores_of_keys(np.array(highest)))
         seen += page_total
     return math.nan
+
+
+class ScoreHistogram(NamedTuple):
+    """How the scores of known and unknown pixels are spread over bins of one width.
+
+    Attributes:
+        low: Lower end of the first bin; scores below it count there.
+        high: Upper end of the last bin; scores above it count there.
+        known: Share of the inlier pixels in each bin, 0..1; empty without any.
+        unknown: Share of the anomalous pixels in each bin, 0..1; empty without any.
+    """
+
+    low: float
+    high: float
+    known: list[float]
+    unknown: list[float]
+
+
+def score_histogram(positives: KeyCounts, negatives: KeyCounts, bins: int = 60) -> ScoreHistogram:
+    """Counts the scores in bins that span all but the outermost thousandth at either end of both kinds."""
+    kinds = [counts for counts in (negatives, positives) if counts.total]
+    low = min((quantile_score(counts, 0.001) for counts in kinds), default=0.0)
+    high = max((quantile_score(counts, 0.999) for counts in kinds), default=1.0)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        low, high = (low - 0.5, low + 0.5) if math.isfinite(low) else (0.0, 1.0)
+    shares = []
+    for counts in (negatives, positives):
+        found = np.zeros(bins, dtype=np.int64)
+        for keys, occurrences in counts.chunks():
+            scores = np.clip(scores_of_keys(keys), low, high).astype(float)
+            place = np.minimum(((scores - low) / (high - low) * bins).astype(int), bins - 1)
+            found += np.bincount(place, occurrences, bins).astype(np.int64)
+        shares.append((found / counts.total).tolist() if counts.total else [])
+    return ScoreHistogram(low, high, *shares)

@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
+from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.scores import SCORES
@@ -51,6 +53,32 @@ class LeftOut:
     reason: str
 
 
+class Scorer(Protocol):
+    """What gives the scores of an evaluation.
+
+    Attributes:
+        name: Of the model, or of the scores' author.
+        scores: Names of the scores that it gives.
+        judged: The one of them that given thresholds are for; None where it gives no such score.
+        device: Where its tensors lie.
+        classes: That it predicts; empty where it predicts none.
+    """
+
+    name: str
+    scores: list[str]
+    judged: str | None
+    device: torch.device
+    classes: tuple[SemanticClass, ...]
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) of the network's input; None where images keep theirs."""
+
+    def __call__(self, index: int, frame: EvaluationFrame) -> ScoredFrame:
+        """Scores a frame, or raises an InputError that names it."""
+        ...
+
+
 class FrameScorer:
     """Scores frames with one segmenter: the hybrid score and the classes are those of a drive.
 
@@ -72,7 +100,15 @@ class FrameScorer:
             if name not in SCORES and name not in self._model_scores:
                 raise InputError(f"--scores {name}: unknown; choose from {', '.join(SCORES)}")
         self._segmenter = segmenter
-        self._scores = list(scores)
+        self.name, self.device = segmenter.card.name, segmenter.device
+        self.scores = list(scores)
+        self.judged: str | None = HYBRID if HYBRID in self.scores else None
+        self.classes = segmenter.card.classes
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) of the network's input; None where images keep theirs."""
+        return self._segmenter.input_size
 
     def __call__(self, index: int, frame: EvaluationFrame) -> ScoredFrame:
         """Scores a frame.
@@ -87,8 +123,8 @@ class FrameScorer:
         hybrid, prediction = (
             torch.from_numpy(values).to(self._segmenter.device) for values in (result.anomaly_score, result.semantic)
         )
-        others = self._others(frame.image) if set(self._scores) - {HYBRID} else {}
-        scores = {name: hybrid if name == HYBRID else others[name] for name in self._scores}
+        others = self._others(frame.image) if set(self.scores) - {HYBRID} else {}
+        scores = {name: hybrid if name == HYBRID else others[name] for name in self.scores}
         return ScoredFrame(index, frame, scores, prediction, f"{self._segmenter.backend} {self._segmenter.precision}")
 
     @torch.inference_mode()
@@ -99,7 +135,7 @@ class FrameScorer:
             name: SCORES[name](*heads)[0]
             if name in SCORES
             else look.enlarge(self._model_scores[name](look.seen)[:, None])[0, 0]
-            for name in self._scores
+            for name in self.scores
             if name != HYBRID
         }
 
@@ -127,9 +163,7 @@ def read_ahead(dataset: EvaluationSet, indices: Sequence[int]) -> Iterator[Evalu
                 future.cancel()
 
 
-def score_frames(
-    scorer: FrameScorer, dataset: EvaluationSet, indices: Sequence[int]
-) -> Iterator[ScoredFrame | LeftOut]:
+def score_frames(scorer: Scorer, dataset: EvaluationSet, indices: Sequence[int]) -> Iterator[ScoredFrame | LeftOut]:
     """Yields every frame of ``indices`` scored, or why it was left out."""
     for index, frame in zip(indices, read_ahead(dataset, indices), strict=True):
         if isinstance(frame, LeftOut):

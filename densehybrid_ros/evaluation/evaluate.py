@@ -3,51 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer, LeftOut, ScoredFrame, score_frames
+from densehybrid_ros.evaluation.dense_scores import LeftOut, ScoredFrame, Scorer, score_frames
 from densehybrid_ros.evaluation.open_set import mean_over_folds
 from densehybrid_ros.evaluation.passes import PixelPass, Plan, ThresholdPass
 from densehybrid_ros.evaluation.protocols import PROTOCOLS, Protocol
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.evaluation.shards import Shards
-from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.inference.backends import device_name
-from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.progress import progress
-from densehybrid_ros.scores.model_score import ModelScore
 
 
 def evaluate(
     dataset: EvaluationSet,
     name: str,
-    segmenter: Segmenter,
-    scores: Sequence[str],
+    scorer: Scorer,
     *,
     limit: int | None = None,
     edges: Sequence[float] = (),
     shards: Shards | None = None,
     pictures: bool = False,
-    model_scores: Mapping[str, ModelScore] | None = None,
-    threshold: float | None = None,
+    thresholds: Sequence[float] = (),
 ) -> EvaluationResult:
     """Measures what the data set's protocol asks for.
 
     Args:
         dataset: The data set.
         name: Its name in ``PROTOCOLS``.
-        segmenter: What runs the model; counting runs on its device, too.
-        scores: Names of the anomaly scores.
+        scorer: What gives the scores; counting runs on its device, too.
         limit: Evenly spread subset of at most this many frames.
         edges: Edges of distance bins in metres; empty for none.
         shards: The processes that share the work; None for this one alone.
         pictures: Gather the frames with the worst errors of the first score.
-        model_scores: Scores that need the model itself, fitted where they must be.
-        threshold: At which components and errors of the hybrid score are found; None: at its best pixel F1.
+        thresholds: Of the score that the scorer calls judged: figures at each of them; its components and errors
+            are found at the first. Empty: at its best pixel F1.
 
     Returns:
         The figures, the same in every process.
@@ -58,44 +53,46 @@ def evaluate(
     started = time.monotonic()
     shards = shards or Shards()
     protocol = PROTOCOLS.get(name, Protocol())
-    device, card = segmenter.device, segmenter.card
-    dataset = dataset.for_classes([item.name for item in card.classes])
-    scorer = FrameScorer(segmenter, scores, model_scores)
-    plan = Plan(scores, protocol, _common_classes(dataset, card), edges)
+    if scorer.classes:
+        dataset = dataset.for_classes([item.name for item in scorer.classes])
+    plan = Plan(scorer.scores, protocol, _common_classes(dataset, scorer.classes), edges)
+    judged = scorer.judged if thresholds else None
     chosen = spread(len(dataset), limit)
     indices = [chosen[position] for position in shards.indices(len(chosen))]
 
     def run(description: str) -> Iterable[ScoredFrame | LeftOut]:
         return progress(score_frames(scorer, dataset, indices), description, total=len(indices))
 
-    first = PixelPass(plan, device)
+    first = PixelPass(plan, scorer.device)
     for item in run(f"evaluate {name}"):
         first.add(item)
     first = shards.merged(first)
     first.check_not_empty(len(chosen))
-    result = _result_of_pixels(first, name, card.name, dataset)
-    second = ThresholdPass(plan, *_thresholds(first, threshold), device, pictures=pictures)
-    if second.is_needed and result.pixel:
+    result = _result_of_pixels(first, name, scorer.name, dataset)
+    best, fold_thresholds = _thresholds(first)
+    if judged:
+        best[judged] = thresholds[0]
+    second = ThresholdPass(plan, best, fold_thresholds, scorer.device, pictures, judged, thresholds)
+    if second.is_needed:
         for item in run(f"errors of {name}"):
             second.add(item)
         second = shards.merged(second)
         result.gallery = second.gallery
         result.components = {score: parts.compute() for score, parts in second.components.items()}
-        result.threshold = threshold if HYBRID in scores else None
+        result.judged = judged
+        result.operating_points = [point.compute() for point in second.operating_points]
         result.open_set = {
             score: mean_over_folds([fold.compute() for fold in folds.values()])
             for score, folds in second.open_set.items()
             if folds and all(fold.frames for fold in folds.values())
         }
-    result.device = f"{' and '.join(sorted(first.counts.through))} on {device_name(device)}"
-    result.size = segmenter.input_size
+    result.device = f"{' and '.join(sorted(first.counts.through))} on {device_name(scorer.device)}"
+    result.size = scorer.input_size
     result.seconds = time.monotonic() - started
     return result
 
 
-def score_all(
-    scorer: FrameScorer, dataset: EvaluationSet, limit: int | None, description: str
-) -> Iterator[ScoredFrame]:
+def score_all(scorer: Scorer, dataset: EvaluationSet, limit: int | None, description: str) -> Iterator[ScoredFrame]:
     """Scores the frames, or ``limit`` of them; unlike an evaluation, what uses this does not go on without a frame.
 
     Raises:
@@ -117,22 +114,16 @@ def spread(total: int, limit: int | None) -> list[int]:
     return [round(position * (total - 1) / (limit - 1)) for position in range(limit)]
 
 
-def _common_classes(dataset: EvaluationSet, card: ModelCard) -> int | None:
-    """The number of classes where the data set labels those that the model knows, or some of them, else None."""
-    names = [item.name for item in card.classes]
-    same = len(dataset.class_names) == len(names)
-    return len(names) if same and all(map(_is_or_lacks, dataset.class_names, names)) else None
+def _common_classes(dataset: EvaluationSet, classes: tuple[SemanticClass, ...]) -> tuple[SemanticClass, ...]:
+    """The classes of the model where the data set labels them, or some of them; else none."""
+    same = len(dataset.class_names) == len(classes)
+    pairs = zip(dataset.class_names, classes, strict=False)
+    return classes if same and all(name in ("", item.name) for name, item in pairs) else ()
 
 
-def _is_or_lacks(name: str, wanted: str) -> bool:
-    return name in ("", wanted)
-
-
-def _thresholds(first: PixelPass, given: float | None) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Thresholds of best pixel F1, the given one for the hybrid score; for each fold those of 95 % TPR on the other."""
+def _thresholds(first: PixelPass) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Thresholds of best pixel F1; for each fold those of 95 % TPR on the other."""
     best = {name: curve.compute().threshold_best_f1 for name, curve in first.curves.items()}
-    if given is not None and HYBRID in best:
-        best[HYBRID] = given
     folds = first.plan.protocol.folds
     if folds is None:
         return best, {}
@@ -150,6 +141,7 @@ def _result_of_pixels(first: PixelPass, name: str, model: str, dataset: Evaluati
     if any(metrics.positives or metrics.negatives for metrics in pooled.values()):
         result.pixel = pooled
         result.curves = {score: curve.curve() for score, curve in first.curves.items()}
+        result.histograms = {score: curve.histogram() for score, curve in first.curves.items()}
         result.inlier_q95 = {score: curve.inlier_quantile(0.95) for score, curve in first.curves.items()}
         result.binned = {score: curve.compute() for score, curve in first.binned.items()}
         result.pixel |= {score: means.compute() for score, means in first.image_means.items()}
@@ -163,4 +155,6 @@ def _result_of_pixels(first: PixelPass, name: str, model: str, dataset: Evaluati
         named = zip(dataset.class_names, first.confusion.iou().tolist(), strict=True)
         result.class_iou = {name: iou for name, iou in named if name}
         result.mean_iou = float(np.nanmean(list(result.class_iou.values())))
+        labelled = [index for index, name in enumerate(dataset.class_names) if name]
+        result.confusion = first.confusion.counts.cpu()[labelled][:, labelled].tolist()
     return result

@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from densehybrid_ros.evaluation.components import ANOMALY
+from densehybrid_ros.datasets.taxonomy import SemanticClass, color_table
+from densehybrid_ros.evaluation.components import ANOMALY, IGNORE
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 
-FALSE_ALARM, MISS, UNKNOWN = "false alarm", "miss", "unknown"
+FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS = "false alarm", "miss", "unknown", "wrong class"
 _HIT_COLOR, _FALSE_COLOR, _MISS_COLOR, _UNKNOWN_COLOR = (60, 200, 90), (230, 60, 50), (255, 210, 0), (0, 255, 255)
 _OUTSIDE_DARKENING = 0.45
 
@@ -21,12 +22,13 @@ class Picture:
     """A frame with its errors painted in.
 
     Attributes:
-        kind: ``FALSE_ALARM`` or ``MISS``; of a frame without labels ``UNKNOWN``.
+        kind: ``FALSE_ALARM`` or ``MISS``, of the closed set ``WRONG_CLASS``; of a frame without labels ``UNKNOWN``.
         name: Name of the frame's label file.
         index: Index of the frame in the data set.
         pixels: How many pixels are wrong in this way, or unknown.
-        share: Their share of the frame's inlier or anomalous pixels, or of all, 0..1.
+        share: Their share of the frame's inlier, anomalous or labelled pixels, or of all, 0..1.
         jpeg: The encoded picture.
+        beside: An encoded picture of the score, or of the predicted classes; empty where there is none.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Picture:
     pixels: int
     share: float
     jpeg: bytes
+    beside: bytes = b""
 
 
 def paint_errors(image: np.ndarray, labels: np.ndarray, found: np.ndarray, width: int) -> np.ndarray:
@@ -76,6 +79,14 @@ def paint_unknown(image: np.ndarray, found: np.ndarray) -> np.ndarray:
     return cv2.addWeighted(np.ascontiguousarray(image), 0.45, painted, 0.55, 0)
 
 
+def heat_map(score: np.ndarray) -> np.ndarray:
+    """Paints a score, float32 [H, W], from its lowest (dark) to its highest (bright) value: uint8 [H, W, 3], RGB."""
+    finite = score[np.isfinite(score)]
+    low, high = np.percentile(finite, (0.5, 99.9)) if finite.size else (0.0, 1.0)
+    shares = np.clip((np.nan_to_num(score, nan=low) - low) / max(high - low, 1e-9), 0, 1)
+    return cv2.cvtColor(cv2.applyColorMap((255 * shares).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+
+
 def _shrink(picture: np.ndarray, width: int) -> np.ndarray:
     width = min(width, picture.shape[1])
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
@@ -88,32 +99,59 @@ class Gallery:
     Args:
         score: Name of the score that is judged.
         threshold: Pixels above it are called anomalous.
+        classes: Of the closed set, to keep the frames with most pixels of a wrong class as well; empty for none.
         count: Pictures of each kind.
         width: Columns of a picture.
     """
 
-    def __init__(self, score: str, threshold: float, count: int = 6, width: int = 640) -> None:
+    def __init__(
+        self,
+        score: str,
+        threshold: float,
+        classes: tuple[SemanticClass, ...] = (),
+        count: int = 6,
+        width: int = 960,
+    ) -> None:
         self.score = score
         self.threshold = threshold
+        self._classes = len(classes)
+        self._colors = color_table(classes)
         self._count = count
         self._width = width
-        self.pictures: dict[str, list[Picture]] = {FALSE_ALARM: [], MISS: [], UNKNOWN: []}
+        self.pictures: dict[str, list[Picture]] = {kind: [] for kind in (FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS)}
 
     def add(self, item: ScoredFrame) -> None:
         """Looks at a frame."""
-        labels = item.frame.anomaly
+        frame = item.frame
+        if self._classes and frame.semantic is not None:
+            self._add_classes(item, frame.semantic)
+        labels = frame.anomaly
         if labels is None:
             return
-        found = (item.scores[self.score] > self.threshold).cpu().numpy()
+        score = item.scores[self.score].cpu().numpy()
+        found = score > self.threshold
         for kind, wrong, of in (
             (FALSE_ALARM, found & (labels == 0), labels == 0),
             (MISS, ~found & (labels == ANOMALY), labels == ANOMALY),
         ):
-            pixels = int(wrong.sum())
-            if pixels and self._would_stay(kind, pixels):
-                painted = paint_errors(item.frame.image, labels, found, self._width)
-                name = "/".join(Path(item.frame.name).parts[-2:])
-                self._keep(Picture(kind, name, item.index, pixels, pixels / int(of.sum()), _jpeg(painted)))
+            if self._would_stay(kind, int(wrong.sum())):
+                painted = paint_errors(frame.image, labels, found, self._width)
+                self._keep_frame(kind, item, wrong, of, painted, heat_map(score))
+
+    def _add_classes(self, item: ScoredFrame, labels: np.ndarray) -> None:
+        of, prediction = labels < self._classes, item.prediction.cpu().numpy()
+        wrong = of & (prediction != labels)
+        if self._would_stay(WRONG_CLASS, int(wrong.sum())):
+            known = np.where(of, 0, IGNORE).astype(np.uint8)
+            painted = paint_errors(item.frame.image, known, wrong, self._width)
+            self._keep_frame(WRONG_CLASS, item, wrong, of, painted, self._colors[prediction])
+
+    def _keep_frame(
+        self, kind: str, item: ScoredFrame, wrong: np.ndarray, of: np.ndarray, painted: np.ndarray, beside: np.ndarray
+    ) -> None:
+        name, pixels = "/".join(Path(item.frame.name).parts[-2:]), int(wrong.sum())
+        pictures = _jpeg(painted), _jpeg(_shrink(beside, self._width))
+        self._keep(Picture(kind, name, item.index, pixels, pixels / int(of.sum()), *pictures))
 
     def add_unlabelled(self, name: str, index: int, image: np.ndarray, found: np.ndarray) -> None:
         """Looks at a frame without labels.
@@ -125,13 +163,13 @@ class Gallery:
             found: bool [H, W], where the score exceeds the threshold.
         """
         pixels = int(found.sum())
-        if pixels and self._would_stay(UNKNOWN, pixels):
+        if self._would_stay(UNKNOWN, pixels):
             painted = _shrink(paint_unknown(image, found), self._width)
             self._keep(Picture(UNKNOWN, name, index, pixels, pixels / found.size, _jpeg(painted)))
 
     def _would_stay(self, kind: str, pixels: int) -> bool:
         kept = self.pictures[kind]
-        return len(kept) < self._count or pixels > kept[-1].pixels
+        return bool(pixels) and (len(kept) < self._count or pixels > kept[-1].pixels)
 
     def _keep(self, *pictures: Picture) -> None:
         for picture in pictures:
@@ -146,4 +184,4 @@ class Gallery:
 
 
 def _jpeg(picture: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
+    return cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -120,7 +120,7 @@ class ObstacleAccumulator:
         """
         found = score > self.threshold
         self.frames += 1
-        self.false_alarms += _false_regions(found, labels)
+        self.false_alarms += int((false_region_areas(found, labels) >= SMALLEST_REGION).sum())
         ids = obstacle_ids(labels, instances)
         for rows, columns in obstacle_pixels(ids):
             if len(rows) < SMALLEST_OBSTACLE:
@@ -155,15 +155,20 @@ class ObstacleAccumulator:
         )
 
 
-def _false_regions(found: np.ndarray, labels: np.ndarray) -> int:
-    """Counts 8-connected found regions of inlier pixels that touch no obstacle."""
+def false_region_areas(found: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Pixels of each 8-connected found region, int32 [n], of judged pixels that touches no obstacle.
+
+    Args:
+        found: bool [H, W].
+        labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
+    """
     judged = found & (labels <= ANOMALY)
     _, numbered, statistics, _ = cv2.connectedComponentsWithStats(judged.astype(np.uint8), connectivity=8)
-    on_obstacle = np.unique(numbered[labels == ANOMALY])
-    sizes = statistics[:, cv2.CC_STAT_AREA].copy()
-    sizes[0] = 0
-    sizes[on_obstacle] = 0
-    return int((sizes >= SMALLEST_REGION).sum())
+    false = np.ones(len(statistics), dtype=bool)
+    false[np.unique(numbered[labels == ANOMALY])] = False
+    false[0] = False
+    areas: np.ndarray = statistics[false, cv2.CC_STAT_AREA]
+    return areas
 
 
 def lasting_detections(sightings: Sequence[Sighting]) -> dict[int | str, float | None]:

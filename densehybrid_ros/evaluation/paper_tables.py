@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
@@ -22,7 +23,9 @@ from densehybrid_ros.evaluation.protocols import (
     OPEN_MEAN_IOU,
     PROTOCOLS,
 )
-from densehybrid_ros.evaluation.results import BINNED, EvaluationResult, distance_rows, format_table, notes, percent
+from densehybrid_ros.evaluation.results import BINNED, EvaluationResult, notes, percent, published_bins
+from densehybrid_ros.evaluation.text_tables import Group, format_groups
+from densehybrid_ros.evaluation.text_tables import Part as TextPart
 
 OURS = "measured"
 """What stands in a table's last column beside our own rows."""
@@ -54,14 +57,21 @@ class PaperTable:
         title: What it shows.
         parts: Its columns, from the left.
         scores: The scores that are measured for it unless others are named.
+        groups: Its published rows as it groups and orders them: a title and the methods below it.
     """
 
     number: int
     title: str
     parts: tuple[Part, ...]
     scores: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
+def _group(title: str, methods: str) -> tuple[str, tuple[str, ...]]:
+    return title, tuple(methods.split(" | "))
+
+
+_WITHOUT, _WITH = "trained without real negatives", "trained with real negatives"
 _PIXEL = (AP, FPR95)
 _COMMON = ("hybrid", "max_softmax", "max_logit", "energy")
 PAPER_TABLES: dict[int, PaperTable] = {
@@ -79,6 +89,14 @@ PAPER_TABLES: dict[int, PaperTable] = {
                 Part("cityscapes", "CS val", (MEAN_IOU,)),
             ),
             ("hybrid", "max_softmax"),
+            (
+                _group(
+                    _WITHOUT,
+                    "Image Resyn. | Road Inpaint. | Max softmax | MC Dropout | ODIN | SML | Embed. Dens. | "
+                    "JSRNet | SynDenseHybrid",
+                ),
+                _group(_WITH, "SynBoost | Prior Entropy | OOD head | Void Classifier | Dirichlet prior | DenseHybrid"),
+            ),
         ),
         PaperTable(
             2,
@@ -89,18 +107,36 @@ PAPER_TABLES: dict[int, PaperTable] = {
                 Part("fishyscapes_static", "FS Static", _PIXEL),
             ),
             _COMMON,
+            (
+                _group(_WITHOUT, "Max softmax | Max logit | SML | SynthCP | Density | SynDenseHybrid"),
+                _group(_WITH, "SynBoost | OOD head | Energy | DenseHybrid"),
+            ),
         ),
         PaperTable(
             3,
             "Cityscapes val with its void classes as unknown",
             (Part("cityscapes_void", "", (AUROC,), ("cityscapes",)),),
             ("hybrid", "max_softmax", "entropy"),
+            (
+                _group(
+                    _WITHOUT,
+                    "Max softmax | Entropy | OpenMax | C2AE | ODIN | MC dropout | GDM | GMM | K+1 classifier | "
+                    "OpenGAN-O | OpenGAN | SynDenseHybrid",
+                ),
+            ),
         ),
         PaperTable(
             4,
             "StreetHazards: anomaly detection and open-set segmentation",
             (Part("street_hazards", "", (AP, FPR95, AUROC, MEAN_IOU, MEAN_F1, OPEN_MEAN_IOU, GAP)),),
             ("hybrid", "max_softmax", "energy", "oh", "oh_msp"),
+            (
+                _group(
+                    _WITHOUT,
+                    "SynthCP | Dropout | TRADI | SO+H | DML | Max softmax | ODIN | ReAct | SynDenseHybrid",
+                ),
+                _group(_WITH, "Energy | OE | OH | OH*MSP | DenseHybrid"),
+            ),
         ),
         PaperTable(
             5,
@@ -110,6 +146,18 @@ PAPER_TABLES: dict[int, PaperTable] = {
                 Part("fishyscapes_static", "FS Static", _PIXEL),
             ),
             ("posterior", "likelihood", "hybrid"),
+            (
+                _group(_WITH, "dataset posterior alone | unnormalised likelihood alone | hybrid"),
+                _group(
+                    "trained with synthetic negatives",
+                    "dataset posterior alone, synthetic negatives | "
+                    "unnormalised likelihood alone, synthetic negatives | hybrid, synthetic negatives",
+                ),
+                _group(
+                    "density of a flow on pre-logits, real negatives",
+                    "flow on pre-logits | posterior / flow on pre-logits",
+                ),
+            ),
         ),
         PaperTable(
             6,
@@ -153,6 +201,9 @@ def open_parts(table: PaperTable, root: Path) -> tuple[dict[str, EvaluationSet],
     return found, missing
 
 
+DASH = "-: the paper gives no figure, or its data set was not measured here"
+"""What stands below every table."""
+_BY_DISTANCE = 6
 Row = tuple[str, list[float | None], str]
 """Who, a figure in percent (None: not known) for each column, where it comes from."""
 
@@ -163,15 +214,27 @@ def header(table: PaperTable) -> list[str]:
 
 
 def table_rows(table: PaperTable, results: Sequence[EvaluationResult]) -> list[Row]:
-    """Our rows, one a score, then the paper's."""
-    measured = {result.dataset: result for result in results}
-    scores = list(dict.fromkeys(name for result in results for name in result.rows)) or [results[0].model]
+    """Our rows, one for each model and score, then the paper's in its order."""
+    return [row for _, rows in _row_groups(table, results) for row in rows]
+
+
+def _row_groups(table: PaperTable, results: Sequence[EvaluationResult]) -> list[tuple[str, list[Row]]]:
     columns = [(part.dataset, figure) for part in table.parts for figure in part.figures]
-    ours: list[Row] = [
-        (score, [_measured(measured.get(dataset), score, figure) for dataset, figure in columns], OURS)
-        for score in scores
-    ]
-    return ours + _published(table, columns)
+    ours: list[Row] = []
+    for model in dict.fromkeys(result.model for result in results):
+        measured = {result.dataset: result for result in results if result.model == model}
+        for score in dict.fromkeys(name for result in measured.values() for name in result.rows) or [model]:
+            figures = [_measured(measured.get(dataset), score, figure) for dataset, figure in columns]
+            ours.append((row_name(model, score), figures, OURS))
+    published = _published(table, columns)
+    source = f"paper, table {table.number}"
+    groups = [(f"{source}, {title}", [published[method] for method in methods]) for title, methods in table.groups]
+    return [(OURS, ours), *groups]
+
+
+def row_name(model: str, score: str) -> str:
+    """Names a row of ours; the scores of others have one name for both."""
+    return score if score.startswith(model) else f"{model} {score}"
 
 
 def _measured(result: EvaluationResult | None, score: str, figure: str) -> float | None:
@@ -183,7 +246,7 @@ def _measured(result: EvaluationResult | None, score: str, figure: str) -> float
     return None if found is None or math.isnan(found) else found
 
 
-def _published(table: PaperTable, columns: Sequence[tuple[str, str]]) -> list[Row]:
+def _published(table: PaperTable, columns: Sequence[tuple[str, str]]) -> dict[str, Row]:
     source = f"paper, table {table.number}"
     found: dict[str, dict[tuple[str, str], float]] = {}
     for part in table.parts:
@@ -191,19 +254,44 @@ def _published(table: PaperTable, columns: Sequence[tuple[str, str]]) -> list[Ro
             if row.source.startswith(source):
                 cells = found.setdefault(row.method, {})
                 cells |= {(part.dataset, figure): value for figure, value in row.figures.items()}
-    return [(method, [cells.get(column) for column in columns], source) for method, cells in found.items()]
+    return {method: (method, [cells.get(column) for column in columns], source) for method, cells in found.items()}
+
+
+def table_layout(table: PaperTable, results: Sequence[EvaluationResult]) -> tuple[str, list[TextPart], list[Group]]:
+    """The table as it is shown: name of the first column, columns under headings, groups of rows."""
+    if table.number == _BY_DISTANCE:
+        return _layout_by_distance(results)
+    parts: list[TextPart] = [(part.label, part.figures) for part in table.parts]
+    groups = [
+        (title, [(who, [percent(value) for value in figures]) for who, figures, _ in rows])
+        for title, rows in _row_groups(table, results)
+    ]
+    return "method", parts, groups
+
+
+def _layout_by_distance(results: Sequence[EvaluationResult]) -> tuple[str, list[TextPart], list[Group]]:
+    edges = results[0].edges
+    parts: list[TextPart] = []
+    columns: list[list[float]] = []
+    for result in results:
+        for score, bins in result.distances.items():
+            parts.append((row_name(result.model, score), _PIXEL))
+            columns += [[100 * item.average_precision for item in bins], [100 * item.fpr95 for item in bins]]
+    for method, figures in published_bins(results[0]).items():
+        parts.append((method, _PIXEL))
+        columns += [[pair[place] for pair in figures] for place in (0, 1)]
+    rows = [
+        (f"{low:g} to {high:g}", [percent(column[index]) for column in columns])
+        for index, (low, high) in enumerate(pairwise(edges))
+    ]
+    return "distance [m]", parts, [("", rows)]
 
 
 def format_paper_table(table: PaperTable, results: Sequence[EvaluationResult]) -> str:
     """Lays the table out for a terminal, with what a reader must know below it."""
-    parts = [f"table {table.number}: {table.title}"]
-    if table.number == 6:
-        parts.append(format_table(*distance_rows(results[0])))
-    else:
-        rows = [[who, *map(percent, figures), origin] for who, figures, origin in table_rows(table, results)]
-        parts.append(format_table(["method", *header(table), "from"], rows))
+    parts = [f"table {table.number}: {table.title}", f"{format_groups(*table_layout(table, results))}\n{DASH}"]
     for result in results:
-        where = f"{result.dataset}: {result.frames} frames in {result.seconds:.1f} s on {result.device}"
+        where = f"{result.dataset}: {result.model}, {result.frames} frames in {result.seconds:.1f} s on {result.device}"
         parts.append("\n".join([where, *(f"  {line}" for line in notes(result))]))
     return "\n\n".join(parts)
 
@@ -212,9 +300,10 @@ def paper_table_csv(table: PaperTable, results: Sequence[EvaluationResult]) -> s
     """Writes the table as CSV (percent, empty where nothing is known)."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    if table.number == 6:
-        head, rows = distance_rows(results[0])
-        writer.writerow(head)
+    if table.number == _BY_DISTANCE:
+        corner, parts, groups = table_layout(table, results)
+        writer.writerow([corner, *(f"{heading} {figure}" for heading, figures in parts for figure in figures)])
+        rows = [[who, *cells] for _, found in groups for who, cells in found]
         writer.writerows([["" if cell == "-" else cell for cell in row] for row in rows])
         return stream.getvalue()
     writer.writerow(["method", *header(table), "from"])

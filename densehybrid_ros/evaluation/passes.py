@@ -13,7 +13,7 @@ from torch import Tensor
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
 from densehybrid_ros.datasets.label_values import ANOMALY_MEND, anomaly_values, what_is_lacking
-from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.binned_curve import BinnedCurve
 from densehybrid_ros.evaluation.components import ANOMALY, ComponentAccumulator
@@ -21,8 +21,10 @@ from densehybrid_ros.evaluation.dense_scores import LeftOut, ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.open_set import OpenSetAccumulator
+from densehybrid_ros.evaluation.operating_points import USUAL_SIZES, OperatingPointAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import ImageMeanAccumulator, PixelAccumulator
 from densehybrid_ros.evaluation.protocols import Protocol
+from densehybrid_ros.evaluation.thresholds import anomaly_labels
 from densehybrid_ros.scores.confusion import ConfusionMatrix
 
 
@@ -33,13 +35,13 @@ class Plan:
     Attributes:
         scores: Names of the scores.
         protocol: The data set's.
-        num_classes: K where the closed set can be measured (labels and model share their classes), else None.
+        classes: Of the closed set, where labels and model share them; else empty.
         edges: Distance bins in metres; empty for none.
     """
 
     scores: Sequence[str]
     protocol: Protocol
-    num_classes: int | None = None
+    classes: tuple[SemanticClass, ...] = ()
     edges: Sequence[float] = ()
 
 
@@ -101,7 +103,7 @@ class PixelPass:
         groups = plan.protocol.folds or ()
         self.folds = {group: {name: PixelAccumulator() for name in plan.scores} for group in groups}
         self.distances = DistanceBins(plan.scores, plan.edges) if plan.edges else None
-        self.confusion = ConfusionMatrix(plan.num_classes, device) if plan.num_classes else None
+        self.confusion = ConfusionMatrix(len(plan.classes), device) if plan.classes else None
         self._values: set[int] = set()
         self._folder = ""
 
@@ -186,8 +188,11 @@ class ThresholdPass:
         fold_thresholds: Group -> score -> threshold found on the *other* fold.
         device: Where the maps lie.
         pictures: Gather the frames with the worst errors of the first score.
+        judged: The score that ``given`` is for; None for none.
+        given: Thresholds at which its figures are found.
 
     Attributes:
+        operating_points: What is found at each of the given thresholds.
         components: Score -> its components; empty without component sizes in the protocol.
         open_set: Score -> group -> its open-set confusion; empty without folds.
         gallery: The frames with the worst errors, or None.
@@ -200,18 +205,23 @@ class ThresholdPass:
         fold_thresholds: dict[str, dict[str, float]],
         device: torch.device | str = "cpu",
         pictures: bool = False,
+        judged: str | None = None,
+        given: Sequence[float] = (),
     ) -> None:
-        self._thresholds = thresholds
+        self._thresholds, self._judged = thresholds, judged
         sizes = plan.protocol.components
+        points = given if judged else ()
+        self.operating_points = [OperatingPointAccumulator(value, sizes or USUAL_SIZES) for value in points]
         self.components = (
             {name: ComponentAccumulator(sizes.predicted, sizes.truth) for name in plan.scores} if sizes else {}
         )
-        self.gallery = Gallery(plan.scores[0], thresholds[plan.scores[0]]) if pictures and plan.scores else None
+        shown = judged or plan.scores[0]
+        self.gallery = Gallery(shown, thresholds[shown], plan.classes) if pictures else None
         self.open_set: dict[str, dict[str, OpenSetAccumulator]] = {}
-        if plan.num_classes:
+        if plan.classes:
             self.open_set = {
                 name: {
-                    group: OpenSetAccumulator(plan.num_classes, found[name], device)
+                    group: OpenSetAccumulator(len(plan.classes), found[name], device)
                     for group, found in fold_thresholds.items()
                 }
                 for name in plan.scores
@@ -220,15 +230,21 @@ class ThresholdPass:
     @property
     def is_needed(self) -> bool:
         """Whether the pass would measure anything."""
-        return bool(self.components) or any(self.open_set.values()) or self.gallery is not None
+        return bool(self.components) or any(self.open_set.values()) or bool(self.gallery or self.operating_points)
 
     def add(self, item: ScoredFrame | LeftOut) -> None:
         """Takes in a frame; one that was left out already was counted by the first pass."""
-        if isinstance(item, LeftOut) or item.frame.anomaly is None or not has_labels(item.frame):
+        if isinstance(item, LeftOut) or not has_labels(item.frame):
             return
+        if self._judged is not None:
+            score, known = item.scores[self._judged].cpu().numpy(), anomaly_labels(item.frame)
+            for point in self.operating_points:
+                point.update(score, known, item.frame.instances)
         if self.gallery is not None:
             self.gallery.add(item)
         labels, semantic_labels = item.frame.anomaly, item.frame.semantic
+        if labels is None:
+            return
         for name, accumulator in self.components.items():
             accumulator.update((item.scores[name] > self._thresholds[name]).cpu().numpy(), labels)
         if semantic_labels is None:
@@ -242,6 +258,8 @@ class ThresholdPass:
         """Adds another shard's pass."""
         if self.gallery is not None and other.gallery is not None:
             self.gallery.merge(other.gallery)
+        for point, theirs in zip(self.operating_points, other.operating_points, strict=True):
+            point.merge(theirs)
         for name, accumulator in self.components.items():
             accumulator.merge(other.components[name])
         for name, folds in self.open_set.items():

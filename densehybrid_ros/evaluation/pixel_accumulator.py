@@ -14,9 +14,11 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.curves import (
     CurveMetrics,
     CurvePoints,
+    ScoreHistogram,
     curve_metrics,
     quantile_score,
     sample_curve,
+    score_histogram,
 )
 from densehybrid_ros.evaluation.key_counts import KeyCounts, holds_nan, keys_of_scores, run_lengths
 
@@ -155,6 +157,11 @@ class PixelAccumulator:
         """Returns sampled exact vertices of the curve, for a plot."""
         self.flush()
         return sample_curve(self.positives, self.negatives, points)
+
+    def histogram(self) -> ScoreHistogram:
+        """Returns how the scores of inlier and anomalous pixels are spread."""
+        self.flush()
+        return score_histogram(self.positives, self.negatives)
 
     def inlier_quantile(self, quantile: float) -> float:
         """Returns the score that at least the share ``quantile`` of the inlier pixels does not exceed."""

@@ -6,17 +6,19 @@ import base64
 import json
 import math
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from densehybrid_ros import __version__
-from densehybrid_ros.evaluation.curves import CurvePoints
-from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, Gallery, Picture
+from densehybrid_ros.evaluation.curves import CurvePoints, ScoreHistogram
+from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS, Gallery, Picture
 from densehybrid_ros.evaluation.hazard_figures import HazardFigures, Moment
 from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
+from densehybrid_ros.evaluation.operating_points import area_rows, point_rows
+from densehybrid_ros.evaluation.paper_tables import DASH, PaperTable, table_layout
 from densehybrid_ros.evaluation.protocols import AP, FPR95
 from densehybrid_ros.evaluation.results import (
     EvaluationResult,
@@ -31,170 +33,129 @@ from densehybrid_ros.evaluation.results import (
     used_columns,
 )
 from densehybrid_ros.files import write_together
-from densehybrid_ros.pages.charts import Axis, Series, legend, line_chart, round_up
+from densehybrid_ros.pages import render
+from densehybrid_ros.pages.charts import Axis, Series, histogram, legend, line_chart, matrix, round_up
 
 _LOWEST_FPR = 1e-5
 _DRIVES_SHOWN = 8
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; margin: 0 auto; padding: 24px;
-       max-width: 1180px; }
-h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 36px 0 8px; } h3 { font-size: 16px; }
-.lead { color: #4a5565; margin: 0 0 8px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 8px 0 16px; }
-th, td { padding: 5px 12px; border-bottom: 1px solid #e2e6ec; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, .origin th:last-child, .origin td:last-child { text-align: left; }
-th { cursor: pointer; user-select: none; background: #f4f6f9; position: relative; }
-th[aria-sort=ascending]::after { content: " \\25B2"; } th[aria-sort=descending]::after { content: " \\25BC"; }
-tr.measured td { font-weight: 600; background: #eef6ff; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 16px; }
-svg { width: 100%; height: auto; border: 1px solid #e2e6ec; border-radius: 6px; }
-svg .grid { stroke: #e9edf2; } svg text { font: 12px system-ui, sans-serif; fill: #4a5565; }
-svg .title { font-weight: 600; font-size: 14px; fill: #1c2430; }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 6px 0; }
-.legend i { display: inline-block; width: 18px; height: 4px; margin-right: 6px; vertical-align: middle; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 14px; }
-figure { margin: 0; } figure img { width: 100%; border-radius: 4px; display: block; }
-figcaption { font-size: 13px; color: #4a5565; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; } ul.notes { color: #4a5565; }
-"""
-
-_SCRIPT = """
-for (const head of document.querySelectorAll("table.sortable th")) {
-  head.addEventListener("click", () => {
-    const table = head.closest("table"), body = table.tBodies[0];
-    const column = [...head.parentNode.children].indexOf(head);
-    const up = head.getAttribute("aria-sort") === "descending";
-    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const value = row => {
-      const text = row.cells[column].textContent.trim(), number = parseFloat(text);
-      return text === "-" || text === "" ? null : (isNaN(number) ? text.toLowerCase() : number);
-    };
-    const rows = [...body.rows].sort((a, b) => {
-      const x = value(a), y = value(b);
-      if (x === null || y === null) return (x === null) - (y === null);
-      return (x < y ? -1 : x > y ? 1 : 0) * (up ? 1 : -1);
-    });
-    body.append(...rows);
-  });
+_UNIT = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_GALLERY_TITLES = {
+    FALSE_ALARM: ("Most false alarms", "its inlier pixels"),
+    MISS: ("Most missed", "its anomalous pixels"),
+    WRONG_CLASS: ("Most pixels of a wrong class", "its labelled pixels"),
+    UNKNOWN: ("Most unknown pixels", "the frame"),
 }
-"""
 
 
-def write_report(folder: Path, results: Sequence[EvaluationResult]) -> None:
-    """Writes ``report.html``, ``report.json`` and ``report.csv`` into a folder, all or none."""
+@dataclass
+class _Block:
+    """A part of a section: lines of text, charts with a legend, tables, pictures; folded ones open on a click."""
+
+    title: str
+    lines: Sequence[str] = ()
+    legend: str = ""
+    charts: Sequence[str] = ()
+    tables: Sequence[_Table] = ()
+    pictures: Sequence[_Shown] = ()
+    folded: bool = False
+
+
+@dataclass
+class _Table:
+    """A table; ``measured`` are the numbers of the rows that are ours, ``from_last``: the last column is text."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    measured: set[int] = field(default_factory=set)
+    from_last: bool = False
+
+
+@dataclass
+class _Shown:
+    """A picture, as text that a page can hold, and what lies beside it."""
+
+    caption: str
+    jpeg: str
+    beside: str
+
+
+def write_report(folder: Path, results: Sequence[EvaluationResult], table: PaperTable | None = None) -> None:
+    """Writes ``report.html``, ``report.json`` and ``report.csv`` into a folder, all or none.
+
+    Args:
+        folder: Where to.
+        results: What was found.
+        table: The paper's table that it is for, which the page then begins with.
+    """
     texts = {
         "report.json": json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False) + "\n",
         "report.csv": "\n".join(to_csv(result) for result in results),
-        "report.html": report_page(results),
+        "report.html": report_page(results, table),
     }
     write_together({folder / name: text.encode() for name, text in texts.items()})
 
 
-def report_page(results: Sequence[EvaluationResult]) -> str:
-    """Builds the page."""
+def report_page(results: Sequence[EvaluationResult], table: PaperTable | None = None) -> str:
+    """Builds the page; arguments as of ``write_report``."""
     models = ", ".join(dict.fromkeys(result.model for result in results))
-    body = "\n".join(_section(result) for result in results)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation of {escape(models)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>Evaluation of {escape(models)}</h1>
-<p class="lead">densehybrid_ros {__version__}. Figures in percent; a click on a column's head sorts by it.</p>
-{body}
-<script>{_SCRIPT}</script>
-</body>
-</html>
-"""
+    layout: dict[str, object] | None = None
+    if table is not None:
+        corner, parts, groups = table_layout(table, results)
+        title = f"Table {table.number}: {table.title}"
+        layout = {"title": title, "corner": corner, "parts": parts, "groups": groups, "dash": DASH}
+    sections = [_section(result) for result in results]
+    return render("report.html", title=f"Evaluation of {models}", version=__version__, table=layout, sections=sections)
 
 
-def _section(result: EvaluationResult) -> str:
+def _section(result: EvaluationResult) -> dict[str, object]:
     size = f", input {result.size[1]}x{result.size[0]}" if result.size else ""
-    parts = [
-        f"<h2>{escape(result.dataset)}</h2>",
-        f'<p class="lead">{escape(result.model)}, {result.frames} frames in {result.seconds:.1f} s on '
-        f"{escape(result.device)}{size}</p>",
-        _main_table(result),
-        _notes(result),
+    lead = f"{result.model}, {result.frames} frames in {result.seconds:.1f} s on {result.device}{size}"
+    left_out = [f"left out: {reason}" for reason in result.left_out[1:]]
+    return {
+        "title": result.dataset,
+        "lead": lead,
+        "main": _main_table(result),
+        "notes": [*result.remarks, *notes(result), *left_out],
+        "blocks": list(filter(None, _blocks(result))),
+    }
+
+
+def _blocks(result: EvaluationResult) -> list[_Block | None]:
+    points, classes = result.operating_points, result.class_iou
+    return [
+        _Block("Thresholds", tables=[_Table(*point_rows(points)), _Table(*area_rows(points))]) if points else None,
+        _curves(result.curves) if result.curves else None,
+        *(_by_threshold(result, name, bool(place)) for place, name in enumerate(result.curves)),
+        _distances(result) if result.distances else None,
+        _obstacles(result),
+        _alerts(result.hazards) if result.hazards is not None else None,
+        _closed_set(result) if classes else None,
+        *(_gallery(result.gallery) if result.gallery is not None else ()),
     ]
-    if result.curves:
-        parts.append(_curves(result.curves))
-    if result.distances:
-        parts.append(_distances(result))
-    if result.obstacles is not None:
-        lines = "".join(f"<p>{escape(line)}</p>" for line in obstacle_lines(result.obstacles))
-        parts.append("<h3>Obstacles</h3>" + lines + _table(*obstacle_rows(result.obstacles)))
-    if result.hazards is not None:
-        parts.append(_alerts(result.hazards))
-    if result.class_iou:
-        rows = [[name, percent(100 * value), ""] for name, value in result.class_iou.items()]
-        parts.append("<h3>Closed set</h3>" + _table(["class", "IoU", ""], rows))
-    if result.gallery is not None:
-        parts.append(_gallery(result.gallery))
-    return "\n".join(parts)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequence[str] | None = None) -> str:
-    kinds = classes or [""] * len(rows)
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    lines = [
-        f'<tr class="{kind}">' + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row, kind in zip(rows, kinds, strict=True)
-    ]
-    body = "\n".join(lines)
-    kind = "sortable origin" if header[-1] in ("from", "") else "sortable"
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
-
-
-def _main_table(result: EvaluationResult) -> str:
+def _main_table(result: EvaluationResult) -> _Table | None:
     rows = main_rows(result)
     if not rows:
-        return ""
+        return None
     columns = used_columns(rows)
     cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]
-    kinds = ["measured" if origin == "measured" else "" for _, _, origin in rows]
-    return _table(["score", *columns, "from"], cells, kinds)
+    measured = {place for place, (_, _, origin) in enumerate(rows) if origin == "measured"}
+    return _Table(["score", *columns, "from"], cells, measured, from_last=True)
 
 
-def _notes(result: EvaluationResult) -> str:
-    lines = [*result.remarks, *notes(result), *(f"left out: {reason}" for reason in result.left_out[1:])]
-    if not lines:
-        return ""
-    return '<ul class="notes">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def _curves(curves: dict[str, CurvePoints]) -> str:
+def _curves(curves: dict[str, CurvePoints]) -> _Block:
     precision_recall, roc = [], []
     for name, points in curves.items():
         recall, precision = _steps(points)
         precision_recall.append(Series(name, recall, precision))
         roc.append(Series(name, [*points.fpr.tolist(), 1.0], [*points.recall.tolist(), 1.0]))
-    unit = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    recall_axis, rate = Axis("recall", 0, 1, ticks=_UNIT), Axis("true positive rate", 0, 1, ticks=_UNIT)
     charts = [
-        line_chart(
-            "Precision and recall",
-            Axis("recall", 0, 1, ticks=unit),
-            Axis("precision", 0, 1, ticks=unit),
-            precision_recall,
-        ),
-        line_chart(
-            "ROC",
-            Axis("false positive rate (logarithmic)", _LOWEST_FPR, 1, log=True),
-            Axis("true positive rate", 0, 1, ticks=unit),
-            roc,
-        ),
+        line_chart("Precision and recall", recall_axis, Axis("precision", 0, 1, ticks=_UNIT), precision_recall),
+        line_chart("ROC", Axis("false positive rate (logarithmic)", _LOWEST_FPR, 1, log=True), rate, roc),
     ]
-    return f"<h3>Curves</h3>{legend(list(curves))}" + f'<div class="charts">{"".join(charts)}</div>'
+    return _Block("Curves", legend=legend(list(curves)), charts=charts)
 
 
 def _steps(points: CurvePoints) -> tuple[list[float], list[float]]:
@@ -204,7 +165,39 @@ def _steps(points: CurvePoints) -> tuple[list[float], list[float]]:
     return recall.tolist(), np.repeat(points.precision, 2).tolist()
 
 
-def _distances(result: EvaluationResult) -> str:
+def _by_threshold(result: EvaluationResult, name: str, folded: bool) -> _Block | None:
+    """Precision, recall and F1 against the threshold, and how the score is spread."""
+    points, spread = result.curves[name], result.histograms.get(name)
+    low, high = (spread.low, spread.high) if spread else _ends(points.thresholds)
+    if not low < high:
+        return None
+    x_axis = Axis(f"threshold of {name}", low, high)
+    inside = np.isfinite(points.thresholds) & (points.thresholds >= low) & (points.thresholds <= high)
+    thresholds, recall, precision = (values[inside] for values in (points.thresholds, points.recall, points.precision))
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    lines = {"precision": precision, "recall": recall, "F1": f1}
+    series = [Series(what, thresholds.tolist(), values.tolist()) for what, values in lines.items()]
+    charts = [line_chart("Precision, recall and F1", x_axis, Axis("", 0, 1, ticks=_UNIT), series)]
+    names = list(lines)
+    if spread is not None:
+        charts.append(_spread(name, spread))
+    return _Block(f"{name} by threshold", legend=legend(names), charts=charts, folded=folded)
+
+
+def _ends(thresholds: np.ndarray) -> tuple[float, float]:
+    finite = thresholds[np.isfinite(thresholds)]
+    return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+
+
+def _spread(name: str, spread: ScoreHistogram) -> str:
+    groups = {"known": spread.known, "unknown": spread.unknown}
+    title = "Score of known (blue) and unknown (orange) pixels"
+    return histogram(
+        title, Axis(name, spread.low, spread.high), {key: [100 * share for share in row] for key, row in groups.items()}
+    )
+
+
+def _distances(result: EvaluationResult) -> _Block:
     edges = result.edges
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     x_axis = Axis("distance [m]", edges[0], edges[-1], ticks=edges)
@@ -224,24 +217,31 @@ def _distances(result: EvaluationResult) -> str:
         line_chart("AP by distance", x_axis, Axis(f"{AP} [%]", 0, 100), precision, markers=True),
         line_chart("FPR95 by distance", x_axis, Axis(f"{FPR95} [%]", 0, top), rates, markers=True),
     ]
-    header, rows = distance_rows(result)
-    return f'<h3>By distance</h3>{legend(names)}<div class="charts">{"".join(charts)}</div>{_table(header, rows)}'
+    return _Block("By distance", legend=legend(names), charts=charts, tables=[_Table(*distance_rows(result))])
 
 
-def _alerts(figures: HazardFigures) -> str:
-    parts = ["<h3>Alerts</h3>", *(f"<p>{escape(line)}</p>" for line in hazard_lines(figures))]
+def _obstacles(result: EvaluationResult) -> _Block | None:
+    figures = result.obstacles
+    if figures is None:
+        return None
+    return _Block("Obstacles", obstacle_lines(figures), tables=[_Table(*obstacle_rows(figures))])
+
+
+def _alerts(figures: HazardFigures) -> _Block:
     drives: dict[str, list[Moment]] = {}
     for moment in figures.timeline:
         drives.setdefault(moment.drive, []).append(moment)
     shown = dict([*drives.items()][:_DRIVES_SHOWN])
+    block = _Block("Alerts", hazard_lines(figures))
     if any(len(moments) > 1 for moments in shown.values()):
-        parts.append(_timeline(shown))
+        block.charts = _timeline(shown)
+        block.legend = legend([*shown]) if len(shown) > 1 else ""
     if figures.first_alert:
-        parts += [_table(*hazard_bin_rows(figures)), _table(*speed_rows(figures))]
-    return "\n".join(parts)
+        block.tables = [_Table(*hazard_bin_rows(figures)), _Table(*speed_rows(figures))]
+    return block
 
 
-def _timeline(drives: dict[str, list[Moment]]) -> str:
+def _timeline(drives: dict[str, list[Moment]]) -> list[str]:
     """Charts of the number of hazards and the nearest one's distance over time, a line a drive."""
     moments = [moment for line in drives.values() for moment in line]
     x_axis = Axis("time [s]", 0, round_up(max(max(moment.seconds for moment in moments), 0.1)))
@@ -257,31 +257,40 @@ def _timeline(drives: dict[str, list[Moment]]) -> str:
     if known:
         y_axis = Axis("distance [m]", 0, round_up(max(*known, 10.0)))
         charts.append(line_chart("Distance of the nearest hazard", x_axis, y_axis, distances))
-    names = legend([*drives]) if len(drives) > 1 else ""
-    return f'{names}<div class="charts">{"".join(charts)}</div>'
+    return charts
 
 
-def _gallery(gallery: Gallery) -> str:
-    if not any(gallery.pictures.values()):
-        return ""
-    parts = [
-        f"<h3>Frames of {escape(gallery.score)} at the threshold {gallery.threshold:.3f}</h3>",
-        '<p class="lead">Green: found. Red: false alarm. Yellow: missed. Dark: not evaluated. '
-        "Cyan: unknown, of a frame without labels.</p>",
-    ]
-    titles = ((FALSE_ALARM, "Most false alarms"), (MISS, "Most missed"), (UNKNOWN, "Most unknown pixels"))
-    for kind, title in titles:
-        pictures = gallery.pictures[kind]
-        if pictures:
-            parts.append(f'<h4>{title}</h4><div class="pictures">{"".join(map(_figure, pictures))}</div>')
-    return "\n".join(parts)
+def _closed_set(result: EvaluationResult) -> _Block:
+    rows = [[name, percent(100 * value)] for name, value in result.class_iou.items()]
+    charts = []
+    if result.confusion:
+        counts = np.array(result.confusion, dtype=float)
+        with np.errstate(invalid="ignore"):
+            shares = counts / counts.sum(axis=1, keepdims=True)
+        title = "Confusion: each row's pixels by predicted class [%]"
+        charts = [matrix(title, list(result.class_iou), shares.tolist())]
+    return _Block("Closed set", charts=charts, tables=[_Table(["class", "IoU"], rows)])
 
 
-def _figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.jpeg).decode("ascii")
-    of = {FALSE_ALARM: "its inlier ones", MISS: "its anomalous ones", UNKNOWN: "the frame"}[picture.kind]
-    caption = f"{picture.name}: {picture.pixels} pixels, {100 * picture.share:.1f} % of {of}"
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/jpeg;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+def _gallery(gallery: Gallery) -> list[_Block]:
+    at = f" at {gallery.score} above {gallery.threshold:.3f}"
+    colours = (
+        "Green: found. Red: false alarm. Yellow: missed. Dark: not evaluated. Beside it: the score, bright where high."
     )
+    lines = {
+        FALSE_ALARM: colours,
+        MISS: colours,
+        WRONG_CLASS: "Red: wrong class. Dark: not evaluated. Beside it: the predicted classes in their colours.",
+        UNKNOWN: "Cyan: unknown, of a frame without labels.",
+    }
+    blocks = []
+    for kind, (title, of) in _GALLERY_TITLES.items():
+        pictures = [_shown(picture, of) for picture in gallery.pictures[kind]]
+        if pictures:
+            blocks.append(_Block(title + ("" if kind == WRONG_CLASS else at), [lines[kind]], pictures=pictures))
+    return blocks
+
+
+def _shown(picture: Picture, of: str) -> _Shown:
+    caption = f"{picture.name}: {picture.pixels} pixels, {100 * picture.share:.1f} % of {of}"
+    return _Shown(caption, *(base64.b64encode(data).decode("ascii") for data in (picture.jpeg, picture.beside)))

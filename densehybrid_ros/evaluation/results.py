@@ -12,13 +12,14 @@ from typing import Any
 
 from densehybrid_ros.evaluation.binned_curve import BinnedMetrics
 from densehybrid_ros.evaluation.components import ComponentMetrics
-from densehybrid_ros.evaluation.curves import CurveMetrics, CurvePoints
+from densehybrid_ros.evaluation.curves import CurveMetrics, CurvePoints, ScoreHistogram
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.hazard_figures import HazardFigures
 from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
 from densehybrid_ros.evaluation.obstacles import ObstacleFigures
 from densehybrid_ros.evaluation.open_set import OpenSetMetrics
+from densehybrid_ros.evaluation.operating_points import FOUND_SHARE, OperatingPoint, area_rows, point_rows
 from densehybrid_ros.evaluation.protocols import (
     AP,
     AUROC,
@@ -31,6 +32,8 @@ from densehybrid_ros.evaluation.protocols import (
     PUBLISHED_BY_DISTANCE,
     Published,
 )
+from densehybrid_ros.evaluation.text_tables import format_table
+from densehybrid_ros.files import without_nan
 
 F1_STAR, SIOU, PPV, RECALL, PRECISION = "F1*", "sIoU", "PPV", "found", "true"
 """Figures of components; "found" is their recall and "true" their precision at an overlap of 0.25."""
@@ -57,9 +60,11 @@ class EvaluationResult:
         pixel: Score -> figures of its curve.
         binned: Score -> figures of its binned curve, where the benchmark bins.
         curves: Score -> sampled curve.
+        histograms: Score -> how it is spread over known and unknown pixels; not in the JSON.
         inlier_q95: Score -> threshold that 95 % of the inlier pixels do not exceed.
         components: Score -> component figures.
-        threshold: At which the components of the hybrid score were found; None: at its best pixel F1, as the others.
+        judged: The score that ``operating_points`` are of, its components at the first; None: all at their best F1.
+        operating_points: Figures at each threshold that was given.
         open_set: Score -> open-set figures.
         edges: Distance bins in metres.
         distances: Score -> figures of each bin.
@@ -67,6 +72,7 @@ class EvaluationResult:
         distance_source: How distances were obtained.
         class_iou: Class -> IoU of the closed set.
         mean_iou: mIoU of the closed set.
+        confusion: Pixels of each class, in the order of ``class_iou``, by predicted class; empty without a closed set.
         gallery: The frames with the worst errors, where they were asked for.
         obstacles: Detection by obstacle along a drive.
         hazards: What the alerts of a drive were worth.
@@ -85,9 +91,11 @@ class EvaluationResult:
     pixel: dict[str, CurveMetrics] = field(default_factory=dict)
     binned: dict[str, BinnedMetrics] = field(default_factory=dict)
     curves: dict[str, CurvePoints] = field(default_factory=dict)
+    histograms: dict[str, ScoreHistogram] = field(default_factory=dict)
     inlier_q95: dict[str, float] = field(default_factory=dict)
     components: dict[str, ComponentMetrics] = field(default_factory=dict)
-    threshold: float | None = None
+    judged: str | None = None
+    operating_points: list[OperatingPoint] = field(default_factory=list)
     open_set: dict[str, OpenSetMetrics] = field(default_factory=dict)
     edges: tuple[float, ...] = ()
     distances: dict[str, list[CurveMetrics]] = field(default_factory=dict)
@@ -95,6 +103,7 @@ class EvaluationResult:
     distance_source: str = ""
     class_iou: dict[str, float] = field(default_factory=dict)
     mean_iou: float = math.nan
+    confusion: list[list[int]] = field(default_factory=list)
     gallery: Gallery | None = None
     obstacles: ObstacleFigures | None = None
     hazards: HazardFigures | None = None
@@ -130,8 +139,10 @@ class EvaluationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON; undefined figures are None."""
-        result = asdict(replace(self, curves={}, gallery=None))
-        del result["curves"], result["gallery"], result["remarks"]
+        result = asdict(replace(self, curves={}, histograms={}, gallery=None))
+        del result["curves"], result["histograms"], result["gallery"], result["remarks"]
+        result["thresholds"] = [point.threshold for point in self.operating_points]
+        result["operating_points"] = [point.to_dict() for point in self.operating_points]
         result["size"] = f"{self.size[1]}x{self.size[0]}" if self.size else None
         if self.obstacles is not None:
             result["obstacles"] |= {
@@ -143,15 +154,7 @@ class EvaluationResult:
                 "false_alarms_per_minute": self.hazards.false_alarms_per_minute,
                 "false_alarms_per_kilometre": self.hazards.false_alarms_per_kilometre,
             }
-        return _without_nan(result)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return without_nan(result)
 
 
 Row = tuple[str, dict[str, float], str]
@@ -179,20 +182,6 @@ def percent(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lays out a plain-text table: the first column and one named "from" to the left, figures to the right."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [
-            cell.ljust(width) if column == 0 or header[column] == "from" else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(header), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])
-
-
 def format_result(result: EvaluationResult) -> str:
     """Writes the whole result for a terminal."""
     rows = main_rows(result)
@@ -203,6 +192,8 @@ def format_result(result: EvaluationResult) -> str:
     if rows:
         cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]
         parts.append(format_table(["score", *columns, "from"], cells))
+    if result.operating_points:
+        parts += [format_table(*rows(result.operating_points)) for rows in (point_rows, area_rows)]
     if result.class_iou:
         classes = [[name, percent(100 * value)] for name, value in result.class_iou.items()]
         parts.append(format_table(["class", "IoU"], classes))
@@ -279,11 +270,16 @@ def notes(result: EvaluationResult) -> list[str]:
         found.append(f"note: {PROTOCOLS[result.dataset].note}")
     if result.components:
         where = "at the threshold of its best pixel F1"
-        if result.threshold is not None:
-            where = f"of hybrid at the threshold {result.threshold:.4f}, of other scores {where}"
+        if result.judged is not None:
+            where = f"of {result.judged} at the threshold {result.operating_points[0].threshold:.4f}, of others {where}"
         found.append(
             f"components: {where}; {RECALL}: ground-truth components with sIoU of at least 0.25, "
             f"{PRECISION}: predicted ones with PPV of at least 0.25"
+        )
+    if result.operating_points:
+        found.append(
+            f"thresholds: of {result.judged}; found: obstacles with at least {FOUND_SHARE:.0%} of their pixels marked; "
+            "false regions touch no obstacle"
         )
     if result.unlabelled:
         found.append(f"skipped: {result.unlabelled} frames without a labelled pixel")

@@ -1,16 +1,17 @@
-"""Line charts as inline SVG, without any library or network."""
+"""Charts as inline SVG, without any library or network: lines, histograms, matrices."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#444444", "#b00058")
-"""Line colours that people with colour-blindness tell apart as well (after Okabe and Ito)."""
+COLORS = ("#0a7bbd", "#d55e00", "#009e73", "#c0679a", "#8a6d00", "#2f93cf", "#7d858c", "#d0327f")
+"""Line colours that show on white and on dark, and that people with colour-blindness tell apart (after Okabe, Ito)."""
 
 _WIDTH, _HEIGHT = 520, 360
+_SMALLEST_SHARE_WRITTEN = 0.005
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 34, 46
 
 
@@ -41,13 +42,15 @@ class Axis(NamedTuple):
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
     def tick_values(self) -> list[float]:
-        """Where the axis is labelled: as given, at the powers of ten, or in fifths."""
+        """Where the axis is labelled: as given, at the powers of ten, or at round numbers about a fifth apart."""
         if self.ticks:
             return list(self.ticks)
         if self.log:
             first, last = round(math.log10(self.low)), round(math.log10(self.high))
             return [10.0**exponent for exponent in range(first, last + 1)]
-        return [self.low + (self.high - self.low) * step / 5 for step in range(6)]
+        step = round_up(self.high - self.low) / 5
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [step * number for number in range(first, last + 1)]
 
 
 def line_chart(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series], markers: bool = False) -> str:
@@ -63,15 +66,80 @@ def line_chart(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series],
     Returns:
         An ``svg`` element.
     """
-    parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}" '
-        'xmlns="http://www.w3.org/2000/svg">',
-        f'<text class="title" x="{_LEFT}" y="20">{escape(title)}</text>',
-        *_grid(x_axis, y_axis),
-    ]
+    parts = _grid(x_axis, y_axis)
     for index, line in enumerate(series):
         parts += _line(line, x_axis, y_axis, COLORS[index % len(COLORS)], markers)
-    return "\n".join([*parts, "</svg>"])
+    return _drawing(title, _WIDTH, _HEIGHT, _LEFT, parts)
+
+
+def histogram(title: str, x_axis: Axis, groups: Mapping[str, Sequence[float]]) -> str:
+    """Draws how groups are spread, as overlapping steps whose areas are filled.
+
+    Args:
+        title: Above the chart.
+        x_axis: Horizontal axis; its range is divided into bins of one width.
+        groups: Name -> share of the group in each bin, in percent.
+
+    Returns:
+        An ``svg`` element.
+    """
+    highest = max((share for shares in groups.values() for share in shares), default=0.0)
+    y_axis = Axis("share of the pixels [%]", 0, round_up(max(highest, 0.1)))
+    parts, bottom = _grid(x_axis, y_axis), _y(y_axis, 0)
+    for index, (name, shares) in enumerate(groups.items()):
+        color, width = COLORS[index % len(COLORS)], (x_axis.high - x_axis.low) / max(len(shares), 1)
+        corners = [f"M{_x(x_axis, x_axis.low):.1f} {bottom:.1f}"]
+        for place, share in enumerate(shares):
+            left, right = (_x(x_axis, x_axis.low + width * edge) for edge in (place, place + 1))
+            corners.append(f"L{left:.1f} {_y(y_axis, share):.1f}H{right:.1f}")
+        style = f'fill="{color}" fill-opacity=".3" stroke="{color}" stroke-width="1.4"'
+        parts.append(f'<path d="{"".join(corners)}V{bottom:.1f}Z" {style}><title>{escape(name)}</title></path>')
+    return _drawing(title, _WIDTH, _HEIGHT, _LEFT, parts)
+
+
+def matrix(title: str, names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
+    """Draws a confusion matrix; a row without a share (nan) stays empty.
+
+    Args:
+        title: Above the chart.
+        names: Of the rows, which are labels, and of the columns, which are predictions.
+        shares: [K][K], of each row's pixels, 0..1.
+
+    Returns:
+        An ``svg`` element.
+    """
+    cell, left, top = 34, 12 + 7 * max(map(len, names)), 34 + 7 * max(map(len, names))
+    parts = []
+    for row, (name, line) in enumerate(zip(names, shares, strict=True)):
+        middle = top + cell * row + cell / 2
+        parts.append(f'<text text-anchor="end" x="{left - 6}" y="{middle + 4}">{escape(name)}</text>')
+        place = left + cell * row + cell / 2
+        parts.append(f'<text transform="translate({place + 4} {top - 6}) rotate(-90)">{escape(name)}</text>')
+        for column, share in enumerate(line):
+            if math.isnan(share):
+                continue
+            x, y = left + cell * column, top + cell * row
+            what = f"{escape(name)} called {escape(names[column])}: {100 * share:.2f} %"
+            parts.append(
+                f'<rect x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" fill="{COLORS[0]}" '
+                f'fill-opacity="{share:.3f}"><title>{what}</title></rect>'
+            )
+            if share >= _SMALLEST_SHARE_WRITTEN:
+                strong = ' class="strong"' if share > 0.5 else ""
+                place = x + cell / 2
+                parts.append(
+                    f'<text{strong} text-anchor="middle" x="{place}" y="{middle + 4}">{100 * share:.0f}</text>'
+                )
+    side = cell * len(names)
+    return _drawing(title, left + side + 8, top + side + 8, 12, parts)
+
+
+def _drawing(title: str, width: float, height: float, left: float, parts: Sequence[str]) -> str:
+    head = (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" '
+        'xmlns="http://www.w3.org/2000/svg">'
+    )
+    return "\n".join([head, f'<text class="title" x="{left}" y="20">{escape(title)}</text>', *parts, "</svg>"])
 
 
 def legend(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from densehybrid_ros.cli import calibrate
-from densehybrid_ros.cli.main import OneLineParser
+from densehybrid_ros.cli.commands import OneLineParser
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, read_card, save_model, upsample

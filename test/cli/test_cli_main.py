@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from densehybrid_ros.cli.main import COMMANDS, main
+from densehybrid_ros.cli.commands import COMMANDS, GROUPS, build_parser
+from densehybrid_ros.cli.main import main
+from densehybrid_ros.cli.options import JsonOutput
 from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
 
@@ -34,7 +36,46 @@ def test_every_command_helps_with_an_example(command: str, capsys: pytest.Captur
 def test_help_lists_the_commands() -> None:
     result = densehybrid("--help")
     assert result.returncode == 0
-    assert all(command in result.stdout for command in COMMANDS)
+    assert all(f"\n{group}:\n" in result.stdout for group in GROUPS)
+    assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
+    assert result.stdout.index("  demo ") < result.stdout.index("  info ")
+
+
+def test_completion_names_options_and_values_without_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "densehybrid"
+    script.write_text(capsys.readouterr().out)
+    (tmp_path / "drive.json").touch()
+
+    def complete(*words: str) -> list[str]:
+        typed = " ".join(f"'{word}'" for word in words)
+        program = f"""source {script}; COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}
+        $(complete -p densehybrid | grep -o '_shtab[a-z_]*') densehybrid '{words[-1]}' '{words[-2]}'
+        printf '%s\\n' "${{COMPREPLY[@]}}\""""
+        bash = ["bash", "-c", program]
+        environment = {"PATH": "/usr/bin:/bin"}  # where this Python is not
+        found = subprocess.run(bash, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
+        return sorted(found.stdout.split())
+
+    assert complete("densehybrid", "eva") == ["evaluate"]
+    assert complete("densehybrid", "evaluate", "--score") == ["--score-maps", "--scores"]
+    assert complete("densehybrid", "evaluate", "--table", "") == ["1", "2", "3", "4", "5", "6", "7"]
+    assert complete("densehybrid", "info", "--json", "dri") == ["drive.json"]
+
+
+def test_json_alone_on_standard_output() -> None:
+    result = densehybrid("info", "--json", "-")
+    assert json.loads(result.stdout)["densehybrid_ros"]
+    assert "densehybrid_ros" in result.stderr
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"benchmark", "completion"}))
+def test_every_command_that_finds_figures_has_the_same_json_option(command: str) -> None:
+    parser = build_parser([command])
+    subparser = next(action for action in parser._actions if action.dest == "command").choices[command]
+    (option,) = (action for action in subparser._actions if "--json" in action.option_strings)
+    assert option.type is JsonOutput
+    assert option.help == "write the figures as JSON; - prints them, and nothing else"
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["info", "--nonsense"], ["train"]])

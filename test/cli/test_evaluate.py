@@ -187,7 +187,48 @@ def test_components_at_a_given_threshold(model_path: Path, tmp_path: Path, capsy
     assert found["1000"] == 0
     assert _evaluate("smiyc_obstacle", root, model_path, "--threshold", "best") == 2
     assert "no threshold 'best' in its card" in capsys.readouterr().err
-    assert _evaluate("smiyc_obstacle", root, model_path, "--threshold", "nan") == 2
+    with pytest.raises(SystemExit):
+        _evaluate("smiyc_obstacle", root, model_path, "--threshold", "nan")
+    assert "'nan' is no threshold" in capsys.readouterr().err
+
+
+def test_figures_at_several_thresholds_of_any_set(tmp_path: Path, capsys) -> None:
+    torch.manual_seed(0)
+    model = tmp_path / "named.safetensors"
+    card = ModelCard("named", "light", thresholds={"mine": 2.0}, default_threshold="mine")
+    save_model(model, DenseHybrid(build_network("light", 19)), card)
+    root = _write_folder(tmp_path / "data")
+    options = ("--scores", "hybrid", "--json", tmp_path / "r.json", "--threshold")
+    assert _evaluate("folder", root, model, *options, "-1000,default,mine,1e3") == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["thresholds"] == [-1000.0, 2.0, 2.0, 1000.0]
+    first, *_, last = result["operating_points"]
+    assert (first["recall"], first["fpr"], first["found"], last["recall"], last["fpr"]) == (1, 1, 1, 0, 0)
+    assert last["precision"] is None
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines() if line.startswith(("-1000", "1000.000"))]
+    for name in ("image", "label"):
+        (root / name).rename(tmp_path / name)
+        (tmp_path / "val").mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / "val" / name)
+    assert _evaluate("cityscapes_640", tmp_path, model, *options, "1000", "--report", tmp_path / "report") == 0
+    (point,) = json.loads((tmp_path / "r.json").read_text())["operating_points"]
+    assert (point["fpr"], point["recall"], point["false_regions_per_frame"]) == (0, None, 0)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Confusion" in page
+    assert "Most pixels of a wrong class" in page
+
+
+def test_several_models_by_one_command(folder: Path, model_path: Path, tmp_path: Path, capsys) -> None:
+    torch.manual_seed(1)
+    other = tmp_path / "second.safetensors"
+    save_model(other, DenseHybrid(build_network("light", 19)), ModelCard("second", "light"))
+    options = ("--scores", "hybrid", "--limit", "2", "--json", tmp_path / "r.json")
+    assert _evaluate("folder", folder, f"{model_path},{other}", *options) == 0
+    assert [item["model"] for item in json.loads((tmp_path / "r.json").read_text())["results"]] == ["tiny", "second"]
+    assert _evaluate("folder", folder, model_path, "--model", other, *options) == 0
+    assert [item["model"] for item in json.loads((tmp_path / "r.json").read_text())["results"]] == ["tiny", "second"]
+    assert "folder: second, 2 frames" in capsys.readouterr().out
 
 
 def test_several_data_sets_by_one_command(model_path: Path, tmp_path: Path, capsys) -> None:

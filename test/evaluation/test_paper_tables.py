@@ -14,9 +14,10 @@ import torch
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.datasets.registry import EVALUATION_SETS
 from densehybrid_ros.evaluation.curves import CurveMetrics
-from densehybrid_ros.evaluation.paper_tables import PAPER_TABLES, format_paper_table, header, table_rows
+from densehybrid_ros.evaluation.paper_tables import DASH, PAPER_TABLES, format_paper_table, header, table_rows
 from densehybrid_ros.evaluation.protocols import AP, FPR95, MEAN_IOU, PROTOCOLS
 from densehybrid_ros.evaluation.results import EvaluationResult
+from densehybrid_ros.evaluation.text_tables import WIDEST, format_groups
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
 from densehybrid_ros.scores import SCORES
 
@@ -92,18 +93,36 @@ def test_each_figure_stands_in_its_column() -> None:
     closed = EvaluationResult("cityscapes", "m", mean_iou=0.75)
     who, figures, _ = table_rows(PAPER_TABLES[1], [obstacle, closed])[0]
     named = dict(zip(header(PAPER_TABLES[1]), figures, strict=True))
-    assert who == "hybrid"
+    assert who == "m hybrid"
     assert named.pop(f"Obstacle {AP}") == 50
     assert named.pop(f"Obstacle {FPR95}") == 25
     assert named.pop(f"CS val {MEAN_IOU}") == 75
     assert set(named.values()) == {None}
 
 
+def test_rows_stand_in_the_papers_groups_and_order() -> None:
+    for number, item in PAPER_TABLES.items():
+        text = format_paper_table(item, [EvaluationResult(item.parts[0].dataset, "m")])
+        assert DASH in text
+        assert max(map(len, text.splitlines())) <= WIDEST
+        for title, methods in item.groups:
+            lines = text[text.index(f"paper, table {number}, {title}") :].splitlines()[1 : len(methods) + 1]
+            assert [line.split("  ")[0] for line in lines] == list(methods)
+
+
+def test_columns_that_would_be_too_wide_stand_below() -> None:
+    parts = [(f"method number {index}", ("AP", "FPR95")) for index in range(20)]
+    text = format_groups("distance", parts, [("", [("5 to 10", ["12.34"] * 40)])])
+    assert max(map(len, text.splitlines())) <= WIDEST
+    assert text.count("5 to 10") == 3
+    assert text.count("12.34") == 40
+
+
 def test_table_six_has_a_row_for_each_distance() -> None:
     edges = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0)
     bins = {"hybrid": [CurveMetrics(0.125, 0.5, 0.5)] * 9}
     text = format_paper_table(PAPER_TABLES[6], [EvaluationResult("lost_and_found", "m", edges=edges, distances=bins)])
-    assert "DenseHybrid (paper, table 6) AP" in text
+    assert text.splitlines()[2].split("  ")[-1].strip() == "DenseHybrid (paper, table 6)"
     (row,) = (line for line in text.splitlines() if line.startswith("45 to 50"))
     assert "12.50" in row
     assert "82.10" in row
@@ -120,8 +139,8 @@ def test_the_command_prints_the_table_and_names_what_is_missing(model_path: Path
     content = json.loads((tmp_path / "t.json").read_text())
     assert (content["table"], len(content["skipped"]), len(content["results"])) == (2, 2, 1)
     pixel = content["results"][0]["pixel"]["hybrid"]
-    assert float(rows["hybrid"]["RoadAnomaly AP"]) == pytest.approx(100 * pixel["average_precision"], abs=1e-5)
-    assert rows["hybrid"]["FS L&F AP"] == ""
+    assert float(rows["tiny hybrid"]["RoadAnomaly AP"]) == pytest.approx(100 * pixel["average_precision"], abs=1e-5)
+    assert rows["tiny hybrid"]["FS L&F AP"] == ""
     assert float(rows["DenseHybrid"]["FS L&F AP"]) == 60.5
     assert (tmp_path / "report" / "report.html").is_file()
 

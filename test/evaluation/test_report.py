@@ -16,13 +16,14 @@ import pytest
 import torch
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
+from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES, DistanceBins
-from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, Gallery, paint_errors
+from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, WRONG_CLASS, Gallery, heat_map, paint_errors
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.report import report_page, write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
-from densehybrid_ros.pages.charts import Axis, Series, line_chart, round_up
+from densehybrid_ros.pages.charts import COLORS, Axis, Series, line_chart, round_up
 
 
 def _scored(index: int, false_alarms: int, misses: int) -> ScoredFrame:
@@ -61,6 +62,7 @@ def result() -> EvaluationResult:
         left_out=["frame7.png: truncated"],
         pixel={"hybrid": accumulator.compute()},
         curves={"hybrid": accumulator.curve()},
+        histograms={"hybrid": accumulator.histogram()},
         edges=DEFAULT_EDGES,
         distances=bins.compute(),
         distance_source="measured disparity",
@@ -82,10 +84,56 @@ def test_page_needs_no_network_and_escapes_names(result: EvaluationResult) -> No
 def test_page_holds_figures_charts_pictures_and_what_was_left_out(result: EvaluationResult) -> None:
     page = report_page([result])
     assert f"{100 * result.pixel['hybrid'].average_precision:.2f}" in page
-    assert page.count("<svg") == page.count("</svg>") == 4
+    assert page.count("<svg") == page.count("</svg>") == 6
     assert page.count("<figure>") == 4  # two with false alarms, two with misses
+    assert page.count("data:image/jpeg") == 8  # and a heat map beside each
+    assert "Precision, recall and F1" in page
+    assert "Score of known (blue) and unknown (orange) pixels" in page
     assert "frame7.png: truncated" in page
     assert "DenseHybrid (paper, table 6)" in page
+
+
+def test_closed_set_has_its_confusion_and_worst_pictures(result: EvaluationResult) -> None:
+    result.class_iou, result.confusion = {"road": 0.75, "a & b": math.nan}, [[3, 1], [0, 0]]
+    gallery = Gallery("hybrid", math.nan, (SemanticClass("road", (128, 64, 128)), SemanticClass("b", (1, 2, 3))))
+    labels = np.zeros((20, 40), dtype=np.uint8)
+    labels[0] = 255
+    frame = EvaluationFrame("some/label/7.png", np.full((20, 40, 3), 128, np.uint8), semantic=labels)
+    wrong = torch.zeros(20, 40, dtype=torch.uint8)
+    wrong[:3, :10] = 1
+    gallery.add(ScoredFrame(7, frame, {"hybrid": torch.zeros(20, 40)}, wrong))
+    (picture,) = gallery.pictures[WRONG_CLASS]
+    assert (picture.pixels, picture.share, picture.name) == (20, 20 / 760, "label/7.png")
+    result.gallery = gallery
+    page = report_page([result])
+    assert "road called a &amp; b: 25.00 %" in page
+    assert "Most pixels of a wrong class" in page
+    assert "nan" not in page
+
+
+def test_heat_is_dark_where_the_score_is_low() -> None:
+    heat = heat_map(np.linspace(-50, 50, 400, dtype=np.float32).reshape(10, 40)).astype(int).sum(axis=2)
+    assert heat[0, 0] < 50 < 600 < heat[-1, -1]
+    assert heat_map(np.full((4, 4), np.inf, np.float32)).shape == (4, 4, 3)
+
+
+def test_histogram_counts_every_pixel_and_its_ends_take_the_outermost(result: EvaluationResult) -> None:
+    spread = result.histograms["hybrid"]
+    assert sum(spread.known) == pytest.approx(1)
+    assert sum(spread.unknown) == pytest.approx(1)
+    middle = spread.low + (spread.high - spread.low) * (np.arange(len(spread.known)) + 0.5) / len(spread.known)
+    assert np.dot(middle, spread.unknown) - np.dot(middle, spread.known) == pytest.approx(1, abs=0.2)
+
+
+def test_colours_of_lines_show_on_white_and_on_dark() -> None:
+    def luminance(color: str) -> float:
+        parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    for color in COLORS:
+        assert 1.05 / (luminance(color) + 0.05) >= 3, color
+        assert (luminance(color) + 0.05) / (luminance("#141a21") + 0.05) >= 3, color
 
 
 def test_undefined_figures_are_missing_everywhere(result: EvaluationResult, tmp_path: Path) -> None:
@@ -135,7 +183,7 @@ def test_gallery_keeps_the_worst_of_each_kind() -> None:
 
 def test_merged_galleries_equal_one() -> None:
     errors = [(5, 0), (50, 2), (0, 9), (20, 1)]
-    whole, first, second = _gallery(*errors), Gallery("hybrid", 0.5, 2), Gallery("hybrid", 0.5, 2)
+    whole, first, second = _gallery(*errors), _gallery(), _gallery()
     for index, error in enumerate(errors):
         (first if index % 2 else second).add(_scored(index, *error))
     first.merge(second)

@@ -160,6 +160,10 @@ def test_drivable_classes_are_kept_and_road_alone_needs_no_word(names: tuple[str
     assert ("drivable" in (tmp_path / "a.yaml").read_text()) == (names != ("road",))
 
 
+def test_a_threshold_is_a_name_the_default_or_a_number() -> None:
+    assert [CARD.threshold(what) for what in ("inlier_q95", "default", "", None, -60, 1.5)] == [-4.5] * 4 + [-60, 1.5]
+
+
 def test_an_unknown_threshold_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"outlier_tpr95.*inlier_q95"):
         CARD.threshold("outlier_tpr95")

@@ -27,7 +27,8 @@ from safetensors.numpy import load_file, save_file
 from densehybrid_ros.bags.messages import typestore
 from densehybrid_ros.bags.reader import open_recording
 from densehybrid_ros.bags.storage import open_storage
-from densehybrid_ros.cli.main import COMMANDS, main
+from densehybrid_ros.cli.commands import COMMANDS
+from densehybrid_ros.cli.main import main
 from densehybrid_ros.demo.node_process import with_this_package
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.weights import load_model, model_path
