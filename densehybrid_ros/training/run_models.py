@@ -25,8 +25,19 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
     """Builds the model that a run starts from, with its card.
 
     Raises:
-        InputError: ``init`` is unknown, or a checkpoint does not fit the architecture or the classes.
+        InputError: ``init`` is unknown, a checkpoint does not fit the architecture or the classes, or the network lacks
+            what the run needs of it.
     """
+    model, card = _initial(config, classes)
+    if config.encoder_rate_factor != 1 and not model.network.encoder_parameters():
+        raise InputError(
+            f"encoder_rate_factor={config.encoder_rate_factor}: {config.architecture} names no encoder; set 1"
+        )
+    _check_hints(config, config.architecture, model)
+    return model, card
+
+
+def _initial(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tuple[DenseHybrid, ModelCard]:
     if config.init not in ("random", "imagenet"):
         loaded = load_model(Path(config.init))
         if loaded.card.architecture != config.architecture:
@@ -37,9 +48,12 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
         return loaded.network, loaded.card
     network = build_network(config.architecture, len(classes))
     if config.init == "imagenet":
-        if not isinstance(network, LightNetwork):
-            raise InputError(f"init=imagenet: there are no ImageNet weights for {config.architecture}; use init=random")
-        network.load_imagenet_encoder(_imagenet_file())
+        if config.encoder_weights is None and not isinstance(network, LightNetwork):
+            raise InputError(
+                f"init=imagenet: no ImageNet weights come with {config.architecture}; set encoder_weights=FILE, or "
+                "init=random"
+            )
+        network.load_imagenet_encoder(Path(config.encoder_weights or _imagenet_file()))
     return DenseHybrid(network), ModelCard(config.name, config.architecture, classes)
 
 
@@ -78,7 +92,7 @@ def open_teacher(config: TrainConfig, classes: Sequence[SemanticClass]) -> Dense
     """Loads ``loss.teacher``, where the run, of these classes, names one.
 
     Raises:
-        InputError: It can't be read, or has other classes.
+        InputError: It can't be read, has other classes, or has no features for hints.
     """
     if config.loss.teacher is None:
         return None
@@ -86,7 +100,13 @@ def open_teacher(config: TrainConfig, classes: Sequence[SemanticClass]) -> Dense
     if difference := class_difference(loaded.card.classes, classes):
         raise InputError(f"loss.teacher={config.loss.teacher}: {difference} as the run does")
     make_trainable(loaded)  # learnt is what the heads say
+    _check_hints(config, f"{loaded.card.architecture}, the teacher,", loaded.network)
     return loaded.network
+
+
+def _check_hints(config: TrainConfig, who: str, model: DenseHybrid) -> None:
+    if config.loss.hints > 0 and not model.network.has_encoder_features:
+        raise InputError(f"loss.hints={config.loss.hints}: {who} has no encode with features at four strides; set 0")
 
 
 def _imagenet_file() -> Path:
