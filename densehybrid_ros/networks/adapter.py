@@ -13,8 +13,8 @@ from torch.nn import functional
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.blocks import Normalization
 from densehybrid_ros.networks.encoder_files import fill_encoder
+from densehybrid_ros.networks.foreign import first_line, trial
 from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
-from densehybrid_ros.networks.trial import first_line, trial
 
 _TRIAL_SIDES = (64, 128)  # pixels; what does not grow with the input, such as pooled grids, has no stride
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.blocks import Normalization
 from densehybrid_ros.networks.encoder_files import read_encoder_file
+from densehybrid_ros.networks.foreign import first_line, library, trial
 from densehybrid_ros.networks.ladder import LadderNetwork
-from densehybrid_ros.networks.trial import first_line, trial
 
 _STRIDES = (4, 8, 16, 32)
 _TRIAL_SIDE = 64
@@ -22,7 +22,6 @@ class TimmLadder(LadderNetwork):
     """Pyramid pooling and a 128-wide ladder over an encoder of timm, with that encoder's normalisation of images.
 
     Args:
-        timm: The package.
         name: One of ``timm.list_models()``.
         num_classes: Number of classes K.
 
@@ -30,9 +29,9 @@ class TimmLadder(LadderNetwork):
         InputError: There is no such encoder, or it has no features [B, C, h, w] at strides 4, 8, 16 and 32.
     """
 
-    def __init__(self, timm: Any, name: str, num_classes: int) -> None:
+    def __init__(self, name: str, num_classes: int) -> None:
         super().__init__()
-        self._timm, self._name = timm, name
+        self._name = name
         self.encoder = self._create()
         features: Any = self.encoder.feature_info
         reductions = list(features.reduction())
@@ -40,7 +39,7 @@ class TimmLadder(LadderNetwork):
             raise InputError(f"architecture timm:{name}: has features at strides {reductions}; needs 4, 8, 16 and 32")
         self._levels = [reductions.index(stride) for stride in _STRIDES]
         channels = [features.channels()[level] for level in self._levels]
-        given = timm.get_pretrained_cfg(name)
+        given = library("timm").get_pretrained_cfg(name)
         self.normalization = Normalization(given.mean, given.std)
         self.build_ladder(channels, num_classes)
         self._try(channels)
@@ -66,8 +65,9 @@ class TimmLadder(LadderNetwork):
 
     def _create(self, weights: Path | None = None) -> torch.nn.Module:
         overlay = {"pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
+        timm = library("timm")
         try:
-            made: torch.nn.Module = self._timm.create_model(
+            made: torch.nn.Module = timm.create_model(
                 self._name, pretrained=weights is not None, features_only=True, **overlay
             )
         except Exception as error:

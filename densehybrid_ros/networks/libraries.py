@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.adapter import AdaptedNetwork
 from densehybrid_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD
+from densehybrid_ros.networks.foreign import first_line, library
 from densehybrid_ros.networks.ladder_timm import TimmLadder
 from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
-from densehybrid_ros.networks.trial import first_line
-
-
-def _timm(name: str, num_classes: int) -> SegmentationNetwork:
-    return TimmLadder(_library("timm"), name, num_classes)
 
 
 def _torchvision(name: str, num_classes: int) -> SegmentationNetwork:
-    models = _library("torchvision.models")
+    models = library("torchvision.models")
     known = models.list_models(models.segmentation)
     if name not in known:
         raise InputError(f"architecture torchvision:{name}: unknown; choose one of {', '.join(known)}")
@@ -29,7 +24,7 @@ def _torchvision(name: str, num_classes: int) -> SegmentationNetwork:
 
 def _smp(name: str, num_classes: int) -> SegmentationNetwork:
     decoder, _, encoder = name.partition(":")
-    smp = _library("segmentation_models_pytorch")
+    smp = library("segmentation_models_pytorch")
     try:
         module = smp.create_model(decoder, encoder, encoder_weights=None, classes=num_classes)
     except Exception as error:
@@ -38,21 +33,11 @@ def _smp(name: str, num_classes: int) -> SegmentationNetwork:
 
 
 LIBRARIES: dict[str, Callable[[str, int], SegmentationNetwork]] = {
-    "timm": _timm,
+    "timm": TimmLadder,
     "torchvision": _torchvision,
     "smp": _smp,
 }
 """What stands before the first colon of an architecture -> what builds it from the rest and the number of classes."""
-
-
-def _library(name: str) -> Any:
-    package = name.partition(".")[0]
-    try:
-        return import_module(name)
-    except Exception as error:  # not installed, or built for another torch
-        raise InputError(
-            f"{package}: does not import ({first_line(error)}); pip install densehybrid_ros[networks]"
-        ) from error
 
 
 def _on_imagenet(module: Any, classifier: str, encoder: str) -> SegmentationNetwork:

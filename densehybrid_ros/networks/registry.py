@@ -10,11 +10,11 @@ from torch import nn
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.base import DenseHybrid
 from densehybrid_ros.networks.deeplab_v3_plus import DeepLabV3Plus
+from densehybrid_ros.networks.foreign import first_line
 from densehybrid_ros.networks.ladder_densenet import LadderDenseNet121
 from densehybrid_ros.networks.libraries import LIBRARIES
 from densehybrid_ros.networks.light import LightNetwork
 from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
-from densehybrid_ros.networks.trial import first_line
 
 Build = Callable[[int], nn.Module]
 """From the number of classes to a ``SegmentationNetwork``, or to a ``DenseHybrid``, whose network is taken."""
