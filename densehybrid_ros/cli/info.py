@@ -23,7 +23,15 @@ from densehybrid_ros.inference.engine_cache import list_engines
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import version_facts
 from densehybrid_ros.inference.private_folder import sharing_problem
-from densehybrid_ros.networks import ModelCard, check_output, load_model, read_card, shipped_models, write_card
+from densehybrid_ros.networks import (
+    ModelCard,
+    architecture_names,
+    check_output,
+    load_model,
+    read_card,
+    shipped_models,
+    write_card,
+)
 from densehybrid_ros.progress import progress
 
 _PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors")
@@ -80,6 +88,7 @@ def collect(cache: Path | None = None) -> dict[str, Any]:
         "C++ compiler": compiler() or "none: inductor can't compile, and the CPU's pass after the network is slower",
         "ros": _ros(),
         "models": _models(),
+        "architectures": ", ".join([*architecture_names(), "timm:...", "torchvision:...", "smp:..."]),
         "engine cache": sharing_problem(cache or default_cache()) or str(cache or default_cache()),
         "engines": list_engines(cache) or ["none: densehybrid compile makes one"],
     }

@@ -26,10 +26,14 @@ def fold_batch_norms(module: fx.GraphModule) -> int:
     """
     folded = 0
     for node in [node for node in module.graph.nodes if node.target is _NORMALISATION]:
-        source, *statistics = node.args[:5]
-        weight, bias, mean, variance = (tensor_of(module, each) for each in statistics)
-        scale = weight * torch.rsqrt(variance + float(node.args[7]))
-        shift = bias - mean * scale
+        source, weight, bias, *statistics = node.args[:5]
+        if None in statistics:  # those of the frame itself count: nothing about them is constant
+            continue
+        mean, variance = (tensor_of(module, each) for each in statistics)
+        scale = torch.rsqrt(variance + float(node.args[7]))
+        if weight is not None:
+            scale = scale * tensor_of(module, weight)
+        shift = -mean * scale if bias is None else tensor_of(module, bias) - mean * scale
         if source.target is _CONVOLUTION and len(source.users) == 1:
             _fold(module, source, scale, shift)
             node.replace_all_uses_with(source)

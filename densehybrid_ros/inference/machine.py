@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -18,7 +19,6 @@ from typing import Any
 import torch
 from torch import nn
 
-_PACKAGE = __name__.partition(".")[0]
 _TALKATIVE = (
     "torch_tensorrt",
     "torch_tensorrt [TensorRT Conversion Context]",
@@ -155,12 +155,13 @@ def recipe_digest() -> str:
 
 
 def source_digest(network: nn.Module) -> str:
-    """Returns the SHA-256 of the project's modules that define the parts of ``network``.
+    """Returns the SHA-256 of the modules that define the parts of ``network``, but for PyTorch's own.
 
     After an update the same weights may be computed with differently.
     """
     modules = {kind.__module__ for part in network.modules() for kind in type(part).__mro__}
     digest = hashlib.sha256()
-    for name in sorted(name for name in modules if name.startswith(_PACKAGE)):
-        digest.update(inspect.getsource(sys.modules[name]).encode())
+    for name in sorted(name for name in modules if name.partition(".")[0] not in ("builtins", "torch")):
+        with contextlib.suppress(OSError, TypeError):  # of a notebook there is no source
+            digest.update(inspect.getsource(sys.modules[name]).encode())
     return digest.hexdigest()

@@ -3,14 +3,14 @@
 from densehybrid_ros.networks.base import (
     DenseHybrid,
     HybridOutput,
-    SegmentationNetwork,
     count_parameters,
     levelled,
     upsample,
 )
 from densehybrid_ros.networks.card import ModelCard, read_card, write_card
-from densehybrid_ros.networks.registry import ARCHITECTURES, build_network
+from densehybrid_ros.networks.registry import ARCHITECTURES, architecture_names, build_network, register_network
 from densehybrid_ros.networks.score_level import ScoreLevel
+from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
 from densehybrid_ros.networks.weights import (
     LoadedModel,
     check_output,
@@ -28,6 +28,7 @@ __all__ = [
     "ModelCard",
     "ScoreLevel",
     "SegmentationNetwork",
+    "architecture_names",
     "build_network",
     "check_output",
     "count_parameters",
@@ -35,6 +36,7 @@ __all__ = [
     "load_model",
     "model_path",
     "read_card",
+    "register_network",
     "save_model",
     "shipped_models",
     "upsample",

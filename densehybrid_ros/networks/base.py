@@ -1,55 +1,15 @@
-"""The hybrid head and the interface of the networks that it attaches to (paper, section 3.2)."""
+"""The hybrid head on a segmentation network (paper, section 3.2)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from densehybrid_ros.networks.adapter import adapted
 from densehybrid_ros.networks.blocks import BNReLUConv
 from densehybrid_ros.networks.score_level import ScoreLevel
-
-
-class SegmentationNetwork(nn.Module):
-    """A closed-set segmentation network to which the hybrid head can attach.
-
-    A subclass sets ``num_classes`` (K), ``prelogit_channels`` (C) and ``output_stride``, and its ``forward`` maps
-    images, float [B, 3, H, W], RGB in 0..1, to pre-logits [B, C, h, w] and logits [B, K, h, w] where
-    h = ceil(H / output_stride). Any normalisation of the input belongs into the network.
-
-    ``input_stride`` is that of its deepest features: ``inference`` pads frames to multiples of it, so that the grids of
-    all its features lie on each other.
-
-    ``align_corners`` says how its maps are to be enlarged to the image, as its weights were trained: False puts pixel
-    centres at half-integer positions, True makes the corner pixels of map and image coincide.
-    """
-
-    num_classes: int
-    prelogit_channels: int
-    output_stride: int = 4
-    input_stride: int = 32
-    align_corners: bool = False
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (pre-logits, logits)."""
-        raise NotImplementedError
-
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """Returns the encoder's features at strides 4, 8, 16 and 32, where the network has such an encoder.
-
-        Raises:
-            NotImplementedError: It has none.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no features at four strides")
-
-    def decode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Goes on from what ``encode`` returned to what ``forward`` returns."""
-        raise NotImplementedError(f"{type(self).__name__} has no features at four strides")
-
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """Returns the parameters that training may update more slowly (a pre-trained encoder); none by default."""
-        return []
 
 
 class HybridOutput(NamedTuple):
@@ -67,13 +27,24 @@ class HybridOutput(NamedTuple):
 class DenseHybrid(nn.Module):
     """A segmentation network with the dataset-posterior head g (BN-ReLU-Conv1x1, equation 6) on its pre-logits.
 
+    Args:
+        network: A ``SegmentationNetwork``, or any module that maps images [B, 3, H, W] to logits.
+        classifier: Of such a module: name of the layer whose input is the pre-logits and whose output is the logits,
+            such as ``"classifier.4"``.
+        options: Of such a module: the other arguments of ``adapter.AdaptedNetwork`` (``mean``, ``std``, ``encoder``,
+            ``input_stride``, ``align_corners``).
+
     Attributes:
+        network: The network, adapted where it was another module.
         level: How its score is brought to one level; None: not at all, which is the paper's score.
+
+    Raises:
+        InputError: The module has no such layer, or does not run; see ``adapter.AdaptedNetwork``.
     """
 
-    def __init__(self, network: SegmentationNetwork) -> None:
+    def __init__(self, network: nn.Module, classifier: str | None = None, **options: Any) -> None:
         super().__init__()
-        self.network = network
+        self.network = network = adapted(network, classifier, **options)
         self.level: ScoreLevel | None = None
         self.posterior_head = BNReLUConv(network.prelogit_channels, 2, kernel_size=1, bias=True)
 

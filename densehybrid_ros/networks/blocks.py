@@ -8,6 +8,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of red, green and blue in 0..1, as most encoders want them."""
+
+
+class Normalization(nn.Module):
+    """Brings images [B, 3, H, W] in 0..1 to the mean 0 and deviation 1 that an encoder was trained with."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns (images - mean) / std."""
+        return (images - self.mean) / self.std
+
 
 class BNReLUConv(nn.Sequential):
     """Batch normalisation, ReLU and a convolution with "same" padding, in this order (pre-activation)."""

@@ -31,7 +31,7 @@ class ModelCard:
 
     Attributes:
         name: Name of the model, that of its files.
-        architecture: Key of ``networks.registry.ARCHITECTURES``.
+        architecture: Its name, as ``networks.registry.build_network`` takes it.
         sha256: Digest of the weights file; None in a card of an earlier version.
         classes: Names and colours in the order of train ids, and which are drivable; their count is K.
         thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densehybrid_ros.networks.base import SegmentationNetwork
+from densehybrid_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD, Normalization
+from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
 from densehybrid_ros.networks.wide_resnet38 import WideResNet38
 
 _DILATIONS = (12, 24, 36)  # of the atrous pyramid at stride 8
 _PYRAMID_CHANNELS = 256
 _FINE_CHANNELS = 48
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def _conv_norm_relu(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Sequential:
@@ -79,8 +78,6 @@ class DeepLabV3Plus(SegmentationNetwork):
     output_stride = 2
     input_stride = 8
     align_corners = True
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, num_classes: int, width_divisor: int = 1) -> None:
         super().__init__()
@@ -92,12 +89,11 @@ class DeepLabV3Plus(SegmentationNetwork):
         self.reduce_fine = nn.Conv2d(self.encoder.skip_channels, fine, 1, bias=False)
         self.reduce_pyramid = nn.Conv2d(5 * width, width, 1, bias=False)
         self.classifier = DecoderClassifier(self.prelogit_channels, width, num_classes)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.normalization = Normalization(IMAGENET_MEAN, IMAGENET_STD)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the decoder's input [B, 304, H/2, W/2] and logits [B, K, H/2, W/2]."""
-        fine, deep = self.encoder((images - self.mean) / self.std)
+        fine, deep = self.encoder(self.normalization(images))
         pyramid = self.reduce_pyramid(self.pyramid(deep))
         size = (int(fine.shape[2]), int(fine.shape[3]))
         pyramid = functional.interpolate(pyramid, size=size, mode="bilinear", align_corners=True)

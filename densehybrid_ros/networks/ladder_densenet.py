@@ -40,8 +40,6 @@ class Transition(nn.Sequential):
 class LadderDenseNet121(LadderNetwork):
     """DenseNet-121 encoder, pyramid pooling at stride 32 and a ladder to stride 4; takes RGB in 0..1 as it is."""
 
-    prelogit_channels = 128
-
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes

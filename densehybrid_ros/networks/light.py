@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks.blocks import BNReLUConv, LadderStep, SpatialPyramidPooling
+from densehybrid_ros.networks.encoder_files import read_encoder_file
 from densehybrid_ros.networks.ladder import LadderNetwork
 
 # (expansion, kernel, stride, output channels, repetitions) of the seven stages of EfficientNet-Lite0.
@@ -60,11 +59,8 @@ class InvertedResidual(nn.Module):
 class LightNetwork(LadderNetwork):
     """EfficientNet-Lite0 encoder, pyramid pooling (256) at stride 32 and a 128-wide ladder to stride 4."""
 
-    prelogit_channels = 128
-
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.num_classes = num_classes
         self.stem = nn.Sequential(*_conv_bn(3, _STEM_CHANNELS, 3, stride=2), nn.ReLU6(inplace=True))
         stages = []
         channels = _STEM_CHANNELS
@@ -76,10 +72,7 @@ class LightNetwork(LadderNetwork):
                 channels = outputs
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
-        self.pyramid = SpatialPyramidPooling(channels, bottleneck=256, level_channels=64, outputs=128)
-        skips = [_STAGES[index][3] for index in SKIP_STAGES]
-        self.ladder = nn.ModuleList(LadderStep(128, skip, 128) for skip in reversed(skips))
-        self.classifier = BNReLUConv(self.prelogit_channels, num_classes, kernel_size=1, bias=True)
+        self.build_ladder([*(_STAGES[index][3] for index in SKIP_STAGES), channels], num_classes)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Returns the features at strides 4, 8, 16 and 32: of 24, 40, 112 and 320 channels."""
@@ -105,10 +98,7 @@ class LightNetwork(LadderNetwork):
         Raises:
             InputError: The file can't be read, or a key or shape is not as expected.
         """
-        try:
-            published = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise InputError(f"{path}: not a readable weights file ({error}); reinstall the package") from error
+        published = read_encoder_file(path)
         mine = {**self.stem.state_dict(prefix="stem."), **self.stages.state_dict(prefix="stages.")}
         names = _published_names(self)
         for name, tensor in mine.items():

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import DenseHybrid
 
 
@@ -74,22 +73,13 @@ def observe(model: DenseHybrid, images: Tensor) -> Observation:
 
 def classifier_features(model: DenseHybrid, prelogits: Tensor) -> Tensor:
     """What the classifier's convolution sees: pre-logits after its batch norm and ReLU, [B, C, h, w]."""
-    classifier = _classifier(model)
-    return torch.relu(classifier.norm(prelogits))  # type: ignore[operator]
+    return model.network.classifier_features(prelogits)
 
 
 def logits_of_features(model: DenseHybrid, features: Tensor) -> Tensor:
     """Applies the classifier's convolution to (altered) features [B, C, h, w]."""
-    return _classifier(model).conv(features)  # type: ignore[operator]
-
-
-def _classifier(model: DenseHybrid) -> nn.Module:
-    classifier = getattr(model.network, "classifier", None)
-    if not isinstance(classifier, nn.Module) or not hasattr(classifier, "conv"):
-        raise InputError(
-            f"this score needs a network with a classifier of norm and conv; {type(model.network)} has none"
-        )
-    return classifier
+    logits: Tensor = model.network.get_submodule(model.network.classifier_layer)(features)
+    return logits
 
 
 def training_pixels(seen: Observation, labels: Tensor, count: int, seed: int) -> TrainingPixels:

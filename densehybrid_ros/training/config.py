@@ -148,10 +148,12 @@ class TrainConfig:
 
     Attributes:
         name: Name of the model; also of its files.
-        architecture: Key of ``networks.ARCHITECTURES``, or of ``dense_flow.FLOWS`` in the stage ``flow``.
+        architecture: As ``networks.build_network`` takes it, or a key of ``dense_flow.FLOWS`` in the stage ``flow``.
         stage: ``closed_set`` (loss 9), ``open_set`` (negatives, see ``loss``) or ``flow`` (likelihood of crops).
-        init: ``random``, ``imagenet`` (light), or a model to go on from: a shipped name or a ``.safetensors`` file.
-            Where the data have other classes, its classifier gets theirs, and keeps the rows of those of the same name.
+        init: ``random``, ``imagenet`` (its encoder alone), or a model to go on from: a shipped name or a
+            ``.safetensors`` file. Where the data have other classes, its classifier gets theirs, and keeps the rows of
+            those of the same name.
+        encoder_weights: The file of ``init: imagenet``; null = that of the package of ``light``.
         seed: Repeats a run on the CPU bit for bit.
         steps: Number of parameter updates.
         batch_size: Crops an update, over all processes and accumulated parts.
@@ -184,6 +186,7 @@ class TrainConfig:
     architecture: str
     stage: str = "closed_set"
     init: str = "random"
+    encoder_weights: str | None = None
     seed: int = 1
     steps: int = 1000
     batch_size: int = 16
@@ -238,6 +241,8 @@ class TrainConfig:
             raise InputError(f"batch_size={self.batch_size}: must be a multiple of accumulate={self.accumulate}")
         for section in ("", "crops", "data", "negatives", "flow", "loss"):
             _check_numbers(section, getattr(self, section) if section else self)
+        if self.encoder_weights is not None and self.init != "imagenet":
+            raise InputError(f"encoder_weights={self.encoder_weights}: needs init=imagenet, not {self.init}")
         if self.joint:
             self._check_patches()
         self._check_lessons()

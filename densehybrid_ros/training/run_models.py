@@ -27,8 +27,19 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
     """Builds the model that a run starts from, with its card.
 
     Raises:
-        InputError: ``init`` is unknown, or a checkpoint does not fit the architecture.
+        InputError: ``init`` is unknown, a checkpoint does not fit the architecture, or the network lacks what the run
+            needs of it.
     """
+    model, card = _initial(config, classes)
+    if config.encoder_rate_factor != 1 and not model.network.encoder_parameters():
+        raise InputError(
+            f"encoder_rate_factor={config.encoder_rate_factor}: {config.architecture} names no encoder; set 1"
+        )
+    _check_hints(config, config.architecture, model)
+    return model, card
+
+
+def _initial(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tuple[DenseHybrid, ModelCard]:
     if config.init not in NO_MODEL:
         loaded = load_model(config.init)
         if loaded.card.architecture != config.architecture:
@@ -38,9 +49,12 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
         return with_classes(loaded, classes) if class_difference(loaded.card.classes, classes) else loaded.network, card
     network = build_network(config.architecture, len(classes))
     if config.init == "imagenet":
-        if not isinstance(network, LightNetwork):
-            raise InputError(f"init=imagenet: there are no ImageNet weights for {config.architecture}; use init=random")
-        network.load_imagenet_encoder(_imagenet_file())
+        if config.encoder_weights is None and not isinstance(network, LightNetwork):
+            raise InputError(
+                f"init=imagenet: no ImageNet weights come with {config.architecture}; set encoder_weights=FILE, or "
+                "init=random"
+            )
+        network.load_imagenet_encoder(Path(config.encoder_weights or _imagenet_file()))
     return DenseHybrid(network), ModelCard(config.name, config.architecture, classes)
 
 
@@ -49,14 +63,12 @@ def with_classes(loaded: LoadedModel, classes: Sequence[SemanticClass]) -> Dense
 
     All else, the posterior head too, is kept.
     """
-    architecture, known = loaded.card.architecture, [item.name for item in loaded.card.classes]
-    with torch.device("meta"):  # shapes alone: what grows with the number of classes has a row for each
-        larger = DenseHybrid(build_network(architecture, len(known) + 1)).state_dict()
-    model = DenseHybrid(build_network(architecture, len(classes)))
-    state = model.state_dict()
+    known = [item.name for item in loaded.card.classes]
+    model = DenseHybrid(build_network(loaded.card.architecture, len(classes)))
+    state, classifier = model.state_dict(), f"network.{model.network.classifier_layer}."
     rows = [(number, known.index(item.name)) for number, item in enumerate(classes) if item.name in known]
     for key, value in loaded.network.state_dict().items():
-        if value.shape == larger[key].shape:
+        if not key.startswith(classifier):
             state[key] = value
             continue
         for number, row in rows:
@@ -100,7 +112,7 @@ def open_teacher(config: TrainConfig, classes: Sequence[SemanticClass]) -> Dense
     """Loads ``loss.teacher``, where the run, of these classes, names one.
 
     Raises:
-        InputError: It can't be read, or has other classes.
+        InputError: It can't be read, has other classes, or has no features for hints.
     """
     if config.loss.teacher is None:
         return None
@@ -108,7 +120,13 @@ def open_teacher(config: TrainConfig, classes: Sequence[SemanticClass]) -> Dense
     if difference := class_difference(loaded.card.classes, classes):
         raise InputError(f"loss.teacher={config.loss.teacher}: {difference} as the run does")
     make_trainable(loaded)  # learnt is what the heads say
+    _check_hints(config, f"{loaded.card.architecture}, the teacher,", loaded.network)
     return loaded.network
+
+
+def _check_hints(config: TrainConfig, who: str, model: DenseHybrid) -> None:
+    if config.loss.hints > 0 and not model.network.has_encoder_features:
+        raise InputError(f"loss.hints={config.loss.hints}: {who} has no encode with features at four strides; set 0")
 
 
 def _imagenet_file() -> Path:

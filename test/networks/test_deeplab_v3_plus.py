@@ -64,8 +64,8 @@ def test_the_input_is_normalised_within(small: DenseHybrid) -> None:
     images = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         expected = network(images)[1]
-        network.mean.zero_()
-        network.std.fill_(1)
+        network.normalization.mean.zero_()
+        network.normalization.std.fill_(1)
         mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
         torch.testing.assert_close(network((images - mean) / std)[1], expected)
 

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import DenseHybrid, build_network
+from densehybrid_ros.networks import DenseHybrid, SegmentationNetwork, build_network
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.flow_density import FlowDensity, PointwiseFlow
 from densehybrid_ros.scores.gaussians import GaussianDiscriminant, GaussianMixture
@@ -182,7 +182,7 @@ def _observe_features(features: torch.Tensor) -> Observation:
     """An observation whose (positive) features are ``features`` [N, C]."""
     model = DenseHybrid.__new__(DenseHybrid)
     torch.nn.Module.__init__(model)
-    model.network = torch.nn.Module()
+    model.network = SegmentationNetwork()
     model.network.classifier = _Identity()
     maps = features.T[None, :, :, None]
     return Observation(model, torch.zeros(1, 3, 1, 1), maps, maps, torch.zeros(1, 2, len(features), 1))
