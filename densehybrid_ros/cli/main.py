@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from densehybrid_ros import __version__
+from densehybrid_ros.cli.options import join_negative_values
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.files import writing
 
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
         sys.unraisablehook = _leave_if_interrupted
-    argv = list(sys.argv[1:] if arguments is None else arguments)
+    argv = join_negative_values(sys.argv[1:] if arguments is None else arguments)
     selected = next((word for word in argv if word in COMMANDS), None)
     name = " ".join(filter(None, ("densehybrid", selected)))
     parser = build_parser(selected)

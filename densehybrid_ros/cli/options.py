@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from densehybrid_ros.errors import InputError
 
 _LONGEST_SIDE = 16384  # pixels; more than a camera has
+_NO_NAMES = ("nan", "inf", "infinity")  # which float() reads
 
 
 def size(text: str) -> tuple[int, int]:
@@ -75,6 +78,36 @@ def not_negative(text: str) -> float:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
     return value
+
+
+def threshold(text: str) -> float | str:
+    """Reads an anomaly threshold: a finite number of nats, or a name in a model card, such as ``default``.
+
+    ``ModelCard.threshold`` takes either.
+    """
+    try:
+        return finite(text)
+    except argparse.ArgumentTypeError:
+        if re.fullmatch(r"[A-Za-z_][\w.+-]*", text) and text.lower() not in _NO_NAMES:
+            return text
+        message = f"{text!r} is no threshold; give a finite number of nats, or a name in the model card"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def thresholds(text: str) -> list[float | str]:
+    """Reads thresholds with commas between them: numbers, names, or both."""
+    return [threshold(part.strip()) for part in text.split(",")]
+
+
+def join_negative_values(words: Sequence[str]) -> list[str]:
+    """Joins ``--threshold -60,-80`` to ``--threshold=-60,-80``, whose value argparse takes for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and re.match(r"-\.?\d", word) and re.fullmatch(r"--[a-z][a-z-]*", joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def output_file(text: str) -> Path:

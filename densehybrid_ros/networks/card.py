@@ -57,13 +57,17 @@ class ModelCard:
         """Number of closed-set classes K; K is also the id of "unknown" in the open-set mask."""
         return len(self.classes)
 
-    def threshold(self, name: str | None = None) -> float:
-        """Returns a named threshold, or the default one.
+    def threshold(self, name: float | str | None = None) -> float:
+        """Returns a named threshold, the default one for None or "default", and a number as it is.
 
         Raises:
             InputError: The card has no such threshold.
         """
-        name, known = name or self.default_threshold, ", ".join(self.thresholds) or "none"
+        if isinstance(name, (int, float)):
+            return float(name)
+        if not name or (name == "default" and name not in self.thresholds):
+            name = self.default_threshold
+        known = ", ".join(self.thresholds) or "none"
         if name is None:
             raise InputError(
                 f"model {self.name}: no default threshold in its card; run densehybrid calibrate --default on it, or "

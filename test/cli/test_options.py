@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.cli.options import finite, network_size, not_negative, output_file, output_folder, size
+from densehybrid_ros.cli.options import (
+    finite,
+    join_negative_values,
+    network_size,
+    not_negative,
+    output_file,
+    output_folder,
+    size,
+    threshold,
+    thresholds,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +30,9 @@ from densehybrid_ros.cli.options import finite, network_size, not_negative, outp
         (finite, "-inf", "'-inf' is not a finite number"),
         (finite, "high", "'high' is not a finite number"),
         (not_negative, "-1", "'-1' is not a number of at least 0"),
+        (threshold, "nan", "'nan' is no threshold; give a finite number of nats, or a name in the model card"),
+        (thresholds, "-60,", "'' is no threshold; give a finite number of nats, or a name in the model card"),
+        (thresholds, "1,-inf", "'-inf' is no threshold; give a finite number of nats, or a name in the model card"),
         (size, "100000x8", "'100000x8': sides are at most 16384 pixels"),
         (network_size, "8x0", "'8x0' is no size; write WIDTHxHEIGHT, such as 1024x512"),
         (network_size, "512x1024", "512x1024: sizes are WIDTHxHEIGHT; did you mean 1024x512?"),
@@ -33,6 +46,19 @@ def test_what_is_no_number_is_named(kind: Callable[[str], object], text: str, me
 
 def test_numbers_are_read() -> None:
     assert (finite("-8.5"), not_negative("0"), size("2x3"), network_size("3x2")) == (-8.5, 0.0, (2, 3), (2, 3))
+
+
+def test_thresholds_are_numbers_and_names() -> None:
+    assert thresholds("-60") == [-60.0]
+    assert thresholds("-60, 1e2,default,inlier_q95,false_alarms_1e-05") == [
+        -60.0, 100.0, "default", "inlier_q95", "false_alarms_1e-05",
+    ]  # fmt: skip
+
+
+def test_a_negative_value_may_be_a_word_of_its_own() -> None:
+    words = ["replay", "--threshold", "-60,-80", "--bins", "-.5", "-p", "-1", "--threshold", "--json", "-"]
+    joined = ["replay", "--threshold=-60,-80", "--bins=-.5", "-p", "-1", "--threshold", "--json", "-"]
+    assert join_negative_values(words) == joined
 
 
 def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:

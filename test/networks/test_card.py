@@ -152,6 +152,10 @@ def test_numbers_without_a_point_and_sizes_of_older_cards_are_read(tmp_path: Pat
     assert (written["height"], written["width"]) == card.input_size
 
 
+def test_a_threshold_is_a_name_the_default_or_a_number() -> None:
+    assert [CARD.threshold(what) for what in ("inlier_q95", "default", "", None, -60, 1.5)] == [-4.5] * 4 + [-60, 1.5]
+
+
 def test_an_unknown_threshold_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"outlier_tpr95.*inlier_q95"):
         CARD.threshold("outlier_tpr95")
