@@ -20,7 +20,7 @@ from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.gallery import Gallery, paint_unknown
-from densehybrid_ros.evaluation.hazard_figures import HazardAccumulator
+from densehybrid_ros.evaluation.hazard_figures import FrameTruth, HazardAccumulator
 from densehybrid_ros.evaluation.obstacles import ObstacleAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.results import EvaluationResult
@@ -182,15 +182,10 @@ class Replay:
         Raises:
             InputError: A score is not finite, or a label is none of 0, 1 and 255; the frame then counts for nothing.
         """
-        recorded, score, found = answer.recorded, answer.score, answer.found
-        path, moment = self._bags[self._bag], f"at {recorded.stamp} ns"
-        if strange := int(np.count_nonzero(~np.isfinite(score))):
-            problem = f"the network's output is not finite ({strange} scores); check the model's weights"
-            raise InputError(f"{path}: {topics.image} {moment}: {problem}")
+        recorded, found, path = answer.recorded, answer.found, self._bags[self._bag]
+        check_answer(answer, path, topics)
         labels = recorded.labels
-        if labels is not None:
-            _check_labels(labels, f"{path}: {topics.labels} {moment}")
-            self._label_values |= set(np.unique(labels).tolist())
+        self._label_values |= set() if labels is None else set(np.unique(labels).tolist())
         if self._overlays is not None:
             self._write_overlay(self._overlays, recorded.number, recorded.image, found)
         self.frames += 1
@@ -198,11 +193,13 @@ class Replay:
         self.alerts += bool(found.any())
         if labels is not None and not np.any(labels <= ANOMALY):
             labels = None
-        distance = None if labels is None else self._distance(answer, labels)
-        time = recorded.picture.time * 1e-9
-        self._hazards.update(time, answer.alert, answer.known.ego_speed, labels, recorded.instances, distance)
+        distance = None if labels is None else true_distance(answer, labels)
+        if distance is not None:
+            self._sources.add(_MEASURED if _has_disparity(answer.known) else _GROUND)
+        truth = None if labels is None else FrameTruth.of(labels, recorded.instances, distance)
+        self._hazards.update(recorded.picture.time * 1e-9, answer.alert, answer.known.ego_speed, truth)
         if labels is not None:
-            self._add_labelled(recorded, labels, score, distance)
+            self._add_labelled(recorded, labels, answer.score, distance)
         else:
             index = self._index(recorded.number)
             self._gallery.add_unlabelled(self._frame_name(recorded), index, recorded.image, found)
@@ -226,16 +223,6 @@ class Replay:
 
     def _frame_name(self, frame: RecordedFrame) -> str:
         return f"{self._bags[self._bag].name}/frame {frame.stamp}"
-
-    def _distance(self, answer: Answer, labels: np.ndarray) -> np.ndarray | None:
-        """Distances from disparity, else from the ground plane, else None."""
-        camera, disparity = answer.known.placed_camera, answer.known.disparity
-        if disparity is not None and not disparity.pixels.any():
-            disparity = None
-        if camera is None or (disparity is None and camera.mount_height <= 0):
-            return None
-        self._sources.add(_GROUND if disparity is None else _MEASURED)
-        return distance_map(labels, camera, disparity.pixels if disparity else None, answer.recorded.instances)
 
     def _write_overlay(self, folder: Path, number: int, image: np.ndarray, found: np.ndarray) -> None:
         folder = folder / self._drive_name()
@@ -303,8 +290,31 @@ class Replay:
         return float(np.nanmedian(self._latencies))
 
 
-def _check_labels(labels: np.ndarray, name: str) -> None:
-    strange = labels[(labels > ANOMALY) & (labels != IGNORE)]
-    if strange.size:
+def check_answer(answer: Answer, path: Path, topics: BagTopics) -> None:
+    """Checks what was made of a frame, and its labels.
+
+    Raises:
+        InputError: A score is not finite, or a label is none of 0, 1 and 255; the line names recording and frame.
+    """
+    moment = f"at {answer.recorded.stamp} ns"
+    if strange := int(np.count_nonzero(~np.isfinite(answer.score))):
+        problem = f"the network's output is not finite ({strange} scores); check the model's weights"
+        raise InputError(f"{path}: {topics.image} {moment}: {problem}")
+    labels = answer.recorded.labels
+    if labels is not None and (wrong := labels[(labels > ANOMALY) & (labels != IGNORE)]).size:
         meaning = "anomaly labels are 0 (inlier), 1 (anomaly) and 255 (ignore)"
-        raise InputError(f"{name}: label value {strange[0]} is not in the protocol; {meaning}")
+        name = f"{path}: {topics.labels} {moment}"
+        raise InputError(f"{name}: label value {wrong[0]} is not in the protocol; {meaning}")
+
+
+def _has_disparity(known: Frame) -> bool:
+    return known.disparity is not None and bool(known.disparity.pixels.any())
+
+
+def true_distance(answer: Answer, labels: np.ndarray) -> np.ndarray | None:
+    """Returns the distances of ``distance_map`` from disparity, else from the ground plane, else None."""
+    camera, disparity = answer.known.placed_camera, answer.known.disparity
+    pixels = disparity.pixels if disparity is not None and _has_disparity(answer.known) else None
+    if camera is None or (pixels is None and camera.mount_height <= 0):
+        return None
+    return distance_map(labels, camera, pixels, answer.recorded.instances)
