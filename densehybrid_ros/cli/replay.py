@@ -19,18 +19,18 @@ from densehybrid_ros.bags.reader import open_recording
 from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
 from densehybrid_ros.cli.measuring import distance_edges, process_device
-from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive
+from densehybrid_ros.cli.node_parameters import configure_parameters, opened, parameters
+from densehybrid_ros.cli.options import count, finite, output_file, output_folder, positive, thresholds
 from densehybrid_ros.errors import InputError, OutputError
 from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, HazardAccumulator
 from densehybrid_ros.evaluation.replay import Answer, Replay, perceived_answers, with_base_frame
 from densehybrid_ros.evaluation.report import write_report
-from densehybrid_ros.evaluation.results import EvaluationResult, format_result
+from densehybrid_ros.evaluation.results import EvaluationResult, format_result, format_table
 from densehybrid_ros.evaluation.shards import Shards
+from densehybrid_ros.evaluation.threshold_sweep import Grid, ThresholdReplay, ThresholdSweep, threshold_rows
 from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.perception.parameter_files import read_settings
-from densehybrid_ros.perception.perception import Perception, open_segmenter, picture_reader
+from densehybrid_ros.perception.perception import Perception, picture_reader
 from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 
@@ -38,6 +38,7 @@ _EXAMPLE = """examples:
   densehybrid bag rendered drive --seed 7
   densehybrid replay drive --params-file config/perception.param.yaml -p trigger_count:=2 --report replay_report
   densehybrid replay drive --params-file config/perception.param.yaml --through node
+  densehybrid replay drive --threshold -60,-80,-100
   densehybrid replay dashcam.mp4 -p model:=ldn121 -p camera_height:=1.4 --overlays overlays
   torchrun --nproc-per-node 2 -m densehybrid_ros replay drives/"""
 _REASONS_PRINTED = 10
@@ -52,19 +53,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RECORDING",
         help="folder of a rosbag2, a .mcap, .db3 or .bag file, a folder of such, a folder of pictures, or a video",
     )
-    node = parser.add_argument_group("parameters, exactly those of the node")
-    node.add_argument("--params-file", type=Path, metavar="FILE", help="ROS parameter file of the node")
-    node.add_argument(
-        "-p",
-        dest="assignments",
-        action="append",
-        default=[],
-        metavar="NAME:=VALUE",
-        help="a parameter; may be repeated",
+    configure_parameters(parser).add_argument(
+        "--threshold",
+        type=thresholds,
+        default=(),
+        metavar="NATS|NAME[,...]",
+        help="in the place of anomaly_threshold: a number or a name in the model card; of several, a table with a row "
+        "for each",
     )
-    node.add_argument("--model", help="short for -p model:=...")
-    node.add_argument("--threshold", type=finite, metavar="NATS", help="short for -p anomaly_threshold:=...")
-    node.add_argument("--device", help="short for -p device:=...")
     parser.add_argument(
         "--through",
         choices=("model", "node"),
@@ -93,24 +89,30 @@ def run(args: argparse.Namespace) -> int:
     """Replays the recordings and prints the figures."""
     edges, braking = distance_edges(args.bins), _braking(args)
     parse_topics(args.topics)  # as the bins: wrong ones end the command before any work
-    settings = read_settings(args.params_file, _assignments(args), _warn)
+    settings = parameters(args)
     bags = find_bags(args.bag)
     shards = Shards()
     try:
         if shards.count > 1 and args.through == "node":
             raise InputError("--through node: one process plays to one node; run it without torchrun")
+        several = len(args.threshold) > 1
+        for option, given in (
+            ("--through", args.through != "model"),
+            ("--report", args.report),
+            ("--overlays", args.overlays),
+        ):
+            if several and given:
+                raise InputError(f"{option}: takes one --threshold; these are {len(args.threshold)}")
         settings = replace(settings, device=str(process_device(settings.device, shards)))
-        segmenter = open_segmenter(settings, _warn)
+        segmenter, settings, levels = opened(settings, args.threshold)
         card = segmenter.card
-        threshold = settings.anomaly_threshold
-        if threshold is None:
-            settings = replace(
-                settings, anomaly_threshold=(threshold := card.threshold(settings.threshold_name or None))
-            )
-        if strange := unknown_classes(card.classes, settings.drivable_classes):
-            known = ", ".join(item.name for item in card.classes)
-            raise InputError(f"drivable_classes: {settings.model} has no class {strange[0]!r}; it has: {known}")
-        replay = Replay(threshold, edges, bags, HazardAccumulator(edges, braking), args.overlays)
+        if several:
+            own = settings.hazards
+            grid = Grid(tuple(levels), (own.min_hazard_area,), (own.trigger_count,))
+            sweep = ThresholdSweep(card, settings, grid, edges, braking)
+            replay: Replay | ThresholdReplay = ThresholdReplay(sweep, bags)
+        else:
+            replay = Replay(levels[0], edges, bags, HazardAccumulator(edges, braking), args.overlays)
         started = time.monotonic()
         for number in shards.indices(len(bags)):
             replay.begin(number)
@@ -121,23 +123,16 @@ def run(args: argparse.Namespace) -> int:
     if not replay.frames:
         nothing = f"{args.bag}: no frame was answered; try --through model"
         raise InputError(replay.left_out[0].reason if replay.left_out else nothing)
+    if isinstance(replay, ThresholdReplay):
+        if shards.is_first:
+            _publish_rows(args, replay)
+        return 0
     result = replay.result(args.bag.name, card.name)
     result.seconds = time.monotonic() - started
     result.device = segmenter.describe()
     if shards.is_first:
         _publish(args, replay, result)
     return 0
-
-
-def _warn(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _assignments(args: argparse.Namespace) -> list[str]:
-    """Returns all parameters that the command line gives, as ``name:=value``."""
-    short = {"model": args.model, "device": args.device, "anomaly_threshold": args.threshold}
-    quoted = {name: json.dumps(value) for name, value in short.items() if value is not None}
-    return [*args.assignments, *(f"{name}:={value}" for name, value in quoted.items())]
 
 
 def _braking(args: argparse.Namespace) -> Braking:
@@ -150,7 +145,13 @@ def _braking(args: argparse.Namespace) -> Braking:
     return Braking(speeds, args.reaction_time, args.deceleration)
 
 
-def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Segmenter, settings: Settings) -> None:
+def _replay(
+    args: argparse.Namespace,
+    path: Path,
+    replay: Replay | ThresholdReplay,
+    segmenter: Segmenter,
+    settings: Settings,
+) -> None:
     """Adds one recording to the figures; what can't be evaluated of it is left out."""
     try:
         topics, read = parse_topics(args.topics), picture_reader(settings, segmenter.card)
@@ -172,7 +173,11 @@ def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Seg
 
 
 def _answers(
-    args: argparse.Namespace, recording: Recording, replay: Replay, segmenter: Segmenter, settings: Settings
+    args: argparse.Namespace,
+    recording: Recording,
+    replay: Replay | ThresholdReplay,
+    segmenter: Segmenter,
+    settings: Settings,
 ) -> Iterator[Answer]:
     if args.through == "model":
         return perceived_answers(recording, Perception(segmenter, settings), replay.leave_out, args.limit)
@@ -181,6 +186,15 @@ def _answers(
     except ImportError as error:
         raise InputError(f"--through node: needs ROS 2 ({error}); use --through model") from error
     return node_answers(recording, settings, segmenter.card.num_classes, replay.leave_out, args.limit)
+
+
+def _publish_rows(args: argparse.Namespace, replay: ThresholdReplay) -> None:
+    figures = replay.figures()
+    for reason in figures["left_out"][:_REASONS_PRINTED]:
+        print(f"left out: {reason}", file=sys.stderr)
+    print(format_table(*threshold_rows(figures["thresholds"])))
+    if args.json:
+        write_text_atomically(args.json, json.dumps(figures, indent=2, allow_nan=False) + "\n")
 
 
 def _publish(args: argparse.Namespace, replay: Replay, result: EvaluationResult) -> None:

@@ -1,0 +1,75 @@
+"""What the commands that drive recordings share: the parameters of the node, and the model that they name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards.regions import unknown_classes
+from densehybrid_ros.inference import Segmenter
+from densehybrid_ros.perception.parameter_files import read_settings
+from densehybrid_ros.perception.perception import open_segmenter
+from densehybrid_ros.perception.settings import PARAMETERS, Settings
+
+
+def configure_parameters(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Adds the options, and returns their group."""
+    node = parser.add_argument_group("parameters, exactly those of the node")
+    node.add_argument("--params-file", type=Path, metavar="FILE", help="ROS parameter file of the node")
+    node.add_argument(
+        "-p",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="NAME:=VALUE",
+        help="a parameter; may be repeated",
+    )
+    node.add_argument("--model", help="short for -p model:=...")
+    node.add_argument("--device", help="short for -p device:=...")
+    return node
+
+
+def parameters(args: argparse.Namespace) -> Settings:
+    """Reads the parameters that the options give.
+
+    Raises:
+        InputError: As ``read_settings``.
+    """
+    short = {"model": args.model, "device": args.device}
+    quoted = [f"{name}:={json.dumps(value)}" for name, value in short.items() if value is not None]
+    return read_settings(args.params_file, [*args.assignments, *quoted], warn)
+
+
+def warn(text: str) -> None:
+    """Tells people something on stderr."""
+    print(text, file=sys.stderr)
+
+
+def opened(settings: Settings, given: Sequence[float | str] = ()) -> tuple[Segmenter, Settings, list[float]]:
+    """Loads the model, and takes from its card what the parameters leave open.
+
+    Args:
+        settings: The parameters.
+        given: Thresholds that take the place of the parameter's: numbers, or names in the card.
+
+    Returns:
+        The segmenter, the parameters with the (first) threshold, and all thresholds in nats.
+
+    Raises:
+        InputError: The model can't be run, the card has no such threshold, or not the drivable classes.
+    """
+    segmenter = open_segmenter(settings, warn)
+    card, own = segmenter.card, settings.anomaly_threshold
+    named = settings.threshold_name or None
+    thresholds = [card.threshold(item) for item in given or (named if own is None else own,)]
+    for value in thresholds:
+        PARAMETERS["anomaly_threshold"].check(value)
+    if strange := unknown_classes(card.classes, settings.drivable_classes):
+        known = ", ".join(item.name for item in card.classes)
+        raise InputError(f"drivable_classes: {settings.model} has no class {strange[0]!r}; it has: {known}")
+    return segmenter, replace(settings, anomaly_threshold=thresholds[0]), thresholds
