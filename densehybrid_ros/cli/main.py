@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "calibrate": "write a named anomaly threshold into a model card, from held-out data",
     "bag": "frames, a video or a data set into a rosbag2",
     "replay": "drive a recording with the node's parameters; figures by distance, obstacle and alert",
+    "tune": "a drive at many thresholds: a page with a slider, and a parameter file",
     "compile": "build an engine for this machine ahead of time",
     "benchmark": "how fast the models run on this machine, and how soon the node answers",
     "info": "what this machine offers: GPU, versions, models",
