@@ -211,7 +211,7 @@ def threshold_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
 
 
 def sweep_thresholds(samples: np.ndarray, floor: float, own: Sequence[float], count: int) -> tuple[float, ...]:
-    """Chooses thresholds so that from one to the next the unknown pixels change by about the same factor.
+    """Chooses thresholds midway between even steps of the score and even factors of the unknown pixels.
 
     Args:
         samples: Scores of a drive's pixels above ``floor``, a sample, its maximum among them.
@@ -229,8 +229,8 @@ def sweep_thresholds(samples: np.ndarray, floor: float, own: Sequence[float], co
     if not top > floor:
         raise InputError("no score varies over the drive: name the thresholds with --thresholds")
     step = 10.0 ** math.floor(math.log10((top - floor) / 50))
-    shares = np.geomspace(1.0, 1e-4, count - 1)
-    round_ones = np.floor(np.quantile(samples, 1.0 - shares) / step) * step
+    by_share = np.quantile(samples, 1.0 - np.geomspace(1.0, 1e-4, count - 1))
+    round_ones = np.floor((by_share + np.linspace(floor, top, count - 1)) / 2 / step) * step
     ends = [math.floor(floor / step) * step + step, math.floor(top / step) * step + step]
     digits = max(0, -math.floor(math.log10(step)))
     chosen = {round(float(value), digits) for value in (*round_ones[1:], *ends)} | set(own)

@@ -59,7 +59,7 @@ def write_tune_page(
         for sweep in tuning.sweeps
         for key in grid.settings()
     ]
-    axis = Axis("threshold [nats]", grid.thresholds[0], grid.thresholds[-1])
+    axis = _axis(grid.thresholds)
     data = {
         "name": name,
         "size": [width, height],
@@ -96,6 +96,14 @@ def write_tune_page(
     lines = list(_SHARES.values()) if is_judged and tuning.by != CLEAN else []
     values = {"about": about, "proposal": proposal_text(tuning), "data": data, "legend": legend(lines)}
     write_text_atomically(page, render("tune.html", title="Find your threshold", **values))
+
+
+def _axis(thresholds: tuple[float, ...]) -> Axis:
+    low, high = thresholds[0], thresholds[-1]
+    high = high if high > low else low + 1.0
+    step = round_up(high - low) / 5
+    ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+    return Axis("threshold [nats]", low, high, ticks=tuple(ticks.tolist()))
 
 
 def _hazard(hazard: Hazard) -> list[float]:
