@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     by = CLEAN if args.clean else LABELS if drive.obstacles else ""
     tuning = tune(drive, card, settings, grid, distance_edges(None), by, args.false_alarms_per_minute)
     write_tune_page(page, tuning, drive, args.drive.name, card, are_single)
-    _publish(args, tuning, page)
+    _publish(args, tuning, page, are_single)
     return 0
 
 
@@ -143,8 +143,10 @@ def _left_out(reason: str, frames: int) -> None:
     warn(f"left out: {reason}")
 
 
-def _publish(args: argparse.Namespace, tuning: Tuning, page: Path) -> None:
+def _publish(args: argparse.Namespace, tuning: Tuning, page: Path, are_single: bool) -> None:
     own, rows = tuning.own, tuning.rows()
+    for row in rows if are_single else ():
+        row |= dict.fromkeys((key for key in row if key.endswith("_per_minute")), None)
     here = [row for row in rows if not row["ego_mask"] and (row["min_hazard_area"], row["trigger_count"]) == own[1:]]
     print(format_table(*threshold_rows(here)))
     text = proposal_text(tuning)

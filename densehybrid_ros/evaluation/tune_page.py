@@ -63,7 +63,7 @@ def write_tune_page(
     data = {
         "name": name,
         "size": [width, height],
-        "times": [round(item.time - first.time, 3) for item in scored],
+        "times": [float(i) if are_single else round(item.time - first.time, 3) for i, item in enumerate(scored)],
         "frames": [_picture(kept, item.score, grid.thresholds) for kept, item in zip(shown, scored, strict=True)],
         "truth": [[sighted.box for sighted in item.truth.obstacles] if item.truth else [] for item in scored],
         "thresholds": [repr(value) for value in grid.thresholds],
@@ -93,7 +93,7 @@ def write_tune_page(
     way = "" if figures.kilometres is None else f", {figures.kilometres:.2f} km"
     kind = "without obstacles" if tuning.by == CLEAN else "labelled" if tuning.by else "not labelled"
     about = f"{name}: {minutes}{way}, {kind} · model {card.name}"
-    lines = list(_SHARES.values()) if is_judged and tuning.by != CLEAN else []
+    lines = list(_SHARES.values())[: 3 if figures.first_alert else 2] if is_judged and tuning.by != CLEAN else []
     values = {"about": about, "proposal": proposal_text(tuning), "data": data, "legend": legend(lines)}
     write_text_atomically(page, render("tune.html", title="Find your threshold", **values))
 
@@ -155,14 +155,12 @@ def _charts(tuning: Tuning, axis: Axis, are_single: bool, is_judged: bool) -> li
         charts = [line_chart(f"{label} (0 at the bottom)", axis, rates,
                              [Series(label, grid.thresholds, [row[key] or 0.0 for row in column])])]  # fmt: skip
         if is_judged and tuning.by != CLEAN:
-            lines = {
-                "precision": [row["precision"] for row in column],
-                "recall": [row["recall"] for row in column],
-                "found": [row["obstacles_found"] / row["obstacles"] if row["obstacles"] else None for row in column],
-            }
+            lines = {"precision": [row["precision"] for row in column], "recall": [row["recall"] for row in column]}
+            if any(row["obstacles"] for row in column):
+                lines["found"] = [row["obstacles_found"] / row["obstacles"] for row in column]
             series = [Series(_SHARES[name], grid.thresholds, [np.nan if value is None else value for value in values])
                       for name, values in lines.items()]  # fmt: skip
-            charts.append(line_chart("precision, recall and obstacles found", axis, Axis("share", 0.0, 1.0), series))
+            charts.append(line_chart("against the labels", axis, Axis("share", 0.0, 1.0), series))
         made.append(charts)
     return made
 

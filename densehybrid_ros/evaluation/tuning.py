@@ -108,7 +108,9 @@ def proposal_text(tuning: Tuning) -> str:
         if value is None:
             return "proposal: none, no obstacle is alerted at any threshold"
         best = figures[own._replace(threshold=value)]
-        return f"proposal: {value:g}, the threshold of the best F1 of the alerts by the labels ({best.f1:.3f})"
+        text = f"proposal: {value:g}, the threshold of the best F1 of the alerts by the labels ({best.f1:.3f})"
+        lowest = "; the lowest that was swept, try lower ones with --thresholds"
+        return text + (lowest if value == tuning.grid.thresholds[0] else "")
     return ""
 
 
