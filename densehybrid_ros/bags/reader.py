@@ -28,6 +28,7 @@ from densehybrid_ros.perception.images import rgb_from_message
 TOLERANCE = 0.05
 """Seconds that the stamps of a picture and its disparities may differ."""
 
+_SINGLE_FPS = 0.1
 _TF, _TF_STATIC = "/tf", "/tf_static"
 _KINDS = {
     "image": messages.IMAGE,
@@ -255,14 +256,15 @@ def open_recording(
     fps: float | None = None,
     read: Callable[[Any], np.ndarray] = rgb_from_message,
 ) -> Recording:
-    """Opens a bag, a folder of pictures, one picture or a video.
+    """Opens a bag, a folder of pictures, one picture, a video, or a labelled set: a folder with image/ and label/.
 
     Args:
         path: Any of them.
         topics: Names of the topics; see ``BagFrames``.
         leave_out: Gets a line about what can't be used and is left out. None raises an InputError at the first.
         tolerance: Seconds that the stamps of a picture and its disparities may differ.
-        fps: Frames a second of pictures (default 10) or of a video (default: its own).
+        fps: Frames a second of pictures (default 10) or of a video (default: its own). Those of a labelled set are
+            single ones by default, so far apart that no track runs from one to the next.
         read: Makes RGB of a picture's message in a bag.
 
     Raises:
@@ -274,6 +276,9 @@ def open_recording(
         return BagFrames(path, topics, leave_out, tolerance, read)
     if is_pictures(path):
         return SourceFrames(path, FolderFrames(path, fps or DEFAULT_FPS, leave_out=leave_out), topics, leave_out)
+    if is_labelled_folder(path):
+        frames = FolderFrames(path / "image", fps or _SINGLE_FPS, labels=path / "label", leave_out=leave_out)
+        return SourceFrames(path, frames, topics, leave_out)
     if reason := _what_else(path):
         raise InputError(f"{path}: {reason}")
     return SourceFrames(path, VideoFrames(path, fps), topics, leave_out)
@@ -284,6 +289,11 @@ def is_pictures(path: Path) -> bool:
     if path.is_dir():
         return not _is_bag(path) and any(item.suffix.lower() in PICTURE_SUFFIXES for item in path.iterdir())
     return path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def is_labelled_folder(path: Path) -> bool:
+    """Whether a folder holds image/ and label/, anomaly labels of the pictures by their names."""
+    return (path / "image").is_dir() and (path / "label").is_dir()
 
 
 def _is_bag(path: Path) -> bool:

@@ -14,6 +14,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Look": {
         "demo": "make a drive, run the node on it over DDS, leave pictures and a page",
         "predict": "pictures, a video or a bag into overlays, masks, scores and a list of hazards",
+        "tune": "a drive at many thresholds: a page with a slider, and a parameter file",
     },
     "Measure": {
         "replay": "drive a recording with the node's parameters; figures by distance, obstacle and alert",

@@ -1,24 +1,24 @@
-"""What the commands share that drive frames with the node's parameters: their options, and the model."""
+"""What the commands that drive recordings share: the parameters of the node, and the model that they name."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from densehybrid_ros.cli.options import finite
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.regions import unknown_classes
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.perception.parameter_files import read_settings
 from densehybrid_ros.perception.perception import open_segmenter
-from densehybrid_ros.perception.settings import Settings
+from densehybrid_ros.perception.settings import PARAMETERS, Settings
 
 
-def add_node_parameters(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that give the node's parameters."""
+def add_node_parameters(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Adds the options, and returns their group."""
     node = parser.add_argument_group("parameters, exactly those of the node")
     node.add_argument("--params-file", type=Path, metavar="FILE", help="ROS parameter file of the node")
     node.add_argument(
@@ -30,37 +30,46 @@ def add_node_parameters(parser: argparse.ArgumentParser) -> None:
         help="a parameter; may be repeated",
     )
     node.add_argument("--model", help="short for -p model:=...")
-    node.add_argument("--threshold", type=finite, metavar="NATS", help="short for -p anomaly_threshold:=...")
     node.add_argument("--device", help="short for -p device:=...")
+    return node
 
 
 def given_settings(args: argparse.Namespace) -> Settings:
-    """Returns the parameters that the command line gives.
+    """Reads the parameters that the options give.
 
     Raises:
-        InputError: The file can't be read, or a parameter is not the node's or has a wrong value.
+        InputError: As ``read_settings``.
     """
-    short = {"model": args.model, "device": args.device, "anomaly_threshold": args.threshold}
+    short = {"model": args.model, "device": args.device}
     quoted = [f"{name}:={json.dumps(value)}" for name, value in short.items() if value is not None]
     return read_settings(args.params_file, [*args.assignments, *quoted], warn)
 
 
-def open_model(settings: Settings) -> tuple[Segmenter, Settings]:
-    """Loads the model, and returns the parameters with its threshold where they give none.
+def warn(text: str) -> None:
+    """Tells people something on stderr."""
+    print(text, file=sys.stderr)
+
+
+def open_model(settings: Settings, given: Sequence[float | str] = ()) -> tuple[Segmenter, Settings, list[float]]:
+    """Loads the model, and takes from its card what the parameters leave open.
+
+    Args:
+        settings: The parameters.
+        given: Thresholds that take the place of the parameter's: numbers, or names in the card.
+
+    Returns:
+        The segmenter, the parameters with the (first) threshold, and all thresholds in nats.
 
     Raises:
-        InputError: The model can't be had, its card has no such threshold, or a drivable class is none of its.
+        InputError: The model can't be run, the card has no such threshold, or not the drivable classes.
     """
     segmenter = open_segmenter(settings, warn)
-    card = segmenter.card
-    if settings.anomaly_threshold is None:
-        settings = replace(settings, anomaly_threshold=card.threshold(settings.threshold_name or None))
+    card, own = segmenter.card, settings.anomaly_threshold
+    named = settings.threshold_name or None
+    thresholds = [card.threshold(item) for item in given or (named if own is None else own,)]
+    for value in thresholds:
+        PARAMETERS["anomaly_threshold"].check(value)
     if strange := unknown_classes(card.classes, settings.drivable_classes):
         known = ", ".join(item.name for item in card.classes)
         raise InputError(f"drivable_classes: {settings.model} has no class {strange[0]!r}; it has: {known}")
-    return segmenter, settings
-
-
-def warn(text: str) -> None:
-    """Tells a user something on stderr."""
-    print(text, file=sys.stderr)
+    return segmenter, replace(settings, anomaly_threshold=thresholds[0]), thresholds

@@ -19,7 +19,7 @@ from densehybrid_ros.bags.reader import is_pictures, open_recording
 from densehybrid_ros.bags.recording import LeaveOut, Recording
 from densehybrid_ros.bags.topics import parse_topics
 from densehybrid_ros.cli.node_parameters import add_node_parameters, given_settings, open_model, warn
-from densehybrid_ros.cli.options import count, output_folder, positive
+from densehybrid_ros.cli.options import count, output_folder, positive, threshold
 from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.errors import InputError
@@ -66,7 +66,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the result; replaces one of its own",
     )
-    add_node_parameters(parser)
+    add_node_parameters(parser).add_argument(
+        "--threshold", type=threshold, metavar="NATS|NAME", help="in the place of anomaly_threshold"
+    )
     parser.add_argument("--masks", action="store_true", help="write the semantic and the open-set mask of every frame")
     parser.add_argument("--scores", action="store_true", help="write the anomaly score of every frame")
     parser.add_argument(
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     settings = given_settings(args)
     if not moves:
         settings = replace(settings, trigger_count=1, trigger_window=1)
-    segmenter, settings = open_model(settings)
+    segmenter, settings, _ = open_model(settings, () if args.threshold is None else (args.threshold,))
     left_out: dict[str, int] = {}  # a recording may be read more than once, and tells the same each time
     entries: dict[str, dict[str, Any]] = {}
     with atomic_directory(output) as folder:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -149,6 +150,10 @@ class HazardFigures:
         within_two_sigma: Share of the alerted distances that are within twice their stated deviation of the truth.
         problems: Problem that the alerts named -> frames; problems that differ in numbers alone are one.
         timeline: What was alerted, frame after frame.
+        sightings: Labelled obstacles, counted in every frame; None without labels.
+        alerted: Those of them that an active hazard lay on.
+        true_alarms: Hazards that lay on an obstacle. Without labels: None.
+        obstacles_found: Obstacles with an id that were alerted at least once.
     """
 
     raised: int
@@ -162,6 +167,35 @@ class HazardFigures:
     within_two_sigma: float | None
     problems: dict[str, int]
     timeline: tuple[Moment, ...] = ()
+    sightings: int | None = None
+    alerted: int | None = None
+    true_alarms: int | None = None
+    obstacles_found: int = 0
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the judged hazards that lay on an obstacle, 0..1; None without one."""
+        if self.true_alarms is None or self.false_alarms is None or not self.true_alarms + self.false_alarms:
+            return None
+        return self.true_alarms / (self.true_alarms + self.false_alarms)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the sightings of obstacles that are alerted, 0..1; None without a sighting."""
+        return self.alerted / self.sightings if self.sightings and self.alerted is not None else None
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall, 0..1; None without obstacles."""
+        if self.recall is None:
+            return None
+        precision = self.precision or 0.0
+        return 2 * precision * self.recall / (precision + self.recall) if precision and self.recall else 0.0
+
+    @property
+    def alerted_frames(self) -> int:
+        """Frames with an active hazard."""
+        return sum(moment.hazards > 0 for moment in self.timeline)
 
     @property
     def false_alarms_per_minute(self) -> float | None:
@@ -200,6 +234,48 @@ class AlertedHazard:
         return cls(int(values["id"]), (left, top, width, height), distance, deviation, int(values["missed_frames"]))
 
 
+class Sighted(NamedTuple):
+    """A labelled obstacle in one frame: its id (None: unknown), its box, its distance in metres (nan: unknown)."""
+
+    id: int | None
+    box: Box
+    distance: float
+
+
+@dataclass(frozen=True)
+class FrameTruth:
+    """What is labelled in a frame, as the alerts of any setting are judged by it.
+
+    Attributes:
+        labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
+        obstacles: The obstacles.
+    """
+
+    labels: np.ndarray
+    obstacles: tuple[Sighted, ...]
+
+    @classmethod
+    def of(
+        cls, labels: np.ndarray, instances: np.ndarray | None = None, distance: np.ndarray | None = None
+    ) -> FrameTruth:
+        """Finds the obstacles of a frame.
+
+        Args:
+            labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
+            instances: uint16 [H, W], ids of obstacles; None where there are none.
+            distance: float32 [H, W], true distances in metres as ``distances.distance_map`` gives them.
+        """
+        ids = obstacle_ids(labels, instances)
+        found = []
+        for rows, columns in obstacle_pixels(ids):
+            left, top = int(columns.min()), int(rows.min())
+            box = (left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
+            number = None if instances is None else int(ids[rows[0], columns[0]])
+            where = math.nan if distance is None else float(distance[rows[0], columns[0]])
+            found.append(Sighted(number, box, where))
+        return cls(labels, tuple(found))
+
+
 class HazardAccumulator:
     """Judges the alerts of drives.
 
@@ -218,6 +294,7 @@ class HazardAccumulator:
         self._obstacles: dict[tuple[str, int], _Obstacle] = {}
         self._errors: list[tuple[float, float]] = []
         self._seconds, self._metres = 0.0, 0.0
+        self._sightings = self._alerted = 0
         self._speed_known, self._labelled = True, False
         self._problems: dict[str, tuple[int, str]] = {}
         self._timeline: list[Moment] = []
@@ -226,24 +303,14 @@ class HazardAccumulator:
         """Turns to the next drive."""
         self._drive, self._times = drive, []
 
-    def update(
-        self,
-        time: float,
-        alert: Alert,
-        speed: float | None = None,
-        labels: np.ndarray | None = None,
-        instances: np.ndarray | None = None,
-        distance: np.ndarray | None = None,
-    ) -> None:
+    def update(self, time: float, alert: Alert, speed: float | None = None, truth: FrameTruth | None = None) -> None:
         """Takes in a frame.
 
         Args:
             time: Seconds, by a clock that does not jump.
             alert: The alert of the frame.
             speed: Of the vehicle in m/s; None: unknown.
-            labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged; None: nothing is judged.
-            instances: uint16 [H, W], ids of obstacles; None where there are none.
-            distance: float32 [H, W], true distances in metres as ``distances.distance_map`` gives them.
+            truth: What is labelled; None: nothing is judged.
         """
         self._advance(time, speed)
         told = alert.summary.values.get("problems", alert.summary.message)
@@ -259,9 +326,9 @@ class HazardAccumulator:
         seen = [hazard for hazard in hazards if not hazard.missed]
         for hazard in seen:
             self._true.setdefault((self._drive, hazard.id), False)
-        if labels is not None:
+        if truth is not None:
             self._labelled = True
-            self._judge(seen, labels, instances, distance)
+            self._judge(seen, truth)
 
     def _advance(self, time: float, speed: float | None) -> None:
         """Adds the time and the way since the frame before; a gap counts as the usual time between two frames."""
@@ -274,40 +341,31 @@ class HazardAccumulator:
         self._speed_known &= speed is not None
         self._times.append(time)
 
-    def _judge(
-        self,
-        hazards: Sequence[AlertedHazard],
-        labels: np.ndarray,
-        instances: np.ndarray | None,
-        distance: np.ndarray | None,
-    ) -> None:
-        ids = obstacle_ids(labels, instances)
-        boxes: list[tuple[Box, tuple[np.ndarray, np.ndarray]]] = []
-        for rows, columns in obstacle_pixels(ids):
-            left, top = int(columns.min()), int(rows.min())
-            boxes.append(((left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top), (rows, columns)))
+    def _judge(self, hazards: Sequence[AlertedHazard], truth: FrameTruth) -> None:
+        obstacles = truth.obstacles
         matched: dict[int, AlertedHazard] = {}
         for hazard in hazards:
             box = left, top, width, height = hazard.box
-            best = max(range(len(boxes)), key=lambda index: box_overlap(box, boxes[index][0]), default=-1)
-            if best >= 0 and box_overlap(box, boxes[best][0]) >= MATCH:
+            best = max(range(len(obstacles)), key=lambda index: box_overlap(box, obstacles[index].box), default=-1)
+            if best >= 0 and box_overlap(box, obstacles[best].box) >= MATCH:
                 self._true[self._drive, hazard.id] = True
                 matched.setdefault(best, hazard)
             elif not self._true[self._drive, hazard.id]:
                 foot = slice(top + height - max(1, height // 4), top + height)
-                inside = labels[foot, left : left + width]
+                inside = truth.labels[foot, left : left + width]
                 if float(np.mean(inside <= ANOMALY)) < JUDGED:
                     self._unjudged.add((self._drive, hazard.id))
-        for index, (_, (rows, columns)) in enumerate(boxes):
-            where = math.nan if distance is None else float(distance[rows[0], columns[0]])
-            if instances is not None:
-                obstacle = self._obstacles.setdefault((self._drive, int(ids[rows[0], columns[0]])), _Obstacle())
-                obstacle.distances.append(where)
+        self._sightings += len(obstacles)
+        self._alerted += len(matched)
+        for index, sighted in enumerate(obstacles):
+            if sighted.id is not None:
+                obstacle = self._obstacles.setdefault((self._drive, sighted.id), _Obstacle())
+                obstacle.distances.append(sighted.distance)
                 obstacle.alerted.append(index in matched)
             if index in matched:
                 told = matched[index]
-                if told.distance is not None and told.distance_std and math.isfinite(where):
-                    self._errors.append((abs(told.distance - where), told.distance_std))
+                if told.distance is not None and told.distance_std and math.isfinite(sighted.distance):
+                    self._errors.append((abs(told.distance - sighted.distance), told.distance_std))
 
     def merge(self, other: HazardAccumulator) -> None:
         """Adds the drives of another process."""
@@ -316,6 +374,8 @@ class HazardAccumulator:
         self._obstacles |= other._obstacles
         self._errors += other._errors
         self._seconds += other._seconds
+        self._sightings += other._sightings
+        self._alerted += other._alerted
         self._metres += other._metres
         self._speed_known &= other._speed_known
         self._labelled |= other._labelled
@@ -348,6 +408,10 @@ class HazardAccumulator:
             within_two_sigma=None if errors is None else float(np.mean(errors[:, 0] <= 2 * errors[:, 1])),
             problems={text: count for count, text in sorted(self._problems.values(), key=lambda item: item[1])},
             timeline=tuple(sorted(self._timeline, key=lambda item: (item.drive, item.seconds))),
+            sightings=self._sightings if self._labelled else None,
+            alerted=self._alerted if self._labelled else None,
+            true_alarms=sum(self._true.values()) if self._labelled else None,
+            obstacles_found=sum(any(item.alerted) for item in self._obstacles.values()),
         )
 
     def _speed_row(self, speed: float) -> SpeedRow:

@@ -21,7 +21,7 @@ from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.gallery import Gallery
-from densehybrid_ros.evaluation.hazard_figures import HazardAccumulator
+from densehybrid_ros.evaluation.hazard_figures import FrameTruth, HazardAccumulator
 from densehybrid_ros.evaluation.obstacles import ObstacleAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.results import EvaluationResult
@@ -134,7 +134,47 @@ class LeftOutFrames(NamedTuple):
     frames: int
 
 
-class Replay:
+class Drives:
+    """What replays of several recordings count, whatever they judge by.
+
+    Attributes:
+        frames: Frames that were answered.
+        left_out: What could not be evaluated.
+    """
+
+    def __init__(self, bags: list[Path]) -> None:
+        self._bags, self._bag = bags, 0
+        self.frames = 0
+        self.left_out: list[LeftOutFrames] = []
+
+    @property
+    def path(self) -> Path:
+        """The bag that is replayed."""
+        return self._bags[self._bag]
+
+    def begin(self, bag: int) -> None:
+        """Turns to the next bag: its number in ``bags``."""
+        self._bag = bag
+
+    def drive_name(self) -> str:
+        """Name of the drive in the figures of several; empty where there is one."""
+        return self.path.name if len(self._bags) > 1 else ""
+
+    def leave_out(self, reason: str, frames: int) -> None:
+        """Counts frames of the bag that can't be evaluated, ``reason`` naming file, topic and value.
+
+        A recording may be read more than once, and tells the same each time.
+        """
+        if all((item.bag, item.reason) != (self._bag, reason) for item in self.left_out):
+            self.left_out.append(LeftOutFrames(self._bag, len(self.left_out), reason, frames))
+
+    def merge(self, other: Drives) -> None:
+        """Adds the bags that another process has replayed."""
+        self.frames += other.frames
+        self.left_out = sorted([*self.left_out, *other.left_out])
+
+
+class Replay(Drives):
     """Gathers the figures of drives; the replays of several processes merge.
 
     Args:
@@ -145,10 +185,8 @@ class Replay:
         overlays: Folder for a picture of every frame, or None; of several bags each gets a folder in it.
 
     Attributes:
-        frames: Frames that were answered.
-        labelled: Those of them that have a labelled pixel.
-        alerts: Those of them that have a pixel above the threshold.
-        left_out: What could not be evaluated.
+        labelled: Those frames that have a labelled pixel.
+        alerts: Those that have a pixel above the threshold.
     """
 
     def __init__(
@@ -159,35 +197,22 @@ class Replay:
         hazards: HazardAccumulator,
         overlays: Path | None = None,
     ) -> None:
+        super().__init__(bags)
         self._pixels = PixelAccumulator()
         self._bins = DistanceBins([SCORE], edges)
         self._obstacles = ObstacleAccumulator(threshold, edges)
         self._hazards = hazards
         self._gallery = Gallery(SCORE, threshold)
-        self._bags, self._bag = bags, 0
         self._overlays = overlays
         self._latencies: list[float] = []
         self._sources: set[str] = set()
         self._label_values: set[int] = set()
-        self.frames = self.labelled = self.alerts = 0
-        self.left_out: list[LeftOutFrames] = []
+        self.labelled = self.alerts = 0
 
     def begin(self, bag: int) -> None:
         """Turns to the next bag: its number in ``bags``."""
-        self._bag = bag
-        self._hazards.begin(self._drive_name())
-
-    def _drive_name(self) -> str:
-        """Name of the drive in the figures of several; empty where there is one."""
-        return self._bags[self._bag].name if len(self._bags) > 1 else ""
-
-    def leave_out(self, reason: str, frames: int) -> None:
-        """Counts frames of the bag that can't be evaluated, ``reason`` naming file, topic and value.
-
-        A recording may be read more than once, and tells the same each time.
-        """
-        if all((item.bag, item.reason) != (self._bag, reason) for item in self.left_out):
-            self.left_out.append(LeftOutFrames(self._bag, len(self.left_out), reason, frames))
+        super().begin(bag)
+        self._hazards.begin(self.drive_name())
 
     def add(self, answer: Answer, topics: BagTopics) -> None:
         """Takes in a frame; one without labels gives overlay, latency and alert alone.
@@ -199,27 +224,21 @@ class Replay:
         Raises:
             InputError: A score is not finite, or a label is none of 0, 1 and 255; the frame then counts for nothing.
         """
-        recorded, score, found = answer.recorded, answer.score, answer.found
-        path, moment = self._bags[self._bag], f"at {recorded.stamp} ns"
-        if strange := int(np.count_nonzero(~np.isfinite(score))):
-            problem = f"the network's output is not finite ({strange} scores); check the model's weights"
-            raise InputError(f"{path}: {topics.image} {moment}: {problem}")
-        labels = recorded.labels
-        if labels is not None:
-            _check_labels(labels, f"{path}: {topics.labels} {moment}")
-            self._label_values |= set(np.unique(labels).tolist())
+        recorded, found = answer.recorded, answer.found
+        check_answer(answer, self.path, topics)
+        if recorded.labels is not None:
+            self._label_values |= set(np.unique(recorded.labels).tolist())
         if self._overlays is not None:
-            write_picture(self._overlays / self._drive_name() / f"{recorded.name}.jpg", answer.overlay())
+            write_picture(self._overlays / self.drive_name() / f"{recorded.name}.jpg", answer.overlay())
         self.frames += 1
         self._latencies.append(answer.latency)
         self.alerts += bool(found.any())
-        if labels is not None and not np.any(labels <= ANOMALY):
-            labels = None
-        distance = None if labels is None else self._distance(answer, labels)
-        time = recorded.picture.time * 1e-9
-        self._hazards.update(time, answer.alert, answer.known.ego_speed, labels, recorded.instances, distance)
+        labels, distance, truth = frame_truth(answer)
+        if distance is not None:
+            self._sources.add(_MEASURED if _has_disparity(answer.known) else _GROUND)
+        self._hazards.update(recorded.picture.time * 1e-9, answer.alert, answer.known.ego_speed, truth)
         if labels is not None:
-            self._add_labelled(recorded, labels, score, distance)
+            self._add_labelled(recorded, labels, answer.score, distance)
         else:
             index = self._index(recorded.number)
             self._gallery.add_unlabelled(self._frame_name(recorded), index, recorded.image, found)
@@ -233,7 +252,7 @@ class Replay:
         self._pixels.update(scores, truth, name)
         if distance is not None:
             self._bins.update({SCORE: scores}, truth, torch.from_numpy(distance), name)
-        self._obstacles.update(number, score, labels, frame.instances, distance, self._drive_name())
+        self._obstacles.update(number, score, labels, frame.instances, distance, self.drive_name())
         shown = EvaluationFrame(name, np.ascontiguousarray(frame.image), anomaly=labels)
         self._gallery.add(ScoredFrame(self._index(number), shown, {SCORE: scores}, truth))
 
@@ -242,20 +261,11 @@ class Replay:
         return self._bag * _FRAMES_A_BAG + number
 
     def _frame_name(self, frame: RecordedFrame) -> str:
-        return f"{self._bags[self._bag].name}/{frame.name}"
+        return f"{self.path.name}/{frame.name}"
 
-    def _distance(self, answer: Answer, labels: np.ndarray) -> np.ndarray | None:
-        """Distances from disparity, else from the ground plane, else None."""
-        camera, disparity = answer.known.placed_camera, answer.known.disparity
-        if disparity is not None and not disparity.pixels.any():
-            disparity = None
-        if camera is None or (disparity is None and camera.mount_height <= 0):
-            return None
-        self._sources.add(_GROUND if disparity is None else _MEASURED)
-        return distance_map(labels, camera, disparity.pixels if disparity else None, answer.recorded.instances)
-
-    def merge(self, other: Replay) -> None:
+    def merge(self, other: Replay) -> None:  # type: ignore[override]
         """Adds the bags that another process has replayed."""
+        super().merge(other)
         self._pixels.merge(other._pixels)
         self._bins.merge(other._bins)
         self._obstacles.merge(other._obstacles)
@@ -264,10 +274,8 @@ class Replay:
         self._latencies += other._latencies
         self._sources |= other._sources
         self._label_values |= other._label_values
-        self.frames += other.frames
         self.labelled += other.labelled
         self.alerts += other.alerts
-        self.left_out = sorted([*self.left_out, *other.left_out])
 
     def result(self, name: str, model: str) -> EvaluationResult:
         """Returns the pixel figures of the drives, overall and by distance."""
@@ -293,6 +301,7 @@ class Replay:
         """Returns everything for JSON."""
         content = result.to_dict()
         content["alerted_frames"] = self.alerts
+        content["threshold"] = self._obstacles.threshold
         content["latency_ms"] = self._median_latency()
         return content
 
@@ -316,8 +325,38 @@ class Replay:
         return float(np.nanmedian(self._latencies))
 
 
-def _check_labels(labels: np.ndarray, name: str) -> None:
-    strange = labels[(labels > ANOMALY) & (labels != IGNORE)]
-    if strange.size:
+def check_answer(answer: Answer, path: Path, topics: BagTopics) -> None:
+    """Checks what was made of a frame, and its labels.
+
+    Raises:
+        InputError: A score is not finite, or a label is none of 0, 1 and 255; the line names recording and frame.
+    """
+    moment = f"at {answer.recorded.stamp} ns"
+    if strange := int(np.count_nonzero(~np.isfinite(answer.score))):
+        problem = f"the network's output is not finite ({strange} scores); check the model's weights"
+        raise InputError(f"{path}: {topics.image} {moment}: {problem}")
+    labels = answer.recorded.labels
+    if labels is not None and (wrong := labels[(labels > ANOMALY) & (labels != IGNORE)]).size:
         meaning = "anomaly labels are 0 (inlier), 1 (anomaly) and 255 (ignore)"
-        raise InputError(f"{name}: label value {strange[0]} is not in the protocol; {meaning}")
+        name = f"{path}: {topics.labels} {moment}"
+        raise InputError(f"{name}: label value {wrong[0]} is not in the protocol; {meaning}")
+
+
+def _has_disparity(known: Frame) -> bool:
+    return known.disparity is not None and bool(known.disparity.pixels.any())
+
+
+def frame_truth(answer: Answer) -> tuple[np.ndarray | None, np.ndarray | None, FrameTruth | None]:
+    """Returns labels, true distances and obstacles of a frame; None for what is not known.
+
+    Distances are those of ``distance_map``, from disparity, else from the ground plane.
+    """
+    labels, instances = answer.recorded.labels, answer.recorded.instances
+    if labels is None or not np.any(labels <= ANOMALY):
+        return None, None, None
+    camera, disparity = answer.known.placed_camera, answer.known.disparity
+    pixels = disparity.pixels if disparity is not None and _has_disparity(answer.known) else None
+    distance = None
+    if camera is not None and (pixels is not None or camera.mount_height > 0):
+        distance = distance_map(labels, camera, pixels, instances)
+    return labels, distance, FrameTruth.of(labels, instances, distance)

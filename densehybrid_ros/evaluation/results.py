@@ -153,6 +153,9 @@ class EvaluationResult:
             result["hazards"] |= {
                 "false_alarms_per_minute": self.hazards.false_alarms_per_minute,
                 "false_alarms_per_kilometre": self.hazards.false_alarms_per_kilometre,
+                "precision": self.hazards.precision,
+                "recall": self.hazards.recall,
+                "alerted_frames": self.hazards.alerted_frames,
             }
         return without_nan(result)
 

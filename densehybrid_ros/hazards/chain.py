@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +32,27 @@ from densehybrid_ros.hazards.regions import (
 )
 from densehybrid_ros.hazards.settings import HazardSettings, polygon_mask
 from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What is found in one frame, before it is tracked; no setting of the tracks counts up to here.
+
+    Attributes:
+        detections: Regions that may be hazards.
+        shape: (height, width) of the frame.
+        camera: The camera as far as it can be used; None: unknown.
+        problems: What was wrong with the input.
+        left_out: Regions beyond ``max_hazards``.
+        surface: bool [h, w], the drivable surface at reduced size; None where it was not asked for.
+    """
+
+    detections: tuple[Detection, ...]
+    shape: tuple[int, int]
+    camera: Camera | None
+    problems: tuple[str, ...]
+    left_out: int
+    surface: np.ndarray | None
 
 
 class HazardChain:
@@ -76,19 +98,37 @@ class HazardChain:
         Raises:
             ValueError: Masks and score differ in shape, so they do not come from one frame; or ``unknown`` is not bool.
         """
+        found = self.detect(semantic, anomaly_score, unknown, settings, camera, disparity)
+        return self.track(stamp, found, settings, ego_speed)
+
+    def detect(
+        self,
+        semantic: np.ndarray,
+        anomaly_score: np.ndarray,
+        unknown: np.ndarray,
+        settings: HazardSettings,
+        camera: Camera | None = None,
+        disparity: np.ndarray | None = None,
+    ) -> Detected:
+        """Finds the regions of a frame that may be hazards, with the arguments of ``update``; tracks stay as they are.
+
+        Raises:
+            ValueError: As ``update``.
+        """
         if not semantic.shape == anomaly_score.shape == unknown.shape:
             raise ValueError(f"semantic {semantic.shape}, score {anomaly_score.shape}, unknown {unknown.shape}: differ")
         if unknown.dtype != np.bool_:
             raise ValueError(f"unknown is {unknown.dtype}: give bool")
         shape = (int(unknown.shape[0]), int(unknown.shape[1]))
         problems: list[str] = []
-        if ego_speed is not None and not math.isfinite(ego_speed):
-            problems.append(f"the ego speed is {ego_speed}: not used")
-            ego_speed = None
         locator = Locator(shape, settings, camera, disparity)
         inside = polygon_mask(settings.roi, *shape)
         if inside is not None:
             unknown = unknown & inside
+        if settings.ego_mask is not None:
+            other, problem = settings.ego_mask.others(*shape)
+            unknown = unknown if other is None else unknown & other
+            problems += [problem] if problem else []
         clusters = find_clusters(unknown, settings.min_hazard_area)
         wanted = np.arange(len(clusters.pixels)) > 0
         surface = None
@@ -106,10 +146,20 @@ class HazardChain:
         sure = self._confidence.probability(np.array([region.mean_score for region in described])).tolist()
         places = locator.locate_all(regions)
         detections = [Detection(*item) for item in zip(described, places, sure, strict=True)]
-        detections = [item for item in detections if _in_corridor(item.location, settings.corridor_half_width)]
-        restarted = self._tracker.update(stamp, detections, settings, shape, locator.camera, ego_speed)
-        problems += locator.problems + ([restarted] if restarted else [])
-        return self._frame(stamp, settings, ego_speed, problems, left_out, surface)
+        kept = tuple(item for item in detections if _in_corridor(item.location, settings.corridor_half_width))
+        return Detected(kept, shape, locator.camera, (*problems, *locator.problems), left_out, surface)
+
+    def track(
+        self, stamp: float, found: Detected, settings: HazardSettings, ego_speed: float | None = None
+    ) -> HazardFrame:
+        """Follows what ``detect`` found; the chains of several settings of the tracks may share it."""
+        problems = list(found.problems)
+        if ego_speed is not None and not math.isfinite(ego_speed):
+            problems.insert(0, f"the ego speed is {ego_speed}: not used")
+            ego_speed = None
+        restarted = self._tracker.update(stamp, found.detections, settings, found.shape, found.camera, ego_speed)
+        problems += [restarted] if restarted else []
+        return self._frame(stamp, settings, ego_speed, problems, found.left_out, found.surface)
 
     def _frame(
         self,

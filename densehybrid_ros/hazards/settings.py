@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards.ego_mask import EgoMask
 
 WHOLE_IMAGE = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0)
 
@@ -23,6 +24,7 @@ class HazardSettings:
         min_hazard_area: Regions of fewer pixels are no hazards.
         max_hazards: Regions a frame that are judged, the largest first; the rest is counted as left out.
         roi: Polygon x1, y1, x2, y2, ... in fractions of width and height, outside of which nothing counts.
+        ego_mask: Pixels that never count, such as those of the own bonnet; None: there are none.
         on_road_only: Whether a hazard must lie on, or reach onto, the drivable surface.
         drivable_classes: Names of the classes that are drivable, as the model's class table has them; (""): those that
             its card marks as drivable.
@@ -45,6 +47,7 @@ class HazardSettings:
     min_hazard_area: int = 50
     max_hazards: int = 50
     roi: tuple[float, ...] = WHOLE_IMAGE
+    ego_mask: EgoMask | None = None
     on_road_only: bool = True
     drivable_classes: tuple[str, ...] = ("",)
     corridor_half_width: float = 0.0

@@ -142,6 +142,12 @@ def _drawing(title: str, width: float, height: float, left: float, parts: Sequen
     return "\n".join([head, f'<text class="title" x="{left}" y="20">{escape(title)}</text>', *parts, "</svg>"])
 
 
+def marker(x_axis: Axis, value: float) -> str:
+    """A vertical line at a value of the horizontal axis, to be put into a chart: a ``line`` element."""
+    x = _x(x_axis, value)
+    return f'<line class="marker" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{_HEIGHT - _BOTTOM}"/>'
+
+
 def legend(names: Sequence[str]) -> str:
     """An HTML legend for charts whose series come in the order of ``names``."""
     items = (

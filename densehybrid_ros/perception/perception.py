@@ -97,13 +97,23 @@ class Perceived:
         """The alert; STALE where the hazards are not known."""
         if self.hazards is None:
             return stale_frame_alert(f"hazards are unknown: {'; '.join(self.problems) or 'the hazard stage is off'}")
-        frame, camera = self.frame, self.frame.placed_camera
-        mount = frame.mount
-        if mount is None and camera is not None and camera.mount_height > 0:
-            mount = Mount(Transform.of_mount(camera.mount_height, camera.pitch), "")
-        size = (frame.image.shape[0], frame.image.shape[1])
-        name = shown(frame.frame_id)
-        return hazard_alert(self.hazards, self.problems, name, mount, frame.ego_speed, self.threshold, size)
+        return frame_alert(self.frame, self.hazards, self.problems, self.threshold)
+
+
+def frame_alert(frame: Frame, hazards: HazardFrame, problems: tuple[str, ...], threshold: float) -> Alert:
+    """Makes the alert of a frame.
+
+    Args:
+        frame: The frame.
+        hazards: What the hazard stage says about it.
+        problems: What was wrong with the inputs or the hazard stage, "NAME: what" each.
+        threshold: Anomaly threshold in nats.
+    """
+    camera, mount = frame.placed_camera, frame.mount
+    if mount is None and camera is not None and camera.mount_height > 0:
+        mount = Mount(Transform.of_mount(camera.mount_height, camera.pitch), "")
+    size = (frame.image.shape[0], frame.image.shape[1])
+    return hazard_alert(hazards, problems, shown(frame.frame_id), mount, frame.ego_speed, threshold, size)
 
 
 class Perception:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.hazards.ego_mask import read_ego_mask
 from densehybrid_ros.hazards.settings import HazardSettings, polygon_problem
 from densehybrid_ros.perception.parameter import Parameter, parameter, rows
 
@@ -225,6 +226,14 @@ class Settings:
         "width and height. The masks are not cut.",
         problem=polygon_problem,
     )
+    ego_mask: str = parameter(
+        "",
+        "Path of a grey picture, of the image's proportions, whose pixels above 0 never count as hazards: the own "
+        "vehicle, dirt on the lens. densehybrid tune proposes one. Empty: none. The masks are not cut. A changed file "
+        "is read when a parameter is set.",
+        group="Hazards",
+        live=True,
+    )
     on_road_only: bool = _hazard(
         "on_road_only", "Whether an unknown region must lie on, or reach onto, the drivable surface to be a hazard."
     )
@@ -339,9 +348,13 @@ class Settings:
         Raises:
             InputError: They contradict each other.
         """
-        names = {item.name for item in fields(HazardSettings)}
+        values = {item.name: getattr(self, item.name) for item in fields(HazardSettings)}
         try:
-            return HazardSettings(**{name: getattr(self, name) for name in names})
+            mask = read_ego_mask(self.ego_mask)
+        except InputError as error:
+            raise InputError(f"parameter ego_mask: {error}") from error
+        try:
+            return HazardSettings(**values | {"ego_mask": mask})
         except InputError as error:
             raise InputError(f"parameter {error}") from error
 

@@ -12,7 +12,13 @@ from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.distances import distance_map
-from densehybrid_ros.evaluation.hazard_figures import Braking, HazardAccumulator, HazardFigures, box_overlap
+from densehybrid_ros.evaluation.hazard_figures import (
+    Braking,
+    FrameTruth,
+    HazardAccumulator,
+    HazardFigures,
+    box_overlap,
+)
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.settings import HazardSettings
 from densehybrid_ros.perception.alert import Alert, hazard_alert, stale_alert
@@ -76,7 +82,8 @@ def _drive(
             score[_box(20.0, lateral=4.0)] = 5.0
         truth = distance_map(labels, CAMERA, None, instances)
         stamp = 1000.0 + frame / FPS
-        accumulator.update(stamp, _alert(chain, stamp, score, semantic, CAMERA), SPEED, labels, instances, truth)
+        seen = FrameTruth.of(labels, instances, truth)
+        accumulator.update(stamp, _alert(chain, stamp, score, semantic, CAMERA), SPEED, seen)
 
 
 def _figures(detected_from: float, false_frames: range = range(0)) -> HazardFigures:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
@@ -136,6 +139,19 @@ def test_classes_that_the_model_lacks_are_refused_live(node: Node) -> None:
     assert result.reason == "parameter drivable_classes: test has no class 'sidewlk'; did you mean 'sidewalk'?"
     assert server.settings.drivable_classes == ("",)
     assert node.set_parameters([Parameter("drivable_classes", value=["road", "sidewalk"])])[0].successful
+
+
+def test_an_ego_mask_that_is_none_is_refused_live(node: Node, tmp_path: Path) -> None:
+    server = ParameterServer(node)
+    (result,) = node.set_parameters([Parameter("ego_mask", value=str(tmp_path / "nowhere.png"))])
+    assert not result.successful
+    assert result.reason.startswith(f"parameter ego_mask: {tmp_path / 'nowhere.png'}")
+    mask = np.zeros((4, 8), np.uint8)
+    mask[3] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    assert node.set_parameters([Parameter("ego_mask", value=str(tmp_path / "mask.png"))])[0].successful
+    assert server.settings.hazards.ego_mask is not None
+    assert server.settings.hazards.ego_mask.own.sum() == 8
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,183 @@
+"""The page of a drive at all settings: one file that works offline, with a live slider of the threshold."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from itertools import product
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from densehybrid_ros.datasets.pictures import write_picture
+from densehybrid_ros.evaluation.kept_drive import KeptDrive, KeptFrame
+from densehybrid_ros.evaluation.threshold_sweep import Setting, condensed
+from densehybrid_ros.evaluation.tuning import CLEAN, Tuning, proposal_text
+from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.hazards.hazard import Hazard
+from densehybrid_ros.hazards.picture import LEVEL_COLORS
+from densehybrid_ros.networks import ModelCard
+from densehybrid_ros.pages import render
+from densehybrid_ros.pages.charts import Axis, Series, legend, line_chart, marker, round_up
+from densehybrid_ros.perception.settings import PARAMETERS, Settings
+
+_LEVELS_WIDTH = 512
+_SWEPT = ("anomaly_threshold", "threshold_name", "min_hazard_area", "trigger_count", "ego_mask")
+_SHARES = {"precision": "precision", "recall": "recall", "found": "obstacles found"}
+
+
+def write_tune_page(
+    page: Path, tuning: Tuning, drive: KeptDrive, name: str, card: ModelCard, are_single: bool = False
+) -> None:
+    """Writes the page, and the proposed ego mask beside it.
+
+    Args:
+        page: The file.
+        tuning: The drive at all settings.
+        drive: The drive.
+        name: Of the recording.
+        card: Of the model.
+        are_single: Whether the pictures are no drive: rates by time say nothing.
+
+    Raises:
+        OutputError: A file can't be written.
+    """
+    mask = None
+    if tuning.mask is not None:
+        mask = page.with_name("ego_mask.png" if page.name == "index.html" else f"{page.stem}_ego_mask.png")
+        write_picture(mask, np.where(tuning.mask, np.uint8(255), np.uint8(0)))
+    shown = [kept for kept in drive.frames if kept.jpeg is not None]
+    scored = [kept.frame() for kept in shown]
+    first = scored[0]
+    height, width = first.score.shape
+    own, grid = tuning.own, tuning.grid
+    is_judged = next(iter(tuning.sweeps[0].figures.values())).false_alarms is not None
+    hazards = [
+        [[_hazard(item) for item in told[key].hazards] for told in sweep.shown]
+        for sweep in tuning.sweeps
+        for key in grid.settings()
+    ]
+    axis = _axis(grid.thresholds)
+    data = {
+        "name": name,
+        "size": [width, height],
+        "times": [float(i) if are_single else round(item.time - first.time, 3) for i, item in enumerate(scored)],
+        "frames": [_picture(kept, item.score, grid.thresholds) for kept, item in zip(shown, scored, strict=True)],
+        "truth": [[sighted.box for sighted in item.truth.obstacles] if item.truth else [] for item in scored],
+        "thresholds": [repr(value) for value in grid.thresholds],
+        "areas": grid.areas,
+        "triggers": grid.triggers,
+        "masks": len(tuning.sweeps),
+        "own": [values.index(value) for values, value in zip(grid, own, strict=True)],
+        "figures": [condensed(sweep.figures[key]) for sweep in tuning.sweeps for key in grid.settings()],
+        "proposals": [
+            _index(grid.thresholds, tuning.proposal(area, trigger, bool(masked)))
+            for masked, area, trigger in product(range(len(tuning.sweeps)), grid.areas, grid.triggers)
+        ],
+        "charts": _charts(tuning, axis, are_single, is_judged),
+        "markers": [marker(axis, value) for value in grid.thresholds],
+        "colors": [f"rgb{LEVEL_COLORS[level]}" for level in sorted(LEVEL_COLORS)],
+        "mask": _png(tuning.mask) if tuning.mask is not None else None,
+        "parameters": _given(tuning.settings),
+        "maskLines": _mask_lines(tuning.settings, mask),
+        "areSingle": are_single,
+        "isJudged": is_judged,
+        "packed": _base64(zlib.compress(json.dumps(hazards, separators=(",", ":")).encode(), 6)),
+    }
+    figures = tuning.sweeps[0].figures[own]
+    minutes = (
+        f"{len(drive.frames)} pictures" if are_single else f"{len(drive.frames)} frames, {figures.minutes:.2f} min"
+    )
+    way = "" if figures.kilometres is None else f", {figures.kilometres:.2f} km"
+    kind = "without obstacles" if tuning.by == CLEAN else "labelled" if tuning.by else "not labelled"
+    about = f"{name}: {minutes}{way}, {kind} · model {card.name}"
+    lines = list(_SHARES.values())[: 3 if figures.first_alert else 2] if is_judged and tuning.by != CLEAN else []
+    values = {"about": about, "proposal": proposal_text(tuning), "data": data, "legend": legend(lines)}
+    write_text_atomically(page, render("tune.html", title="Find your threshold", **values))
+
+
+def _axis(thresholds: tuple[float, ...]) -> Axis:
+    low, high = thresholds[0], thresholds[-1]
+    high = high if high > low else low + 1.0
+    step = round_up(high - low) / 5
+    ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+    return Axis("threshold [nats]", low, high, ticks=tuple(ticks.tolist()))
+
+
+def _hazard(hazard: Hazard) -> list[float]:
+    region, distance = hazard.region, hazard.distance
+    where = -1 if distance is None else round(distance, 1)
+    box = region.left, region.top, region.width, region.height
+    return [hazard.id, *box, where, int(hazard.level), hazard.missed]
+
+
+def _picture(kept: KeptFrame, score: np.ndarray, thresholds: tuple[float, ...]) -> list[str]:
+    """The picture, and a small map: how many thresholds each pixel exceeds."""
+    assert kept.jpeg is not None
+    height, width = score.shape
+    columns = min(width, _LEVELS_WIDTH)
+    size = columns, max(1, round(height * columns / width))
+    small = cv2.resize(score, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    levels = np.searchsorted(np.array(thresholds, np.float32), small).astype(np.uint8)
+    return [_base64(kept.jpeg), _png(levels)]
+
+
+def _png(picture: np.ndarray) -> str:
+    picture = np.where(picture, np.uint8(255), np.uint8(0)) if picture.dtype == np.bool_ else picture
+    return _base64(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _index(values: tuple[float, ...], value: float | None) -> int | None:
+    return None if value is None else values.index(value)
+
+
+def _charts(tuning: Tuning, axis: Axis, are_single: bool, is_judged: bool) -> list[list[str]]:
+    """For each mask, area and count: the chart of the rate, and with labels that of precision and recall."""
+    grid, what = tuning.grid, "false alarms" if is_judged else "hazards"
+    key, label = (
+        (what.replace(" ", "_"), what) if are_single else (f"{what.replace(' ', '_')}_per_minute", f"{what} a minute")
+    )
+    minutes = next(iter(tuning.sweeps[0].figures.values())).minutes
+    rows = {(index, setting): condensed(figures) for index, sweep in enumerate(tuning.sweeps)
+            for setting, figures in sweep.figures.items()}  # fmt: skip
+    highest = round_up(max([row[key] or 0.0 for row in rows.values()] + [1.0]))
+    lowest = 10.0 ** np.floor(np.log10(0.3 / minutes if minutes and not are_single else 0.3))
+    rates = Axis(label, lowest, float(10 ** np.ceil(np.log10(highest))), log=True)
+    made = []
+    for index, area, trigger in product(range(len(tuning.sweeps)), grid.areas, grid.triggers):
+        column = [rows[index, Setting(value, area, trigger)] for value in grid.thresholds]
+        charts = [line_chart(f"{label} (0 at the bottom)", axis, rates,
+                             [Series(label, grid.thresholds, [row[key] or 0.0 for row in column])])]  # fmt: skip
+        if is_judged and tuning.by != CLEAN:
+            lines = {"precision": [row["precision"] for row in column], "recall": [row["recall"] for row in column]}
+            if any(row["obstacles"] for row in column):
+                lines["found"] = [row["obstacles_found"] / row["obstacles"] for row in column]
+            series = [Series(_SHARES[name], grid.thresholds, [np.nan if value is None else value for value in values])
+                      for name, values in lines.items()]  # fmt: skip
+            charts.append(line_chart("against the labels", axis, Axis("share", 0.0, 1.0), series))
+        made.append(charts)
+    return made
+
+
+def _given(settings: Settings) -> list[str]:
+    """Lines of a parameter file: what differs from the defaults, but for the parameters that are tuned."""
+    lines = []
+    for name, row in PARAMETERS.items():
+        value = getattr(settings, name)
+        if name == "model" and Path(value).is_file():
+            value = str(Path(value).resolve())
+        if name not in _SWEPT and value != row.default:
+            lines.append(f"{name}: {json.dumps(value)}")
+    return lines
+
+
+def _mask_lines(settings: Settings, mask: Path | None) -> list[str]:
+    """The line of the ego mask without and with the proposed one."""
+    own = Path(settings.ego_mask).expanduser().absolute() if settings.ego_mask else ""
+    return [f"ego_mask: {json.dumps(str(path))}" for path in (own, mask.absolute() if mask else own)]
