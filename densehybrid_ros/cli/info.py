@@ -26,7 +26,7 @@ from densehybrid_ros.inference.machine import version_facts
 from densehybrid_ros.inference.private_folder import sharing_problem
 from densehybrid_ros.networks import ModelCard, check_output, load_model, read_card, shipped_models, write_card
 
-_PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors")
+_PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors", "openvino")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

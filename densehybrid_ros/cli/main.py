@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "bag": "frames, a video or a data set into a rosbag2",
     "replay": "drive a recording with the node's parameters; figures by distance, obstacle and alert",
     "compile": "build an engine for this machine ahead of time",
+    "export": "a model as an ONNX file, for programs without Python",
     "benchmark": "how fast the models run on this machine, and how soon the node answers",
     "info": "what this machine offers: GPU, versions, models",
 }
