@@ -85,11 +85,11 @@ setup(
             "tensorboard>=2.16,<3",  # curves and pictures of a run
         ],
         "export": [
-            "onnx>=1.18,<2",
-            "onnxscript>=0.5,<1",  # PyTorch's exporter
-            "onnxruntime>=1.22,<2",  # checks the file
+            "onnx>=1.23,<2",
+            "onnxscript>=0.7,<1",  # PyTorch's exporter
+            "onnxruntime>=1.23,<2",  # checks the file
         ],
-        "openvino": ["openvino>=2025.2"],  # backend openvino
+        "openvino": ["openvino>=2026.4,<2027"],  # backend openvino
         # `colcon test` looks for pytest here, in the extra of this name.
         "test": [
             "pytest>=7.4,<10",

@@ -60,7 +60,7 @@ def export_onnx(
     stride = model.network.input_stride
     tried = [size] if size else [(rows * stride - 1, columns * stride - 2) for rows, columns in _SIDES_TRIED]
     try:
-        content = _graph(model, blotches(tried[0]), size is None, opset, tried)
+        content = _graph(model, tried[0], size is None, opset)
     except Exception as error:
         text = (str(error).strip() or "no message").splitlines()[0]
         mend = "" if size else "; give --size in place of --dynamic"
@@ -98,31 +98,37 @@ class _Picture(nn.Module):
         return logits.argmax(dim=1)[0].to(torch.uint8), hybrid(logits, posterior)[0]
 
 
-def _graph(model: LoadedModel, image: Tensor, dynamic: bool, opset: int, tried: list[tuple[int, int]]) -> bytes:
+def _graph(model: LoadedModel, size: tuple[int, int], dynamic: bool, opset: int) -> bytes:
     onnx = import_module("onnx")
+    graph = onnx_model(_Picture(model.network), blotches(size), ["semantic", "anomaly_score"], opset, dynamic)
+    if dynamic:
+        for value in (*graph.graph.input, *graph.graph.output):
+            for side, name in zip(value.type.tensor_type.shape.dim[-2:], ("height", "width"), strict=True):
+                side.dim_param = name
+    onnx.helper.set_model_props(graph, _metadata(model, None if dynamic else size))
+    onnx.checker.check_model(graph)
+    return bytes(graph.SerializeToString())
+
+
+def onnx_model(module: nn.Module, image: Tensor, outputs: list[str], opset: int = OPSET, dynamic: bool = False) -> Any:
+    """Returns the ``ModelProto`` of a module whose input is ``image``.
+
+    Args:
+        module: In evaluation mode.
+        image: [1, 3, H, W], what it is traced with.
+        outputs: Their names.
+        opset: Of ONNX's operations.
+        dynamic: Whether H and W may be others.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # tells, in many lines, of packages that nobody needs
     sides = ({2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO},) if dynamic else None
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(_Picture(model.network), (image,), dynamic_shapes=sides)
-        program = program.run_decompositions(_REWRITTEN)
-        exported = torch.onnx.export(
-            program,
-            opset_version=opset,
-            dynamo=True,
-            verbose=False,
-            input_names=["image"],
-            output_names=["semantic", "anomaly_score"],
-        )
+        program = torch.export.export(module, (image,), dynamic_shapes=sides).run_decompositions(_REWRITTEN)
+        names = {"input_names": ["image"], "output_names": outputs}
+        exported = torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, **names)
     assert exported is not None
-    graph = exported.model_proto
-    if dynamic:
-        for value in (*graph.graph.input, *graph.graph.output):
-            for place, name in zip(value.type.tensor_type.shape.dim[-2:], ("height", "width"), strict=True):
-                place.dim_param = name
-    onnx.helper.set_model_props(graph, _metadata(model, tried[0] if not dynamic else None))
-    onnx.checker.check_model(graph)
-    return bytes(graph.SerializeToString())
+    return exported.model_proto
 
 
 def _metadata(model: LoadedModel, size: tuple[int, int] | None) -> dict[str, str]:
