@@ -125,8 +125,9 @@ def onnx_model(module: nn.Module, image: Tensor, outputs: list[str], opset: int 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(module, (image,), dynamic_shapes=sides).run_decompositions(_REWRITTEN)
-        names = {"input_names": ["image"], "output_names": outputs}
-        exported = torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, **names)
+        exported = torch.onnx.export(
+            program, opset_version=opset, dynamo=True, verbose=False, input_names=["image"], output_names=outputs
+        )
     assert exported is not None
     return exported.model_proto
 

@@ -21,6 +21,11 @@ CPU = torch.device("cpu")
 installed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 
 
+@pytest.fixture(autouse=True)
+def openvino_found() -> None:
+    """As this machine has it."""
+
+
 @installed
 def test_light_has_the_classes_and_scores_of_eager_at_each_size(tmp_path: Path) -> None:
     model = load_model("light")
