@@ -91,6 +91,12 @@ setup(
             "torchvision>=0.28,<0.29",  # it needs its own torch
             "segmentation-models-pytorch>=0.6,<0.7",
         ],
+        "export": [
+            "onnx>=1.23,<2",
+            "onnxscript>=0.7,<1",  # PyTorch's exporter
+            "onnxruntime>=1.23,<2",  # checks the file
+        ],
+        "openvino": ["openvino>=2026.4,<2027"],  # backend openvino
         # `colcon test` looks for pytest here, in the extra of this name.
         "test": [
             "pytest>=7.4,<10",

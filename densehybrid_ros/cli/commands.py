@@ -28,6 +28,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "import": "published weights (the authors', NVIDIA's, torchvision's) into a model with its card",
     },
     "Deploy": {
+        "export": "a model as an ONNX file, for programs without Python",
         "compile": "build an engine for this machine ahead of time",
         "bag": "frames, a video or a data set into a rosbag2",
         "info": "what this machine offers: GPU, versions, models",

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 from densehybrid_ros.cli.options import add_json, network_size, output_folder
-from densehybrid_ros.datasets.pictures import list_pictures
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import BACKENDS, backend_to_build, choose_device
 from densehybrid_ros.inference.engine_cache import EngineCache
@@ -29,9 +27,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=network_size, metavar="WxH", help="size of the frames (the card's size)")
     parser.add_argument(
         "--precision", choices=[*PRECISIONS], help="of weights and activations (fp16 on a GPU, fp32 on a CPU)"
-    )
-    parser.add_argument(
-        "--calibration", type=Path, metavar="DIR", help="int8: pictures of your camera (scenes of the rendered road)"
     )
     parser.add_argument(
         "--backend",
@@ -57,10 +52,6 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     precision = args.precision or default_precision(device)
     check_precision(precision, args.backend, device)
-    if args.calibration is not None:
-        if precision != "int8":
-            raise InputError(f"--calibration: {precision} needs none; it goes with --precision int8")
-        list_pictures(args.calibration)  # refuses a folder that has none
     if args.tune and device.type != "cuda":
         raise InputError("--tune: is for backend inductor on a GPU; leave it out")
     model = load_model(args.model)
@@ -79,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         found, problem = cache.find(spec)
         if problem:
             report(problem)
-        engine = cache.build(spec, report, args.calibration)
+        engine = cache.build(spec, report)
     mean, largest = engine.facts["score_error_mean"], engine.facts["score_error_max"]
     error = f"; score off eager fp32 by {mean:.2g} nats on average, {largest:.2g} at most"
     done = (
@@ -91,9 +82,7 @@ def run(args: argparse.Namespace) -> int:
         about = {"model": model.card.name, "backend": backend, "precision": precision, "size": size_text(spec.size)}
         times = {"seconds": time.monotonic() - began, "built": not done.startswith("already")}
         args.json.write({**about, **times, "folder": str(cache.files.directory), **engine.facts})
-    source = engine.facts.get("calibration")
-    calibrated = f"; calibrated on {source}" if source else ""
-    print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}{calibrated}{error}")
+    print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}{error}")
     if cache.find(spec)[0] is None:
         raise InputError(f"{cache.files.directory}: the engine is not stored; free space, or name another --cache")
     return 0

@@ -34,7 +34,7 @@ from densehybrid_ros.networks import (
 )
 from densehybrid_ros.progress import progress
 
-_PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors")
+_PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors", "openvino")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from densehybrid_ros.bags.reader import is_labelled_folder, open_recording
 from densehybrid_ros.bags.topics import parse_topics
 from densehybrid_ros.cli.measuring import distance_edges
 from densehybrid_ros.cli.node_parameters import add_node_parameters, given_settings, open_model, warn
-from densehybrid_ros.cli.options import add_json, count, not_negative, positive, thresholds
+from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, positive, thresholds
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.kept_drive import KeptDrive
 from densehybrid_ros.evaluation.replay import check_answer, perceived_answers, with_base_frame

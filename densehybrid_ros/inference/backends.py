@@ -26,9 +26,10 @@ from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.inference.machine import torch_tensorrt_problem
+from densehybrid_ros.inference.openvino_engine import openvino_engine, openvino_problem
 from densehybrid_ros.networks import DenseHybrid
 
-BACKENDS = ("auto", "eager", "inductor", "tensorrt")
+BACKENDS = ("auto", "eager", "inductor", "openvino", "tensorrt")
 """What ``backend`` may be; auto takes the best that this machine offers."""
 
 
@@ -79,6 +80,8 @@ def backend_to_build(backend: str, network: DenseHybrid, device: torch.device, p
     """
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r}: unknown; choose one of {', '.join(BACKENDS)}")
+    if backend == "openvino":
+        raise InputError("backend 'openvino': there is nothing to compile ahead of time; use auto or inductor")
     unfused = fused_problem(network, device)
     if unfused is None and (precision or default_precision(device)) != "fp16":
         unfused = "fused kernels are for fp16"
@@ -102,7 +105,7 @@ class EngineChoice:
     Attributes:
         cache: Compiled engines of the model.
         backend: One of ``BACKENDS``.
-        precision: One of ``engines.PRECISIONS``, or None for the device's own. Eager goes in fp32 for int8.
+        precision: One of ``engines.PRECISIONS``, or None for the device's own.
         build: Compile into the cache where it has none, and wait.
         at_once: Never wait for a compilation within this process.
         report: Is told what a build does.
@@ -116,7 +119,10 @@ class EngineChoice:
     report: Report = field(default=lambda text: None)
 
     def __post_init__(self) -> None:
-        if self.backend != "eager":
+        self._no_openvino = openvino_problem(self.cache.device, self.precision)
+        if self.backend == "openvino" and self._no_openvino:
+            raise InputError(f"backend 'openvino': {self._no_openvino}; use auto, eager or inductor")
+        if self.backend not in ("eager", "openvino"):
             self._backend_to_build()  # refuses what can't run here
         if self.precision is not None:
             check_precision(self.precision, self.backend, self.cache.device)
@@ -126,6 +132,7 @@ class EngineChoice:
             and (self.precision or default_precision(self.cache.device)) == "fp16"
         )
         self._eager: Engine | None = None
+        self._openvino: Engine | None = None
         self._fused_as_given: Engine | None = None
         self._added: dict[tuple[int, int] | None, Engine] = {}
 
@@ -144,9 +151,16 @@ class EngineChoice:
             return added
         if self.backend == "eager" and not self._fused:
             return self._eager_engine("as asked")
+        if self.backend == "openvino":
+            return self._openvino_engine("as asked")
         engine, reason = self._find(size)
         if engine is not None:
             return engine
+        if self._takes_openvino:
+            try:
+                return self._openvino_engine(reason)
+            except InputError as error:
+                reason = f"{reason}; {error}"
         if self.build:
             return self._build(size, reason)
         return self._without_engine(reason)
@@ -168,11 +182,17 @@ class EngineChoice:
 
     def start_build(self, size: tuple[int, int], model: Path) -> BackgroundBuild | None:
         """Starts to compile in another process what ``choose`` lacks; see ``Segmenter.start_build``."""
-        if (self.backend == "eager" and not self._fused) or self.choose_cached(size) is not None:
+        if (self.backend == "eager" and not self._fused) or self._takes_openvino:
+            return None
+        if self.choose_cached(size) is not None:
             return None
         backend = self._backend_to_build()
         precision = self.precision or default_precision(self.cache.device)
         return BackgroundBuild(self.cache, EngineSpec(backend, size, precision), model)
+
+    @property
+    def _takes_openvino(self) -> bool:
+        return self.backend in ("auto", "openvino") and self._no_openvino is None
 
     def _candidates(self) -> Iterator[str]:
         if self.backend != "auto":
@@ -187,9 +207,9 @@ class EngineChoice:
     def _precisions(self) -> list[str]:
         if self.precision is not None:
             return [self.precision]
-        # Whoever has compiled for int8 or bf16 on this machine wants it: nothing else puts such an engine there.
+        # Whoever has compiled for bf16 on this machine wants it: nothing else puts such an engine there.
         on_cpu = self.cache.device.type == "cpu"
-        return ["int8", "bf16", "fp32"] if on_cpu else [default_precision(self.cache.device)]
+        return ["bf16", "fp32"] if on_cpu else [default_precision(self.cache.device)]
 
     def _build(self, size: tuple[int, int], reason: str) -> Engine:
         backend = self._backend_to_build()
@@ -219,8 +239,6 @@ class EngineChoice:
                 return self._eager_engine(reason)
             raise InputError(f"backend 'tensorrt': {reason}; make one with densehybrid compile, or use auto")
         waits = self.backend == "inductor" or self.cache.device.type == "cuda"
-        if self.precision == "int8" and self.backend == "inductor" and not self.at_once:
-            raise InputError(f"precision int8: {reason}; make one with densehybrid compile --precision int8")
         if waits and not self.at_once and compiler() is not None:
             precision = self.precision or default_precision(self.cache.device)
             spec = EngineSpec("inductor", (0, 0), precision)
@@ -237,10 +255,13 @@ class EngineChoice:
         why = f"fused kernels with given block sizes, {reason}; densehybrid compile measures them"
         return replace(self._fused_as_given, reason=why)
 
+    def _openvino_engine(self, reason: str) -> Engine:
+        if self._openvino is None:
+            self._openvino = openvino_engine(self.cache.network)
+        return replace(self._openvino, reason=f"{reason}{self._openvino.reason}")
+
     def _eager_engine(self, reason: str) -> Engine:
         if self._eager is None:
             precision = self.precision or default_precision(self.cache.device)
-            if precision == "int8":  # of which there are compiled engines alone
-                precision = default_precision(self.cache.device)
             self._eager = eager_engine(self.cache.network, precision, self.cache.device)
         return replace(self._eager, reason=reason)

@@ -13,7 +13,6 @@ import torch
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.artifact_cache import ArtifactCache, Entry
-from densehybrid_ros.inference.calibration import folder_source
 from densehybrid_ros.inference.engines import (
     Engine,
     EngineSpec,
@@ -104,28 +103,24 @@ class EngineCache:
         except Exception as error:  # whatever the libraries raise on a file that is whole but not theirs
             return None, f"{entry.path}: does not load ({type(error).__name__})"
 
-    def build(
-        self, spec: EngineSpec, report: Report = lambda text: None, calibration_folder: Path | None = None
-    ) -> Engine:
+    def build(self, spec: EngineSpec, report: Report = lambda text: None) -> Engine:
         """Returns the engine of ``spec``, built now where the cache has none that loads.
 
         Args:
             spec: What to compile.
             report: Is told each step.
-            calibration_folder: Pictures that int8 is to be calibrated on: an engine of others is replaced. None: the
-                rendered road, where there is no engine yet.
 
         Raises:
             InputError: It can't be built here.
         """
         engine, _ = self.find(spec)
-        if engine is not None and _calibrated_on(engine, calibration_folder):
+        if engine is not None:
             return engine
         key = self.key(spec)
         whole, _ = self.files.find(key)
         useless = whole.path if whole is not None else None
         suffix = ".tiles" if spec.backend == "eager" else ".pt2"
-        make = partial(self._make, spec, report, calibration_folder)
+        make = partial(self._make, spec, report)
         try:
             built = self.files.build(key, suffix, make, report, useless)
         except OSError as error:  # of a temporary folder: without the cache it would have gone
@@ -133,14 +128,14 @@ class EngineCache:
         engine = self._load(built.entry, spec)
         return replace(engine, reason=f"{engine.reason}; {built.note}") if built.note else engine
 
-    def _make(self, spec: EngineSpec, report: Report, calibration_folder: Path | None, path: Path) -> dict[str, Any]:
+    def _make(self, spec: EngineSpec, report: Report, path: Path) -> dict[str, Any]:
         need = _ROOM_PER_WEIGHT_BYTE * sum(tensor.nbytes for tensor in self.network.state_dict().values())
         if shutil.disk_usage(path.parent).free < need:  # PyTorch's writer ends the process where the room runs out
             raise OSError(errno.ENOSPC, f"less than {need / 1e6:.0f} MB of free space", str(path.parent))
         try:
             if spec.backend == "eager":
                 return tune_tiles(self.network, spec, self.device, path, report)
-            return build_engine(self.network, spec, self.device, path, report, calibration_folder)
+            return build_engine(self.network, spec, self.device, path, report)
         except (InputError, KeyboardInterrupt, OSError):
             raise
         except Exception as error:
@@ -159,10 +154,6 @@ class EngineCache:
         )
 
 
-def _calibrated_on(engine: Engine, folder: Path | None) -> bool:
-    return folder is None or engine.facts.get("calibration") == folder_source(folder)
-
-
 def list_engines(directory: Path | None = None) -> list[str]:
     """Describes the engines in a cache, one line each, and says which were built on another machine or version."""
     found = [entry for entry in ArtifactCache(directory).entries() if entry.key.get("kind") == _KIND]
@@ -174,10 +165,7 @@ def _described(entry: Entry) -> str:
     key = {**dict.fromkeys(_DESCRIBING, "?"), **entry.key}
     head = "closed-set " if key["closed_set"] is True else ""
     precision = f"{key['precision']} tuned" if key["tuned"] is True else key["precision"]
-    calibrated = f" calibrated on {entry.facts['calibration']}" if entry.facts.get("calibration") else ""
-    text = (
-        f"{head}{key['architecture']} {str(key['weights'])[:8]} {key['width']}x{key['height']} {precision}{calibrated}"
-    )
+    text = f"{head}{key['architecture']} {str(key['weights'])[:8]} {key['width']}x{key['height']} {precision}"
     versions = ", ".join(str(key[name]) for name in ("torch_tensorrt", "tensorrt") if key.get(name))
     on = f"{key['device']}, torch {key['torch']}{', ' + versions if versions else ''}"
     stale = "" if _is_of_here(key) else ", of another machine or version"

@@ -22,6 +22,7 @@ from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.host_kernels import host_kernels
 from densehybrid_ros.inference.host_runner import HostRunner
 from densehybrid_ros.inference.input_policy import place
+from densehybrid_ros.inference.openvino_engine import openvino_engine, openvino_problem
 from densehybrid_ros.inference.results import Levels
 from densehybrid_ros.inference.timing import device_ms, device_rates, interleaved_ms, wall_ms
 from densehybrid_ros.networks import LoadedModel
@@ -213,8 +214,9 @@ def cpu_rows(model: LoadedModel, settings: Settings, show_times: bool = False) -
         "eager bf16": lambda: eager_engine(model.network, "bf16", device),
         "inductor fp32": lambda: _compiled(cache, EngineSpec("inductor", placement.network, "fp32"), settings),
         "inductor bf16": lambda: _compiled(cache, EngineSpec("inductor", placement.network, "bf16"), settings),
-        "inductor int8": lambda: _compiled(cache, EngineSpec("inductor", placement.network, "int8"), settings),
     }
+    if openvino_problem(device) is None:
+        makers["openvino fp32"] = lambda: openvino_engine(model.network)
     if model.network.level is not None:
         makers["eager fp32, on no level"] = lambda: replace(makers["eager fp32"](), level=None)
     runs: dict[str, Callable[[], object]] = {BASELINE: _plain_cpu(model, frame)}

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.calibration import calibration
 from densehybrid_ros.inference.compiler_cache import keep_compiled_apart
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.folding import fold_batch_norms
@@ -25,17 +24,16 @@ from densehybrid_ros.inference.fused import fuse, fused_problem
 from densehybrid_ros.inference.fused.images import bordered
 from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.inference.host_kernels import compiler
-from densehybrid_ros.inference.machine import multiplies_bytes, torch_tensorrt, torch_tensorrt_problem
+from densehybrid_ros.inference.machine import torch_tensorrt, torch_tensorrt_problem
 from densehybrid_ros.inference.trial_load import fatal_problem
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, ScoreLevel, levelled
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
-"""Name -> dtype of images, weights and activations; log-sum-exp and score are float32 always. What int8 rounds to 8
-bits is rounded within the network: images and outputs stay float32."""
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""Name -> dtype of images, weights and activations; log-sum-exp and score are float32 always."""
 
-_LARGEST_MEAN_ERROR = {"fp32": 0.003, "fp16": 0.05, "bf16": 0.15, "int8": 0.1}
-"""Against eager fp32, in standard deviations of the score (on noise; int8 on a frame like those calibrated on). Beyond
-it a fresh engine is thrown away. In nats it would say little: models' scores spread over one to twenty of them."""
+_LARGEST_MEAN_ERROR = {"fp32": 0.003, "fp16": 0.05, "bf16": 0.15}
+"""Against eager fp32, in standard deviations of the score, on noise. Beyond it a fresh engine is thrown away. In nats
+it would say little: models' scores spread over one to twenty of them."""
 
 _SMALLEST_SPREAD = 0.5
 """Nats that a score's deviation is taken for at least: one of a network without training is next to none."""
@@ -74,7 +72,7 @@ class Engine:
 
     Attributes:
         heads: Images [1, 3, H, W] in 0..1 -> both heads. A closed-set engine gives its logits in both places.
-        backend: ``eager``, ``inductor`` or ``tensorrt``.
+        backend: ``eager``, ``inductor``, ``openvino`` or ``tensorrt``.
         precision: One of ``PRECISIONS``.
         size: The only input (height, width) that it takes; None: any.
         closed_set: See ``EngineSpec``.
@@ -118,7 +116,7 @@ class Engine:
 
 
 def _memory_format(backend: str) -> torch.memory_format:
-    return torch.contiguous_format if backend == "tensorrt" else torch.channels_last
+    return torch.contiguous_format if backend in ("openvino", "tensorrt") else torch.channels_last
 
 
 class _Maps(nn.Module):
@@ -141,28 +139,12 @@ def check_precision(precision: str, backend: str, device: torch.device) -> None:
     Raises:
         InputError: There is no such precision, or the backend has none such on the device.
     """
-    if precision == "int8":
-        problem = _int8_problem(backend, device)
-        if problem:
-            raise InputError(f"precision int8: {problem}; use {'fp16' if device.type == 'cuda' else 'bf16'}")
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}: unknown; choose one of {', '.join(PRECISIONS)}")
     if precision == "fp16" and device.type == "cpu":
         raise InputError("precision fp16: CPUs have no fp16 convolutions; use bf16 or fp32")
     if precision == "bf16" and backend == "tensorrt":
         raise InputError("precision bf16: TensorRT-RTX has none; use fp16 or fp32")
-
-
-def _int8_problem(backend: str, device: torch.device) -> str | None:
-    if backend == "tensorrt":
-        return "TensorRT-RTX quantises weights alone, not activations"
-    if device.type == "cuda":
-        return "inductor has no 8-bit convolutions for GPUs"
-    if backend == "eager":
-        return "PyTorch's own operations have no 8-bit convolutions; densehybrid compile makes an engine"
-    if not multiplies_bytes():
-        return "this CPU has no 8-bit dot products (VNNI or AMX)"
-    return None
 
 
 def default_precision(device: torch.device) -> str:
@@ -174,8 +156,8 @@ def eager_engine(
     network: DenseHybrid, precision: str, device: torch.device, reason: str = "", closed_set: bool = False
 ) -> Engine:
     """Runs the network with PyTorch, at any size. ``network`` itself is left as it is."""
-    module = _prepared(network, precision, device, torch.channels_last, closed_set)
-    return Engine(_pair(module), "eager", precision, None, closed_set, reason, level=_level(network, closed_set))
+    module = heads_module(network, precision, device, torch.channels_last, closed_set)
+    return Engine(pair(module), "eager", precision, None, closed_set, reason, level=_level(network, closed_set))
 
 
 def fused_engine(
@@ -203,7 +185,7 @@ def fused_engine(
     duplicate = copy.deepcopy(network).to(device).eval().requires_grad_(False)
     made = fuse(duplicate, tiles or Tiles(), closed_set)
     level = _level(network, closed_set)
-    engine = Engine(_pair(made), "eager", "fp16", None, closed_set, reason, border=made.border, level=level)
+    engine = Engine(pair(made), "eager", "fp16", None, closed_set, reason, border=made.border, level=level)
     try:  # Triton's compiler, its launcher's and the device have to play along
         with torch.cuda.device(device), torch.inference_mode():
             engine.run(engine.new_images(_TRIAL_SIZE, device))
@@ -239,7 +221,7 @@ def tune_tiles(
     report("trying block sizes")
     tiles.tune()  # at the wanted size alone: most of the time goes into compiling the candidates
     with torch.cuda.device(device), torch.inference_mode():
-        engine.run(engine.new_images(spec.size, device).copy_(_noise(spec, device)))
+        engine.run(engine.new_images(spec.size, device).copy_(blotches(spec.size, device)))
     tiles.write(path)
     report("checking against eager fp32")
     return check_engine(network, engine, spec, device)
@@ -250,19 +232,14 @@ def jit_engine(network: DenseHybrid, spec: EngineSpec, device: torch.device, rea
     if compiler() is None:
         raise InputError("backend 'inductor': no C++ compiler on this machine; install g++ or use eager")
     keep_compiled_apart()
-    module = _prepared(network, spec.precision, device, torch.channels_last, spec.closed_set)
+    module = heads_module(network, spec.precision, device, torch.channels_last, spec.closed_set)
     level = _level(network, spec.closed_set)
-    run = _pair(torch.compile(module, dynamic=False))
+    run = pair(torch.compile(module, dynamic=False))
     return Engine(run, "inductor", spec.precision, None, spec.closed_set, reason, level=level)
 
 
 def build_engine(
-    network: DenseHybrid,
-    spec: EngineSpec,
-    device: torch.device,
-    path: Path,
-    report: Report,
-    calibration_folder: Path | None = None,
+    network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report
 ) -> dict[str, Any]:
     """Compiles into a file, loads it and compares it with the eager network.
 
@@ -272,10 +249,9 @@ def build_engine(
         device: What to compile for.
         path: File to write, ``.pt2``.
         report: Is told each step.
-        calibration_folder: Pictures from which int8 takes its ranges; None: the rendered road.
 
     Returns:
-        Facts for the manifest: error of the score against eager fp32, and what int8 was calibrated on.
+        Facts for the manifest: error of the score against eager fp32.
 
     Raises:
         InputError: The backend can't be had here, or its result is not equal to the network.
@@ -283,17 +259,10 @@ def build_engine(
     check_precision(spec.precision, spec.backend, device)
     if spec.tuned and (spec.backend != "inductor" or device.type != "cuda"):
         raise InputError("tuning is for backend inductor on a GPU; leave --tune out")
-    facts: dict[str, Any] = {}
-    images = None
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compilers' own deprecations
         if spec.backend == "tensorrt":
             _build_tensorrt(network, spec, device, path, report)
-        elif spec.precision == "int8":
-            report("collecting frames to calibrate on")
-            frames = calibration(spec.size, calibration_folder)
-            facts["calibration"], images = frames.source, frames.held_out
-            _build_int8(network, spec, frames.inputs, path, report)
         else:
             _build_inductor(network, spec, device, path, report)
         if spec.backend == "inductor":  # seen with one build of torch 2.11, for its GPU and for the CPU beside it
@@ -302,7 +271,7 @@ def build_engine(
             if problem:
                 raise InputError(f"backend 'inductor': {problem}; use another backend")
         report("checking against eager fp32")
-        return {**facts, **check_engine(network, load_engine(path, network, spec, device), spec, device, images)}
+        return check_engine(network, load_engine(path, network, spec, device), spec, device)
 
 
 def load_engine(
@@ -325,7 +294,7 @@ def load_engine(
         module = torch._inductor.aoti_load_package(str(path), run_single_threaded=single, device_index=_index(device))
     level = _level(network, spec.closed_set)
     known = facts or {}
-    return Engine(_pair(module), spec.backend, spec.precision, spec.size, spec.closed_set, reason, known, level=level)
+    return Engine(pair(module), spec.backend, spec.precision, spec.size, spec.closed_set, reason, known, level=level)
 
 
 def _level(network: DenseHybrid, closed_set: bool) -> ScoreLevel | None:
@@ -339,36 +308,16 @@ def _index(device: torch.device) -> int:
 
 
 def _build_inductor(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:
-    _need_compiler()
-    report("exporting the graph")
-    module = _prepared(network, spec.precision, device, torch.channels_last, spec.closed_set)
-    images = _noise(spec, device).to(PRECISIONS[spec.precision]).contiguous(memory_format=torch.channels_last)
-    _compile_inductor(torch.export.export(module, (images,)), path, report, _TUNING if spec.tuned else {})
-
-
-def _build_int8(network: DenseHybrid, spec: EngineSpec, frames: list[Tensor], path: Path, report: Report) -> None:
-    from densehybrid_ros.inference.quantization import quantize
-
-    _need_compiler()
-    report("exporting the graph")
-    graph = _folded_graph(network, frames[0], torch.channels_last, spec.closed_set)
-    report(f"calibrating on {len(frames)} frames")
-    quantize(graph, frames, lambda done: report(f"calibrated on {done} of {len(frames)} frames"))
-    _compile_inductor(torch.export.export(graph, (frames[0],)), path, report, {})
-
-
-def _need_compiler() -> None:
     if compiler() is None:
         raise InputError("backend 'inductor': no C++ compiler (c++, g++ or clang++) on this machine; install g++")
-
-
-def _compile_inductor(
-    program: torch.export.ExportedProgram, path: Path, report: Report, tuning: Mapping[str, bool]
-) -> None:
+    report("exporting the graph")
+    module = heads_module(network, spec.precision, device, torch.channels_last, spec.closed_set)
+    images = blotches(spec.size, device).to(PRECISIONS[spec.precision]).contiguous(memory_format=torch.channels_last)
+    program = torch.export.export(module, (images,))
     keep_compiled_apart()
     report("compiling with inductor")
     # Freezing folds batch normalisation into convolutions and packs their weights. Threads: as many as at run time.
-    options = {"freezing": True, "cpp.dynamic_threads": True, **tuning}
+    options = {"freezing": True, "cpp.dynamic_threads": True, **(_TUNING if spec.tuned else {})}
     torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
 
 
@@ -401,29 +350,29 @@ def _folded_program(
     network: DenseHybrid, spec: EngineSpec, device: torch.device
 ) -> tuple[torch.export.ExportedProgram, Tensor]:
     """Exports the network without batch normalisation, which is folded in float32; returns it and an input."""
-    images = _noise(spec, device)
-    graph = _folded_graph(network, images, torch.contiguous_format, spec.closed_set)
+    images = blotches(spec.size, device)
+    module = heads_module(network, "fp32", images.device, torch.contiguous_format, spec.closed_set)
+    graph = torch.export.export(module, (images,)).module(check_guards=False)
+    fold_batch_norms(graph)
     images = images.to(PRECISIONS[spec.precision])
     return torch.export.export(graph.to(images.dtype), (images,)), images
 
 
-def _folded_graph(
-    network: DenseHybrid, images: Tensor, memory_format: torch.memory_format, closed_set: bool
-) -> fx.GraphModule:
-    module = _prepared(network, "fp32", images.device, memory_format, closed_set)
-    graph = torch.export.export(module, (images,)).module(check_guards=False)
-    fold_batch_norms(graph)
-    return graph
-
-
-def _prepared(
-    network: DenseHybrid, precision: str, device: torch.device, memory_format: torch.memory_format, closed_set: bool
+def heads_module(
+    network: DenseHybrid,
+    precision: str,
+    device: torch.device,
+    memory_format: torch.memory_format,
+    closed_set: bool = False,
 ) -> nn.Module:
+    """Returns a copy of the network for compilers: images to a tuple of logits and posterior, on no level."""
     duplicate = copy.deepcopy(network).to(device=device, dtype=PRECISIONS[precision]).eval().requires_grad_(False)
-    return _Maps(duplicate.to(memory_format=memory_format), closed_set)  # type: ignore[call-overload]
+    return _Maps(duplicate.to(memory_format=memory_format), closed_set).eval()  # type: ignore[call-overload]
 
 
-def _pair(run: Callable[[Tensor], Any]) -> Callable[[Tensor], HybridOutput]:
+def pair(run: Callable[[Tensor], Any]) -> Callable[[Tensor], HybridOutput]:
+    """Names the outputs of what compilers make; logits alone stand in both places."""
+
     def call(images: Tensor) -> HybridOutput:
         outputs = run(images)
         return HybridOutput(outputs[0], outputs[-1])
@@ -431,10 +380,10 @@ def _pair(run: Callable[[Tensor], Any]) -> Callable[[Tensor], HybridOutput]:
     return call
 
 
-def _noise(spec: EngineSpec, device: torch.device) -> Tensor:
+def blotches(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """Returns a random picture, float32 [1, 3, H, W] in 0..1: white noise alone drives networks into one corner."""
     generator = torch.Generator().manual_seed(0)
-    # Blotches of several sizes: white noise alone drives networks into one corner.
-    height, width = spec.size
+    height, width = size
     image = torch.zeros(1, 3, height, width)
     for cells in (4, 16, 64):
         grid = torch.rand(1, 3, min(cells, height), min(cells, width), generator=generator)
@@ -443,17 +392,14 @@ def _noise(spec: EngineSpec, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def check_engine(
-    network: DenseHybrid, engine: Engine, spec: EngineSpec, device: torch.device, images: Tensor | None = None
-) -> dict[str, float]:
-    """Compares an engine with the eager network in fp32.
+def check_engine(network: DenseHybrid, engine: Engine, spec: EngineSpec, device: torch.device) -> dict[str, float]:
+    """Compares an engine with the eager network in fp32, on random blotches.
 
     Args:
         network: float32, anywhere.
         engine: What to check.
         spec: What it was built for.
         device: Where it runs.
-        images: float32 [1, 3, H, W] in 0..1 to compare on; None: random blotches.
 
     Returns:
         Mean and largest error of the score in nats, named as in the manifest.
@@ -461,7 +407,7 @@ def check_engine(
     Raises:
         InputError: It is further off than its precision explains.
     """
-    images = _noise(spec, device) if images is None else images.to(device)
+    images = blotches(spec.size, device)
     reference = eager_engine(network, "fp32", device, closed_set=spec.closed_set)
     scores = []
     for each in (reference, engine):

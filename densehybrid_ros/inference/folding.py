@@ -5,7 +5,6 @@ Inductor does this when it freezes a graph. TensorRT-RTX does not: it gets every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from typing import Any, cast
 
 import torch
@@ -29,11 +28,11 @@ def fold_batch_norms(module: fx.GraphModule) -> int:
         source, weight, bias, *statistics = node.args[:5]
         if None in statistics:  # those of the frame itself count: nothing about them is constant
             continue
-        mean, variance = (tensor_of(module, each) for each in statistics)
+        mean, variance = (_tensor_of(module, each) for each in statistics)
         scale = torch.rsqrt(variance + float(node.args[7]))
         if weight is not None:
-            scale = scale * tensor_of(module, weight)
-        shift = -mean * scale if bias is None else tensor_of(module, bias) - mean * scale
+            scale = scale * _tensor_of(module, weight)
+        shift = -mean * scale if bias is None else _tensor_of(module, bias) - mean * scale
         if source.target is _CONVOLUTION and len(source.users) == 1:
             _fold(module, source, scale, shift)
             node.replace_all_uses_with(source)
@@ -49,20 +48,20 @@ def fold_batch_norms(module: fx.GraphModule) -> int:
 
 def _fold(module: fx.GraphModule, convolution: fx.Node, scale: Tensor, shift: Tensor) -> None:
     images, weight, bias, *rest = cast("tuple[Any, ...]", (*convolution.args, None)[: max(3, len(convolution.args))])
-    kernel = tensor_of(module, weight) * scale.reshape(-1, 1, 1, 1)
-    offset = shift if bias is None else tensor_of(module, bias) * scale + shift
+    kernel = _tensor_of(module, weight) * scale.reshape(-1, 1, 1, 1)
+    offset = shift if bias is None else _tensor_of(module, bias) * scale + shift
     with module.graph.inserting_before(convolution):
-        convolution.args = (images, add_constant(module, kernel), add_constant(module, offset), *rest)
+        convolution.args = (images, _add_constant(module, kernel), _add_constant(module, offset), *rest)
 
 
 def _scale_and_shift(module: fx.GraphModule, node: fx.Node, source: fx.Node, scale: Tensor, shift: Tensor) -> fx.Node:
     with module.graph.inserting_before(node):
-        factor, offset = (add_constant(module, each.reshape(-1, 1, 1)) for each in (scale, shift))
+        factor, offset = (_add_constant(module, each.reshape(-1, 1, 1)) for each in (scale, shift))
         product = module.graph.call_function(torch.ops.aten.mul.Tensor, (source, factor))
         return module.graph.call_function(torch.ops.aten.add.Tensor, (product, offset))
 
 
-def tensor_of(module: fx.GraphModule, node: Any) -> Tensor:
+def _tensor_of(module: fx.GraphModule, node: Any) -> Tensor:
     """Returns the parameter or buffer that a node of ``module`` stands for."""
     value: object = module
     for name in str(node.target).split("."):
@@ -71,35 +70,10 @@ def tensor_of(module: fx.GraphModule, node: Any) -> Tensor:
     return value.detach()
 
 
-def add_constant(module: fx.GraphModule, value: Tensor) -> fx.Node:
+def _add_constant(module: fx.GraphModule, value: Tensor) -> fx.Node:
     """Keeps ``value`` in ``module`` as a buffer; returns a node for it, at the graph's point of insertion."""
     number = sum(1 for _ in module.named_buffers(recurse=False))
     while hasattr(module, name := f"constant_{number}"):
         number += 1
     module.register_buffer(name, value)
     return module.graph.get_attr(name)
-
-
-def replace_argument(node: fx.Node, index: int, value: fx.Node) -> None:
-    """Makes ``value`` the argument of a node at ``index``, which may be the first one beyond those it has."""
-    arguments = [*node.args, None][: max(index + 1, len(node.args))]
-    arguments[index] = value
-    node.args = tuple(arguments)
-
-
-class Watcher(fx.Interpreter):
-    """Runs a graph and shows the values of some nodes to somebody."""
-
-    def __init__(
-        self, graph: fx.GraphModule, wanted: Collection[fx.Node], note: Callable[[fx.Node, Tensor], None]
-    ) -> None:
-        """Takes whom to show what: ``note`` is told each of the ``wanted`` nodes with its value, as it is computed."""
-        super().__init__(graph)
-        self._wanted, self._note = wanted, note
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Runs one operation."""
-        value = super().run_node(n)
-        if n in self._wanted:
-            self._note(n, value)
-        return value

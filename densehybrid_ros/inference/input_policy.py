@@ -43,7 +43,8 @@ def size_problem(width: int, height: int) -> str | None:
 
 def padded(size: tuple[int, int], stride: int) -> tuple[int, int]:
     """Returns the smallest multiples of ``stride`` that ``size`` fits into."""
-    return -(-size[0] // stride) * stride, -(-size[1] // stride) * stride
+    # Numbers below 0, which would be shorter here, are divided otherwise in an exported graph.
+    return (size[0] + stride - 1) // stride * stride, (size[1] + stride - 1) // stride * stride
 
 
 class Sampling(NamedTuple):

@@ -24,14 +24,11 @@ _TALKATIVE = (
     "torch_tensorrt [TensorRT Conversion Context]",
     "torch._library.fake_class_registry",
 )
-"""Loggers that warn, in many lines, of what nothing here uses: plug-ins, quantisers, methods of a traced engine."""
+"""Loggers that warn, in many lines, of what nothing here uses: plug-ins, methods of a traced engine."""
 
-_RECIPE = ("engines", "folding", "equalization", "quantization", "calibration")
+_RECIPE = ("engines", "folding")
 
 _TENSORRT_PACKAGES = ("-rtx-cu13-libs", "-rtx-cu12-libs", "-rtx", "-cu13-libs", "-cu12-libs", "")
-
-
-_BYTE_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 @functools.cache
@@ -42,15 +39,6 @@ def processor() -> dict[str, Any]:
     return {"device": name, "capability": f"{torch.backends.cpu.get_cpu_capability()} {digest}"}
 
 
-def multiplies_bytes() -> bool:
-    """Whether the CPU has instructions that multiply 8-bit numbers and add up in 32 bits.
-
-    Without them inductor's 8-bit convolutions add up in 16 bits, which overflows, and are slow.
-    """
-    return not _BYTE_PRODUCTS.isdisjoint(_processor_text()[1].split())
-
-
-@functools.cache
 def _processor_text() -> tuple[str, str]:
     """Returns the name and the sorted instruction sets that Linux gives."""
     name, flags = platform.machine(), ""

@@ -62,13 +62,18 @@ class SpatialPyramidPooling(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Maps [B, inputs, h, w] to [B, outputs, h, w]."""
         features = self.bottleneck(features)
-        height, width = int(features.shape[2]), int(features.shape[3])
+        height, width = features.shape[2:]
         maps = [features]
         for rows, level in zip(self.grids, self.levels, strict=True):
-            grid = (rows, max(1, round(width / height * rows)))
+            grid = (rows, max(1, _rounded(width * rows, height)))
             pooled = level(functional.adaptive_avg_pool2d(features, grid))
             maps.append(functional.interpolate(pooled, size=(height, width), mode="bilinear", align_corners=False))
         return self.fuse(torch.cat(maps, dim=1))
+
+
+def _rounded(part: int, whole: int) -> int:
+    """``round(part / whole)`` in whole numbers, which an exported graph of any size can hold."""
+    return (2 * part + whole - 1 + part // whole % 2) // (2 * whole)
 
 
 class LadderStep(nn.Module):
@@ -82,6 +87,5 @@ class LadderStep(nn.Module):
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
         """Maps [B, inputs, h, w] and skip [B, skip_inputs, H, W] to [B, outputs, H, W]."""
         skip = self.bottleneck(skip)
-        size = (int(skip.shape[2]), int(skip.shape[3]))
-        features = functional.interpolate(features, size=size, mode="bilinear", align_corners=False)
+        features = functional.interpolate(features, size=skip.shape[2:], mode="bilinear", align_corners=False)
         return self.blend(features + skip)

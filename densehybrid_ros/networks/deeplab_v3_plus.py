@@ -95,8 +95,7 @@ class DeepLabV3Plus(SegmentationNetwork):
         """Returns the decoder's input [B, 304, H/2, W/2] and logits [B, K, H/2, W/2]."""
         fine, deep = self.encoder(self.normalization(images))
         pyramid = self.reduce_pyramid(self.pyramid(deep))
-        size = (int(fine.shape[2]), int(fine.shape[3]))
-        pyramid = functional.interpolate(pyramid, size=size, mode="bilinear", align_corners=True)
+        pyramid = functional.interpolate(pyramid, size=fine.shape[2:], mode="bilinear", align_corners=True)
         features = torch.cat([self.reduce_fine(fine), pyramid], dim=1)
         return features, self.classifier(features)
 

@@ -70,8 +70,7 @@ class ScoreLevel:
         near = self._spread(self._spread(sums))
         frame_level = whole[:, :1] / whole[:, 1:].clamp(min=1e-6)
         level = (near[:, :1] + self.frame * frame_level) / (near[:, 1:] + self.frame)
-        size = (int(logits.shape[2]), int(logits.shape[3]))
-        return functional.interpolate(self.share * level, size, mode="bilinear", align_corners=False)
+        return functional.interpolate(self.share * level, logits.shape[2:], mode="bilinear", align_corners=False)
 
     def _spread(self, sums: Tensor) -> Tensor:
         return functional.avg_pool2d(sums, 2 * self.reach + 1, stride=1, padding=self.reach)
@@ -79,5 +78,5 @@ class ScoreLevel:
 
 def _cells(maps: Tensor) -> Tensor:
     """One position of each cell, near its middle: neighbourhoods hold many cells, so that reading all gains nothing."""
-    rows, columns = (min(1, int(side) - 1) for side in maps.shape[2:])
+    rows, columns = (0 if side == 1 else 1 for side in maps.shape[2:])
     return maps[:, :, rows::_CELL, columns::_CELL].float()

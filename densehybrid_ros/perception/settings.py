@@ -68,16 +68,16 @@ class Settings:
     )
     backend: str = parameter(
         "auto",
-        "How the network is run. auto takes the fastest that this machine has at once: fused kernels (on a GPU) or a "
-        "compiled engine from the cache, else eager. /diagnostics says which, and why.",
+        "How the network is run. auto takes the fastest that this machine has at once: fused kernels (on a GPU), a "
+        "compiled engine from the cache or OpenVINO (on a CPU), else eager. /diagnostics says which, and why.",
         group="Model",
-        choices=("auto", "eager", "inductor", "tensorrt"),
+        choices=("auto", "eager", "inductor", "openvino", "tensorrt"),
     )
     precision: str = parameter(
         "auto",
         "Numbers that the network computes with. auto: fp16 on a GPU; on a CPU fp32, or what a compiled engine has.",
         group="Model",
-        choices=("auto", "fp16", "bf16", "fp32", "int8"),
+        choices=("auto", "fp16", "bf16", "fp32"),
     )
     device: str = parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N.", group="Model")
     build_engine: bool = parameter(

@@ -7,13 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.inference.machine import multiplies_bytes
 from densehybrid_ros.networks import DenseHybrid, ModelCard, save_model
 from densehybrid_ros.networks.registry import ARCHITECTURES
 
@@ -64,17 +61,12 @@ def test_compiles_once_and_the_cache_is_shown_and_measured(model: Path, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--calibration", "."], "--calibration: fp32 needs none; it goes with --precision int8"),
-        (["--precision", "int8", "--calibration", "nowhere"], "nowhere: no such folder"),
         (["--precision", "fp16"], "use bf16 or fp32"),
         (["--backend", "tensorrt"], "it needs an NVIDIA GPU"),
         (["--device", "cuda:99"], "cuda:99"),
     ],
 )
-def test_refusals_are_one_line_and_status_2(
-    model: Path, monkeypatch: pytest.MonkeyPatch, capsys, options: list[str], message: str
-) -> None:
-    monkeypatch.setattr("densehybrid_ros.inference.engines.multiplies_bytes", lambda: True)
+def test_refusals_are_one_line_and_status_2(model: Path, capsys, options: list[str], message: str) -> None:
     assert main(["compile", "--model", str(model), "--device", "cpu", *options]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -89,27 +81,6 @@ def test_the_former_order_of_a_size_is_refused_with_a_hint(command: str, capsys)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert f"{command.split()[-1]}: 512x1024: sizes are WIDTHxHEIGHT; did you mean 1024x512?" in lines[0]
-
-
-def test_int8_says_what_it_was_calibrated_on_and_is_calibrated_anew_for_pictures(
-    model: Path, tmp_path: Path, capsys
-) -> None:
-    if shutil.which("c++") is None or not multiplies_bytes():
-        pytest.skip("no C++ compiler or no 8-bit dot products on this machine")
-    command = ["compile", "--model", str(model), "--device", "cpu", "--precision", "int8"]
-    assert main(command) == 0
-    captured = capsys.readouterr()
-    assert "compile: calibrating on 8 frames" in captured.err
-    assert "calibrated on 8 rendered scenes; score off eager fp32 by" in captured.out
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    cv2.imwrite(str(pictures / "a.png"), np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
-    assert main([*command, "--calibration", str(pictures)]) == 0
-    printed = capsys.readouterr().out
-    assert "built in" in printed
-    assert f"calibrated on 1 picture of {pictures}" in printed
-    assert main([*command, "--calibration", str(pictures)]) == 0
-    assert "already there" in capsys.readouterr().out
 
 
 def test_tuning_on_a_cpu_is_refused_before_the_cache_is_touched(model: Path, tmp_path: Path, capsys) -> None:

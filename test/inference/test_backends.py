@@ -112,23 +112,8 @@ def test_the_pipeline_says_what_it_took_and_why(tiny: LoadedModel, compiled: Pat
 
 def test_precision_is_checked(tiny: LoadedModel, tmp_path: Path) -> None:
     assert Segmenter(tiny, "eager", "cpu", precision="bf16", cache=tmp_path).precision == "bf16"
-    with pytest.raises(InputError, match="int8"):
-        Segmenter(tiny, "eager", "cpu", precision="int8", cache=tmp_path)
-
-
-@pytest.fixture
-def bytes_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CPU with 8-bit dot products, whatever this one has: nothing is compiled for it here."""
-    monkeypatch.setattr("densehybrid_ros.inference.engines.multiplies_bytes", lambda: True)
-
-
-def test_int8_without_an_engine_is_fp32_or_a_line_that_names_the_command(bytes_multiply: None, tmp_path: Path) -> None:
-    for made in (choice(tmp_path, precision="int8"), choice(tmp_path, "inductor", precision="int8", at_once=True)):
-        engine = made.choose(SIZE)
-        assert (engine.backend, engine.precision) == ("eager", "fp32")
-        assert "none in the cache" in engine.reason
-    with pytest.raises(InputError, match="densehybrid compile --precision int8"):
-        choice(tmp_path, "inductor", precision="int8").choose(SIZE)
+    with pytest.raises(InputError, match="fp16"):
+        Segmenter(tiny, "eager", "cpu", precision="fp16", cache=tmp_path)
 
 
 def test_auto_takes_the_fastest_precision_that_was_compiled(compiled: Path, tmp_path: Path) -> None:
@@ -141,6 +126,6 @@ def test_auto_takes_the_fastest_precision_that_was_compiled(compiled: Path, tmp_
         shutil.copy(engine_file, path)
         return {}
 
-    cache.files.build(cache.key(EngineSpec("inductor", SIZE, "int8")), ".pt2", copy)
-    assert choice(directory).choose(SIZE).precision == "int8"
+    cache.files.build(cache.key(EngineSpec("inductor", SIZE, "bf16")), ".pt2", copy)
+    assert choice(directory).choose(SIZE).precision == "bf16"
     assert choice(directory, precision="fp32").choose(SIZE).precision == "fp32"

@@ -9,19 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
-from loadable_engines import loadable
 from tiny_network import SIZE, tiny_model
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.calibration import folder_source
 from densehybrid_ros.inference.engine_cache import EngineCache, list_engines
 from densehybrid_ros.inference.engines import EngineSpec, check_engine, check_precision, eager_engine
-from densehybrid_ros.inference.host_kernels import compiler
-from densehybrid_ros.inference.machine import multiplies_bytes
 
 CPU = torch.device("cpu")
 SPEC = EngineSpec("inductor", SIZE, "fp32")
@@ -148,54 +142,14 @@ def test_two_processes_build_one_engine(compiled: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("precision", "backend", "device", "message"),
     [
-        ("int8", "tensorrt", "cuda", "int8: TensorRT-RTX quantises weights alone.*use fp16"),
-        ("int8", "inductor", "cuda", "int8: inductor has no 8-bit convolutions for GPUs; use fp16"),
-        ("int8", "eager", "cpu", "int8: .*densehybrid compile makes an engine; use bf16"),
         ("fp16", "inductor", "cpu", "use bf16 or fp32"),
         ("bf16", "tensorrt", "cuda", "use fp16 or fp32"),
-        ("fp4", "inductor", "cpu", "choose one of fp32, fp16, bf16, int8"),
+        ("fp4", "inductor", "cpu", "choose one of fp32, fp16, bf16$"),
     ],
 )
 def test_precisions_that_do_not_exist_are_refused(precision, backend, device, message) -> None:
     with pytest.raises(InputError, match=message):
         check_precision(precision, backend, torch.device(device))
-
-
-def test_int8_needs_a_cpu_that_multiplies_bytes(monkeypatch) -> None:
-    monkeypatch.setattr("densehybrid_ros.inference.engines.multiplies_bytes", lambda: False)
-    with pytest.raises(InputError, match=r"no 8-bit dot products .* use bf16"):
-        check_precision("int8", "inductor", CPU)
-
-
-def test_int8_is_calibrated_compiled_and_rebuilt_for_other_pictures(tmp_path: Path) -> None:
-    if not multiplies_bytes() or compiler() is None:
-        pytest.skip("no 8-bit dot products or no C++ compiler on this machine")
-    spec = EngineSpec("inductor", SIZE, "int8")
-    cache = EngineCache(tiny_model(), "tiny", CPU, tmp_path / "cache")
-    steps: list[str] = []
-    with loadable():
-        engine = cache.build(spec, steps.append)
-    assert engine.facts["calibration"] == "8 rendered scenes"
-    assert "calibrated on 8 of 8 frames" in steps
-    images = torch.rand(1, 3, *SIZE).contiguous(memory_format=torch.channels_last)
-    assert engine.dtype == images.dtype
-    with torch.inference_mode():
-        made, expected = engine.run(images), eager_engine(tiny_model(), "fp32", CPU).run(images)
-    error = (made.logits - expected.logits).abs().mean() / expected.logits.std()
-    assert 1e-4 < error < 0.1  # rounded, and not by much
-    assert cache.find(spec)[0].facts == engine.facts
-
-    (tmp_path / "pictures").mkdir()
-    for index in range(2):
-        noise = np.random.default_rng(index).integers(0, 256, (*SIZE, 3), np.uint8)
-        cv2.imwrite(str(tmp_path / "pictures" / f"{index}.png"), noise)
-    mine = cache.build(spec, calibration_folder=tmp_path / "pictures")
-    assert mine.facts["calibration"] == folder_source(tmp_path / "pictures")
-    assert mine.reason != engine.reason
-    # Neither asking for the same again nor asking for nothing in particular builds anything.
-    assert cache.build(spec, calibration_folder=tmp_path / "pictures").reason == mine.reason
-    assert cache.build(spec).reason == mine.reason
-    assert len(list((tmp_path / "cache").glob("*.pt2"))) == 1
 
 
 def test_a_build_without_a_compiler_says_so(tmp_path: Path, monkeypatch) -> None:
@@ -209,8 +163,6 @@ def test_an_engine_that_is_not_equal_to_the_network_is_not_kept() -> None:
     other = eager_engine(tiny_model(seed=4), "fp32", CPU)
     with pytest.raises(InputError, match=r"off by .* not kept"):
         check_engine(tiny_model(), other, SPEC, CPU)
-    with pytest.raises(InputError, match=r"off by .* not kept"):
-        check_engine(tiny_model(), other, EngineSpec("inductor", SIZE, "int8"), CPU)
     assert check_engine(tiny_model(), eager_engine(tiny_model(), "fp32", CPU), SPEC, CPU)["score_error_max"] == 0
 
 

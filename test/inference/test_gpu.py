@@ -285,13 +285,6 @@ def test_a_swap_between_two_frames(device: torch.device, engines: Path, tmp_path
     np.testing.assert_allclose(after.anomaly_score, before.anomaly_score, atol=0.05)
 
 
-def test_int8_is_refused_in_one_line(device: torch.device) -> None:
-    with pytest.raises(InputError, match="int8"):
-        Segmenter(
-            shipped("light"), "tensorrt" if not tensorrt_problem(device) else "inductor", "cuda", precision="int8"
-        )
-
-
 def test_a_row_that_fails_does_not_stop_the_others(device: torch.device, tmp_path: Path, monkeypatch) -> None:
     model = LoadedModel(tiny_model(), ModelCard("tiny", "tiny", input_size=SIZE), Path("x"))
     monkeypatch.setattr("densehybrid_ros.inference.engine_rows.tensorrt_problem", lambda device: "exploded")

@@ -183,7 +183,9 @@ def test_descriptors_tell_range_and_meaning(node: Node) -> None:
     assert (span.from_value, span.to_value) == (1, 2**31 - 1)
     (reach,) = node.describe_parameter("anomaly_threshold").floating_point_range
     assert (reach.from_value, reach.to_value) == (-1000.0, 1000.0)
-    assert node.describe_parameter("backend").additional_constraints == "one of auto, eager, inductor, tensorrt"
+    assert (
+        node.describe_parameter("backend").additional_constraints == "one of auto, eager, inductor, openvino, tensorrt"
+    )
 
 
 def test_shipped_file_gives_the_defaults(ros: None) -> None:

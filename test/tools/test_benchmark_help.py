@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.parametrize("name", ["accuracy", "curves", "faults", "hazards", "memory", "messages", "training"])
+@pytest.mark.parametrize(
+    "name", ["accuracy", "curves", "faults", "hazards", "memory", "messages", "runtimes", "training"]
+)
 def test_help_has_an_example(benchmark, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         benchmark(name, "--help")
