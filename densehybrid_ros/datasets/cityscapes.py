@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from densehybrid_ros.datasets.evaluation_set import (
     ANOMALY,
     IGNORE,
     INLIER,
     FrameFiles,
+    check_sizes,
     index_by_stem,
     pair_files,
     require_folder,
 )
 from densehybrid_ros.datasets.label_values import TRAIN_IDS
 from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.datasets.pictures import read_labels
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID
 
 _TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10}
@@ -61,7 +65,8 @@ def open_cityscapes(root: Path, split: str = "val", void_is_unknown: bool = Fals
 def open_cityscapes_640(root: Path, split: str = "val") -> LabelledSet:
     """Opens ``SPLIT/image/NAME.jpg`` with ``SPLIT/label/NAME.png``: squares that get their 2:1 geometry back.
 
-    For ``val``, ``root`` may also be the folder of the split itself.
+    Where ``SPLIT/void/NAME.png`` give the original label ids of void pixels, dynamic things, caravans and trailers are
+    anomalies and other void is ignored. For ``val``, ``root`` may also be the folder of the split itself.
 
     Raises:
         InputError: A folder is missing, or an image lacks its labels.
@@ -71,4 +76,27 @@ def open_cityscapes_640(root: Path, split: str = "val") -> LabelledSet:
     image_folder, label_folder = (require_folder(folder / name, hint) for name in ("image", "label"))
     pairs = pair_files(index_by_stem(image_folder, "*"), index_by_stem(label_folder, "*"), image_folder, label_folder)
     files = [FrameFiles(pair.image, pair.label, group=pair.image.stem.split("_")[0]) for pair in pairs]
-    return LabelledSet("cityscapes_640", files, CITYSCAPES_CLASSES, TRAIN_IDS, stretched=True)
+    if not (folder / "void").is_dir():
+        return LabelledSet("cityscapes_640", files, CITYSCAPES_CLASSES, TRAIN_IDS, stretched=True)
+    semantic = TRAIN_IDS | dict.fromkeys(_REAL_UNKNOWNS, VOID)
+    anomaly = {value: INLIER if name != VOID else IGNORE for value, name in TRAIN_IDS.items()}
+    anomaly |= dict.fromkeys(_REAL_UNKNOWNS, ANOMALY)
+    return LabelledSet("cityscapes_640", files, CITYSCAPES_CLASSES, semantic, anomaly, True, _labels_and_void)
+
+
+_REAL_UNKNOWNS = {105: 5, 129: 29, 130: 30}
+"""Value among train ids -> label id of things that are no class: dynamic, caravan, trailer."""
+
+
+def _labels_and_void(files: FrameFiles) -> np.ndarray:
+    """Reads train ids, and the numbers of real unknowns where the picture of void pixels has them."""
+    labels = read_labels(files.label)
+    path = files.label.parents[1] / "void" / files.label.name
+    if not path.is_file():
+        return labels
+    void = read_labels(path)
+    check_sizes(labels, files.label, void, path)
+    labels = labels.copy()
+    for value, label_id in _REAL_UNKNOWNS.items():
+        labels[(void == label_id) & (labels == VOID)] = value
+    return labels

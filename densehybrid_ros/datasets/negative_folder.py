@@ -43,12 +43,12 @@ class FolderNegatives(NegativeSet):
 
 
 def open_negative_folder(root: Path) -> FolderNegatives:
-    """Opens a folder of pictures.
+    """Opens a folder of pictures, and of folders of them.
 
     Raises:
         InputError: The folder is missing or holds no picture.
     """
-    return FolderNegatives(list_pictures(root))
+    return FolderNegatives(list_pictures(root, deep=True))
 
 
 def load_cutouts(root: Path) -> list[Tensor]:

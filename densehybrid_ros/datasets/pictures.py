@@ -134,15 +134,21 @@ def write_picture(path: Path, picture: np.ndarray, quality: int = 95) -> None:
     write_together({path: cv2.imencode(path.suffix, stored, options)[1].tobytes()}, sync=False)
 
 
-def list_pictures(folder: Path) -> list[Path]:
+def list_pictures(folder: Path, deep: bool = False) -> list[Path]:
     """Returns the picture files of a folder, sorted by name.
+
+    Args:
+        folder: The folder.
+        deep: Whether those of the folders in it count, too.
 
     Raises:
         InputError: The folder is missing or holds no picture.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    pictures = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
+    pictures = [
+        path for path in (folder.rglob("*") if deep else folder.iterdir()) if path.suffix.lower() in PICTURE_SUFFIXES
+    ]
     if not pictures:
         raise InputError(f"{folder}: holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
     return sorted(pictures)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, EvaluationFrame
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.progress import progress
@@ -67,8 +68,24 @@ class FrameStore:
         return Overview(colors.cpu().numpy(), self.labels[pick].contiguous().cpu().numpy())
 
 
-def hold_in_memory(frames: LabelledSet) -> FrameStore:
+UNKNOWN = 254
+"""Train id of real unknowns, where they are told from what is ignored."""
+
+
+def labels_with_unknown(frame: EvaluationFrame) -> np.ndarray:
+    """Returns the train ids of a frame with ``UNKNOWN`` where its labels say so; uint8 [H, W]."""
+    assert frame.semantic is not None
+    if frame.anomaly is None:
+        return frame.semantic
+    return np.where(frame.anomaly == ANOMALY, np.uint8(UNKNOWN), frame.semantic)
+
+
+def hold_in_memory(frames: LabelledSet, with_unknown: bool = False) -> FrameStore:
     """Reads all frames of a set, in threads; they must be of one size.
+
+    Args:
+        frames: The set.
+        with_unknown: Whether real unknowns keep their number, ``UNKNOWN``; else they are void.
 
     Raises:
         InputError: A file can't be read or does not fit.
@@ -77,7 +94,8 @@ def hold_in_memory(frames: LabelledSet) -> FrameStore:
     def pair(index: int) -> tuple[np.ndarray, np.ndarray]:
         frame = frames[index]
         assert frame.semantic is not None
-        return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), frame.semantic
+        labels = labels_with_unknown(frame) if with_unknown else frame.semantic
+        return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), labels
 
     with ThreadPoolExecutor() as pool:
         return _collect(pair, range(len(frames)), pool, f"load frames of {frames.name}")

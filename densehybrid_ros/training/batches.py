@@ -21,12 +21,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from densehybrid_ros.datasets.evaluation_set import ANOMALY, EvaluationFrame
 from densehybrid_ros.datasets.labelled_set import LabelledSet
-from densehybrid_ros.datasets.taxonomy import VOID
-from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP, FrameStore, Overview, overview_of
+from densehybrid_ros.datasets.training_frames import (
+    OVERVIEW_STEP,
+    FrameStore,
+    Overview,
+    labels_with_unknown,
+    overview_of,
+)
 from densehybrid_ros.training.crops import Crop, CropConfig, cut_batch, draw_crop
-from densehybrid_ros.training.mixed_content import UNKNOWN, DrawLayer, MixedBatch, lay_over, void_as_negatives
+from densehybrid_ros.training.mixed_content import DrawLayer, MixedBatch, lay_over, void_as_negatives
 from densehybrid_ros.training.rare_classes import RareClasses
 from densehybrid_ros.training.scene import Scene
 from densehybrid_ros.training.side_stream import side_stream
@@ -87,6 +91,7 @@ class BatchMaker:
         negatives: DrawLayer | None = None,
         void_is_outlier: bool = False,
         with_plain: bool = False,
+        with_unknown: bool = False,
     ) -> None:
         """Keeps what is drawn from.
 
@@ -96,9 +101,9 @@ class BatchMaker:
             sources: Frames with their share of the crops.
             device: Where crops are computed.
             negatives: What is pasted; None = nothing.
-            void_is_outlier: Whether pixels of unknown ids are the negatives or, where no source has such ids, void
-                ones.
+            void_is_outlier: Whether void pixels are the negatives.
             with_plain: Whether batches hold the images before their colours are changed as well.
+            with_unknown: Whether real unknowns of frames in files are negatives. Frames in memory say it themselves.
         """
         self.seed = seed
         self.crops = crops
@@ -109,8 +114,7 @@ class BatchMaker:
         self.negatives = negatives
         self.void_is_outlier = void_is_outlier
         self.with_plain = with_plain
-        labelled = any(isinstance(source, LabelledSet) and source.anomaly for source in self.sources)
-        self._negative = UNKNOWN if labelled else VOID
+        self.with_unknown = with_unknown
         stores = [source if isinstance(source, FrameStore) else None for source in self.sources]
         if negatives is not None or crops.rare_share > 0:
             for store in stores:
@@ -139,7 +143,8 @@ class BatchMaker:
             crop = draw_crop(frame, self.crops, rng, focus)
         else:
             read = source[index]
-            labels = self._labels_of(read)
+            labels = labels_with_unknown(read) if self.with_unknown else read.semantic
+            assert labels is not None
             overview = overview_of(read.image, labels)
             crop = draw_crop((labels.shape[0], labels.shape[1]), self.crops, rng)
             pixels = read.image[crop.rows, crop.columns].transpose(2, 0, 1)
@@ -150,18 +155,12 @@ class BatchMaker:
             layer = self.negatives(Scene((self.crops.height, self.crops.width), crop, overview), rng)
         return Sample(number, index, crop, image, label, layer)
 
-    def _labels_of(self, frame: EvaluationFrame) -> np.ndarray:
-        assert frame.semantic is not None
-        if not self.void_is_outlier or frame.anomaly is None:
-            return frame.semantic
-        return np.where(frame.anomaly == ANOMALY, np.uint8(UNKNOWN), frame.semantic)
-
     def finish(self, samples: Sequence[Sample]) -> MixedBatch:
         """Computes the batch on the device."""
         windows = [self._window(sample) for sample in samples]
         batch = cut_batch(windows, [sample.crop for sample in samples], self.crops, self.with_plain)
         if self.void_is_outlier:
-            return void_as_negatives(batch, self._negative)
+            return void_as_negatives(batch)
         layers = [sample.layer for sample in samples]
         return lay_over(batch, layers)
 

@@ -64,12 +64,14 @@ class NegativesConfig(PasteConfig):
         root: Folder of the cut-outs or of the data set.
         dataset: Name in ``datasets.registry.NEGATIVE_SETS``.
         recipe: Name in ``datasets.negative_recipes.RECIPES``.
+        labelled: Whether real unknowns that the labels of the frames name are negatives as well.
     """
 
     source: str = "cutouts"
     root: str | None = None
     dataset: str | None = None
     recipe: str | None = None
+    labelled: bool = False
 
 
 @dataclass

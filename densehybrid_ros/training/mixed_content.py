@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.datasets.training_frames import UNKNOWN
 from densehybrid_ros.training.crops import Batch
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 from densehybrid_ros.training.scene import Scene
@@ -21,8 +22,7 @@ from densehybrid_ros.training.scene import Scene
 # Alpha above: the object; below: the scene; between: a mixed border that teaches nothing.
 _OPAQUE, _CLEAR = 0.5, 0.05
 
-UNKNOWN = 254
-"""Label of a crop's pixels that are real unknowns, before they become negatives."""
+_REAL_WEIGHT = 2.0  # of a real unknown beside a pasted one, of which there are many more
 
 WEIGHT_STEP = 16
 """Weights of outliers are kept as bytes in units of 1/16: 0 to 15.9."""
@@ -54,23 +54,17 @@ A layer is uint8 [6, h, w] of the size of the crop: RGB; alpha (255 = covers the
 """
 
 
-def without_negatives(batch: Batch) -> MixedBatch:
-    """Returns the batch with its origin mask: labelled pixels are inliers, void ones neither."""
+def without_pasting(batch: Batch) -> MixedBatch:
+    """Returns the batch with its origin mask: known pixels are inliers, real unknowns outliers, void neither."""
     origin = torch.where(batch.labels == VOID, NEITHER, INLIER).to(torch.uint8)
-    return MixedBatch(batch.images, batch.labels, origin, plain=batch.plain)
+    unknown = batch.labels == UNKNOWN
+    origin[unknown] = OUTLIER
+    return MixedBatch(batch.images, batch.labels.masked_fill(unknown, VOID), origin, plain=batch.plain)
 
 
-def void_as_negatives(batch: Batch, negative: int = VOID) -> MixedBatch:
-    """Returns the batch with the pixels of one label as the outliers, as the void classifier wants them.
-
-    Args:
-        batch: Crops.
-        negative: ``VOID``, or ``UNKNOWN`` where the labels tell real unknowns from what is ignored.
-    """
-    origin = torch.where(batch.labels == VOID, NEITHER, INLIER).to(torch.uint8)
-    origin[batch.labels == negative] = OUTLIER
-    labels = torch.where(batch.labels == UNKNOWN, VOID, batch.labels)
-    return MixedBatch(batch.images, labels, origin, plain=batch.plain)
+def void_as_negatives(batch: Batch) -> MixedBatch:
+    """Returns the batch with its void pixels as the outliers, as the void classifier wants them."""
+    return without_pasting(batch._replace(labels=torch.where(batch.labels == VOID, UNKNOWN, batch.labels)))
 
 
 def lay_over(batch: Batch, layers: Sequence[Tensor | None]) -> MixedBatch:
@@ -80,7 +74,7 @@ def lay_over(batch: Batch, layers: Sequence[Tensor | None]) -> MixedBatch:
         batch: Inlier crops.
         layers: One a crop.
     """
-    mixed = without_negatives(batch)
+    mixed = without_pasting(batch)
     chosen = [(index, layer) for index, layer in enumerate(layers) if layer is not None]
     if not chosen:
         return mixed
@@ -96,6 +90,6 @@ def lay_over(batch: Batch, layers: Sequence[Tensor | None]) -> MixedBatch:
     mixed.labels[where] = torch.where(pasted, known, torch.where(touched, VOID, mixed.labels[where]))
     border = torch.where(touched, NEITHER, mixed.origin[where])
     mixed.origin[where] = torch.where(pasted, torch.where(known == VOID, OUTLIER, INLIER), border).to(torch.uint8)
-    weights = torch.ones(mixed.labels.shape, device=device)
+    weights = torch.where(mixed.origin == OUTLIER, _REAL_WEIGHT, 1.0)
     weights[where] = pixels[:, 5].float() / WEIGHT_STEP
     return mixed._replace(weights=weights)

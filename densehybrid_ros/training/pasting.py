@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from densehybrid_ros.datasets.known_objects import KnownObject
 from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP
 from densehybrid_ros.training.mixed_content import WEIGHT_STEP, DrawLayer
 from densehybrid_ros.training.scene import Scene
 
@@ -25,6 +27,9 @@ DrawCutout = Callable[[tuple[int, int], np.random.Generator], "Tensor | None"]
 _SMALLEST_SIDE = 4  # pixels of a known object
 _JITTER = 0.25  # of a cut-out's colours
 _ATTEMPTS = 4
+_PLACES_TRIED = 50
+_LEAST_DEPTH = 12  # rows of the frame below the horizon; above, an object would be a dot
+_SHADOWED, _SHADOW_ALPHA = 0.5, (0.15, 0.45)  # share of the negatives on the ground; how dark
 
 
 @dataclass
@@ -39,6 +44,11 @@ class PasteConfig:
         blur_probability: Share of the negatives that are blurred a little.
         known_count: Largest number of known objects from other frames in a crop; 0 = none.
         balance: Exponent by which small negatives weigh more: a pixel counts (1024 / area)^balance; 0 = all alike.
+        ground_share: Share of the negatives that stand on the ground, road and sidewalk, in the size that they have
+            there, half of them with a shadow; the others lie anywhere in any size.
+        ground_size: Smallest and largest longest side in metres of those, log-uniform.
+        horizon: Row of the horizon as a share of a frame's height.
+        camera_height: Metres of the camera above the ground.
     """
 
     probability: float = 0.7
@@ -48,6 +58,10 @@ class PasteConfig:
     blur_probability: float = 0.3
     known_count: int = 0
     balance: float = 0.0
+    ground_share: float = 0.0
+    ground_size: tuple[float, float] = (0.12, 1.5)
+    horizon: float = 0.41
+    camera_height: float = 1.25
 
 
 def _canvas(size: tuple[int, int]) -> np.ndarray:
@@ -81,13 +95,19 @@ def _layer(canvas: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
 
 
-def cutout_layers(draw_cutout: DrawCutout, config: PasteConfig, known: Sequence[KnownObject] = ()) -> DrawLayer:
+def cutout_layers(
+    draw_cutout: DrawCutout,
+    config: PasteConfig,
+    known: Sequence[KnownObject] = (),
+    ground: Sequence[int] = (),
+) -> DrawLayer:
     """Returns a source of layers of varied negatives, behind and before known objects.
 
     Args:
         draw_cutout: Gives the negatives.
         config: How they are pasted.
         known: Objects of known classes to paste as well.
+        ground: Train ids of the classes that ``config.ground_share`` of the negatives stand on.
     """
 
     def draw(scene: Scene, rng: np.random.Generator) -> Tensor | None:
@@ -102,7 +122,7 @@ def cutout_layers(draw_cutout: DrawCutout, config: PasteConfig, known: Sequence[
             if kind:
                 _put_known(canvas, known, scene, rng)
             else:
-                _put_negative(canvas, draw_cutout, config, scene, rng)
+                _put_negative(canvas, draw_cutout, config, scene, ground, rng)
         return _layer(canvas)
 
     return draw
@@ -124,20 +144,69 @@ def recipe_layers(draw_cutout: DrawCutout) -> DrawLayer:
 
 
 def _put_negative(
-    canvas: np.ndarray, draw_cutout: DrawCutout, config: PasteConfig, scene: Scene, rng: np.random.Generator
+    canvas: np.ndarray,
+    draw_cutout: DrawCutout,
+    config: PasteConfig,
+    scene: Scene,
+    ground: Sequence[int],
+    rng: np.random.Generator,
 ) -> None:
     cutout = draw_cutout(scene.size, rng)
     if cutout is None:
         return
     pixels = np.ascontiguousarray(cutout.numpy().transpose(1, 2, 0))
-    factor = float(np.exp(rng.uniform(*np.log(config.size)))) / max(pixels.shape[:2])
+    place = _place_on(scene, ground, config, rng) if rng.random() < config.ground_share else None
+    if place is None:
+        longest = float(np.exp(rng.uniform(*np.log(config.size))))
+    else:
+        longest = float(np.exp(rng.uniform(*np.log(config.ground_size)))) * place.pixels_per_metre
+    factor = max(longest, _SMALLEST_SIDE) / max(pixels.shape[:2])
     varied = _vary(pixels, factor, config.blur_probability, rng)
-    top, left = _anywhere(varied, scene.size, rng)
+    if place is None:
+        top, left = _anywhere(varied, scene.size, rng)
+    else:
+        top, left = round(place.row) - varied.shape[0], round(place.column) - varied.shape[1] // 2
+        if rng.random() < _SHADOWED:
+            _put_shadow(canvas, place, varied.shape[1], rng)
     if rng.random() < config.match_probability:
         centre = (top + varied.shape[0] / 2, left + varied.shape[1] / 2)
         around = scene.colors(*centre, max(varied.shape[:2]))
         varied[..., :3] = _matched(varied, around, float(rng.uniform(0.3, 0.9)))
     _put(canvas, varied, top, left, VOID, config.balance)
+
+
+class _Place(NamedTuple):
+    """Where something stands: its lowest row and its middle column in the crop, and the scale there."""
+
+    row: float
+    column: float
+    pixels_per_metre: float
+
+
+def _place_on(scene: Scene, ground: Sequence[int], config: PasteConfig, rng: np.random.Generator) -> _Place | None:
+    """Draws a place on the ground below the horizon; None where a few attempts find none."""
+    labels, crop = scene.overview.labels, scene.crop
+    horizon = config.horizon * labels.shape[0] * OVERVIEW_STEP
+    for _ in range(_PLACES_TRIED):
+        row = int(rng.integers(crop.rows.start, crop.rows.stop))
+        column = int(rng.integers(crop.columns.start, crop.columns.stop))
+        if labels[scene.overview_index(row, column)] in ground and row > horizon + _LEAST_DEPTH:
+            # On flat ground the camera's height spans as many pixels as the row lies below the horizon.
+            scale = crop.scale[0] * (row - horizon) / config.camera_height
+            return _Place(scene.row(row), scene.column(column), scale)
+    return None
+
+
+def _put_shadow(canvas: np.ndarray, place: _Place, width: int, rng: np.random.Generator) -> None:
+    """Lays a soft dark ellipse below what will stand there. Never opaque, it is neither negative nor known."""
+    height = max(3, width // 5)
+    shadow = np.zeros((2 * height + 1, width + 6, 4), np.float32)
+    alpha = np.zeros(shadow.shape[:2], np.float32)
+    axes = (max(1, width // 2), max(1, height // 2))
+    cv2.ellipse(alpha, (shadow.shape[1] // 2, height), axes, 0, 0, 360, 1.0, -1)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), max(0.8, height / 4), borderType=cv2.BORDER_CONSTANT)
+    shadow[..., 3] = alpha * rng.uniform(*_SHADOW_ALPHA)
+    _put(canvas, shadow, round(place.row) - height, round(place.column) - shadow.shape[1] // 2, VOID, 0.0)
 
 
 def _put_known(canvas: np.ndarray, known: Sequence[KnownObject], scene: Scene, rng: np.random.Generator) -> None:

@@ -29,6 +29,7 @@ from densehybrid_ros.training.pasting import cutout_layers, recipe_layers
 _FIRST_SCENE = 1_000_000  # seed of the first rendered scene
 _HELD_OUT_FRAMES = 64
 _HELD_OUT_SCENES = 4
+_GROUND = ("road", "sidewalk")  # beside what is drivable
 _RESIZED_RECIPE = "objects"  # the others give cut-outs in their final size
 
 
@@ -107,7 +108,7 @@ def training_sources(
         chosen = frames.subset(data.limit)
         sources.append((chosen, float(len(chosen))))
     if data.cityscapes_640:
-        store = hold_in_memory(_cityscapes_640(config, "train").subset(data.limit))
+        store = hold_in_memory(_cityscapes_640(config, "train").subset(data.limit), labels_real_unknowns(config))
         sources.append((store.to(device), float(len(store))))
     total = sum(share for _, share in sources)
     share = data.rendered_share if sources else 1.0
@@ -139,22 +140,37 @@ def counted(config: TrainConfig, sources: Sequence[tuple[Source, float]], held_o
         settings = config.negatives
         found["negatives"] = {"source": settings.source} | ({"dataset": settings.dataset} if settings.dataset else {})
         if settings.source == "cutouts":
-            found["negatives"]["pictures"] = len(list_pictures(Path(_root(config))))
+            found["negatives"]["pictures"] = len(list_pictures(Path(_root(config)), deep=True))
     return found
 
 
-def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]]) -> DrawLayer | None:
+def labels_real_unknowns(config: TrainConfig) -> bool:
+    """Whether real unknowns that the labels name are negatives of the run."""
+    return config.stage == "open_set" and (config.negatives.labelled or config.negatives.source == "void")
+
+
+def names_unknowns(config: TrainConfig, sets: Sequence[LabelledSet]) -> bool:
+    """Whether the labels of a training set name real unknowns."""
+    held = [_cityscapes_640(config, "train")] if config.data.cityscapes_640 else []
+    return any(frames.anomaly for frames in (*sets, *held))
+
+
+def open_layers(
+    config: TrainConfig, sources: Sequence[tuple[Source, float]], classes: Sequence[SemanticClass]
+) -> DrawLayer | None:
     """Opens what is pasted; None where a flow makes the negatives, void pixels are them, or nothing is pasted.
 
     Args:
         config: The run.
         sources: Its frames, from which known objects are cut where the run pastes them.
+        classes: Their classes.
 
     Raises:
         InputError: The folder, data set or recipe is missing or unknown.
     """
     settings = config.negatives
     known = []
+    ground = [number for number, item in enumerate(classes) if item.drivable or item.name in _GROUND]
     if settings.known_count:
         if not config.data.cityscapes_640:
             raise InputError("negatives.known_count: known objects come from data.cityscapes_640; name it, or set 0")
@@ -163,7 +179,7 @@ def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]]) ->
         return cutout_layers(lambda size, rng: None, settings, known) if known else None
     if settings.source == "cutouts":
         cutouts = load_cutouts(Path(_root(config)))
-        return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known)
+        return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known, ground)
     pictures = open_negatives(_named(config), Path(_root(config)))
     recipe = settings.recipe or _RESIZED_RECIPE
     if recipe not in RECIPES:
@@ -172,7 +188,7 @@ def open_layers(config: TrainConfig, sources: Sequence[tuple[Source, float]]) ->
     def draw(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
         return RECIPES[recipe](pictures, size, rng)
 
-    return cutout_layers(draw, settings, known) if recipe == _RESIZED_RECIPE else recipe_layers(draw)
+    return cutout_layers(draw, settings, known, ground) if recipe == _RESIZED_RECIPE else recipe_layers(draw)
 
 
 def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,8 @@ from densehybrid_ros.training.run_data import (
     classes_of,
     counted,
     held_out_frames,
+    labels_real_unknowns,
+    names_unknowns,
     open_layers,
     open_sets,
     training_sources,
@@ -83,11 +85,12 @@ def _segmentation_run(config: TrainConfig, device: torch.device, processes: Proc
     partner = open_partner(config, device, processes)
     teacher = open_teacher(config, card.classes)  # before the frames, which take their time: a name may be wrong
     sources = training_sources(config, sets, device)
-    layers = open_layers(config, sources)
+    layers = open_layers(config, sources, card.classes)
     held_out = validation_sources(config)
-    void_is_outlier = config.stage == "open_set" and config.negatives.source == "void"
-    plain = config.loss.plain_teacher
-    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, plain)
+    only_labels = config.stage == "open_set" and config.negatives.source == "void"
+    void_is_outlier = only_labels and not names_unknowns(config, sets)
+    unknown, plain = labels_real_unknowns(config), config.loss.plain_teacher
+    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, plain, unknown)
     validate = partial(mean_iou, sources=held_out, device=device, processes=processes) if held_out else None
     task = SegmentationTask(config, model, device, processes, partner, teacher)
     return RunParts(task, maker, validate, card, counted(config, sources, held_out), partner)

@@ -27,6 +27,16 @@ class Scene(NamedTuple):
         """Turns a row of the frame into one of the crop."""
         return (row - self.crop.rows.start) * self.crop.scale[0] + self.crop.corner[0]
 
+    def column(self, column: float) -> float:
+        """Turns a column of the frame into one of the crop."""
+        along = (column - self.crop.columns.start) * self.crop.scale[1]
+        return self.crop.corner[1] + (self.crop.size[1] - 1 - along if self.crop.flip else along)
+
+    def overview_index(self, row: int, column: int) -> tuple[int, int]:
+        """Turns row and column of the frame into those of the overview."""
+        height, width = self.overview.labels.shape
+        return min(row // OVERVIEW_STEP, height - 1), min(column // OVERVIEW_STEP, width - 1)
+
     def colors(self, row: float, column: float, reach: float) -> np.ndarray:
         """Returns the colours of the frame around a point of the crop, float32 [n, 3] in 0..1; [0, 3] beside it."""
         down, across = self.crop.scale

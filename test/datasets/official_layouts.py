@@ -63,6 +63,17 @@ def cityscapes_640(root: Path, split: str = "train") -> Path:
     return root
 
 
+def cityscapes_640_void(root: Path, split: str = "train") -> Path:
+    """The same with a caravan and other void in the upper left corner of each frame."""
+    cityscapes_640(root, split)
+    for frame in ("aachen_0", "ulm_0"):
+        labels, void = np.full((HEIGHT, HEIGHT), 10, np.uint8), np.zeros((HEIGHT, HEIGHT), np.uint8)
+        labels[0, :4], void[0, :2], void[0, 2:4] = 255, 29, 4
+        save_picture(root / split / "label" / f"{frame}.png", labels)
+        save_picture(root / split / "void" / f"{frame}.png", void)
+    return root
+
+
 MAPILLARY_NAMES = {
     "v1.2": ["construction--flat--road", "marking--general", "object--vehicle--car", "void--unlabeled"],
     "v2.0": [

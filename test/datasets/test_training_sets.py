@@ -14,6 +14,7 @@ import pytest
 
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.registry import TRAINING_SETS, open_training_set
+from densehybrid_ros.datasets.training_frames import UNKNOWN, hold_in_memory
 from densehybrid_ros.errors import InputError
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
@@ -189,3 +190,14 @@ def test_the_real_stretched_edition_opens(shared_data: Path) -> None:
     frames = open_training_set("cityscapes_640", shared_data / "cityscapes_640", "val")
     assert len(frames) == 251
     assert frames[100].image.shape == (640, 1280, 3)
+
+
+def test_void_pictures_of_cityscapes_640_tell_real_unknowns(tmp_path: Path) -> None:
+    frames = open_training_set("cityscapes_640", layouts.cityscapes_640_void(tmp_path))
+    frame = frames[0]
+    assert frame.anomaly is not None
+    assert frame.semantic[0, :9:2].tolist() == [255, 255, 255, 255, 10]
+    assert frame.anomaly[0, :9:2].tolist() == [1, 1, 255, 255, 0]
+    held = hold_in_memory(frames, with_unknown=True).labels[0, 0, :9:2]
+    assert held.tolist() == [UNKNOWN, UNKNOWN, 255, 255, 10]
+    assert hold_in_memory(frames).labels[0, 0, :9:2].tolist() == [255, 255, 255, 255, 10]

@@ -26,7 +26,7 @@ from densehybrid_ros.training.crops import (
     recolor,
 )
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
-from densehybrid_ros.training.mixed_content import DrawLayer, lay_over, void_as_negatives, without_negatives
+from densehybrid_ros.training.mixed_content import DrawLayer, lay_over, void_as_negatives, without_pasting
 from densehybrid_ros.training.pasting import PasteConfig, _canvas, _matched, _put, cutout_layers, recipe_layers
 from densehybrid_ros.training.scene import Scene
 
@@ -163,7 +163,7 @@ def test_without_luck_nothing_is_pasted(store: FrameStore, square: torch.Tensor)
     assert layers_of(square, PasteConfig(probability=0.0))(SCENE, np.random.default_rng(2)) is None
     mixed = lay_over(Batch(crops.images.clone(), crops.labels.clone()), [None] * 4)
     assert mixed.weights is None
-    assert all(torch.equal(a, b) for a, b in zip(mixed[:3], without_negatives(crops)[:3], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(mixed[:3], without_pasting(crops)[:3], strict=True))
 
 
 def test_a_recipe_is_pasted_as_it_is(square: torch.Tensor) -> None:

@@ -93,8 +93,8 @@ def test_negatives_of_unknown_ids_that_no_pixel_has_are_a_fault(mine: Path, tmp_
 def test_unknown_ids_are_negatives_and_ignored_ones_are_not(mine: Path) -> None:
     (frames,) = open_sets(merge_config(None, "light", mine), "train")
     crops = CropConfig(height=64, width=128, scale=(1.0, 1.0), noise=0, color_jitter=0, blur_probability=0)
-    for void, outlier in ((True, OUTLIER), (False, NEITHER)):
-        maker = BatchMaker(1, crops, [(frames.subset(1), 1.0)], CPU, void_is_outlier=void)
+    for unknown, outlier in ((True, OUTLIER), (False, NEITHER)):
+        maker = BatchMaker(1, crops, [(frames.subset(1), 1.0)], CPU, with_unknown=unknown)
         batch = maker.batch(Job(0, 0, 2))
         red = batch.images[:, 0] > 0.8  # own_frames paints the unknown red
         assert red.any()

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from densehybrid_ros.datasets.known_objects import KnownObject
-from densehybrid_ros.datasets.training_frames import Overview
+from densehybrid_ros.datasets.training_frames import UNKNOWN, Overview
 from densehybrid_ros.training.crops import Batch, Crop, Photometry
-from densehybrid_ros.training.losses import INLIER, OUTLIER
+from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 from densehybrid_ros.training.mixed_content import WEIGHT_STEP, lay_over
 from densehybrid_ros.training.pasting import PasteConfig, cutout_layers
 from densehybrid_ros.training.scene import Scene
@@ -51,3 +51,45 @@ def test_small_negatives_weigh_more() -> None:
     mixed = lay_over(Batch(torch.zeros(2, 3, *SIZE), torch.zeros(2, *SIZE, dtype=torch.uint8)), layers)
     outlier = mixed.origin == OUTLIER
     assert [float(mixed.weights[i][outlier[i]].unique()) for i in (0, 1)] == weights
+
+
+def test_negatives_on_the_ground_stand_there_in_the_size_of_their_distance() -> None:
+    labels = np.full((50, 100), 2, np.uint8)
+    labels[30:, 25:] = 0  # road: rows from 120, columns from 100 of the frame
+    scene = WHOLE._replace(overview=WHOLE.overview._replace(labels=labels))
+    config = PasteConfig(**PLAIN, ground_share=1.0, ground_size=(1.0, 1.0), horizon=0.4, camera_height=2.0)
+    draw = cutout_layers(lambda size, rng: SQUARE, config, ground=(0, 1))
+    feet, sizes, shadows = [], [], 0
+    for seed in range(40):
+        layer = draw(scene, np.random.default_rng(seed))
+        assert layer is not None
+        solid = np.argwhere(layer[3].numpy() > 250)
+        shadows += bool(((layer[3] > 10) & (layer[3] < 120)).sum() > 40)
+        left, (bottom, right) = solid.min(0)[1], solid.max(0)
+        if left > 0 and right < SIZE[1] - 1:
+            feet.append(int(bottom) + 1)
+            sizes.append(int(right - left) + 1)
+        assert bottom >= 119
+        assert (left + right) / 2 >= 98
+    expected = (np.array(feet) - 80) / 2.0  # a metre of two that the camera is high, 80 being the horizon's row
+    assert len(sizes) > 20
+    assert np.abs(np.array(sizes) - expected).max() <= 2
+    assert 8 < shadows < 32
+
+
+def test_where_there_is_no_ground_negatives_lie_anywhere() -> None:
+    config = PasteConfig(**PLAIN, size=(20, 20), ground_share=1.0)
+    layer = cutout_layers(lambda size, rng: SQUARE, config, ground=(5,))(WHOLE, np.random.default_rng(0))
+    assert layer is not None
+    assert int((layer[3] > 250).sum()) == 400
+
+
+def test_real_unknowns_are_negatives_beside_what_is_pasted() -> None:
+    labels = torch.zeros(1, *SIZE, dtype=torch.uint8)
+    labels[:, :50, :50], labels[:, 50:100, :50] = UNKNOWN, 255
+    draw = cutout_layers(lambda size, rng: SQUARE, PasteConfig(**PLAIN, size=(20, 20)))
+    mixed = lay_over(Batch(torch.zeros(1, 3, *SIZE), labels), [draw(WHOLE, np.random.default_rng(3))])
+    assert (mixed.origin[:, :50, :50] == OUTLIER).all()
+    assert (mixed.origin[:, 50:100, :50] == NEITHER).all()
+    assert 0 < int((mixed.origin[:, :, 50:] == OUTLIER).sum()) <= 400
+    assert not (mixed.labels == UNKNOWN).any()

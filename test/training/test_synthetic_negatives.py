@@ -11,7 +11,7 @@ from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.training.config import FlowPartnerConfig
 from densehybrid_ros.training.flow_losses import flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.losses import OUTLIER, compound_loss
-from densehybrid_ros.training.mixed_content import Batch, MixedBatch, without_negatives
+from densehybrid_ros.training.mixed_content import Batch, MixedBatch, without_pasting
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
 
@@ -29,7 +29,7 @@ def partner() -> FlowPartner:
 @pytest.fixture
 def mixed() -> MixedBatch:
     store = colored_store()
-    return without_negatives(Batch(store.images[:4].float() / 255, store.labels[:4]))
+    return without_pasting(Batch(store.images[:4].float() / 255, store.labels[:4]))
 
 
 def gradients(module: torch.nn.Module) -> list[torch.Tensor | None]:
