@@ -119,10 +119,10 @@ class EngineChoice:
     report: Report = field(default=lambda text: None)
 
     def __post_init__(self) -> None:
-        self._no_openvino = openvino_problem(self.cache.device, self.precision)
-        if self.backend == "openvino" and self._no_openvino:
-            raise InputError(f"backend 'openvino': {self._no_openvino}; use auto, eager or inductor")
-        if self.backend not in ("eager", "openvino"):
+        if self.backend == "openvino":
+            if problem := openvino_problem(self.cache.device, self.precision):
+                raise InputError(f"backend 'openvino': {problem}; use auto, eager or inductor")
+        elif self.backend != "eager":
             self._backend_to_build()  # refuses what can't run here
         if self.precision is not None:
             check_precision(self.precision, self.backend, self.cache.device)
@@ -156,11 +156,6 @@ class EngineChoice:
         engine, reason = self._find(size)
         if engine is not None:
             return engine
-        if self._takes_openvino:
-            try:
-                return self._openvino_engine(reason)
-            except InputError as error:
-                reason = f"{reason}; {error}"
         if self.build:
             return self._build(size, reason)
         return self._without_engine(reason)
@@ -182,17 +177,13 @@ class EngineChoice:
 
     def start_build(self, size: tuple[int, int], model: Path) -> BackgroundBuild | None:
         """Starts to compile in another process what ``choose`` lacks; see ``Segmenter.start_build``."""
-        if (self.backend == "eager" and not self._fused) or self._takes_openvino:
+        if self.backend == "openvino" or (self.backend == "eager" and not self._fused):
             return None
         if self.choose_cached(size) is not None:
             return None
         backend = self._backend_to_build()
         precision = self.precision or default_precision(self.cache.device)
         return BackgroundBuild(self.cache, EngineSpec(backend, size, precision), model)
-
-    @property
-    def _takes_openvino(self) -> bool:
-        return self.backend in ("auto", "openvino") and self._no_openvino is None
 
     def _candidates(self) -> Iterator[str]:
         if self.backend != "auto":

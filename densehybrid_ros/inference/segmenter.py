@@ -273,8 +273,8 @@ def load(
         model: A shipped model's name ("light", "ldn121", "ldn121_synthetic") or a ``.safetensors`` file with its card.
         threshold: Anomaly threshold in nats, or the name of one in the card; None: the card's default.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        backend: ``auto``, ``eager``, ``inductor``, ``openvino`` or ``tensorrt``; auto takes the
-            fastest that is there at once.
+        backend: ``auto``, ``eager``, ``inductor``, ``openvino`` or ``tensorrt``; auto takes the fastest that is there
+            at once.
         precision: ``auto``, ``fp16``, ``bf16`` or ``fp32``.
         size: (width, height) of the network's input; None: each picture's own size.
         input_policy: ``exact``, ``resize`` (to ``size``) or ``letterbox``; None: resize where ``size`` is given, else

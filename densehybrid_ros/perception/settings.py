@@ -69,7 +69,7 @@ class Settings:
     backend: str = parameter(
         "auto",
         "How the network is run. auto takes the fastest that this machine has at once: fused kernels (on a GPU), a "
-        "compiled engine from the cache or OpenVINO (on a CPU), else eager. /diagnostics says which, and why.",
+        "compiled engine from the cache, else eager. /diagnostics says which, and why.",
         group="Model",
         choices=("auto", "eager", "inductor", "openvino", "tensorrt"),
     )

@@ -69,7 +69,7 @@ def test_json_alone_on_standard_output() -> None:
     assert "densehybrid_ros" in result.stderr
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"benchmark", "completion"}))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"benchmark", "completion", "config", "export", "predict"}))
 def test_every_command_that_finds_figures_has_the_same_json_option(command: str) -> None:
     parser = build_parser([command])
     subparser = next(action for action in parser._actions if action.dest == "command").choices[command]
@@ -78,7 +78,7 @@ def test_every_command_that_finds_figures_has_the_same_json_option(command: str)
     assert option.help == "write the figures as JSON; - prints them, and nothing else"
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["info", "--nonsense"], ["train"]])
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["info", "--nonsense"], ["predict"]])
 def test_wrong_usage_is_one_line_and_status_2(arguments: list[str]) -> None:
     result = densehybrid(*arguments)
     assert result.returncode == 2

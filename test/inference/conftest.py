@@ -25,12 +25,6 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "densehybrid_ros"
 
 
-@pytest.fixture(autouse=True)
-def openvino_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``auto`` chooses as on a machine without OpenVINO, whatever this one has; its own tests say otherwise."""
-    monkeypatch.setattr("densehybrid_ros.inference.openvino_engine.find_spec", lambda name: None)
-
-
 @pytest.fixture
 def tiny() -> LoadedModel:
     """The tiny model with a seed's weights; its file does not exist."""

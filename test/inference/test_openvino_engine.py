@@ -21,11 +21,6 @@ CPU = torch.device("cpu")
 installed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 
 
-@pytest.fixture(autouse=True)
-def openvino_found() -> None:
-    """As this machine has it."""
-
-
 @installed
 def test_light_has_the_classes_and_scores_of_eager_at_each_size(tmp_path: Path) -> None:
     model = load_model("light")
@@ -53,17 +48,16 @@ def test_more_sizes_than_a_camera_has_run_eagerly(monkeypatch: pytest.MonkeyPatc
     assert len(engine.heads.__closure__[0].cell_contents._requests) == 2  # the trial's and SIZE's
 
 
-@installed
-def test_auto_on_a_cpu_takes_it_unless_an_engine_was_compiled(compiled: Path, tmp_path: Path) -> None:
-    def choice(directory: Path, **options: str) -> EngineChoice:
-        return EngineChoice(EngineCache(tiny_model(), "tiny", CPU, directory), "auto", **options)
+def test_auto_waits_for_no_compiler(tmp_path: Path) -> None:
+    choice = EngineChoice(EngineCache(tiny_model(), "tiny", CPU, tmp_path), "auto")
+    assert choice.choose(SIZE).backend == "eager"
 
-    engine = choice(tmp_path).choose(SIZE)
-    assert (engine.backend, engine.precision) == ("openvino", "fp32")
-    assert "none in the cache" in engine.reason
-    assert choice(tmp_path).start_build(SIZE, tmp_path / "none.safetensors") is None  # nothing is faster
-    assert choice(tmp_path, precision="bf16").choose(SIZE).backend == "eager"
-    assert choice(compiled).choose(SIZE).backend == "inductor"
+
+@installed
+def test_nothing_is_built_beside_it(tmp_path: Path) -> None:
+    choice = EngineChoice(EngineCache(tiny_model(), "tiny", CPU, tmp_path), "openvino")
+    assert choice.choose(SIZE).backend == "openvino"
+    assert choice.start_build(SIZE, tmp_path / "none.safetensors") is None
 
 
 def test_what_it_is_not_for_is_refused_in_one_line(
