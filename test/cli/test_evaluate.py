@@ -246,7 +246,7 @@ def test_several_data_sets_by_one_command(model_path: Path, tmp_path: Path, caps
     tables = [list(csv.DictReader(part.splitlines())) for part in (tmp_path / "r.csv").read_text().split("\n\n")]
     assert [table[0]["dataset"] for table in tables] == names
     assert _evaluate("road_anomaly21_val,folder", tmp_path, model_path) == 2
-    assert f"{tmp_path / 'folder' / 'image'}: no such folder" in capsys.readouterr().err
+    assert f"{tmp_path / 'folder'}: no such folder" in capsys.readouterr().err
 
 
 def test_the_card_keeps_figures_by_set_and_score(model_path: Path, tmp_path: Path, capsys) -> None:

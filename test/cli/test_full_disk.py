@@ -84,7 +84,7 @@ WRITES: dict[str, tuple[Callable[[Path], list[object]], list[object], str]] = {
     "calibrate": (calibrated, ["--by", "outlier_tpr95", "--output", "out"], "out"),
     "replay --json": (replayed, ["--json", "out"], "out"),
     "replay --report": (replayed, ["--report", "out"], "out/report.json"),
-    "replay --overlays": (replayed, ["--overlays", "out"], "out/000000.jpg"),
+    "replay --overlays": (replayed, ["--overlays", "out"], "out/frame_000000_0.00s.jpg"),
 }
 
 
