@@ -176,4 +176,5 @@ def _print(output: Path, entries: list[dict[str, Any]], left_out: int) -> None:
     levels = Counter(entry["level"] for entry in entries)
     print(f"frames  {len(entries)}" + (f", {left_out} left out" if left_out else ""))
     print("alerts  " + ", ".join(f"{level.name} {levels[level.name]}" for level in Level if levels[level.name]))
-    print(f"output  {output}: overlays/, {HAZARDS}")
+    made = sorted(f"{item.name}/" if item.is_dir() else item.name for item in output.iterdir())
+    print(f"output  {output}: {', '.join(made)}")

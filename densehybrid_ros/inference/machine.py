@@ -148,8 +148,9 @@ def source_digest(network: nn.Module) -> str:
     After an update the same weights may be computed with differently.
     """
     modules = {kind.__module__ for part in network.modules() for kind in type(part).__mro__}
-    digest = hashlib.sha256()
-    for name in sorted(name for name in modules if name.partition(".")[0] not in ("builtins", "torch")):
+    sources = set()
+    for name in (name for name in modules if name.partition(".")[0] not in ("builtins", "torch")):
         with contextlib.suppress(OSError, TypeError):  # of a notebook there is no source
-            digest.update(inspect.getsource(sys.modules[name]).encode())
-    return digest.hexdigest()
+            sources.add(inspect.getsource(sys.modules[name]))
+    # By their text, not by name: a module that runs as a program has another name.
+    return hashlib.sha256("".join(sorted(sources)).encode()).hexdigest()
