@@ -72,10 +72,10 @@ UNKNOWN = 254
 """Train id of real unknowns, where they are told from what is ignored."""
 
 
-def labels_with_unknown(frame: EvaluationFrame) -> np.ndarray:
-    """Returns the train ids of a frame with ``UNKNOWN`` where its labels say so; uint8 [H, W]."""
+def training_labels(frame: EvaluationFrame, with_unknown: bool) -> np.ndarray:
+    """Returns the train ids of a frame, uint8 [H, W]; real unknowns are ``UNKNOWN`` if asked for, else void."""
     assert frame.semantic is not None
-    if frame.anomaly is None:
+    if not with_unknown or frame.anomaly is None:
         return frame.semantic
     return np.where(frame.anomaly == ANOMALY, np.uint8(UNKNOWN), frame.semantic)
 
@@ -93,9 +93,7 @@ def hold_in_memory(frames: LabelledSet, with_unknown: bool = False) -> FrameStor
 
     def pair(index: int) -> tuple[np.ndarray, np.ndarray]:
         frame = frames[index]
-        assert frame.semantic is not None
-        labels = labels_with_unknown(frame) if with_unknown else frame.semantic
-        return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), labels
+        return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), training_labels(frame, with_unknown)
 
     with ThreadPoolExecutor() as pool:
         return _collect(pair, range(len(frames)), pool, f"load frames of {frames.name}")

@@ -152,7 +152,9 @@ class EngineChoice:
         if self.backend == "eager" and not self._fused:
             return self._eager_engine("as asked")
         if self.backend == "openvino":
-            return self._openvino_engine("as asked")
+            if self._openvino is None:
+                self._openvino = openvino_engine(self.cache.network, "as asked")
+            return self._openvino
         engine, reason = self._find(size)
         if engine is not None:
             return engine
@@ -245,11 +247,6 @@ class EngineChoice:
             self._fused_as_given = fused_engine(self.cache.network, self.cache.device)
         why = f"fused kernels with given block sizes, {reason}; densehybrid compile measures them"
         return replace(self._fused_as_given, reason=why)
-
-    def _openvino_engine(self, reason: str) -> Engine:
-        if self._openvino is None:
-            self._openvino = openvino_engine(self.cache.network)
-        return replace(self._openvino, reason=f"{reason}{self._openvino.reason}")
 
     def _eager_engine(self, reason: str) -> Engine:
         if self._eager is None:

@@ -26,8 +26,8 @@ from densehybrid_ros.datasets.training_frames import (
     OVERVIEW_STEP,
     FrameStore,
     Overview,
-    labels_with_unknown,
     overview_of,
+    training_labels,
 )
 from densehybrid_ros.training.crops import Crop, CropConfig, cut_batch, draw_crop
 from densehybrid_ros.training.mixed_content import DrawLayer, MixedBatch, lay_over, void_as_negatives
@@ -143,8 +143,7 @@ class BatchMaker:
             crop = draw_crop(frame, self.crops, rng, focus)
         else:
             read = source[index]
-            labels = labels_with_unknown(read) if self.with_unknown else read.semantic
-            assert labels is not None
+            labels = training_labels(read, self.with_unknown)
             overview = overview_of(read.image, labels)
             crop = draw_crop((labels.shape[0], labels.shape[1]), self.crops, rng)
             pixels = read.image[crop.rows, crop.columns].transpose(2, 0, 1)
