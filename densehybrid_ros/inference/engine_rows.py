@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +158,6 @@ class _Gpu:
             row.values = {"device_ms": alone, "open_set_ms": opened, "overhead_percent": 100 * (opened / alone - 1)}
 
         self._add(f"{name}: {best}, closed set, argmax alone", closed)
-        if self._model.network.level is not None:
-            self.device_row(f"{name}: {best}, on no level", lambda: replace(make(), level=None))
 
         def host(row: Row) -> None:
             runner = self._runner(make())
@@ -217,8 +215,6 @@ def cpu_rows(model: LoadedModel, settings: Settings, show_times: bool = False) -
     }
     if openvino_problem(device) is None:
         makers["openvino fp32"] = lambda: openvino_engine(model.network)
-    if model.network.level is not None:
-        makers["eager fp32, on no level"] = lambda: replace(makers["eager fp32"](), level=None)
     runs: dict[str, Callable[[], object]] = {BASELINE: _plain_cpu(model, frame)}
     rows = {}
     for name, make in makers.items():

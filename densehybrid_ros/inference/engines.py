@@ -26,7 +26,7 @@ from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import torch_tensorrt, torch_tensorrt_problem
 from densehybrid_ros.inference.trial_load import fatal_problem
-from densehybrid_ros.networks import DenseHybrid, HybridOutput, ScoreLevel, levelled
+from densehybrid_ros.networks import DenseHybrid, HybridOutput
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Name -> dtype of images, weights and activations; log-sum-exp and score are float32 always."""
@@ -71,7 +71,7 @@ class Engine:
     """A network that runs.
 
     Attributes:
-        heads: Images [1, 3, H, W] in 0..1 -> both heads. A closed-set engine gives its logits in both places.
+        run: Images [1, 3, H, W] in 0..1 -> both heads. A closed-set engine gives its logits in both places.
         backend: ``eager``, ``inductor``, ``openvino`` or ``tensorrt``.
         precision: One of ``PRECISIONS``.
         size: The only input (height, width) that it takes; None: any.
@@ -79,11 +79,9 @@ class Engine:
         reason: Why this one was taken, for people.
         facts: What its build noted: error of the score in nats.
         border: Of the images, see ``fused.images``; None: they have none.
-        level: How the score is brought to one level; None: not at all. It is compiled nowhere, so that a model's
-            engines stay valid when its level changes.
     """
 
-    heads: Callable[[Tensor], HybridOutput]
+    run: Callable[[Tensor], HybridOutput]
     backend: str
     precision: str
     size: tuple[int, int] | None
@@ -91,11 +89,6 @@ class Engine:
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     border: float | None = None
-    level: ScoreLevel | None = None
-
-    def run(self, images: Tensor) -> HybridOutput:
-        """Maps images [1, 3, H, W] in 0..1 to both heads, on one level."""
-        return levelled(self.heads(images), self.level)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -129,7 +122,7 @@ class _Maps(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns logits and posterior, or logits alone."""
         if isinstance(self.network, DenseHybrid):
-            return tuple(self.network.heads(images))
+            return tuple(self.network(images))
         return (self.network(images)[1],)
 
 
@@ -157,7 +150,7 @@ def eager_engine(
 ) -> Engine:
     """Runs the network with PyTorch, at any size. ``network`` itself is left as it is."""
     module = heads_module(network, precision, device, torch.channels_last, closed_set)
-    return Engine(pair(module), "eager", precision, None, closed_set, reason, level=_level(network, closed_set))
+    return Engine(pair(module), "eager", precision, None, closed_set, reason)
 
 
 def fused_engine(
@@ -184,8 +177,7 @@ def fused_engine(
         raise InputError(problem)
     duplicate = copy.deepcopy(network).to(device).eval().requires_grad_(False)
     made = fuse(duplicate, tiles or Tiles(), closed_set)
-    level = _level(network, closed_set)
-    engine = Engine(pair(made), "eager", "fp16", None, closed_set, reason, border=made.border, level=level)
+    engine = Engine(pair(made), "eager", "fp16", None, closed_set, reason, border=made.border)
     try:  # Triton's compiler, its launcher's and the device have to play along
         with torch.cuda.device(device), torch.inference_mode():
             engine.run(engine.new_images(_TRIAL_SIZE, device))
@@ -233,9 +225,8 @@ def jit_engine(network: DenseHybrid, spec: EngineSpec, device: torch.device, rea
         raise InputError("backend 'inductor': no C++ compiler on this machine; install g++ or use eager")
     keep_compiled_apart()
     module = heads_module(network, spec.precision, device, torch.channels_last, spec.closed_set)
-    level = _level(network, spec.closed_set)
     run = pair(torch.compile(module, dynamic=False))
-    return Engine(run, "inductor", spec.precision, None, spec.closed_set, reason, level=level)
+    return Engine(run, "inductor", spec.precision, None, spec.closed_set, reason)
 
 
 def build_engine(
@@ -292,13 +283,8 @@ def load_engine(
         # The runner's locks and events get in the way of capturing a CUDA graph; one thread calls it anyway.
         single = device.type == "cuda"
         module = torch._inductor.aoti_load_package(str(path), run_single_threaded=single, device_index=_index(device))
-    level = _level(network, spec.closed_set)
     known = facts or {}
-    return Engine(pair(module), spec.backend, spec.precision, spec.size, spec.closed_set, reason, known, level=level)
-
-
-def _level(network: DenseHybrid, closed_set: bool) -> ScoreLevel | None:
-    return None if closed_set else network.level
+    return Engine(pair(module), spec.backend, spec.precision, spec.size, spec.closed_set, reason, known)
 
 
 def _index(device: torch.device) -> int:
@@ -365,7 +351,7 @@ def heads_module(
     memory_format: torch.memory_format,
     closed_set: bool = False,
 ) -> nn.Module:
-    """Returns a copy of the network for compilers: images to a tuple of logits and posterior, on no level."""
+    """Returns a copy of the network for compilers: images to a tuple of logits and posterior."""
     duplicate = copy.deepcopy(network).to(device=device, dtype=PRECISIONS[precision]).eval().requires_grad_(False)
     return _Maps(duplicate.to(memory_format=memory_format), closed_set).eval()  # type: ignore[call-overload]
 

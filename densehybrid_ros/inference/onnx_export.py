@@ -1,7 +1,7 @@
 """A model as one ONNX file, from a picture to class ids and anomaly score, for programs without Python.
 
 The graph's input is ``image``, float32 [1, 3, H, W], RGB in 0..1. Its outputs are ``semantic``, uint8 [H, W], train
-ids, and ``anomaly_score``, float32 [H, W], the hybrid score in nats, on the model's level. It pads the picture itself.
+ids, and ``anomaly_score``, float32 [H, W], the hybrid score in nats. It pads the picture itself.
 """
 
 from __future__ import annotations

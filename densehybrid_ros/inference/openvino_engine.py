@@ -51,7 +51,7 @@ def openvino_engine(network: DenseHybrid, reason: str = "") -> Engine:
         text = (str(error).strip() or "no message").splitlines()[0]
         raise InputError(f"backend 'openvino': {type(error).__name__}: {text}; use eager or inductor") from error
     why = f"{reason}; compiled when a size first comes"
-    return Engine(pair(heads), "openvino", "fp32", None, reason=why, level=network.level)
+    return Engine(pair(heads), "openvino", "fp32", None, reason=why)
 
 
 class _Heads:

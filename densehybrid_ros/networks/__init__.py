@@ -1,15 +1,8 @@
 """Segmentation networks, the hybrid head that attaches to any of them, and weights with their cards."""
 
-from densehybrid_ros.networks.base import (
-    DenseHybrid,
-    HybridOutput,
-    count_parameters,
-    levelled,
-    upsample,
-)
+from densehybrid_ros.networks.base import DenseHybrid, HybridOutput, count_parameters, upsample
 from densehybrid_ros.networks.card import ModelCard, read_card, write_card
 from densehybrid_ros.networks.registry import ARCHITECTURES, architecture_names, build_network, register_network
-from densehybrid_ros.networks.score_level import ScoreLevel
 from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
 from densehybrid_ros.networks.weights import (
     LoadedModel,
@@ -26,13 +19,11 @@ __all__ = [
     "HybridOutput",
     "LoadedModel",
     "ModelCard",
-    "ScoreLevel",
     "SegmentationNetwork",
     "architecture_names",
     "build_network",
     "check_output",
     "count_parameters",
-    "levelled",
     "load_model",
     "model_path",
     "read_card",

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from densehybrid_ros.networks.adapter import adapted
 from densehybrid_ros.networks.blocks import BNReLUConv
-from densehybrid_ros.networks.score_level import ScoreLevel
 
 
 class HybridOutput(NamedTuple):
@@ -36,7 +35,6 @@ class DenseHybrid(nn.Module):
 
     Attributes:
         network: The network, adapted where it was another module.
-        level: How its score is brought to one level; None: not at all, which is the paper's score.
 
     Raises:
         InputError: The module has no such layer, or does not run; see ``adapter.AdaptedNetwork``.
@@ -45,7 +43,6 @@ class DenseHybrid(nn.Module):
     def __init__(self, network: nn.Module, classifier: str | None = None, **options: Any) -> None:
         super().__init__()
         self.network = network = adapted(network, classifier, **options)
-        self.level: ScoreLevel | None = None
         self.posterior_head = BNReLUConv(network.prelogit_channels, 2, kernel_size=1, bias=True)
 
     @property
@@ -64,20 +61,9 @@ class DenseHybrid(nn.Module):
         return self.network.input_stride
 
     def forward(self, images: Tensor) -> HybridOutput:
-        """Maps images, float [B, 3, H, W] RGB in 0..1, to low-resolution logits of both heads, on one level."""
-        return levelled(self.heads(images), self.level)
-
-    def heads(self, images: Tensor) -> HybridOutput:
-        """As ``forward``, without ``level``."""
+        """Maps images, float [B, 3, H, W] RGB in 0..1, to low-resolution logits of both heads."""
         prelogits, logits = self.network(images)
         return HybridOutput(logits, self.posterior_head(prelogits))
-
-
-def levelled(output: HybridOutput, level: ScoreLevel | None) -> HybridOutput:
-    """Brings the score of an output to one level, in its logits; None leaves it as it is."""
-    if level is None:
-        return output
-    return output._replace(logits=output.logits + level.offset(*output).to(output.logits.dtype))
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.networks.card_entries import Entries, items, number, shown, text, whole
-from densehybrid_ros.networks.score_level import ScoreLevel
 
 _LARGEST_SCORE = 1000.0  # nats; the span of parameter anomaly_threshold
 _NATS = (1e-6, 10_000.0)  # widths in nats; narrower ones overflow float32
@@ -36,7 +35,6 @@ class ModelCard:
         classes: Names and colours in the order of train ids, and which are drivable; their count is K.
         thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.
         default_threshold: The name of the one that the node takes.
-        score_level: How the score is brought to one level, None if it is not.
         fitted_confidence: Calibration of the score (``densehybrid calibrate --by probability``), None if there is none.
         input_size: (height, width) in pixels at which the figures were measured; other sizes work as well.
         details: Everything for people: data, terms, training, figures with their commands. Kept as written.
@@ -47,7 +45,6 @@ class ModelCard:
     classes: tuple[SemanticClass, ...] = CITYSCAPES_CLASSES
     thresholds: dict[str, float] = field(default_factory=dict)
     default_threshold: str | None = None
-    score_level: ScoreLevel | None = None
     fitted_confidence: Confidence | None = None
     input_size: tuple[int, int] = (1024, 2048)
     details: dict[str, Any] = field(default_factory=dict)
@@ -90,13 +87,11 @@ class ModelCard:
         height, width = self.input_size
         fitted = self.fitted_confidence
         confidence = {"confidence": {"midpoint": fitted.midpoint, "scale": fitted.scale}} if fitted else {}
-        level = {"score_level": asdict(self.score_level)} if self.score_level else {}
         return {
             "name": self.name,
             "architecture": self.architecture,
             **({"sha256": self.sha256} if self.sha256 else {}),
             "input": {"width": width, "height": height, **_INPUT},
-            **level,
             "thresholds": dict(self.thresholds),
             "default_threshold": self.default_threshold,
             **confidence,
@@ -166,15 +161,16 @@ def read_card(path: Path) -> ModelCard:
 
 
 def _card(content: Entries) -> ModelCard:
-    known = {"name", "architecture", "sha256", "input", "score_level", "thresholds", "default_threshold", "confidence"}
-    thresholds, fitted, level = (content.block(key) for key in ("thresholds", "confidence", "score_level"))
+    if "score_level" in content.values:
+        raise InputError("score_level: scores have no level any more; train the model again, or delete the entry")
+    known = {"name", "architecture", "sha256", "input", "thresholds", "default_threshold", "confidence"}
+    thresholds, fitted = (content.block(key) for key in ("thresholds", "confidence"))
     card = ModelCard(
         name=content.text("name"),
         architecture=content.text("architecture"),
         classes=_classes(content.needed("classes")),
         thresholds=_thresholds(thresholds) if thresholds else {},
         default_threshold=content.values.get("default_threshold"),
-        score_level=_score_level(level) if level else None,
         fitted_confidence=_confidence(fitted) if fitted else None,
         input_size=_input_size(Entries(content.needed("input"), "input")),
         details={key: value for key, value in content.values.items() if key not in {*known, "classes"}},
@@ -231,13 +227,3 @@ def _input_size(values: Entries) -> tuple[int, int]:
         height, width = (whole(side, values.name("size"), 1, _LONGEST_SIDE) for side in sides)
         return height, width
     return values.whole("height", 1, _LONGEST_SIDE), values.whole("width", 1, _LONGEST_SIDE)
-
-
-def _score_level(values: Entries) -> ScoreLevel:
-    return ScoreLevel(
-        share=values.number("share", 1e-6, 1),
-        reach=values.whole("reach", 1, 1000),
-        midpoint=values.number("midpoint", -_LARGEST_SCORE, _LARGEST_SCORE),
-        softness=values.number("softness", *_NATS),
-        frame=values.number("frame", 1e-6, 1000),
-    )

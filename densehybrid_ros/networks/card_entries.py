@@ -15,7 +15,7 @@ class Entries:
 
     Attributes:
         values: The mapping.
-        where: Its own name in the card, such as ``score_level``; empty for the card as a whole.
+        where: Its own name in the card, such as ``confidence``; empty for the card as a whole.
     """
 
     def __init__(self, values: Any, where: str = "") -> None:
@@ -29,7 +29,7 @@ class Entries:
         self.values, self.where = values, where
 
     def name(self, key: object) -> str:
-        """Returns the full name of an entry, such as ``score_level.share``."""
+        """Returns the full name of an entry, such as ``confidence.scale``."""
         return f"{self.where}.{key}" if self.where else str(key)
 
     def needed(self, key: str) -> Any:

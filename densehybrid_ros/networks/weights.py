@@ -72,8 +72,7 @@ def save_model(path: Path, network: DenseHybrid, card: ModelCard, half: bool = T
     Args:
         path: ``.safetensors`` file; the card takes the same name with ``.yaml``.
         network: The model; where its tensors lie does not matter.
-        card: Its card. What it says of ``score_level`` counts, not what ``network`` has; the digest of the weights is
-            added.
+        card: Its card; the digest of the weights is added.
         half: Store convolution weights as float16, which halves the file. Batch-norm statistics and biases stay
             float32: they are few, and a variance may exceed float16's range.
 
@@ -115,7 +114,6 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedMo
     expected = {key: value for key, value in network.state_dict().items() if _is_kept(key)}
     _check_tensors(path, card, tensors, expected)
     network.load_state_dict(tensors, strict=False)
-    network.level = card.score_level
     return LoadedModel(network.to(device).eval(), card, path)
 
 

@@ -15,7 +15,6 @@ from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, build_network, load_model
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow
 from densehybrid_ros.networks.light import LightNetwork
-from densehybrid_ros.training.as_trained import make_trainable
 from densehybrid_ros.training.config import NO_MODEL, TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
@@ -44,7 +43,6 @@ def _initial(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tuple[D
         loaded = load_model(config.init)
         if loaded.card.architecture != config.architecture:
             raise InputError(f"init={config.init}: is {loaded.card.architecture}, the run wants {config.architecture}")
-        make_trainable(loaded)
         card = replace(loaded.card, classes=classes, sha256=loaded.card.sha256 or file_digest(loaded.path))
         return with_classes(loaded, classes) if class_difference(loaded.card.classes, classes) else loaded.network, card
     network = build_network(config.architecture, len(classes))
@@ -119,7 +117,6 @@ def open_teacher(config: TrainConfig, classes: Sequence[SemanticClass]) -> Dense
     loaded = load_model(config.loss.teacher)
     if difference := class_difference(loaded.card.classes, classes):
         raise InputError(f"loss.teacher={config.loss.teacher}: {difference} as the run does")
-    make_trainable(loaded)  # learnt is what the heads say
     _check_hints(config, f"{loaded.card.architecture}, the teacher,", loaded.network)
     return loaded.network
 

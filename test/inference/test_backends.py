@@ -15,7 +15,7 @@ from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec, fused_engine
 from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.segmenter import Segmenter
-from densehybrid_ros.networks import LoadedModel, ScoreLevel
+from densehybrid_ros.networks import LoadedModel
 
 CPU = torch.device("cpu")
 
@@ -28,19 +28,6 @@ def test_auto_takes_a_compiled_engine_at_once(compiled: Path) -> None:
     engine = choice(compiled).choose(SIZE)
     assert (engine.backend, engine.precision, engine.size) == ("inductor", "fp32", SIZE)
     assert "compiled engine" in engine.reason
-
-
-def test_a_compiled_engine_takes_the_models_level_and_needs_no_new_build_for_it(compiled: Path) -> None:
-    model = tiny_model()
-    model.level = ScoreLevel(0.5, 1, -3.0, 1.0)
-    engine = EngineChoice(EngineCache(model, "tiny", CPU, compiled), "auto").choose(SIZE)
-    assert engine.backend == "inductor"
-    images = torch.rand(1, 3, *SIZE)
-    with torch.inference_mode():
-        expected, plain = model(images), model.heads(images)
-        made = engine.run(engine.new_images(SIZE, CPU).copy_(images))
-    torch.testing.assert_close(made.logits, expected.logits, atol=1e-3, rtol=1e-3)
-    assert float((made.logits - plain.logits).abs().max()) > 0.01
 
 
 def test_auto_on_a_cpu_without_an_engine_is_eager_and_says_why(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from densehybrid_ros.networks import (
     DenseHybrid,
     LoadedModel,
     ModelCard,
-    ScoreLevel,
     build_network,
     load_model,
     shipped_models,
@@ -255,20 +254,6 @@ def test_inductor_in_the_process_runs_in_a_graph(device: torch.device) -> None:
         assert runner.note == ""
         made = runner(noise(SIZE), Levels(-3.0, card.confidence))
         expected = Segmenter(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(SIZE), -3.0)
-    np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=0.05)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_level_runs_in_the_graph(device: torch.device, precision: str) -> None:
-    model = tiny_model()
-    model.level = ScoreLevel(0.5, 2, -3.0, 1.0)
-    card = ModelCard("tiny", "tiny", input_size=FRAME)
-    with torch.inference_mode():
-        engine = eager_engine(model, precision, device)
-        runner = DeviceRunner(engine, place("exact", FRAME, FRAME, 4), False, device, card.confidence)
-        assert runner.note == ""
-        made = runner(noise(FRAME), Levels(-3.0, card.confidence))
-        expected = Segmenter(LoadedModel(model, card, Path("x")), "eager", "cpu")(noise(FRAME), -3.0)
     np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=0.05)
 
 

@@ -18,7 +18,7 @@ from densehybrid_ros.files import file_digest
 from densehybrid_ros.inference import onnx_export
 from densehybrid_ros.inference.onnx_export import OPSET, export_onnx
 from densehybrid_ros.inference.segmenter import Segmenter
-from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, ScoreLevel, SegmentationNetwork
+from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, SegmentationNetwork
 from densehybrid_ros.networks.blocks import SpatialPyramidPooling
 
 pytestmark = pytest.mark.skipif(
@@ -47,10 +47,9 @@ class Pyramid(SegmentationNetwork):
 
 @pytest.fixture
 def model(tmp_path: Path) -> LoadedModel:
-    """Pyramid pooling, a level, and a posterior so sure that the logarithm of a sigmoid would be minus infinity."""
+    """Pyramid pooling, and a posterior so sure that the logarithm of a sigmoid would be minus infinity."""
     torch.manual_seed(1)
     network = DenseHybrid(Pyramid()).eval()
-    network.level = ScoreLevel(0.5, 1, -190.0, 10.0)
     network.posterior_head.conv.bias.data = torch.tensor([200.0, 0.0])
     card = ModelCard("pyramid", "pyramid", ModelCard("", "").classes[:5], {"quiet": -3.5}, "quiet")
     path = tmp_path / "pyramid.safetensors"

@@ -15,7 +15,7 @@ from densehybrid_ros.inference.backends import EngineChoice, backend_to_build
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.openvino_engine import openvino_engine, openvino_problem
 from densehybrid_ros.inference.segmenter import Segmenter
-from densehybrid_ros.networks import LoadedModel, ScoreLevel, load_model
+from densehybrid_ros.networks import LoadedModel, load_model
 
 CPU = torch.device("cpu")
 installed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
@@ -38,14 +38,13 @@ def test_light_has_the_classes_and_scores_of_eager_at_each_size(tmp_path: Path) 
 def test_more_sizes_than_a_camera_has_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("densehybrid_ros.inference.openvino_engine._MOST_SIZES", 1)
     model = tiny_model()
-    model.level = ScoreLevel(0.5, 1, -3.0, 1.0)
     engine = openvino_engine(model)
     with torch.inference_mode():
         for size in (SIZE, (16, 32), SIZE):
             images = torch.rand(1, 3, *size)
             for made, expected in zip(engine.run(images), model(images), strict=True):
                 torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
-    assert len(engine.heads.__closure__[0].cell_contents._requests) == 2  # the trial's and SIZE's
+    assert len(engine.run.__closure__[0].cell_contents._requests) == 2  # the trial's and SIZE's
 
 
 def test_auto_waits_for_no_compiler(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from densehybrid_ros.networks import (
     HybridOutput,
     LoadedModel,
     ModelCard,
-    ScoreLevel,
     build_network,
     upsample,
 )
@@ -52,22 +51,6 @@ def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, image: np.
     assert 0.4 < unknown.mean() < 0.6
     assert (result.open_set[unknown] == 19).all()
     assert (result.open_set[~unknown] == result.semantic[~unknown]).all()
-
-
-def test_a_level_moves_the_score_alone_and_is_not_in_a_look(image: np.ndarray) -> None:
-    torch.manual_seed(4)
-    model = LoadedModel(DenseHybrid(build_network("light", 19)).eval(), ModelCard("toy", "light"), Path("x"))
-    model.network.network.classifier.conv.weight.data *= 3e4  # scores of random weights are nearly the same everywhere
-    before = Segmenter(model, "eager", "cpu")(image, 0.0)
-    before_score = before.anomaly_score.copy()
-    semantic = before.semantic.copy()
-    model.network.level = ScoreLevel(0.5, 2, float(np.median(before_score)), 1.0)
-    after = Segmenter(model, "eager", "cpu")(image, 0.0)
-    assert (after.semantic == semantic).mean() > 0.999
-    assert np.abs(after.anomaly_score - before_score).max() > 0.1
-    look = Segmenter(model, "eager", "cpu").look(image)
-    plain = hybrid(look.enlarge(look.seen.logits), look.enlarge(look.seen.posterior))[0].numpy()
-    np.testing.assert_allclose(plain, before_score, atol=1e-3)
 
 
 def test_results_are_contiguous_arrays_of_the_cameras_size(segmenter: Segmenter, image: np.ndarray) -> None:

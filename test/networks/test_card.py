@@ -13,7 +13,7 @@ import yaml
 from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import ModelCard, ScoreLevel, read_card, shipped_models, write_card
+from densehybrid_ros.networks import ModelCard, read_card, shipped_models, write_card
 
 CARD = ModelCard(
     "toy",
@@ -21,16 +21,15 @@ CARD = ModelCard(
     CITYSCAPES_CLASSES[:2],
     thresholds={"inlier_q95": -4.5},
     default_threshold="inlier_q95",
-    score_level=ScoreLevel(0.5, 2, -100.0, 10.0),
     fitted_confidence=Confidence(-5.0, 2.0),
     details={"terms": "none", "training": [], "figures": {}, "calibration": {}},
     sha256="0" * 64,
 )
 NAN, INF = float("nan"), float("inf")
 WRONG: list[Any] = [NAN, INF, -INF, 1e300, "", [], {}, None, "a text", -5, 2.5, True, 10**400]
-NUMBERS = ("input", "score_level", "thresholds", "confidence")
+NUMBERS = ("input", "thresholds", "confidence")
 OPTIONAL = {
-    ("thresholds",), ("default_threshold",), ("score_level",), ("confidence",), ("sha256",), ("terms",), ("training",),
+    ("thresholds",), ("default_threshold",), ("confidence",), ("sha256",), ("terms",), ("training",),
     ("figures",), ("calibration",), ("input", "colors"), ("input", "scaling"),
 }  # fmt: skip
 
@@ -121,10 +120,14 @@ def test_what_is_no_yaml_is_refused(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("score_level", "share"), NAN, "score_level.share: nan is not finite"),
-        (("score_level", "share"), 3, "score_level.share: 3 is outside 1e-06..1"),
-        (("score_level", "reach"), 2.5, "score_level.reach: 2.5 is no whole number"),
-        (("score_level",), "half", "score_level: 'half' is no mapping"),
+        (
+            ("score_level",),
+            {},
+            "score_level: scores have no level any more; train the model again, or delete the entry",
+        ),
+        (("confidence", "scale"), NAN, "confidence.scale: nan is not finite"),
+        (("input", "width"), 2.5, "input.width: 2.5 is no whole number"),
+        (("confidence",), "half", "confidence: 'half' is no mapping"),
         (("thresholds", "inlier_q95"), 1e300, "thresholds.inlier_q95: 1e+300 is outside -1000..1000"),
         (("confidence", "scale"), 0, "confidence.scale: 0 is outside 1e-06..10000"),
         (("input", "width"), 0, "input.width: 0 is outside 1..16384"),
@@ -143,11 +146,11 @@ def test_what_is_wrong_is_named(place: tuple, value: Any, message: str, tmp_path
 
 def test_numbers_without_a_point_and_sizes_of_older_cards_are_read(tmp_path: Path) -> None:
     content = changed(("input",), {"size": [512, 1024]})
-    content["score_level"]["softness"] = "1e1"  # a text to YAML
+    content["confidence"]["scale"] = "2e0"  # a text to YAML
     card = read(tmp_path / "card.yaml", content)
     assert isinstance(card, ModelCard)
     assert card.input_size == (512, 1024)
-    assert card.score_level == CARD.score_level
+    assert card.fitted_confidence == CARD.fitted_confidence
     written = yaml.safe_load((tmp_path / "card.yaml").read_text())["input"]
     assert (written["height"], written["width"]) == card.input_size
 

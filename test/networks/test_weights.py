@@ -16,7 +16,6 @@ from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import (
     DenseHybrid,
     ModelCard,
-    ScoreLevel,
     build_network,
     check_output,
     load_model,
@@ -45,18 +44,6 @@ def edit_card(path: Path, **entries) -> None:
     content = yaml.safe_load(card.read_text())
     content.update(entries)
     card.write_text(yaml.safe_dump(content))
-
-
-def test_the_level_of_the_score_comes_back_and_counts(tmp_path: Path) -> None:
-    level = ScoreLevel(share=0.4, reach=3, midpoint=-90.5, softness=8.0)
-    path = tmp_path / "level.safetensors"
-    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("level", "light", score_level=level))
-    loaded = load_model(path)
-    assert loaded.card.score_level == loaded.network.level == level
-    images = torch.rand(1, 3, 64, 64)
-    with torch.inference_mode():
-        heads = loaded.network.heads(images)
-        torch.testing.assert_close(loaded.network(images).logits, heads.logits + level.offset(*heads))
 
 
 def test_weights_and_card_come_back(saved: Path) -> None:

@@ -256,7 +256,7 @@ def _rewrite(change: Callable[[Random, bytes], bytes]) -> Callable[[Random, Path
 
 def _wild_entry(random: Random, path: Path) -> str:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    key = random.choice(["name", "architecture", "input", "score_level", "thresholds", "confidence", "classes"])
+    key = random.choice(["name", "architecture", "input", "thresholds", "confidence", "classes"])
     value = random.choice(_WILD)
     if isinstance(content[key], dict) and random.random() < 0.8:
         inner = random.choice(list(content[key]))
@@ -271,7 +271,7 @@ def _wild_entry(random: Random, path: Path) -> str:
 
 def _is_no_number(told: str) -> bool:
     key, _, value = told.partition(": ")
-    return key.startswith(("thresholds.", "confidence.", "score_level.")) and value in (
+    return key.startswith(("thresholds.", "confidence.")) and value in (
         "nan",
         "inf",
         "-inf",

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 def _run(engine: Engine, images: torch.Tensor) -> Callable[[], Any]:
     buffer = engine.new_images((images.shape[2], images.shape[3]), _CPU).copy_(images)
-    return lambda: engine.heads(buffer)
+    return lambda: engine.run(buffer)
 
 
 def _onnx_run(network: DenseHybrid, images: torch.Tensor) -> Callable[[], Any]:
