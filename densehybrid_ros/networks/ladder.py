@@ -37,6 +37,10 @@ class LadderNetwork(SegmentationNetwork):
         """Returns pre-logits [B, 128, H/4, W/4] and logits [B, K, H/4, W/4]."""
         return self.decode(self.encode(images))
 
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Returns the encoder's features at strides 4, 8, 16 and 32."""
+        raise NotImplementedError
+
     def decode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Returns pre-logits and logits."""
         *skips, deepest = features

@@ -34,19 +34,6 @@ class SegmentationNetwork(nn.Module):
         """Returns (pre-logits, logits)."""
         raise NotImplementedError
 
-    @property
-    def has_encoder_features(self) -> bool:
-        """Whether ``encode`` and ``decode`` are there, which hints need."""
-        return type(self).encode is not SegmentationNetwork.encode
-
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """Returns the encoder's features at strides 4, 8, 16 and 32; only where ``has_encoder_features``."""
-        raise NotImplementedError(f"{type(self).__name__} has no features at four strides")
-
-    def decode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Goes on from what ``encode`` returned to what ``forward`` returns."""
-        raise NotImplementedError(f"{type(self).__name__} has no features at four strides")
-
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Returns the parameters that training may update more slowly (a pre-trained encoder); none by default."""
         return []

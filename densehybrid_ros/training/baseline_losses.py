@@ -17,6 +17,8 @@ from densehybrid_ros.training.losses import (
     posterior_loss,
 )
 
+_INLIER_ENERGY, _OUTLIER_ENERGY = -15.0, -5.0  # nats: inliers are pushed below, outliers above
+
 
 def ood_head_loss(logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, beta: float) -> dict[str, Tensor]:
     """The OOD head alone (Bevandić et al. 2022): closed-set loss and the posterior's, no likelihood term."""
@@ -39,9 +41,7 @@ def outlier_exposure_loss(logits: Tensor, labels: Tensor, origin: Tensor, beta: 
     return {"loss": closed_set + beta * undecided, "closed_set": closed_set, "outlier_uniform": undecided}
 
 
-def energy_loss(
-    logits: Tensor, labels: Tensor, origin: Tensor, beta: float, margin_inlier: float, margin_outlier: float
-) -> dict[str, Tensor]:
+def energy_loss(logits: Tensor, labels: Tensor, origin: Tensor, beta: float) -> dict[str, Tensor]:
     """Energy fine-tuning (Liu et al. 2020, equation 6) with the energy E(x) = -ln sum_k exp s_k.
 
     L = E_in[-ln P(y|x)] + beta (E_in[max(0, E - m_in)^2] + E_out[max(0, m_out - E)^2]); the published beta is 0.1. With
@@ -49,8 +49,8 @@ def energy_loss(
     """
     closed_set = closed_set_loss(logits, labels)
     energy = -exact(logits).logsumexp(1)
-    inlier = mean_where((energy - margin_inlier).clamp(min=0).square(), origin == INLIER)
-    outlier = mean_where((margin_outlier - energy).clamp(min=0).square(), origin == OUTLIER)
+    inlier = mean_where((energy - _INLIER_ENERGY).clamp(min=0).square(), origin == INLIER)
+    outlier = mean_where((_OUTLIER_ENERGY - energy).clamp(min=0).square(), origin == OUTLIER)
     return {
         "loss": closed_set + beta * (inlier + outlier),
         "closed_set": closed_set,

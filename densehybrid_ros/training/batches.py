@@ -36,6 +36,7 @@ from densehybrid_ros.training.scene import Scene
 from densehybrid_ros.training.side_stream import side_stream
 
 _FINISHED_AHEAD = 2
+_PREPARED_AHEAD = 4
 
 Item = TypeVar("Item")
 Source = FrameStore | LabelledSet
@@ -90,7 +91,6 @@ class BatchMaker:
         device: torch.device,
         negatives: DrawLayer | None = None,
         void_is_outlier: bool = False,
-        with_plain: bool = False,
         with_unknown: bool = False,
     ) -> None:
         """Keeps what is drawn from.
@@ -102,7 +102,6 @@ class BatchMaker:
             device: Where crops are computed.
             negatives: What is pasted; None = nothing.
             void_is_outlier: Whether void pixels are the negatives.
-            with_plain: Whether batches hold the images before their colours are changed as well.
             with_unknown: Whether real unknowns of frames in files are negatives. Frames in memory say it themselves.
         """
         self.seed = seed
@@ -113,7 +112,6 @@ class BatchMaker:
         self.device = device
         self.negatives = negatives
         self.void_is_outlier = void_is_outlier
-        self.with_plain = with_plain
         self.with_unknown = with_unknown
         stores = [source if isinstance(source, FrameStore) else None for source in self.sources]
         if negatives is not None or crops.rare_share > 0:
@@ -157,7 +155,7 @@ class BatchMaker:
     def finish(self, samples: Sequence[Sample]) -> MixedBatch:
         """Computes the batch on the device."""
         windows = [self._window(sample) for sample in samples]
-        batch = cut_batch(windows, [sample.crop for sample in samples], self.crops, self.with_plain)
+        batch = cut_batch(windows, [sample.crop for sample in samples], self.crops)
         if self.void_is_outlier:
             return void_as_negatives(batch)
         layers = [sample.layer for sample in samples]
@@ -176,8 +174,8 @@ class BatchMaker:
         return source.images[part].to(self.device), source.labels[part].to(self.device)
 
 
-def stream(maker: Maker, jobs: Iterable[Job], workers: int, prefetch: int) -> Generator[MixedBatch, None, None]:
-    """Yields the batch of each job; processes prepare the crops of at least ``prefetch`` further ones meanwhile.
+def stream(maker: Maker, jobs: Iterable[Job], workers: int) -> Generator[MixedBatch, None, None]:
+    """Yields the batch of each job; processes prepare the crops of at least four further ones meanwhile.
 
     On a GPU, a thread finishes the next two batches beside the training step. Without ``workers``, and where ``maker``
     is no ``BatchMaker``, all is done here. Closing the generator stops the processes. An error of one is raised here,
@@ -195,7 +193,7 @@ def stream(maker: Maker, jobs: Iterable[Job], workers: int, prefetch: int) -> Ge
         batch_size=None,
         num_workers=workers,
         collate_fn=_as_it_is,
-        prefetch_factor=max(1, math.ceil(prefetch / workers)),
+        prefetch_factor=max(1, math.ceil(_PREPARED_AHEAD / workers)),
         pin_memory=on_gpu,
         multiprocessing_context="fork",  # the frames' overviews and the negatives are shared, not copied
     )

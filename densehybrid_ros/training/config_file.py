@@ -16,7 +16,7 @@ import yaml
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import model_path, read_card
 from densehybrid_ros.resources import resource_path
-from densehybrid_ros.training.config import NO_MODEL, DataConfig, TrainConfig
+from densehybrid_ros.training.config import DataConfig, TrainConfig, is_model
 
 FINE_TUNE = "fine_tune"
 """The recipe of a run that names none: any model, other classes."""
@@ -71,7 +71,7 @@ def merge_config(
     if isinstance(negatives, dict) and not {"root", "source"}.isdisjoint(negatives):
         content.setdefault("stage", "open_set")
     start = str(content.get("init", "random"))
-    if start not in NO_MODEL:
+    if is_model(start):
         content.setdefault("name", name or Path(start).stem)
         if "architecture" not in content:
             content["architecture"] = read_card(model_path(start).with_suffix(".yaml")).architecture
@@ -117,7 +117,8 @@ def _merge(content: dict[str, Any], other: dict[str, Any]) -> None:
             content[key] = value
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path, reading: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Reads a file, over the one that its key ``extends`` names, relative to it."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -126,7 +127,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be a mapping of keys to values")
-    return content
+    below = content.pop("extends", None)
+    if below is None:
+        return content
+    if not isinstance(below, str):
+        raise InputError(f"{path}: extends={below}: must be the name of a file")
+    reading = (*reading, path.resolve())
+    if (path.parent / below).resolve() in reading:
+        raise InputError(f"{path}: extends={below}: leads back to a file that extends this one; take it out")
+    whole = _read_yaml(path.parent / below, reading)
+    _merge(whole, content)
+    return whole
 
 
 def build_config(content: dict[str, Any], overrides: Sequence[str] = (), where: str = "") -> TrainConfig:
@@ -205,10 +216,6 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         return {str(name): _convert(kind, item, where, f"{key}.{name}") for name, item in value.items()}
     if typing.get_origin(hint) is tuple:
         kinds = typing.get_args(hint)
-        if kinds[-1] is Ellipsis:
-            if not isinstance(value, list):
-                raise InputError(f"{where}{key}={value}: must be a list of numbers")
-            kinds = kinds[:1] * len(value)
         if not isinstance(value, list) or len(value) != len(kinds):
             raise InputError(f"{where}{key}={value}: must be a list of {len(kinds)} numbers")
         return tuple(_convert(kind, item, where, key) for kind, item in zip(kinds, value, strict=True))

@@ -18,13 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from densehybrid_ros.datasets.taxonomy import VOID
-from densehybrid_ros.training.appearance import Appearance, change_appearance
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 _PADDING = 0.4  # a plain grey where a shrunken frame does not fill the crop
 _SHARPEST, _SHARPENING_BLUR = 2.0, 1.2
-_PAINTED = 0.7  # of the crops are, where any is
-_AS_IT_IS = Appearance()
 
 
 class Batch(NamedTuple):
@@ -33,12 +30,10 @@ class Batch(NamedTuple):
     Attributes:
         images: float32 [B, 3, h, w], RGB in 0..1.
         labels: uint8 [B, h, w], train ids, 255 = void.
-        plain: float32 [B, 3, h, w], the images before their colours were changed; None: not asked for.
     """
 
     images: Tensor
     labels: Tensor
-    plain: Tensor | None = None
 
 
 @dataclass
@@ -55,13 +50,6 @@ class CropConfig:
         blur_probability: Share of the crops that are blurred a little, as a cheap lens or motion would.
         sharpen_probability: Share of the crops that are sharpened, as many cameras do.
         noise: Largest standard deviation of the pixel noise that is added, in 0..1.
-        paint_jitter: How far, at most, the regions of each class are recoloured in their own way
-            (``appearance.Appearance``); 0 = not at all.
-        light_share: Share of the crops with a shadow or a spot of light.
-        tint_jitter: Largest logarithm of gain and gamma of each colour channel; 0 = none.
-        filter_share: Share of the crops that a random filter has a part in.
-        turn: Largest turn of a crop, in degrees; 0 = none.
-        aspect_jitter: Largest logarithm by which width and height are stretched against each other; 0 = none.
     """
 
     height: int = 512
@@ -73,12 +61,6 @@ class CropConfig:
     blur_probability: float = 0.15
     sharpen_probability: float = 0.0
     noise: float = 0.02
-    paint_jitter: float = 0.0
-    light_share: float = 0.0
-    tint_jitter: float = 0.0
-    filter_share: float = 0.0
-    turn: float = 0.0
-    aspect_jitter: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +74,6 @@ class Photometry:
         noise: Deviation of pixel noise; 0 = none.
         noise_seed: Seed of the noise.
         hue: Turn of the colours around the grey axis, in degrees; 0 = none.
-        appearance: What is changed before all that.
     """
 
     factors: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
@@ -101,7 +82,6 @@ class Photometry:
     noise: float = 0.0
     noise_seed: int = 0
     hue: float = 0.0
-    appearance: Appearance = _AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -115,7 +95,6 @@ class Crop:
         corner: Row and column in the crop where they are put.
         flip: Whether left and right change places.
         photometry: Colour changes.
-        turn: Turn of the finished crop around its centre, in degrees.
     """
 
     rows: slice
@@ -124,7 +103,6 @@ class Crop:
     corner: tuple[int, int]
     flip: bool
     photometry: Photometry
-    turn: float = 0.0
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -141,14 +119,11 @@ def draw_crop(
 ) -> Crop:
     """Draws a crop from a frame of (height, width); with ``focus`` it shows that row and column of the frame."""
     scale = float(np.exp(rng.uniform(*np.log(config.scale))))
-    aspect = math.exp(rng.uniform(-0.5, 0.5) * config.aspect_jitter) if config.aspect_jitter > 0 else 1.0
     around = focus or (None, None)
-    rows, height, top = _window(frame_size[0], config.height, scale / aspect, rng, around[0])
-    columns, width, left = _window(frame_size[1], config.width, scale * aspect, rng, around[1])
+    rows, height, top = _window(frame_size[0], config.height, scale, rng, around[0])
+    columns, width, left = _window(frame_size[1], config.width, scale, rng, around[1])
     flip = bool(rng.random() < 0.5)
-    photometry = draw_photometry(config, rng)
-    turn = float(rng.uniform(-1, 1)) * config.turn if config.turn > 0 else 0.0
-    return Crop(rows, columns, (height, width), (top, left), flip, photometry, turn)
+    return Crop(rows, columns, (height, width), (top, left), flip, draw_photometry(config, rng))
 
 
 def draw_photometry(config: CropConfig, rng: np.random.Generator) -> Photometry:
@@ -162,33 +137,16 @@ def draw_photometry(config: CropConfig, rng: np.random.Generator) -> Photometry:
     noise_seed = int(rng.integers(2**62))
     hue = float(rng.uniform(-1, 1)) * config.hue_jitter if config.hue_jitter > 0 else 0.0
     factors = (brightness, contrast, saturation, gamma)
-    return Photometry(factors, blur, sharpen, noise, noise_seed, hue, _draw_appearance(config, rng))
+    return Photometry(factors, blur, sharpen, noise, noise_seed, hue)
 
 
-def _draw_appearance(config: CropConfig, rng: np.random.Generator) -> Appearance:
-    if not (config.paint_jitter > 0 or config.light_share > 0 or config.tint_jitter > 0 or config.filter_share > 0):
-        return _AS_IT_IS
-    seed = int(rng.integers(2**62))
-    painted, paint, lit, filtered, share = rng.random(5).tolist()
-    return Appearance(
-        seed,
-        config.paint_jitter * paint if painted < _PAINTED else 0.0,
-        lit < config.light_share,
-        config.tint_jitter,
-        share if filtered < config.filter_share else 0.0,
-    )
-
-
-def cut_batch(
-    windows: Sequence[tuple[Tensor, Tensor]], crops: Sequence[Crop], config: CropConfig, with_plain: bool = False
-) -> Batch:
-    """Resizes, pads, flips, turns and recolours windows of frames.
+def cut_batch(windows: Sequence[tuple[Tensor, Tensor]], crops: Sequence[Crop], config: CropConfig) -> Batch:
+    """Resizes, pads, flips and recolours windows of frames.
 
     Args:
         windows: What ``crops`` take from their frames: uint8 [3, r, c] and uint8 [r, c], on one device.
         crops: One a window.
         config: Size of the result.
-        with_plain: Whether the images before their colours are changed are asked for as well.
 
     Returns:
         Crops, void where a shrunken frame does not fill them.
@@ -209,26 +167,7 @@ def cut_batch(
             patch_label = functional.interpolate(patch_label, crop.size, mode="nearest-exact")
         images[index, :, place[0], place[1]] = (patch[0].flip(-1) if crop.flip else patch[0]) / 255
         labels[index, place[0], place[1]] = patch_label[0, 0].flip(-1) if crop.flip else patch_label[0, 0]
-        if crop.turn:
-            images[index], labels[index] = _turned(images[index], labels[index], crop.turn)
-    plain = images.clone() if with_plain else None
-    images = change_appearance(images, labels, [crop.photometry.appearance for crop in crops])
-    return Batch(recolor(images, [crop.photometry for crop in crops]), labels, plain)
-
-
-def _turned(image: Tensor, label: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
-    """Turns a crop around its centre, enlarged so that little is missing at its corners; what is, is void."""
-    height, width = label.shape
-    angle = math.radians(degrees)
-    shrink = 1 / (1 + 0.5 * abs(math.sin(angle)) * width / height)
-    cosine, sine = shrink * math.cos(angle), shrink * math.sin(angle)
-    # In the coordinates of affine_grid, -1 to 1 along both axes.
-    matrix = image.new_tensor([[[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]]])
-    grid = functional.affine_grid(matrix, [1, 1, height, width], align_corners=False)
-    turned = functional.grid_sample(image.unsqueeze(0), grid, padding_mode="border", align_corners=False)[0]
-    names = functional.grid_sample(label.float().view(1, 1, height, width), grid, mode="nearest", align_corners=False)
-    inside = (grid[0].abs() <= 1).all(-1)
-    return turned, torch.where(inside, names[0, 0].round().to(torch.uint8), VOID)
+    return Batch(recolor(images, [crop.photometry for crop in crops]), labels)
 
 
 def _window(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -32,16 +30,15 @@ class Processes:
         """Whether this process prints and writes."""
         return self.rank == 0
 
-    def share(self, total: int, parts: int = 1) -> int:
-        """Returns how many of a batch's crops fall to one part of one process.
+    def share(self, total: int) -> int:
+        """Returns how many of a batch's crops fall to one process.
 
         Raises:
             InputError: They can't be shared out evenly.
         """
-        if total % (self.count * parts):
-            processes = f"{self.count} processes x {parts} parts"
-            raise InputError(f"batch_size={total}: must be a multiple of {self.count * parts} ({processes})")
-        return total // (self.count * parts)
+        if total % self.count:
+            raise InputError(f"batch_size={total}: must be a multiple of {self.count}, the number of processes")
+        return total // self.count
 
     def wrap(self, module: nn.Module, device: torch.device, unused: bool = False) -> nn.Module:
         """Returns the module inside DistributedDataParallel, or as it is in a run of one process.
@@ -108,8 +105,3 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
     if count > 1:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     return Processes(int(os.environ.get("RANK", "0")), count), device
-
-
-def without_sync(module: Any, last: bool) -> AbstractContextManager:
-    """Returns a context in which gradients are not averaged yet, for all but the last part of a step."""
-    return module.no_sync() if isinstance(module, DistributedDataParallel) and not last else nullcontext()

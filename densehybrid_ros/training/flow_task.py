@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.dense_flow import DenseFlow, dequantize
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.distributed import Processes, without_sync
+from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_losses import flow_likelihood_loss, held_out_bits
 from densehybrid_ros.training.graphs import accelerate
 from densehybrid_ros.training.mixed_content import MixedBatch
@@ -21,10 +21,11 @@ from densehybrid_ros.training.optimization import MovingAverage, build_optimizer
 from densehybrid_ros.training.run_log import sheet
 
 _SAMPLES = 64
+_CLIP_NORM = 50.0
 
 
 class FlowTask:
-    """What one parameter update of a flow is. The flow runs in float32, whatever ``precision`` says.
+    """What one parameter update of a flow is. The flow runs in float32.
 
     Attributes:
         model: Is trained in place.
@@ -69,29 +70,24 @@ class FlowTask:
         """Switches to training."""
         self.model.train()
 
-    def update(self, step: int, batches: Sequence[MixedBatch]) -> dict[str, Tensor]:
-        """Takes one step on the parts of a batch; returns the loss in bits a subpixel."""
+    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
+        """Takes one step on a batch; returns the loss in bits a subpixel."""
+        images, size = batch.images, _size(batch.images)
         if step == 0 and self._is_new:
             generator = torch.Generator(self.device).manual_seed(self.config.seed)
-            images = dequantize(batches[0].images, generator)
-            self.model.initialize(images, self.model.draw_noise(len(images), _size(images), generator))
+            self.model.initialize(dequantize(images, generator), self.model.draw_noise(len(images), size, generator))
         set_rate(self.optimizer, self.config, step)
-        total = torch.zeros((), device=self.device)
-        for part, batch in enumerate(batches):
-            place = (step * len(batches) + part) * self.processes.count + self.processes.rank
-            generator = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + place)
-            noise = self.model.draw_noise(len(batch.images), _size(batch.images), generator)
-            passes = self._passes()
-            with without_sync(passes, last=part == len(batches) - 1):
-                loss = flow_likelihood_loss(passes, batch.images, generator, noise) / len(batches)
-                loss.backward()
-            total = total + loss.detach()
-        nn.utils.clip_grad_norm_(self._parameters, max_norm=self.config.clip_norm)
+        place = step * self.processes.count + self.processes.rank
+        generator = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + place)
+        noise = self.model.draw_noise(len(images), size, generator)
+        loss = flow_likelihood_loss(self._passes(), images, generator, noise)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, max_norm=_CLIP_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update()
-        return {"loss": total}
+        return {"loss": loss.detach()}
 
     def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
         """Returns a sheet of samples, always of the same latents, and a sheet of the crops that it learns from."""

@@ -73,25 +73,6 @@ def closed_set_loss(logits: Tensor, labels: Tensor) -> Tensor:
     )
 
 
-def jaccard_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean of 1 - |intersection| / |union| over the classes that the batch has: what mean IoU asks for.
-
-    Pixels belong to a class as far as P(y|x) says (Wang et al., Jaccard Metric Losses, NeurIPS 2023, for hard labels).
-    Where the mean cross entropy counts every pixel alike, a pole counts as much as the road here.
-
-    Args:
-        logits: [B, K, H, W].
-        labels: integer [B, H, W], train ids, 255 = void.
-    """
-    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
-    truth = labels.long().unsqueeze(1) == classes
-    said = exact(logits).softmax(1) * (labels != VOID).unsqueeze(1)
-    intersection = (said * truth).sum((0, 2, 3))
-    size = truth.sum((0, 2, 3))
-    union = said.sum((0, 2, 3)) + size - intersection
-    return mean_where(1 - intersection / union.clamp(min=1), size > 0)
-
-
 def outlier_likelihood(
     logits: Tensor, origin: Tensor, floor: float | None = None, weights: Tensor | None = None
 ) -> Tensor:

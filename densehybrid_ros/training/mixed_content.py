@@ -36,14 +36,12 @@ class MixedBatch(NamedTuple):
         labels: uint8 [B, h, w], train ids; 255 = void, and on all negatives.
         origin: uint8 [B, h, w]: 0 inlier, 1 outlier, 255 neither (void of the scene, mixed borders).
         weights: float32 [B, h, w], how much each outlier pixel counts; None: all alike.
-        plain: float32 [B, 3, h, w], the images with the colours of the scenes as they were; None: not asked for.
     """
 
     images: Tensor
     labels: Tensor
     origin: Tensor
     weights: Tensor | None = None
-    plain: Tensor | None = None
 
 
 DrawLayer = Callable[[Scene, np.random.Generator], Tensor | None]
@@ -59,7 +57,7 @@ def without_pasting(batch: Batch) -> MixedBatch:
     origin = torch.where(batch.labels == VOID, NEITHER, INLIER).to(torch.uint8)
     unknown = batch.labels == UNKNOWN
     origin[unknown] = OUTLIER
-    return MixedBatch(batch.images, batch.labels.masked_fill(unknown, VOID), origin, plain=batch.plain)
+    return MixedBatch(batch.images, batch.labels.masked_fill(unknown, VOID), origin)
 
 
 def void_as_negatives(batch: Batch) -> MixedBatch:
@@ -84,9 +82,7 @@ def lay_over(batch: Batch, layers: Sequence[Tensor | None]) -> MixedBatch:
     color, alpha = pixels[:, :3].float() / 255, pixels[:, 3:4].float() / 255
     known = pixels[:, 4]
     pasted, touched = alpha[:, 0] > _OPAQUE, alpha[:, 0] > _CLEAR
-    for images in (mixed.images, mixed.plain):
-        if images is not None:
-            images[where] = (1 - alpha) * images[where] + alpha * color
+    mixed.images[where] = (1 - alpha) * mixed.images[where] + alpha * color
     mixed.labels[where] = torch.where(pasted, known, torch.where(touched, VOID, mixed.labels[where]))
     border = torch.where(touched, NEITHER, mixed.origin[where])
     mixed.origin[where] = torch.where(pasted, torch.where(known == VOID, OUTLIER, INLIER), border).to(torch.uint8)

@@ -13,7 +13,7 @@ from densehybrid_ros.training.baseline_losses import (
     outlier_exposure_loss,
 )
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.losses import OPEN_SET_LOSSES, Margins, closed_set_loss, jaccard_loss, margin_loss
+from densehybrid_ros.training.losses import OPEN_SET_LOSSES, Margins, closed_set_loss, margin_loss
 
 
 def objective(
@@ -28,16 +28,6 @@ def objective(
 
     ``weights`` of outliers count in the loss with margins alone.
     """
-    losses = _main_loss(config, logits, posterior, labels, origin, weights)
-    if config.loss.jaccard > 0:
-        losses["jaccard"] = jaccard_loss(logits, labels)
-        losses["loss"] = losses["loss"] + config.loss.jaccard * losses["jaccard"]
-    return losses
-
-
-def _main_loss(
-    config: TrainConfig, logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, weights: Tensor | None
-) -> dict[str, Tensor]:
     settings = config.loss
     if config.stage == "closed_set":
         return {"loss": closed_set_loss(logits, labels)}
@@ -46,8 +36,7 @@ def _main_loss(
     if settings.kind == "outlier_exposure":
         return outlier_exposure_loss(logits, labels, origin, settings.beta)
     if settings.kind == "energy":
-        energies = (settings.margin_inlier, settings.margin_outlier)
-        return energy_loss(logits, labels, origin, settings.beta, *energies)
+        return energy_loss(logits, labels, origin, settings.beta)
     if settings.kind == "k_plus_1":
         return k_plus_1_loss(logits, posterior, labels, origin, settings.beta)
     if settings.weighting == "margins":
@@ -65,6 +54,4 @@ def _main_loss(
 
 def uses_posterior(config: TrainConfig) -> bool:
     """Whether the second head gets a gradient."""
-    if config.loss.score_distillation > 0:
-        return True
     return config.stage == "open_set" and config.loss.kind in ("hybrid", "ood_head", "k_plus_1")

@@ -1,16 +1,15 @@
-"""What surrounds a parameter update: groups, schedule, precision, moving average, frozen statistics."""
+"""What surrounds a parameter update: groups, schedule, precision, moving average."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.training.config import TrainConfig
@@ -21,12 +20,11 @@ _RATE_FLOOR = 1e-3  # the cosine ends at this share of the peak rate
 def build_optimizer(
     config: TrainConfig, groups: Sequence[dict[str, Any]], device: torch.device
 ) -> torch.optim.Optimizer:
-    """Builds the run's optimiser over parameter groups, each with its ``factor`` of the rate."""
-    if config.optimizer == "adamax":
+    """Builds the run's optimiser (Adamax for a flow, AdamW) over groups of parameters with their ``factor``."""
+    if config.stage == "flow":
         return torch.optim.Adamax(list(groups), lr=config.learning_rate, weight_decay=config.weight_decay)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     fused = True if device.type == "cuda" else None  # one kernel for all parameters
-    return kind(list(groups), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.AdamW(list(groups), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
 
 
 def parameter_groups(model: DenseHybrid, encoder_rate_factor: float) -> list[dict[str, Any]]:
@@ -102,19 +100,7 @@ def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager:
-    """Returns the precision that the network runs in."""
-    if config.precision == "fp16":
-        return torch.autocast(device.type, torch.float16, cache_enabled=not config.cuda_graph)
-    if config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda"):
+    """Returns the precision that the network runs in: bfloat16 on a GPU, float32 on a CPU."""
+    if device.type == "cuda":
         return torch.autocast(device.type, torch.bfloat16, cache_enabled=not config.cuda_graph)
     return nullcontext()
-
-
-def grad_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
-    """Returns the loss scaling that float16 needs; switched off for other precisions."""
-    return torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-
-
-def norms(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """Returns the batch-norm layers among modules."""
-    return [module for module in modules if isinstance(module, _BatchNorm)]

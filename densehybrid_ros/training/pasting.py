@@ -28,6 +28,7 @@ _SMALLEST_SIDE = 4  # pixels of a known object
 _JITTER = 0.25  # of a cut-out's colours
 _ATTEMPTS = 4
 _PLACES_TRIED = 50
+_CAMERA_HEIGHT = 1.25  # metres above the ground
 _LEAST_DEPTH = 12  # rows of the frame below the horizon; above, an object would be a dot
 _SHADOWED, _SHADOW_ALPHA = 0.5, (0.15, 0.45)  # share of the negatives on the ground; how dark
 
@@ -46,9 +47,9 @@ class PasteConfig:
         balance: Exponent by which small negatives weigh more: a pixel counts (1024 / area)^balance; 0 = all alike.
         ground_share: Share of the negatives that stand on the ground, road and sidewalk, in the size that they have
             there, half of them with a shadow; the others lie anywhere in any size.
-        ground_size: Smallest and largest longest side in metres of those, log-uniform.
+        ground_size: Smallest and largest longest side in metres of those, log-uniform, for a camera 1.25 m high; where
+            it is higher by a factor, divide them by it.
         horizon: Row of the horizon as a share of a frame's height.
-        camera_height: Metres of the camera above the ground.
     """
 
     probability: float = 0.7
@@ -61,7 +62,6 @@ class PasteConfig:
     ground_share: float = 0.0
     ground_size: tuple[float, float] = (0.12, 1.5)
     horizon: float = 0.41
-    camera_height: float = 1.25
 
 
 def _canvas(size: tuple[int, int]) -> np.ndarray:
@@ -192,7 +192,7 @@ def _place_on(scene: Scene, ground: Sequence[int], config: PasteConfig, rng: np.
         column = int(rng.integers(crop.columns.start, crop.columns.stop))
         if labels[scene.overview_index(row, column)] in ground and row > horizon + _LEAST_DEPTH:
             # On flat ground the camera's height spans as many pixels as the row lies below the horizon.
-            scale = crop.scale[0] * (row - horizon) / config.camera_height
+            scale = crop.scale[0] * (row - horizon) / _CAMERA_HEIGHT
             return _Place(scene.row(row), scene.column(column), scale)
     return None
 

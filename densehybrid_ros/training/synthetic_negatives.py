@@ -9,6 +9,7 @@ gradient is taken with respect to them alone, so that L_jsd can't reach the segm
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn import functional
 
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.networks.dense_flow import DenseFlow
-from densehybrid_ros.training.config import FlowPartnerConfig
+from densehybrid_ros.training.config import SMALLEST_PATCH
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_losses import flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.losses import OUTLIER
@@ -26,6 +27,27 @@ from densehybrid_ros.training.mixed_content import MixedBatch
 
 _CLIP_NORM = 10.0
 _SIZE_STEP = 8  # sides of patches are multiples of it
+
+
+@dataclass
+class FlowPartnerConfig:
+    """How a flow learns beside the model.
+
+    Attributes:
+        learning_rate: Of Adamax.
+        jsd_weight: lambda of equation (20).
+        size: Smallest and largest side of a patch in pixels, multiples of 8; height and width are drawn independently,
+            once for all patches of a batch.
+    """
+
+    learning_rate: float = 1e-5
+    jsd_weight: float = 0.03
+    size: tuple[int, int] = (SMALLEST_PATCH, 216)
+
+    @classmethod
+    def for_crops(cls, height: int, width: int) -> FlowPartnerConfig:
+        """Returns the settings of the paper, with patches that are no larger than the crops."""
+        return cls(size=(SMALLEST_PATCH, min(cls.size[1], min(height, width) // _SIZE_STEP * _SIZE_STEP)))
 
 
 class Pasted(NamedTuple):
@@ -59,7 +81,7 @@ class FlowPartner:
 
         Args:
             flow: Pre-trained; trained in place.
-            config: The flow's part of the configuration.
+            config: How it learns.
             seed: Of the run.
             device: Where it runs.
             processes: The processes of this run.
@@ -73,18 +95,16 @@ class FlowPartner:
         self.forward: nn.Module = self.processes.wrap(self.flow, device)
         self.optimizer = torch.optim.Adamax(self.flow.parameters(), lr=config.learning_rate)
 
-    def paste(self, mixed: MixedBatch, step: int, part: int = 0) -> Pasted:
+    def paste(self, mixed: MixedBatch, step: int) -> Pasted:
         """Replaces one random rectangle of each image by a sample of the flow.
 
         Args:
             mixed: Crops without negatives.
-            step: Number of the step; it and ``part`` decide all random numbers.
-            part: Which part of the step's batch, over all processes.
+            step: Number of the step; it and the process decide all random numbers.
         """
-        rng = np.random.default_rng([self.seed, step, part, 0xF10])
+        rng = np.random.default_rng([self.seed, step, self.processes.rank, 0xF10])
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         images, labels, origin = list(mixed.images.unbind(0)), mixed.labels.clone(), mixed.origin.clone()
-        plain = None if mixed.plain is None else mixed.plain.clone()
         smallest, largest = self.config.size
         steps = rng.integers((largest - smallest) // _SIZE_STEP + 1, size=2)
         height, width = (smallest + _SIZE_STEP * steps).tolist()
@@ -99,38 +119,34 @@ class FlowPartner:
             replaced.append(images[index][window])
             images[index] = _pasted(images[index], patch, top, left)
             labels[index][window], origin[index][window] = VOID, OUTLIER
-            if plain is not None:
-                plain[index][window] = patch.detach()
-        pasted = MixedBatch(torch.stack(images), labels, origin, mixed.weights, plain)
+        pasted = MixedBatch(torch.stack(images), labels, origin, mixed.weights)
         return Pasted(pasted, generated, leaf, torch.stack(replaced))
 
-    def divergence(self, logits: Tensor, pasted: Pasted, scale: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
+    def divergence(self, logits: Tensor, pasted: Pasted) -> tuple[Tensor, Tensor]:
         """L_jsd and its gradient with respect to the pasted patches; the graph behind ``logits`` stays alive.
 
         Args:
             logits: [B, K, H, W] of the mixed images.
             pasted: What ``paste`` returned.
-            scale: Loss scaling of float16 training, taken out of the gradient again.
         """
         loss = jensen_shannon_loss(logits, pasted.mixed.origin == OUTLIER)
-        (gradient,) = torch.autograd.grad(loss * scale, pasted.leaf, retain_graph=True)
-        return loss.detach(), torch.nan_to_num(gradient / scale, posinf=0.0, neginf=0.0)
+        (gradient,) = torch.autograd.grad(loss, pasted.leaf, retain_graph=True)
+        return loss.detach(), torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)
 
-    def backward(self, pasted: Pasted, gradient: Tensor, step: int, share: float = 1.0) -> Tensor:
-        """Accumulates the gradient of L_mle + lambda L_jsd, equation (20), in the flow; returns L_mle in bits.
+    def backward(self, pasted: Pasted, gradient: Tensor, step: int) -> Tensor:
+        """Computes the gradient of L_mle + lambda L_jsd, equation (20), in the flow; returns L_mle in bits.
 
         Args:
             pasted: What ``paste`` returned.
             gradient: Of L_jsd, from ``divergence``.
             step: Number of the step.
-            share: Weight of this part of a step's batch.
         """
         generator = torch.Generator(self.device).manual_seed(self.seed + 1_000_003 * step + self.processes.rank)
         patches = pasted.replaced.detach().float()
         noise = self.flow.draw_noise(len(patches), (patches.shape[2], patches.shape[3]), generator)
         bits = flow_likelihood_loss(self.forward, patches, generator, noise)
         attraction = (pasted.generated * gradient).sum()
-        (share * (bits + self.config.jsd_weight * attraction)).backward()
+        (bits + self.config.jsd_weight * attraction).backward()
         return bits.detach()
 
     def update(self) -> None:

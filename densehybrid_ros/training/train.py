@@ -17,7 +17,7 @@ from densehybrid_ros.files import file_digest
 from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import DenseHybrid, ModelCard, save_model
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, save_flow
-from densehybrid_ros.training.config import NO_MODEL, TrainConfig
+from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.config_file import merge_config, read_config, to_mapping
 from densehybrid_ros.training.distributed import Processes, join
 from densehybrid_ros.training.run_data import check_data
@@ -183,7 +183,7 @@ def _write(config: TrainConfig, output: Path, model: Any, parts: RunParts, stage
             details["parent"] = {"name": Path(config.init).stem, "sha256": file_digest(Path(config.init))}
         save_flow(output, model, config.architecture, {**details, "training": [stage]})
     else:
-        if config.init not in NO_MODEL:
+        if config.goes_on:
             terms = parts.card.details.get("terms", "")
             details["parent"] = {"name": parts.card.name, "sha256": parts.card.sha256, "terms": terms}
         details["training"] = [stage]

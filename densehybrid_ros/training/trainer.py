@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,13 +20,15 @@ from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.run_log import RunLog
 
+_LOG_EVERY = 20  # steps, after the first so many, which are all logged
+
 Validate = Callable[[Any], dict[str, float]]
 
 
 class Task(Protocol):
     """What is trained: ``SegmentationTask`` or ``FlowTask``."""
 
-    def update(self, step: int, batches: Sequence[MixedBatch]) -> dict[str, Tensor]:
+    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
         """Takes one step."""
 
     def prepare(self, shape: tuple[int, int, int, int]) -> None:
@@ -82,7 +84,7 @@ class Trainer:
         self.figures: dict[str, float] = {}
         self.losses: dict[str, Tensor] = {}
         self._status = ""
-        self._count = self.processes.share(config.batch_size, config.accumulate)
+        self._count = self.processes.share(config.batch_size)
 
     def run(self) -> Any:
         """Trains to the last step and returns the averaged model."""
@@ -105,19 +107,19 @@ class Trainer:
         if self.step == 0:
             self._begin()
         self.task.prepare((self._count, 3, crops.height, crops.width))
-        batches = stream(self.maker, self._jobs(), data.workers, data.prefetch)
+        batches = stream(self.maker, self._jobs(), data.workers)
         pace = _Pace()
         try:
             while self.step < self.config.steps:
-                parts = [next(batches) for _ in range(self.config.accumulate)]
-                losses = self.losses = self.task.update(self.step, parts)
+                batch = next(batches)
+                losses = self.losses = self.task.update(self.step, batch)
                 self.step += 1
                 pace.steps += 1
-                if self._due(self.config.log_every):
+                if self.step <= _LOG_EVERY or self._due(_LOG_EVERY):
                     self._record(losses, pace)
                 stopped = time.monotonic()
-                if self._due(self.config.picture_every):
-                    self._draw(parts[0])
+                if self._due(self.config.validate_every):
+                    self._draw(batch)
                 yield self.step
                 pace.pauses += time.monotonic() - stopped
         finally:
@@ -163,10 +165,8 @@ class Trainer:
             self.log.begin()
 
     def _jobs(self) -> Iterator[Job]:
-        parts = self.config.accumulate
         for step in range(self.step, self.config.steps):
-            for part in range(parts):
-                yield Job(step, (self.processes.rank * parts + part) * self._count, self._count)
+            yield Job(step, self.processes.rank * self._count, self._count)
 
     def _record(self, losses: dict[str, Tensor], pace: _Pace) -> None:
         values = {name: round(float(value.detach()), 5) for name, value in losses.items()}

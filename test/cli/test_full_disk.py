@@ -108,7 +108,7 @@ def test_a_command_without_room_names_the_file(
 def test_a_training_without_room_keeps_its_checkpoint_and_goes_on_later(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = {"name": "light", "architecture": "light", "batch_size": 2, "warmup_steps": 1, "log_every": 1}
+    run = {"name": "light", "architecture": "light", "batch_size": 2, "warmup_steps": 1}
     run |= {"crops": {"height": 64, "width": 64}, "data": {"workers": 1}, "terms": "none", "checkpoint_every": 1}
     config, output = tmp_path / "run.yaml", tmp_path / "light.safetensors"
     config.write_text(yaml.safe_dump({**run, "steps": 1}))

@@ -31,7 +31,6 @@ def test_a_trial_run_finds_classes_channels_and_strides(model: DenseHybrid) -> N
     assert (network.output_stride, network.input_stride) == (4, 8)
     assert not network.align_corners
     assert len(network.encoder_parameters()) == 6
-    assert not network.has_encoder_features
 
 
 @torch.no_grad()

@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import CPU, colored_store, settings, trainer
+from tiny import CPU, TinyNetwork, colored_store, settings, trainer
 
-from densehybrid_ros.training.config import FlowPartnerConfig, NegativesConfig
+from densehybrid_ros.training.config import NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.distributed import Processes, join
 
 KINDS: dict[str, dict[str, Any]] = {
-    "closed_set": {"freeze_norm": True, "accumulate": 2},
-    "joint": {
-        "stage": "open_set",
-        "negatives": NegativesConfig(source="flow"),
-        "flow": FlowPartnerConfig(size=(16, 24), learning_rate=1e-3),
-        "accumulate": 2,
-    },
-    "flow": {"stage": "flow", "optimizer": "adamax", "learning_rate": 1e-3},
+    "closed_set": {},
+    "joint": {"stage": "open_set", "negatives": NegativesConfig(source="flow")},
+    "flow": {"stage": "flow", "learning_rate": 1e-3},
 }
+
+
+def without_norm() -> TinyNetwork:
+    """A network that has no statistics of its process's own crops."""
+    network = TinyNetwork()
+    network.encoder[1] = torch.nn.Identity()
+    return network
 
 
 def trained_state(kind: str, folder: Path, processes: Processes) -> dict[str, Any]:
@@ -36,6 +38,7 @@ def trained_state(kind: str, folder: Path, processes: Processes) -> dict[str, An
         store,
         processes,
         validate=lambda model: {"mean_iou": 1.0},
+        network=without_norm if kind == "closed_set" else TinyNetwork,
     )
     run.run()
     return run.task.state_dict()

@@ -68,7 +68,7 @@ def test_energy(batch) -> None:
     outlier = np.mean([max(0.0, -5 + logsumexp(s)) ** 2 for s, _, _ in pixels(batch, OUTLIER)])
     assert inlier > 0
     assert outlier > 0
-    loss = energy_loss(**without(batch, "posterior"), beta=0.1, margin_inlier=-15, margin_outlier=-5)["loss"]
+    loss = energy_loss(**without(batch, "posterior"), beta=0.1)["loss"]
     assert float(loss) == pytest.approx(classification(batch) + 0.1 * (inlier + outlier), rel=1e-5)
 
 
@@ -78,12 +78,8 @@ def test_the_energy_is_low_on_inliers(batch) -> None:
     settings = {"labels": batch["labels"], "origin": batch["origin"]}
     is_outlier = (batch["origin"] == OUTLIER).unsqueeze(1)
     first = torch.tensor([20.0] + (K - 1) * [0.0]).view(1, K, 1, 1).expand_as(logits)
-    right = energy_loss(
-        torch.where(is_outlier, logits, first), **settings, beta=1, margin_inlier=-15, margin_outlier=-5
-    )
-    wrong = energy_loss(
-        torch.where(is_outlier, first, logits), **settings, beta=1, margin_inlier=-15, margin_outlier=-5
-    )
+    right = energy_loss(torch.where(is_outlier, logits, first), **settings, beta=1)
+    wrong = energy_loss(torch.where(is_outlier, first, logits), **settings, beta=1)
     assert float(right["inlier_energy"] + right["outlier_energy"]) == 0
     assert min(float(wrong["inlier_energy"]), float(wrong["outlier_energy"])) > 100
 
@@ -129,7 +125,7 @@ def test_gradcheck_in_float64(batch, name: str) -> None:
     functions = {
         "ood_head": lambda s, d: ood_head_loss(s, d, labels, origin, 0.5)["loss"],
         "outlier_exposure": lambda s, d: outlier_exposure_loss(s, labels, origin, 0.5)["loss"],
-        "energy": lambda s, d: energy_loss(s, labels, origin, 0.1, -15, -5)["loss"],
+        "energy": lambda s, d: energy_loss(s, labels, origin, 0.1)["loss"],
         "k_plus_1": lambda s, d: k_plus_1_loss(s, d, labels, origin, 0.5)["loss"],
         "distillation": lambda s, d: distillation_loss(s, teacher, origin),
         "jensen_shannon": lambda s, d: jensen_shannon_loss(s, mask),
@@ -147,7 +143,7 @@ def test_a_batch_without_anything_trains_on(batch, name: str) -> None:
     loss = {
         "ood_head": lambda: ood_head_loss(**batch, beta=0.5),
         "outlier_exposure": lambda: outlier_exposure_loss(**plain, beta=0.5),
-        "energy": lambda: energy_loss(**plain, beta=0.1, margin_inlier=-15, margin_outlier=-5),
+        "energy": lambda: energy_loss(**plain, beta=0.1),
         "k_plus_1": lambda: k_plus_1_loss(**batch, beta=0.5),
     }[name]()["loss"]
     loss.backward()

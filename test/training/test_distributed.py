@@ -53,6 +53,6 @@ def test_processes_stay_in_step(states, kind: str) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_out_is_named() -> None:
-    assert Processes(1, 2).share(12, 3) == 2
-    with pytest.raises(InputError, match=r"batch_size=10: must be a multiple of 4 \(2 processes x 2 parts\)"):
-        Processes(0, 2).share(10, 2)
+    assert Processes(1, 2).share(12) == 6
+    with pytest.raises(InputError, match="batch_size=9: must be a multiple of 2, the number of processes"):
+        Processes(0, 2).share(9)

@@ -15,7 +15,6 @@ from densehybrid_ros.training.losses import (
     authors_loss,
     closed_set_loss,
     compound_loss,
-    jaccard_loss,
     outlier_likelihood,
     posterior_loss,
 )
@@ -140,33 +139,3 @@ def test_the_floor_stops_the_push_on_negatives(batch) -> None:
     low = (batch["logits"] - 100).requires_grad_()
     outlier_likelihood(low, batch["origin"], floor=-50.0).backward()
     assert not low.grad.any()
-
-
-def test_jaccard_of_certain_predictions_is_one_minus_the_mean_iou() -> None:
-    labels = torch.tensor([[[0, 0, 1, 1], [0, 2, 2, 255]]], dtype=torch.uint8)
-    said = torch.tensor([[[0, 1, 1, 1], [0, 2, 3, 0]]])  # 3 is in no label: it is missing in 2, and no class of its own
-    logits = 1e3 * torch.nn.functional.one_hot(said, K).permute(0, 3, 1, 2).float()
-    assert float(jaccard_loss(logits, labels)) == pytest.approx(1 - (2 / 3 + 2 / 3 + 1 / 2) / 3)
-
-
-def test_jaccard_in_float64_and_its_gradient() -> None:
-    generator = torch.Generator().manual_seed(3)
-    logits = torch.randn(2, K, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
-    labels = torch.randint(0, K - 1, (2, 3, 4), generator=generator)
-    labels[0, 0] = 255
-    p, y = logits.detach().softmax(1).numpy(), labels.numpy()
-    ratios = []
-    for k in range(K - 1):
-        own, known = y == k, y != 255
-        both = p[:, k][own].sum()
-        ratios.append(both / (p[:, k][known].sum() + own.sum() - both))
-    assert jaccard_loss(logits, labels).item() == pytest.approx(1 - float(np.mean(ratios)), rel=1e-9)
-    assert torch.autograd.gradcheck(lambda s: jaccard_loss(s, labels), (logits,))
-
-
-def test_jaccard_of_a_batch_without_labels_is_zero_with_a_zero_gradient() -> None:
-    logits = torch.randn(1, K, 4, 4, requires_grad=True)
-    value = jaccard_loss(logits, torch.full((1, 4, 4), 255))
-    (gradient,) = torch.autograd.grad(value, logits)
-    assert value.item() == 0
-    assert not gradient.any()

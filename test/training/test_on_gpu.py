@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import CUTOUT, TinyNetwork, colored_store, settings
+from tiny import CUTOUT, FLOW, TinyNetwork, colored_store, settings
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.training.batches import BatchMaker, Job, stream
-from densehybrid_ros.training.config import DataConfig, FlowPartnerConfig, LossConfig, NegativesConfig
+from densehybrid_ros.training.config import DataConfig, LossConfig, NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.flow_task import FlowTask
 from densehybrid_ros.training.pasting import cutout_layers
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.gpu
 
 def train(run: Path | None = None, resume: bool = False, stop: int = 0, **changes: Any) -> Trainer:
     device = torch.device("cuda", 0)
-    config = settings(**{"steps": 10, "learning_rate": 1e-2, "log_every": 1, "data": DataConfig(workers=2), **changes})
+    config = settings(**{"steps": 10, "learning_rate": 1e-2, "data": DataConfig(workers=2), **changes})
     torch.manual_seed(0)
     sources = [(colored_store().to(device), 1.0)]
     layers, partner = None, None
@@ -34,7 +34,7 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
         task: Any = FlowTask(config, DenseFlow(FLOWS["dense_flow_tiny"]), device)
     else:
         if config.joint:
-            partner = FlowPartner(DenseFlow(FLOWS["dense_flow_tiny"]), config.flow, 1, device)
+            partner = FlowPartner(DenseFlow(FLOWS["dense_flow_tiny"]), FLOW, 1, device)
         elif config.stage == "open_set":
             layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
         task = SegmentationTask(config, DenseHybrid(TinyNetwork()), device, None, partner)
@@ -52,60 +52,32 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
     return trainer
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize(
-    ("stage", "loss"),
-    [
-        ("closed_set", LossConfig()),
-        ("open_set", LossConfig()),
-        ("closed_set", LossConfig(distillation=0.5, jaccard=0.5)),
-        ("closed_set", LossConfig(distillation=0.5, score_distillation=0.5)),
-        ("open_set", LossConfig(distillation=0.5)),
-        (
-            "open_set",
-            LossConfig(
-                weighting="margins",
-                distillation=0.5,
-                score_distillation=0.3,
-                teacher_scales=(1.0, 2.0),
-                keenest_on_outliers=True,
-            ),
-        ),
-    ],
-    ids=[
-        "closed set",
-        "open set",
-        "closed set, taught",
-        "closed set, taught its score",
-        "open set, taught",
-        "open set, taught its score",
-    ],
-)
-def test_a_cuda_graph_trains_like_eager(stage: str, loss: LossConfig, precision: str) -> None:
-    eager, graph = (train(stage=stage, precision=precision, loss=loss, cuda_graph=flag) for flag in (False, True))
-    tolerance = 1e-3 if precision == "fp32" else 5e-2
+@pytest.mark.parametrize("stage", ["closed_set", "open_set"])
+@pytest.mark.parametrize("distillation", [0.0, 0.5])
+def test_a_cuda_graph_trains_like_eager(stage: str, distillation: float) -> None:
+    loss = LossConfig(weighting="margins", distillation=distillation)
+    eager, graph = (train(stage=stage, loss=loss, cuda_graph=flag) for flag in (False, True))
+    tolerance = 5e-2
     for first, second in zip(eager.curves, graph.curves, strict=True):
         assert first["loss"] == pytest.approx(second["loss"], rel=tolerance, abs=tolerance)
     states = [run.task.model.state_dict() for run in (eager, graph)]
     torch.testing.assert_close(
         states[0]["network.encoder.1.running_mean"],
         states[1]["network.encoder.1.running_mean"],
-        atol=max(0.03, 10 * tolerance),  # sums in another order, amplified by ten steps at a high rate
+        atol=10 * tolerance,  # sums in another order, amplified by ten steps at a high rate
         rtol=10 * tolerance,
     )
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_the_joint_step_runs_in_half_precision(precision: str) -> None:
-    flow = FlowPartnerConfig(size=(16, 24), learning_rate=1e-3)
-    run = train(stage="open_set", precision=precision, negatives=NegativesConfig(source="flow"), flow=flow)
+def test_the_joint_step_runs_in_half_precision() -> None:
+    run = train(stage="open_set", negatives=NegativesConfig(source="flow"))
     assert all(torch.isfinite(torch.tensor(list(point.values()))).all() for point in run.curves)
     assert run.curves[-1]["flow_bits"] < run.curves[0]["flow_bits"]
 
 
 def test_a_flow_in_a_cuda_graph_trains_like_eager() -> None:
     crops = CropConfig(height=16, width=16, scale=(1.0, 1.0), color_jitter=0.0, blur_probability=0.0, noise=0.0)
-    flow = {"stage": "flow", "crops": crops, "optimizer": "adamax", "learning_rate": 3e-3, "steps": 20}
+    flow = {"stage": "flow", "crops": crops, "learning_rate": 3e-3, "steps": 20}
     eager, graph = (train(**flow), train(**flow, cuda_graph=True))
     assert eager.curves[-1]["loss"] < eager.curves[0]["loss"]
     for first, second in zip(eager.curves, graph.curves, strict=True):
@@ -120,7 +92,7 @@ def test_batches_finished_aside_are_those_made_at_once() -> None:
         config.seed, CropConfig(height=32, width=32), [(colored_store().to(device), 1.0)], device, layers
     )
     jobs = [Job(step, 0, 4) for step in range(12)]
-    streamed = stream(maker, jobs, 3, 2)
+    streamed = stream(maker, jobs, 3)
     for job, batch in zip(jobs, streamed, strict=True):
         for first, second in zip(batch, maker.batch(job), strict=True):
             torch.testing.assert_close(first, second, rtol=0, atol=0)
@@ -134,14 +106,14 @@ def test_an_error_of_a_crop_comes_through_the_side_stream() -> None:
 
     maker = BatchMaker(1, CropConfig(height=32, width=32), [(colored_store().to(device), 1.0)], device, fail)
     with pytest.raises(InputError, match="a broken cut-out"):
-        list(stream(maker, [Job(0, 0, 4)], 2, 1))
+        list(stream(maker, [Job(0, 0, 4)], 2))
 
 
 def test_a_resumed_run_goes_on_in_its_cuda_graph(tmp_path: Path) -> None:
-    whole = train(cuda_graph=True, precision="fp32")
-    begun = train(cuda_graph=True, precision="fp32", checkpoint_every=4, run=tmp_path, stop=6)
+    whole = train(cuda_graph=True)
+    begun = train(cuda_graph=True, checkpoint_every=4, run=tmp_path, stop=6)
     assert begun.step == 6
-    resumed = train(cuda_graph=True, precision="fp32", run=tmp_path, resume=True)
+    resumed = train(cuda_graph=True, run=tmp_path, resume=True)
     assert [point["step"] for point in resumed.curves] == list(range(1, 11))
     for first, second in zip(whole.curves, resumed.curves, strict=True):
-        assert first["loss"] == pytest.approx(second["loss"], rel=1e-4, abs=1e-4)
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-2, abs=1e-2)

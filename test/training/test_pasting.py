@@ -57,7 +57,7 @@ def test_negatives_on_the_ground_stand_there_in_the_size_of_their_distance() -> 
     labels = np.full((50, 100), 2, np.uint8)
     labels[30:, 25:] = 0  # road: rows from 120, columns from 100 of the frame
     scene = WHOLE._replace(overview=WHOLE.overview._replace(labels=labels))
-    config = PasteConfig(**PLAIN, ground_share=1.0, ground_size=(1.0, 1.0), horizon=0.4, camera_height=2.0)
+    config = PasteConfig(**PLAIN, ground_share=1.0, ground_size=(1.0, 1.0), horizon=0.4)
     draw = cutout_layers(lambda size, rng: SQUARE, config, ground=(0, 1))
     feet, sizes, shadows = [], [], 0
     for seed in range(40):
@@ -71,7 +71,7 @@ def test_negatives_on_the_ground_stand_there_in_the_size_of_their_distance() -> 
             sizes.append(int(right - left) + 1)
         assert bottom >= 119
         assert (left + right) / 2 >= 98
-    expected = (np.array(feet) - 80) / 2.0  # a metre of two that the camera is high, 80 being the horizon's row
+    expected = (np.array(feet) - 80) / 1.25  # a metre of the 1.25 that the camera is high, 80 being the horizon's row
     assert len(sizes) > 20
     assert np.abs(np.array(sizes) - expected).max() <= 2
     assert 8 < shadows < 32

@@ -47,7 +47,7 @@ def test_two_processes_cut_the_crops_of_one(store: FrameStore) -> None:
 
 def test_they_are_streamed_without_threads(store: FrameStore) -> None:
     jobs = [Job(step, 0, 8) for step in range(3)]
-    for job, batch in zip(jobs, stream(maker(store), jobs, workers=2, prefetch=1), strict=True):
+    for job, batch in zip(jobs, stream(maker(store), jobs, workers=2), strict=True):
         assert torch.equal(batch.images, maker(store).batch(job).images)
 
 

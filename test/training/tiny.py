@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_task import FlowTask
 from densehybrid_ros.training.pasting import cutout_layers
 from densehybrid_ros.training.segmentation_task import SegmentationTask
-from densehybrid_ros.training.synthetic_negatives import FlowPartner
+from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
 from densehybrid_ros.training.trainer import Trainer, Validate
 
 CPU = torch.device("cpu")
+FLOW = FlowPartnerConfig(size=(16, 24), learning_rate=1e-3)
 CUTOUT = torch.full((4, 20, 20), 255, dtype=torch.uint8)
 
 
@@ -74,6 +76,7 @@ def trainer(
     store: FrameStore | None = None,
     processes: Processes | None = None,
     validate: Validate | None = None,
+    network: Callable[[], SegmentationNetwork] = TinyNetwork,
 ) -> Trainer:
     """A run of ``config`` on coloured frames."""
     torch.manual_seed(config.seed)
@@ -85,10 +88,9 @@ def trainer(
     if config.joint:
         flow = DenseFlow(FLOWS["dense_flow_tiny"])
         flow.initialize(torch.rand(4, 3, 16, 16))
-        partner = FlowPartner(flow, config.flow, config.seed, CPU, processes)
+        partner = FlowPartner(flow, FLOW, config.seed, CPU, processes)
     if config.stage == "open_set" and config.negatives.source == "cutouts":
         layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
-    void, plain = config.negatives.source == "void", config.loss.plain_teacher
-    maker = BatchMaker(config.seed, config.crops, sources, CPU, layers, void, plain)
-    task = SegmentationTask(config, DenseHybrid(TinyNetwork()), CPU, processes, partner)
+    maker = BatchMaker(config.seed, config.crops, sources, CPU, layers, config.negatives.source == "void")
+    task = SegmentationTask(config, DenseHybrid(network()), CPU, processes, partner)
     return Trainer(config, task, maker, validate, run, processes)

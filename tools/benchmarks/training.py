@@ -45,7 +45,7 @@ from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.pasting import cutout_layers
 from densehybrid_ros.training.plain_crops import plain_crops
 from densehybrid_ros.training.segmentation_task import SegmentationTask
-from densehybrid_ros.training.synthetic_negatives import FlowPartner
+from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
 from running import run_benchmark
 
 _FRAMES, _CUTOUTS = 8, 8
@@ -100,7 +100,6 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     content["crops"] = {"width": args.crop[0], "height": args.crop[1]}
     if args.architecture in FLOWS:
         content["stage"] = "flow"
-        content["optimizer"] = "adamax"
         content["crops"] |= _PLAIN
     elif args.architecture not in ARCHITECTURES:
         raise InputError(f"--architecture {args.architecture}: choose one of {', '.join([*ARCHITECTURES, *FLOWS])}")
@@ -110,7 +109,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
 def _figures(
     config: TrainConfig, frames: LabelledSet, device: torch.device, processes: Processes, args: argparse.Namespace
 ) -> dict[str, Any]:
-    share = processes.share(config.batch_size, config.accumulate)
+    share = processes.share(config.batch_size)
     task = _task(config, device, processes)
     task.prepare((share, 3, config.crops.height, config.crops.width))
     figures: dict[str, Any] = {
@@ -118,7 +117,6 @@ def _figures(
         "stage": config.stage,
         "device": device_name(device),
         "torch": str(torch.__version__),
-        "precision": config.precision,
         "cuda_graph": config.cuda_graph,
         "processes": processes.count,
         "batch": config.batch_size,
@@ -131,11 +129,11 @@ def _figures(
         maker = _maker(config, frames if kind == "files" else _in_memory(frames, device), device)
         if kind == kinds[0]:
             kept = [maker.batch(job) for job in _jobs(config, processes, 1)]
-            timing = _time("one batch", _again(kept, _total(args)), config.accumulate, device, args, task.update)
+            timing = _time("one batch", _again(kept, _total(args)), device, args, task.update)
             figures["images_per_second_without_loading"] = _rate(config.batch_size, timing, args)
         batches = (_stream(config, maker, processes, args) for _ in range(2))
-        timing = _time(f"frames in {kind}", next(batches), config.accumulate, device, args, task.update)
-        loader = _time(f"loading from {kind}", next(batches), config.accumulate, device, args, None)
+        timing = _time(f"frames in {kind}", next(batches), device, args, task.update)
+        loader = _time(f"loading from {kind}", next(batches), device, args, None)
         figures[kind] = {
             "images_per_second": _rate(config.batch_size, timing, args),
             "share_waiting_for_data": round(timing.waiting / sum(timing.rounds), 4),
@@ -160,13 +158,13 @@ def _alone(
     """Images a second of the first process with its share of the batch while the others are idle."""
     rate = torch.zeros(1)
     if processes.is_first:
-        share = processes.share(config.batch_size, config.accumulate)
+        share = processes.share(config.batch_size)
         task = _task(config, device, Processes())
         task.prepare((share, 3, config.crops.height, config.crops.width))
-        jobs = (Job(step, 0, share) for step in range(_total(args)) for _ in range(config.accumulate))
-        batches = stream(_maker(config, source, device), jobs, config.data.workers, config.data.prefetch)
-        timing = _time("one process", batches, config.accumulate, device, args, task.update)
-        rate += _rate(share * config.accumulate, timing, args)
+        jobs = (Job(step, 0, share) for step in range(_total(args)))
+        batches = stream(_maker(config, source, device), jobs, config.data.workers)
+        timing = _time("one process", batches, device, args, task.update)
+        rate += _rate(share, timing, args)
     processes.wait()
     return float(processes.sum(rate))
 
@@ -181,10 +179,9 @@ class _Timing(NamedTuple):
 def _time(
     what: str,
     batches: Iterator[MixedBatch],
-    parts: int,
     device: torch.device,
     args: argparse.Namespace,
-    update: Callable[[int, Sequence[MixedBatch]], Any] | None,
+    update: Callable[[int, MixedBatch], Any] | None,
 ) -> _Timing:
     """Measures training steps, or without ``update`` the loader alone."""
     marks, ends = [], []
@@ -193,7 +190,7 @@ def _time(
             _wait(device)
             ends.append(time.perf_counter())
         before = _mark(device)
-        taken = [next(batches) for _ in range(parts)]
+        taken = next(batches)
         if step >= args.warm_up:
             marks.append((before, _mark(device)))
         if update is not None:
@@ -213,16 +210,12 @@ def _total(args: argparse.Namespace) -> int:
 
 
 def _jobs(config: TrainConfig, processes: Processes, steps: int) -> list[Job]:
-    share = processes.share(config.batch_size, config.accumulate)
-    return [
-        Job(step, (processes.rank * config.accumulate + part) * share, share)
-        for step in range(steps)
-        for part in range(config.accumulate)
-    ]
+    share = processes.share(config.batch_size)
+    return [Job(step, processes.rank * share, share) for step in range(steps)]
 
 
 def _stream(config: TrainConfig, maker: Maker, processes: Processes, args: argparse.Namespace) -> Iterator[MixedBatch]:
-    return stream(maker, _jobs(config, processes, _total(args)), config.data.workers, config.data.prefetch)
+    return stream(maker, _jobs(config, processes, _total(args)), config.data.workers)
 
 
 def _maker(config: TrainConfig, source: Source, device: torch.device) -> Maker:
@@ -265,8 +258,9 @@ def _task(config: TrainConfig, device: torch.device, processes: Processes) -> An
         return FlowTask(config, DenseFlow(FLOWS[config.architecture]), device, processes)
     partner = None
     if config.joint:
-        flow = DenseFlow(FLOWS[config.flow.weights or "dense_flow_45_6"])  # a name here, not a file
-        partner = FlowPartner(flow, config.flow, config.seed, device, processes)
+        flow = DenseFlow(FLOWS[config.negatives.flow or "dense_flow_45_6"])  # a name here, not a file
+        how = FlowPartnerConfig.for_crops(config.crops.height, config.crops.width)
+        partner = FlowPartner(flow, how, config.seed, device, processes)
     model = DenseHybrid(build_network(config.architecture, len(CITYSCAPES_CLASSES)))
     return SegmentationTask(config, model, device, processes, partner)
 
