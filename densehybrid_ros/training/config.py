@@ -53,10 +53,9 @@ class NegativesConfig(PasteConfig):
         source: ``cutouts`` (a folder of them), ``dataset`` (ADE20k, COCO, ... by a recipe), ``flow`` (samples of a
             flow that learns beside the model, section 4.2) or ``void`` (nothing is pasted: pixels of the unknown ids of
             the frames are the negatives or, where no set names such ids, void ones, as in the void classifier).
-        root: Folder of the cut-outs or of the data set.
+        root: Folder of the cut-outs or of the data set, or the ``.safetensors`` file of the pre-trained flow.
         dataset: Name in ``datasets.registry.NEGATIVE_SETS``.
         recipe: Name in ``datasets.negative_recipes.RECIPES``.
-        flow: ``.safetensors`` of the pre-trained flow.
         labelled: Whether real unknowns that the labels of the frames name are negatives as well.
     """
 
@@ -64,7 +63,6 @@ class NegativesConfig(PasteConfig):
     root: str | None = None
     dataset: str | None = None
     recipe: str | None = None
-    flow: str | None = None
     labelled: bool = False
 
 

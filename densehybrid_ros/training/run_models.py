@@ -98,10 +98,10 @@ def open_partner(config: TrainConfig, device: torch.device, processes: Processes
     """
     if not config.joint:
         return None
-    if config.negatives.flow is None:
-        raise InputError("negatives.flow: the run needs a pre-trained flow for its negatives (recipe flow_25_6)")
+    if config.negatives.root is None:
+        raise InputError("negatives.root: negatives.source=flow needs a pre-trained flow (recipe flow_25_6)")
     how = FlowPartnerConfig.for_crops(config.crops.height, config.crops.width)
-    return FlowPartner(load_flow(config.negatives.flow).flow, how, config.seed, device, processes)
+    return FlowPartner(load_flow(config.negatives.root).flow, how, config.seed, device, processes)
 
 
 def _imagenet_file() -> Path:

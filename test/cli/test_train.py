@@ -115,7 +115,7 @@ def test_a_flow_and_then_the_joint_run_that_uses_it(data: Path, closed_set: Path
         negatives={"source": "flow"},
     )
     output = tmp_path / "joint.safetensors"
-    overrides = [f"data.cityscapes_640={data}", f"negatives.flow={flow}"]
+    overrides = [f"data.cityscapes_640={data}", f"negatives.root={flow}"]
     assert main(["train", "--config", str(joint), "--output", str(output), *overrides]) == 0
     card = load_model(output).card
     (stage,) = card.details["training"]
@@ -175,7 +175,7 @@ def test_frames_and_negatives_are_read_from_files_step_by_step(
         (
             {"stage": "open_set"},
             [CITY, "negatives.source=flow"],
-            "negatives.flow",
+            "negatives.root",
         ),
         (
             {"stage": "open_set"},

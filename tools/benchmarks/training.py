@@ -258,7 +258,7 @@ def _task(config: TrainConfig, device: torch.device, processes: Processes) -> An
         return FlowTask(config, DenseFlow(FLOWS[config.architecture]), device, processes)
     partner = None
     if config.joint:
-        flow = DenseFlow(FLOWS[config.negatives.flow or "dense_flow_45_6"])  # a name here, not a file
+        flow = DenseFlow(FLOWS[config.negatives.root or "dense_flow_45_6"])  # a name here, not a file
         how = FlowPartnerConfig.for_crops(config.crops.height, config.crops.width)
         partner = FlowPartner(flow, how, config.seed, device, processes)
     model = DenseHybrid(build_network(config.architecture, len(CITYSCAPES_CLASSES)))
