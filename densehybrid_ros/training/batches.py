@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.datasets.training_frames import (
     OVERVIEW_STEP,
     FrameStore,
@@ -29,10 +30,11 @@ from densehybrid_ros.datasets.training_frames import (
     overview_of,
     training_labels,
 )
-from densehybrid_ros.training.crops import Crop, CropConfig, cut_batch, draw_crop
-from densehybrid_ros.training.mixed_content import DrawLayer, MixedBatch, lay_over, void_as_negatives
+from densehybrid_ros.training.config import TrainConfig
+from densehybrid_ros.training.crops import Crop, CropConfig, CropContext, cut_batch, draw_crop
+from densehybrid_ros.training.losses import NEITHER
+from densehybrid_ros.training.mixed_content import DrawOverlay, MixedBatch, lay_over, void_as_negatives
 from densehybrid_ros.training.rare_classes import RareClasses
-from densehybrid_ros.training.scene import Scene
 from densehybrid_ros.training.side_stream import side_stream
 
 _FINISHED_AHEAD = 2
@@ -43,7 +45,7 @@ Source = FrameStore | LabelledSet
 """Frames in memory, or in files."""
 
 
-class Job(NamedTuple):
+class CropTask(NamedTuple):
     """A part of a step's batch: crops ``first`` to ``first + size``."""
 
     step: int
@@ -60,7 +62,7 @@ class Sample(NamedTuple):
         crop: What is made of it.
         image: uint8 [3, r, c], the window of the frame; None where the source holds its frames in memory.
         label: uint8 [r, c], likewise.
-        layer: What is laid over it.
+        overlay: What is laid over it.
     """
 
     source: int
@@ -68,16 +70,7 @@ class Sample(NamedTuple):
     crop: Crop
     image: Tensor | None
     label: Tensor | None
-    layer: Tensor | None
-
-
-class Maker(Protocol):
-    """Makes the batches of a run: a ``BatchMaker``, or ``PlainCrops``, which is too quick to need processes."""
-
-    device: torch.device
-
-    def batch(self, job: Job) -> MixedBatch:
-        """Makes a batch here and now."""
+    overlay: Tensor | None
 
 
 class BatchMaker:
@@ -89,7 +82,7 @@ class BatchMaker:
         crops: CropConfig,
         sources: Sequence[tuple[Source, float]],
         device: torch.device,
-        negatives: DrawLayer | None = None,
+        negatives: DrawOverlay | None = None,
         void_is_outlier: bool = False,
         with_unknown: bool = False,
     ) -> None:
@@ -147,10 +140,10 @@ class BatchMaker:
             pixels = read.image[crop.rows, crop.columns].transpose(2, 0, 1)
             image = torch.from_numpy(np.ascontiguousarray(pixels))
             label = torch.from_numpy(np.ascontiguousarray(labels[crop.rows, crop.columns]))
-        layer = None
+        overlay = None
         if self.negatives is not None and overview is not None:
-            layer = self.negatives(Scene((self.crops.height, self.crops.width), crop, overview), rng)
-        return Sample(number, index, crop, image, label, layer)
+            overlay = self.negatives(CropContext((self.crops.height, self.crops.width), crop, overview), rng)
+        return Sample(number, index, crop, image, label, overlay)
 
     def finish(self, samples: Sequence[Sample]) -> MixedBatch:
         """Computes the batch on the device."""
@@ -158,12 +151,12 @@ class BatchMaker:
         batch = cut_batch(windows, [sample.crop for sample in samples], self.crops)
         if self.void_is_outlier:
             return void_as_negatives(batch)
-        layers = [sample.layer for sample in samples]
-        return lay_over(batch, layers)
+        overlays = [sample.overlay for sample in samples]
+        return lay_over(batch, overlays)
 
-    def batch(self, job: Job) -> MixedBatch:
+    def batch(self, task: CropTask) -> MixedBatch:
         """Makes a batch here and now."""
-        return self.finish([self.prepare(job.step, job.first + place) for place in range(job.size)])
+        return self.finish([self.prepare(task.step, task.first + place) for place in range(task.size)])
 
     def _window(self, sample: Sample) -> tuple[Tensor, Tensor]:
         if sample.image is not None and sample.label is not None:
@@ -174,22 +167,80 @@ class BatchMaker:
         return source.images[part].to(self.device), source.labels[part].to(self.device)
 
 
-def stream(maker: Maker, jobs: Iterable[Job], workers: int) -> Generator[MixedBatch, None, None]:
-    """Yields the batch of each job; processes prepare the crops of at least four further ones meanwhile.
+class PlainCrops:
+    """Makes crops as they are, cut from frames in memory by one kernel a batch: what a flow learns from.
+
+    A step of a flow is short, and 64 crops made one by one would take as long as the step itself. Crop ``i`` of step
+    ``n`` depends on the configuration, n and i alone.
+    """
+
+    def __init__(self, config: TrainConfig, store: FrameStore, device: torch.device) -> None:
+        """Keeps what is cut from; the store lies on ``device``."""
+        self.device = device
+        self._store = store
+        self._seed, self._total = config.seed, config.batch_size
+        self._size = (config.crops.height, config.crops.width)
+
+    def batch(self, task: CropTask) -> MixedBatch:
+        """Cuts a batch, mirrored or not at random. Its labels are void: there is nothing to learn from them."""
+        rng = np.random.default_rng([self._seed, task.step])
+        images, size = self._store.images, self._size
+        drawn = np.stack(
+            [
+                rng.integers(len(images), size=self._total),
+                rng.integers(images.shape[2] - size[0] + 1, size=self._total),
+                rng.integers(images.shape[3] - size[1] + 1, size=self._total),
+                rng.integers(2, size=self._total),
+            ]
+        )[:, task.first : task.first + task.size]
+        index, top, left, flip = torch.from_numpy(drawn).to(self.device, non_blocking=True).view(4, -1, 1).unbind(0)
+        across = torch.arange(size[1], device=self.device)
+        rows = top + torch.arange(size[0], device=self.device)
+        columns = left + torch.where(flip > 0, size[1] - 1 - across, across)
+        channels = torch.arange(images.shape[1], device=self.device)
+        crops = images[index[:, :, None, None], channels[:, None, None], rows[:, None, :, None], columns[:, None, None]]
+        shape = (task.size, *size)
+        return MixedBatch(crops.float() / 255, self._full(shape, VOID), self._full(shape, NEITHER))
+
+    def _full(self, shape: tuple[int, ...], value: int) -> Tensor:
+        return torch.full(shape, value, dtype=torch.uint8, device=self.device)
+
+
+def plain_crops(
+    config: TrainConfig, sources: Sequence[tuple[Source, float]], device: torch.device
+) -> PlainCrops | None:
+    """Returns the maker of plain crops where the run wants nothing else and all its frames lie in one store."""
+    plain = CropConfig(
+        config.crops.height, config.crops.width, scale=(1.0, 1.0), color_jitter=0.0, blur_probability=0.0, noise=0.0
+    )
+    store = sources[0][0]
+    if config.crops != plain or len(sources) > 1 or not isinstance(store, FrameStore):
+        return None
+    if store.images.shape[2] < plain.height or store.images.shape[3] < plain.width:
+        return None  # the frames must be padded
+    return PlainCrops(config, store, device)
+
+
+BatchSource = BatchMaker | PlainCrops
+"""Makes the batches of a run, here and now; the latter is too quick to need processes."""
+
+
+def stream(maker: BatchSource, tasks: Iterable[CropTask], workers: int) -> Generator[MixedBatch, None, None]:
+    """Yields the batch of each task; processes prepare the crops of at least four further ones meanwhile.
 
     On a GPU, a thread finishes the next two batches beside the training step. Without ``workers``, and where ``maker``
     is no ``BatchMaker``, all is done here. Closing the generator stops the processes. An error of one is raised here,
     at its batch.
     """
     if workers < 1 or not isinstance(maker, BatchMaker):
-        for job in jobs:
-            yield maker.batch(job)
+        for task in tasks:
+            yield maker.batch(task)
         return
     on_gpu = maker.device.type == "cuda"
     workers = min(workers, len(os.sched_getaffinity(0)))
     loader: DataLoader = DataLoader(
         _Prepared(maker),
-        sampler=jobs,
+        sampler=tasks,
         batch_size=None,
         num_workers=workers,
         collate_fn=_as_it_is,
@@ -228,14 +279,14 @@ def _ready_to_fork() -> Iterator[None]:
 
 
 class _Prepared(Dataset):
-    """What a ``DataLoader`` reads: the crops of a job, or the error that they met."""
+    """What a ``DataLoader`` reads: the crops of a task, or the error that they met."""
 
     def __init__(self, maker: BatchMaker) -> None:
         self._maker = maker
 
-    def __getitem__(self, job: Job) -> list[Sample] | Exception:
+    def __getitem__(self, task: CropTask) -> list[Sample] | Exception:
         try:
-            return [self._maker.prepare(job.step, job.first + place) for place in range(job.size)]
+            return [self._maker.prepare(task.step, task.first + place) for place in range(task.size)]
         except Exception as error:  # a DataLoader would wrap a traceback around its message
             return error
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from densehybrid_ros.networks import model_path, read_card
 from densehybrid_ros.resources import resource_path
 from densehybrid_ros.training.config import DataConfig, TrainConfig, is_model
 
+_ENTRY = re.compile(r"^(\w+): (.*)$")  # of ``Attributes`` in a docstring
 FINE_TUNE = "fine_tune"
 """The recipe of a run that names none: any model, other classes."""
 
@@ -162,6 +165,39 @@ def to_mapping(config: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             value = to_mapping(value)
         found[item.name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def config_text(config: Any, indent: str = "") -> str:
+    """Returns the whole configuration, defaults too, with the lines of the dataclasses' docstrings as comments.
+
+    Reading it gives the same configuration.
+    """
+    meanings, lines = _meanings(type(config)), []
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        lines += [f"{indent}# {line}" for line in meanings.get(item.name, [])]
+        if dataclasses.is_dataclass(value):
+            lines += [f"{indent}{item.name}:", config_text(value, indent + "  ").rstrip("\n")]
+            continue
+        plain = list(value) if isinstance(value, tuple) else value
+        written = yaml.safe_dump(plain, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+        lines.append(f"{indent}{item.name}: {written.removesuffix('...' + chr(10)).strip()}")
+    return "\n".join(lines) + "\n"
+
+
+def _meanings(kind: type) -> dict[str, list[str]]:
+    """Reads ``Attributes`` of a dataclass and of what it inherits from: name -> lines."""
+    found: dict[str, list[str]] = {}
+    for each in reversed(kind.__mro__):
+        _, _, attributes = (inspect.getdoc(each) or "").partition("Attributes:\n")
+        name = ""
+        for line in inspect.cleandoc(attributes).splitlines():
+            if match := _ENTRY.match(line):
+                name = match[1]
+                found[name] = [match[2]]
+            elif name and line.strip():
+                found[name].append(line.strip())
     return found
 
 

@@ -1,7 +1,7 @@
 """Mixed-content images, equation (18): what is pasted, laid over inlier crops.
 
-What a crop gets is drawn and put together beforehand, on the CPU, as one layer with alpha (``pasting``); a batch of
-layers is then laid over a batch of crops on the device, in a handful of kernels.
+What a crop gets is drawn and put together beforehand, on the CPU, as one overlay with alpha (``pasting``); a batch of
+overlays is then laid over a batch of crops on the device, in a handful of kernels.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from torch import Tensor
 
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.datasets.training_frames import UNKNOWN
-from densehybrid_ros.training.crops import Batch
+from densehybrid_ros.training.crops import Batch, CropContext
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
-from densehybrid_ros.training.scene import Scene
 
 # Alpha above: the object; below: the scene; between: a mixed border that teaches nothing.
 _OPAQUE, _CLEAR = 0.5, 0.05
@@ -44,10 +43,10 @@ class MixedBatch(NamedTuple):
     weights: Tensor | None = None
 
 
-DrawLayer = Callable[[Scene, np.random.Generator], Tensor | None]
+DrawOverlay = Callable[[CropContext, np.random.Generator], Tensor | None]
 """(what the crop shows, random numbers) -> what is laid over it, or None for nothing.
 
-A layer is uint8 [6, h, w] of the size of the crop: RGB; alpha (255 = covers the scene); train id of what is known
+An overlay is uint8 [6, h, w] of the size of the crop: RGB; alpha (255 = covers the scene); train id of what is known
 (255 = a negative); weight of negatives in sixteenths.
 """
 
@@ -65,19 +64,19 @@ def void_as_negatives(batch: Batch) -> MixedBatch:
     return without_pasting(batch._replace(labels=torch.where(batch.labels == VOID, UNKNOWN, batch.labels)))
 
 
-def lay_over(batch: Batch, layers: Sequence[Tensor | None]) -> MixedBatch:
-    """Lays each crop's layer over it: x' = (1 - m) x+ + m x-.
+def lay_over(batch: Batch, overlays: Sequence[Tensor | None]) -> MixedBatch:
+    """Lays each crop's overlay over it: x' = (1 - m) x+ + m x-.
 
     Args:
         batch: Inlier crops.
-        layers: One a crop.
+        overlays: One a crop.
     """
     mixed = without_pasting(batch)
-    chosen = [(index, layer) for index, layer in enumerate(layers) if layer is not None]
+    chosen = [(index, overlay) for index, overlay in enumerate(overlays) if overlay is not None]
     if not chosen:
         return mixed
     device = batch.images.device
-    pixels = torch.stack([layer.to(device, non_blocking=True) for _, layer in chosen])
+    pixels = torch.stack([overlay.to(device, non_blocking=True) for _, overlay in chosen])
     where = torch.tensor([index for index, _ in chosen]).to(device, non_blocking=True)
     color, alpha = pixels[:, :3].float() / 255, pixels[:, 3:4].float() / 255
     known = pixels[:, 4]

@@ -18,8 +18,8 @@ from torch import Tensor
 from densehybrid_ros.datasets.known_objects import KnownObject
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP
-from densehybrid_ros.training.mixed_content import WEIGHT_STEP, DrawLayer
-from densehybrid_ros.training.scene import Scene
+from densehybrid_ros.training.crops import CropContext
+from densehybrid_ros.training.mixed_content import WEIGHT_STEP, DrawOverlay
 
 DrawCutout = Callable[[tuple[int, int], np.random.Generator], "Tensor | None"]
 """((height, width) of a crop, random numbers) -> a cut-out, uint8 [4, h, w]: RGB and alpha; or None for none."""
@@ -65,7 +65,7 @@ class PasteConfig:
 
 
 def _canvas(size: tuple[int, int]) -> np.ndarray:
-    """Returns a layer in the making: uint8 RGB, alpha, label and weight, [h, w, 6]."""
+    """Returns an overlay in the making: uint8 RGB, alpha, label and weight, [h, w, 6]."""
     canvas = np.zeros((*size, 6), np.uint8)
     canvas[..., 4], canvas[..., 5] = VOID, WEIGHT_STEP
     return canvas
@@ -91,17 +91,17 @@ def _put(canvas: np.ndarray, cutout: np.ndarray, top: int, left: int, labels: np
         below[..., 5][solid] = min(255, max(1, round(WEIGHT_STEP * (1024 / int(solid.sum())) ** balance)))
 
 
-def _layer(canvas: np.ndarray) -> Tensor:
+def _overlay(canvas: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
 
 
-def cutout_layers(
+def cutout_overlays(
     draw_cutout: DrawCutout,
     config: PasteConfig,
     known: Sequence[KnownObject] = (),
     ground: Sequence[int] = (),
-) -> DrawLayer:
-    """Returns a source of layers of varied negatives, behind and before known objects.
+) -> DrawOverlay:
+    """Returns a source of overlays of varied negatives, behind and before known objects.
 
     Args:
         draw_cutout: Gives the negatives.
@@ -110,35 +110,35 @@ def cutout_layers(
         ground: Train ids of the classes that ``config.ground_share`` of the negatives stand on.
     """
 
-    def draw(scene: Scene, rng: np.random.Generator) -> Tensor | None:
+    def draw(context: CropContext, rng: np.random.Generator) -> Tensor | None:
         familiar = int(rng.integers(config.known_count + 1)) if known and config.known_count else 0
         unknown = 0
         if rng.random() < config.probability:
             unknown = int(rng.integers(config.count[0], config.count[1] + 1))
         if not familiar and not unknown:
             return None
-        canvas = _canvas(scene.size)
+        canvas = _canvas(context.size)
         for kind in rng.permutation([True] * familiar + [False] * unknown):
             if kind:
-                _put_known(canvas, known, scene, rng)
+                _put_known(canvas, known, context, rng)
             else:
-                _put_negative(canvas, draw_cutout, config, scene, ground, rng)
-        return _layer(canvas)
+                _put_negative(canvas, draw_cutout, config, context, ground, rng)
+        return _overlay(canvas)
 
     return draw
 
 
-def recipe_layers(draw_cutout: DrawCutout) -> DrawLayer:
-    """Returns a source of layers with one cut-out each, pasted as it is drawn, at a random position."""
+def recipe_overlays(draw_cutout: DrawCutout) -> DrawOverlay:
+    """Returns a source of overlays with one cut-out each, pasted as it is drawn, at a random position."""
 
-    def draw(scene: Scene, rng: np.random.Generator) -> Tensor | None:
-        cutout = draw_cutout(scene.size, rng)
+    def draw(context: CropContext, rng: np.random.Generator) -> Tensor | None:
+        cutout = draw_cutout(context.size, rng)
         if cutout is None:
             return None
-        canvas = _canvas(scene.size)
+        canvas = _canvas(context.size)
         pixels = cutout.numpy().transpose(1, 2, 0).astype(np.float32) / 255
-        _put(canvas, pixels, *_anywhere(pixels, scene.size, rng), VOID, 0.0)
-        return _layer(canvas)
+        _put(canvas, pixels, *_anywhere(pixels, context.size, rng), VOID, 0.0)
+        return _overlay(canvas)
 
     return draw
 
@@ -147,15 +147,15 @@ def _put_negative(
     canvas: np.ndarray,
     draw_cutout: DrawCutout,
     config: PasteConfig,
-    scene: Scene,
+    context: CropContext,
     ground: Sequence[int],
     rng: np.random.Generator,
 ) -> None:
-    cutout = draw_cutout(scene.size, rng)
+    cutout = draw_cutout(context.size, rng)
     if cutout is None:
         return
     pixels = np.ascontiguousarray(cutout.numpy().transpose(1, 2, 0))
-    place = _place_on(scene, ground, config, rng) if rng.random() < config.ground_share else None
+    place = _place_on(context, ground, config, rng) if rng.random() < config.ground_share else None
     if place is None:
         longest = float(np.exp(rng.uniform(*np.log(config.size))))
     else:
@@ -163,14 +163,14 @@ def _put_negative(
     factor = max(longest, _SMALLEST_SIDE) / max(pixels.shape[:2])
     varied = _vary(pixels, factor, config.blur_probability, rng)
     if place is None:
-        top, left = _anywhere(varied, scene.size, rng)
+        top, left = _anywhere(varied, context.size, rng)
     else:
         top, left = round(place.row) - varied.shape[0], round(place.column) - varied.shape[1] // 2
         if rng.random() < _SHADOWED:
             _put_shadow(canvas, place, varied.shape[1], rng)
     if rng.random() < config.match_probability:
         centre = (top + varied.shape[0] / 2, left + varied.shape[1] / 2)
-        around = scene.colors(*centre, max(varied.shape[:2]))
+        around = context.colors(*centre, max(varied.shape[:2]))
         varied[..., :3] = _matched(varied, around, float(rng.uniform(0.3, 0.9)))
     _put(canvas, varied, top, left, VOID, config.balance)
 
@@ -183,17 +183,19 @@ class _Place(NamedTuple):
     pixels_per_metre: float
 
 
-def _place_on(scene: Scene, ground: Sequence[int], config: PasteConfig, rng: np.random.Generator) -> _Place | None:
+def _place_on(
+    context: CropContext, ground: Sequence[int], config: PasteConfig, rng: np.random.Generator
+) -> _Place | None:
     """Draws a place on the ground below the horizon; None where a few attempts find none."""
-    labels, crop = scene.overview.labels, scene.crop
+    labels, crop = context.overview.labels, context.crop
     horizon = config.horizon * labels.shape[0] * OVERVIEW_STEP
     for _ in range(_PLACES_TRIED):
         row = int(rng.integers(crop.rows.start, crop.rows.stop))
         column = int(rng.integers(crop.columns.start, crop.columns.stop))
-        if labels[scene.overview_index(row, column)] in ground and row > horizon + _LEAST_DEPTH:
+        if labels[context.overview_index(row, column)] in ground and row > horizon + _LEAST_DEPTH:
             # On flat ground the camera's height spans as many pixels as the row lies below the horizon.
             scale = crop.scale[0] * (row - horizon) / _CAMERA_HEIGHT
-            return _Place(scene.row(row), scene.column(column), scale)
+            return _Place(context.row(row), context.column(column), scale)
     return None
 
 
@@ -209,15 +211,17 @@ def _put_shadow(canvas: np.ndarray, place: _Place, width: int, rng: np.random.Ge
     _put(canvas, shadow, round(place.row) - height, round(place.column) - shadow.shape[1] // 2, VOID, 0.0)
 
 
-def _put_known(canvas: np.ndarray, known: Sequence[KnownObject], scene: Scene, rng: np.random.Generator) -> None:
+def _put_known(
+    canvas: np.ndarray, known: Sequence[KnownObject], context: CropContext, rng: np.random.Generator
+) -> None:
     """Pastes an object of a known class in the rows that it has in its own frame, where the camera would see it."""
-    down, across = scene.crop.scale
+    down, across = context.crop.scale
     for _ in range(_ATTEMPTS):
         item = known[int(rng.integers(len(known)))]
         zoom = float(np.exp(rng.uniform(-0.2, 0.2)))
         height, width = round(item.pixels.shape[0] * down * zoom), round(item.pixels.shape[1] * across * zoom)
-        top = round(scene.row(item.top + item.pixels.shape[0])) - height
-        if min(height, width) < _SMALLEST_SIDE or top + height // 2 < 0 or top + height // 2 >= scene.size[0]:
+        top = round(context.row(item.top + item.pixels.shape[0])) - height
+        if min(height, width) < _SMALLEST_SIDE or top + height // 2 < 0 or top + height // 2 >= context.size[0]:
             continue
         pixels = cv2.resize(
             item.pixels, (width, height), interpolation=cv2.INTER_AREA if down * zoom < 1 else cv2.INTER_LINEAR
@@ -227,7 +231,7 @@ def _put_known(canvas: np.ndarray, known: Sequence[KnownObject], scene: Scene, r
             pixels, labels = pixels[:, ::-1], labels[:, ::-1]
         varied = pixels.astype(np.float32) / 255
         varied[..., :3] = _recolored(varied[..., :3], 0.5 * _JITTER, rng)
-        left = int(rng.integers(-width // 2, scene.size[1] - width // 2))
+        left = int(rng.integers(-width // 2, context.size[1] - width // 2))
         _put(canvas, varied, top, left, labels, 0.0)
         return
 

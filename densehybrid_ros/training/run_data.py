@@ -23,8 +23,8 @@ from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory,
 from densehybrid_ros.errors import InputError, name_some
 from densehybrid_ros.training.batches import Source
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.mixed_content import DrawLayer
-from densehybrid_ros.training.pasting import cutout_layers, recipe_layers
+from densehybrid_ros.training.mixed_content import DrawOverlay
+from densehybrid_ros.training.pasting import cutout_overlays, recipe_overlays
 
 _FIRST_SCENE = 1_000_000  # seed of the first rendered scene
 _SCENE_SIZE = (640, 1280)
@@ -156,9 +156,9 @@ def names_unknowns(config: TrainConfig, sets: Sequence[LabelledSet]) -> bool:
     return any(frames.anomaly for frames in (*sets, *held))
 
 
-def open_layers(
+def open_overlays(
     config: TrainConfig, sources: Sequence[tuple[Source, float]], classes: Sequence[SemanticClass]
-) -> DrawLayer | None:
+) -> DrawOverlay | None:
     """Opens what is pasted; None where a flow makes the negatives, void pixels are them, or nothing is pasted.
 
     Args:
@@ -177,10 +177,10 @@ def open_layers(
             raise InputError("negatives.known_count: known objects come from data.cityscapes_640; name it, or set 0")
         known = cut_known_objects(next(source for source, _ in sources if isinstance(source, FrameStore)))
     if config.stage != "open_set" or settings.source in ("flow", "void"):
-        return cutout_layers(lambda size, rng: None, settings, known) if known else None
+        return cutout_overlays(lambda size, rng: None, settings, known) if known else None
     if settings.source == "cutouts":
         cutouts = load_cutouts(Path(_root(config)))
-        return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known, ground)
+        return cutout_overlays(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known, ground)
     pictures = open_negatives(_named(config), Path(_root(config)))
     recipe = settings.recipe or _RESIZED_RECIPE
     if recipe not in RECIPES:
@@ -189,7 +189,7 @@ def open_layers(
     def draw(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
         return RECIPES[recipe](pictures, size, rng)
 
-    return cutout_layers(draw, settings, known, ground) if recipe == _RESIZED_RECIPE else recipe_layers(draw)
+    return cutout_overlays(draw, settings, known, ground) if recipe == _RESIZED_RECIPE else recipe_overlays(draw)
 
 
 def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:

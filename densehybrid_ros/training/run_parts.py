@@ -12,25 +12,23 @@ import torch
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import ModelCard
-from densehybrid_ros.training.batches import BatchMaker, Maker
-from densehybrid_ros.training.closed_set_accuracy import mean_iou
+from densehybrid_ros.training.batches import BatchMaker, BatchSource, plain_crops
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_task import FlowTask, flow_figures, held_out_crops
-from densehybrid_ros.training.plain_crops import plain_crops
 from densehybrid_ros.training.run_data import (
     classes_of,
     counted,
     held_out_frames,
     labels_real_unknowns,
     names_unknowns,
-    open_layers,
+    open_overlays,
     open_sets,
     training_sources,
     validation_sources,
 )
 from densehybrid_ros.training.run_models import initial_flow, initial_model, open_partner
-from densehybrid_ros.training.segmentation_task import SegmentationTask
+from densehybrid_ros.training.segmentation_task import SegmentationTask, mean_iou
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
 _HELD_OUT_CROPS = 256
@@ -51,7 +49,7 @@ class RunParts:
     """
 
     task: Any
-    maker: Maker
+    maker: BatchSource
     validate: Callable[..., dict[str, float]] | None
     card: ModelCard
     data: dict[str, Any]
@@ -84,12 +82,12 @@ def _segmentation_run(config: TrainConfig, device: torch.device, processes: Proc
     model, card = initial_model(config, classes_of(config, sets))
     partner = open_partner(config, device, processes)
     sources = training_sources(config, sets, device)
-    layers = open_layers(config, sources, card.classes)
+    overlays = open_overlays(config, sources, card.classes)
     held_out = validation_sources(config)
     only_labels = config.stage == "open_set" and config.negatives.source == "void"
     void_is_outlier = only_labels and not names_unknowns(config, sets)
     unknown = labels_real_unknowns(config)
-    maker = BatchMaker(config.seed, config.crops, sources, device, layers, void_is_outlier, unknown)
+    maker = BatchMaker(config.seed, config.crops, sources, device, overlays, void_is_outlier, unknown)
     validate = partial(mean_iou, sources=held_out, device=device, processes=processes) if held_out else None
     task = SegmentationTask(config, model, device, processes, partner)
     return RunParts(task, maker, validate, card, counted(config, sources, held_out), partner)

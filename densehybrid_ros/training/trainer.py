@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_file, writing
 from densehybrid_ros.progress import progress
-from densehybrid_ros.training.batches import Job, Maker, stream
+from densehybrid_ros.training.batches import BatchSource, CropTask, stream
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.mixed_content import MixedBatch
@@ -57,7 +57,7 @@ class Trainer:
         self,
         config: TrainConfig,
         task: Task,
-        maker: Maker,
+        maker: BatchSource,
         validate: Validate | None = None,
         run_directory: Path | None = None,
         processes: Processes | None = None,
@@ -107,7 +107,7 @@ class Trainer:
         if self.step == 0:
             self._begin()
         self.task.prepare((self._count, 3, crops.height, crops.width))
-        batches = stream(self.maker, self._jobs(), data.workers)
+        batches = stream(self.maker, self._tasks(), data.workers)
         pace = _Pace()
         try:
             while self.step < self.config.steps:
@@ -164,9 +164,9 @@ class Trainer:
             (self.run_directory / "checkpoint.pt").unlink(missing_ok=True)
             self.log.begin()
 
-    def _jobs(self) -> Iterator[Job]:
+    def _tasks(self) -> Iterator[CropTask]:
         for step in range(self.step, self.config.steps):
-            yield Job(step, self.processes.rank * self._count, self._count)
+            yield CropTask(step, self.processes.rank * self._count, self._count)
 
     def _record(self, losses: dict[str, Tensor], pace: _Pace) -> None:
         values = {name: round(float(value.detach()), 5) for name, value in losses.items()}

@@ -13,24 +13,24 @@ import pytest
 import torch
 
 from densehybrid_ros.datasets.training_frames import FrameStore, Overview
-from densehybrid_ros.training.batches import BatchMaker, Job, stream
+from densehybrid_ros.training.batches import BatchMaker, CropTask, stream
 from densehybrid_ros.training.crops import (
     Batch,
     Crop,
     CropConfig,
+    CropContext,
     Photometry,
     draw_photometry,
     gaussian_blur,
     recolor,
 )
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
-from densehybrid_ros.training.mixed_content import DrawLayer, lay_over, void_as_negatives, without_pasting
-from densehybrid_ros.training.pasting import PasteConfig, _canvas, _matched, _put, cutout_layers, recipe_layers
-from densehybrid_ros.training.scene import Scene
+from densehybrid_ros.training.mixed_content import DrawOverlay, lay_over, void_as_negatives, without_pasting
+from densehybrid_ros.training.pasting import PasteConfig, _canvas, _matched, _put, cutout_overlays, recipe_overlays
 
 CPU = torch.device("cpu")
 PLAIN = CropConfig(height=48, width=64, color_jitter=0.0, blur_probability=0.0, noise=0.0)
-SCENE = Scene(
+SCENE = CropContext(
     (48, 64),
     Crop(slice(0, 48), slice(0, 64), (48, 64), (0, 0), False, Photometry()),
     Overview(np.zeros((12, 16, 3), np.uint8), np.zeros((12, 16), np.uint8)),
@@ -57,12 +57,12 @@ def square() -> torch.Tensor:
 
 
 def crops_of(store: FrameStore, config: CropConfig, count: int = 4, seed: int = 1) -> Batch:
-    mixed = BatchMaker(seed, config, [(store, 1.0)], CPU).batch(Job(0, 0, count))
+    mixed = BatchMaker(seed, config, [(store, 1.0)], CPU).batch(CropTask(0, 0, count))
     return Batch(mixed.images, mixed.labels)
 
 
-def layers_of(cutout: torch.Tensor, config: PasteConfig) -> DrawLayer:
-    return cutout_layers(lambda size, rng: cutout, config)
+def overlays_of(cutout: torch.Tensor, config: PasteConfig) -> DrawOverlay:
+    return cutout_overlays(lambda size, rng: cutout, config)
 
 
 def test_labels_stay_on_their_pixels(store: FrameStore) -> None:
@@ -82,13 +82,13 @@ def test_a_shrunken_frame_is_padded_with_void(store: FrameStore) -> None:
 
 def test_a_crop_depends_on_its_place_and_not_on_who_makes_it(store: FrameStore, square: torch.Tensor) -> None:
     """What several processes and threads rely on."""
-    maker = BatchMaker(5, CropConfig(height=48, width=64), [(store, 1.0)], CPU, layers_of(square, PasteConfig()))
-    whole = maker.batch(Job(2, 0, 6))
-    parts = [maker.batch(Job(2, first, 3)) for first in (0, 3)]
+    maker = BatchMaker(5, CropConfig(height=48, width=64), [(store, 1.0)], CPU, overlays_of(square, PasteConfig()))
+    whole = maker.batch(CropTask(2, 0, 6))
+    parts = [maker.batch(CropTask(2, first, 3)) for first in (0, 3)]
     for index in range(3):
         assert torch.equal(whole[index], torch.cat([part[index] for part in parts]))
-    jobs = [Job(step, 0, 6) for step in range(4)]
-    inline, threads = (list(stream(maker, jobs, workers)) for workers in (0, 3))
+    tasks = [CropTask(step, 0, 6) for step in range(4)]
+    inline, threads = (list(stream(maker, tasks, workers)) for workers in (0, 3))
     for first, second in zip(inline, threads, strict=True):
         torch.testing.assert_close(first.images, second.images, atol=1e-5, rtol=0)
         assert torch.equal(first.origin, second.origin)
@@ -96,24 +96,24 @@ def test_a_crop_depends_on_its_place_and_not_on_who_makes_it(store: FrameStore, 
 
 
 def test_an_error_in_a_thread_is_raised_at_its_batch(store: FrameStore) -> None:
-    def broken(scene: Scene, rng: np.random.Generator) -> None:
+    def broken(scene: CropContext, rng: np.random.Generator) -> None:
         raise ValueError("no negative")
 
     maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, broken)
     with pytest.raises(ValueError, match="no negative"):
-        next(stream(maker, [Job(0, 0, 2)], 2))
+        next(stream(maker, [CropTask(0, 0, 2)], 2))
 
 
 def test_sources_are_drawn_by_their_shares(store: FrameStore) -> None:
     void = FrameStore(store.images, torch.full_like(store.labels, 255))
     config = CropConfig(height=8, width=8, scale=(1.0, 2.0), color_jitter=0.0, noise=0.0)
-    mixed = BatchMaker(3, config, [(store, 0.75), (void, 0.25)], CPU).batch(Job(0, 0, 400))
+    mixed = BatchMaker(3, config, [(store, 0.75), (void, 0.25)], CPU).batch(CropTask(0, 0, 400))
     assert 0.15 < (mixed.labels == 255).all(2).all(1).float().mean() < 0.35
 
 
 def test_pasted_pixels_are_void_and_outlier(store: FrameStore, square: torch.Tensor) -> None:
     config = PasteConfig(probability=1.0, count=(1, 1), size=(20.0, 20.0), match_probability=0.0, blur_probability=0.0)
-    mixed = BatchMaker(3, PLAIN, [(store, 1.0)], CPU, layers_of(square, config)).batch(Job(0, 0, 4))
+    mixed = BatchMaker(3, PLAIN, [(store, 1.0)], CPU, overlays_of(square, config)).batch(CropTask(0, 0, 4))
     outlier = mixed.origin == OUTLIER
     assert (outlier.sum((1, 2)) == 10 * 20).all()  # geometry preserved: 20 long, 10 high
     assert (mixed.labels[outlier] == 255).all()
@@ -128,8 +128,8 @@ def test_half_transparent_borders_teach_nothing() -> None:
     cutout[3, :, :10] = 64  # alpha of a quarter: neither object nor scene
     config = PasteConfig(probability=1.0, count=(1, 1), size=(20.0, 20.0), match_probability=0.0, blur_probability=0.0)
     rng = np.random.default_rng(3)
-    layers = [layers_of(cutout, config)(SCENE, rng) for _ in range(4)]
-    mixed = lay_over(Batch(torch.zeros((4, 3, 48, 64)), torch.full((4, 48, 64), 3, dtype=torch.uint8)), layers)
+    overlays = [overlays_of(cutout, config)(SCENE, rng) for _ in range(4)]
+    mixed = lay_over(Batch(torch.zeros((4, 3, 48, 64)), torch.full((4, 48, 64), 3, dtype=torch.uint8)), overlays)
     assert ((mixed.origin == OUTLIER).sum((1, 2)) == 200).all()
     assert ((mixed.origin == NEITHER).sum((1, 2)) == 200).all()
     assert (mixed.labels[mixed.origin == NEITHER] == 255).all()
@@ -137,7 +137,7 @@ def test_half_transparent_borders_teach_nothing() -> None:
 
 def test_sizes_cover_the_range_and_stay_inside(square: torch.Tensor) -> None:
     config = PasteConfig(probability=1.0, count=(1, 1), size=(16.0, 400.0), match_probability=0.0)
-    draw, rng = layers_of(square, config), np.random.default_rng(0)
+    draw, rng = overlays_of(square, config), np.random.default_rng(0)
     counts = [int((draw(SCENE, rng)[3] > 127).sum()) for _ in range(160)]
     assert min(counts) <= 16 * 10
     assert max(counts) == 48 * 64  # larger than the crop: cut off at its border
@@ -157,18 +157,18 @@ def test_several_cutouts_lie_over_each_other_as_if_pasted_one_by_one() -> None:
 
 def test_without_luck_nothing_is_pasted(store: FrameStore, square: torch.Tensor) -> None:
     crops = crops_of(store, PLAIN)
-    assert layers_of(square, PasteConfig(probability=0.0))(SCENE, np.random.default_rng(2)) is None
+    assert overlays_of(square, PasteConfig(probability=0.0))(SCENE, np.random.default_rng(2)) is None
     mixed = lay_over(Batch(crops.images.clone(), crops.labels.clone()), [None] * 4)
     assert mixed.weights is None
     assert all(torch.equal(a, b) for a, b in zip(mixed[:3], without_pasting(crops)[:3], strict=True))
 
 
 def test_a_recipe_is_pasted_as_it_is(square: torch.Tensor) -> None:
-    layer = recipe_layers(lambda size, rng: square[:, :10, :20])(SCENE, np.random.default_rng(2))
-    opaque = layer[3] == 255
+    overlay = recipe_overlays(lambda size, rng: square[:, :10, :20])(SCENE, np.random.default_rng(2))
+    opaque = overlay[3] == 255
     assert int(opaque.sum()) == 10 * 20
-    assert (layer[0][opaque] == 255).all()
-    assert recipe_layers(lambda size, rng: None)(SCENE, np.random.default_rng(2)) is None
+    assert (overlay[0][opaque] == 255).all()
+    assert recipe_overlays(lambda size, rng: None)(SCENE, np.random.default_rng(2)) is None
 
 
 def test_void_pixels_can_be_the_negatives() -> None:
@@ -235,8 +235,8 @@ def test_processes_live_on_where_opencv_had_threads(store: FrameStore, square: t
     """A forked process would wait for ever for the threads that OpenCV had before."""
     cv2.setNumThreads(4)
     cv2.resize(np.zeros((1200, 1600, 3), np.uint8), (3200, 2400), interpolation=cv2.INTER_LINEAR)  # starts them
-    maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, layers_of(square, PasteConfig(probability=1.0)))
-    assert len(list(stream(maker, [Job(step, 0, 2) for step in range(3)], 2))) == 3
+    maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, overlays_of(square, PasteConfig(probability=1.0)))
+    assert len(list(stream(maker, [CropTask(step, 0, 2) for step in range(3)], 2))) == 3
     assert cv2.getNumThreads() == 4
 
 
@@ -260,11 +260,11 @@ def test_processes_free_nothing_that_was_there_before_them(
         gc.collect()
         return square
 
-    maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, cutout_layers(collecting, PasteConfig(probability=1.0)))
+    maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, cutout_overlays(collecting, PasteConfig(probability=1.0)))
     gc.disable()
     try:
         _Mark(file)
-        assert len(list(stream(maker, [Job(step, 0, 2) for step in range(3)], 2))) == 3
+        assert len(list(stream(maker, [CropTask(step, 0, 2) for step in range(3)], 2))) == 3
     finally:
         gc.enable()
     gc.collect()

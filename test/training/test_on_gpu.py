@@ -12,11 +12,11 @@ from tiny import CUTOUT, FLOW, TinyNetwork, colored_store, settings
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
-from densehybrid_ros.training.batches import BatchMaker, Job, stream
+from densehybrid_ros.training.batches import BatchMaker, CropTask, stream
 from densehybrid_ros.training.config import DataConfig, LossConfig, NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.flow_task import FlowTask
-from densehybrid_ros.training.pasting import cutout_layers
+from densehybrid_ros.training.pasting import cutout_overlays
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 from densehybrid_ros.training.trainer import Trainer
@@ -29,16 +29,16 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
     config = settings(**{"steps": 10, "learning_rate": 1e-2, "data": DataConfig(workers=2), **changes})
     torch.manual_seed(0)
     sources = [(colored_store().to(device), 1.0)]
-    layers, partner = None, None
+    overlays, partner = None, None
     if config.stage == "flow":
         task: Any = FlowTask(config, DenseFlow(FLOWS["dense_flow_tiny"]), device)
     else:
         if config.joint:
             partner = FlowPartner(DenseFlow(FLOWS["dense_flow_tiny"]), FLOW, 1, device)
         elif config.stage == "open_set":
-            layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
+            overlays = cutout_overlays(lambda size, rng: CUTOUT, config.negatives)
         task = SegmentationTask(config, DenseHybrid(TinyNetwork()), device, None, partner)
-    trainer = Trainer(config, task, BatchMaker(config.seed, config.crops, sources, device, layers), None, run)
+    trainer = Trainer(config, task, BatchMaker(config.seed, config.crops, sources, device, overlays), None, run)
     if resume:
         assert trainer.resume()
     if not stop:
@@ -87,14 +87,14 @@ def test_a_flow_in_a_cuda_graph_trains_like_eager() -> None:
 def test_batches_finished_aside_are_those_made_at_once() -> None:
     device = torch.device("cuda", 0)
     config = settings(stage="open_set")
-    layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
+    overlays = cutout_overlays(lambda size, rng: CUTOUT, config.negatives)
     maker = BatchMaker(
-        config.seed, CropConfig(height=32, width=32), [(colored_store().to(device), 1.0)], device, layers
+        config.seed, CropConfig(height=32, width=32), [(colored_store().to(device), 1.0)], device, overlays
     )
-    jobs = [Job(step, 0, 4) for step in range(12)]
-    streamed = stream(maker, jobs, 3)
-    for job, batch in zip(jobs, streamed, strict=True):
-        for first, second in zip(batch, maker.batch(job), strict=True):
+    tasks = [CropTask(step, 0, 4) for step in range(12)]
+    streamed = stream(maker, tasks, 3)
+    for task, batch in zip(tasks, streamed, strict=True):
+        for first, second in zip(batch, maker.batch(task), strict=True):
             torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
@@ -106,7 +106,7 @@ def test_an_error_of_a_crop_comes_through_the_side_stream() -> None:
 
     maker = BatchMaker(1, CropConfig(height=32, width=32), [(colored_store().to(device), 1.0)], device, fail)
     with pytest.raises(InputError, match="a broken cut-out"):
-        list(stream(maker, [Job(0, 0, 4)], 2))
+        list(stream(maker, [CropTask(0, 0, 4)], 2))
 
 
 def test_a_resumed_run_goes_on_in_its_cuda_graph(tmp_path: Path) -> None:

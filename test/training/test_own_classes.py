@@ -13,9 +13,8 @@ from own_frames import write_own_frames
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, build_network
-from densehybrid_ros.training.batches import BatchMaker, Job
-from densehybrid_ros.training.config_file import merge_config
-from densehybrid_ros.training.config_text import config_text
+from densehybrid_ros.training.batches import BatchMaker, CropTask
+from densehybrid_ros.training.config_file import config_text, merge_config
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
@@ -95,7 +94,7 @@ def test_unknown_ids_are_negatives_and_ignored_ones_are_not(mine: Path) -> None:
     crops = CropConfig(height=64, width=128, scale=(1.0, 1.0), noise=0, color_jitter=0, blur_probability=0)
     for unknown, outlier in ((True, OUTLIER), (False, NEITHER)):
         maker = BatchMaker(1, crops, [(frames.subset(1), 1.0)], CPU, with_unknown=unknown)
-        batch = maker.batch(Job(0, 0, 2))
+        batch = maker.batch(CropTask(0, 0, 2))
         red = batch.images[:, 0] > 0.8  # own_frames paints the unknown red
         assert red.any()
         assert (batch.origin[red & (batch.images[:, 2] < 0.3)] == outlier).all()

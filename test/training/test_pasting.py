@@ -7,11 +7,10 @@ import torch
 
 from densehybrid_ros.datasets.known_objects import KnownObject
 from densehybrid_ros.datasets.training_frames import UNKNOWN, Overview
-from densehybrid_ros.training.crops import Batch, Crop, Photometry
+from densehybrid_ros.training.crops import Batch, Crop, CropContext, Photometry
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 from densehybrid_ros.training.mixed_content import WEIGHT_STEP, lay_over
-from densehybrid_ros.training.pasting import PasteConfig, cutout_layers
-from densehybrid_ros.training.scene import Scene
+from densehybrid_ros.training.pasting import PasteConfig, cutout_overlays
 
 SIZE = (200, 400)
 SQUARE = torch.full((4, 40, 40), 255, dtype=torch.uint8)
@@ -19,16 +18,16 @@ PLAIN = {"probability": 1.0, "count": (1, 1), "match_probability": 0.0, "blur_pr
 
 
 CROP = Crop(slice(0, 200), slice(0, 400), SIZE, (0, 0), False, Photometry())
-WHOLE = Scene(SIZE, CROP, Overview(np.full((50, 100, 3), 90, np.uint8), np.zeros((50, 100), np.uint8)))
+WHOLE = CropContext(SIZE, CROP, Overview(np.full((50, 100, 3), 90, np.uint8), np.zeros((50, 100), np.uint8)))
 
 
 def test_known_objects_are_inliers_with_their_class_in_the_rows_of_their_own_frame() -> None:
     pixels = np.full((20, 10, 4), 255, np.uint8)
     item = KnownObject(pixels, np.full((20, 10), 11, np.uint8), top=100)
     config = PasteConfig(probability=0.0, known_count=1)
-    draw = cutout_layers(lambda size, rng: None, config, [item])
-    layers = [draw(WHOLE, np.random.default_rng(seed)) for seed in range(12)]
-    found = [layer for layer in layers if layer is not None]
+    draw = cutout_overlays(lambda size, rng: None, config, [item])
+    overlays = [draw(WHOLE, np.random.default_rng(seed)) for seed in range(12)]
+    found = [overlay for overlay in overlays if overlay is not None]
     assert 0 < len(found) < 12  # up to one: sometimes none
     batch = Batch(torch.zeros(len(found), 3, *SIZE), torch.full((len(found), *SIZE), 2, dtype=torch.uint8))
     mixed = lay_over(batch, found)
@@ -40,15 +39,15 @@ def test_known_objects_are_inliers_with_their_class_in_the_rows_of_their_own_fra
 
 
 def test_small_negatives_weigh_more() -> None:
-    layers = [
-        cutout_layers(lambda size, rng: SQUARE, PasteConfig(**PLAIN, size=(side, side), balance=0.5))(
+    overlays = [
+        cutout_overlays(lambda size, rng: SQUARE, PasteConfig(**PLAIN, size=(side, side), balance=0.5))(
             WHOLE, np.random.default_rng(0)
         )
         for side in (8.0, 64.0)
     ]
-    weights = [int(layer[5][layer[3] > 127].max()) / WEIGHT_STEP for layer in layers]
+    weights = [int(overlay[5][overlay[3] > 127].max()) / WEIGHT_STEP for overlay in overlays]
     assert weights == [4.0, 0.5]  # (1024 / 64)^0.5 and (1024 / 4096)^0.5
-    mixed = lay_over(Batch(torch.zeros(2, 3, *SIZE), torch.zeros(2, *SIZE, dtype=torch.uint8)), layers)
+    mixed = lay_over(Batch(torch.zeros(2, 3, *SIZE), torch.zeros(2, *SIZE, dtype=torch.uint8)), overlays)
     outlier = mixed.origin == OUTLIER
     assert [float(mixed.weights[i][outlier[i]].unique()) for i in (0, 1)] == weights
 
@@ -58,13 +57,13 @@ def test_negatives_on_the_ground_stand_there_in_the_size_of_their_distance() -> 
     labels[30:, 25:] = 0  # road: rows from 120, columns from 100 of the frame
     scene = WHOLE._replace(overview=WHOLE.overview._replace(labels=labels))
     config = PasteConfig(**PLAIN, ground_share=1.0, ground_size=(1.0, 1.0), horizon=0.4)
-    draw = cutout_layers(lambda size, rng: SQUARE, config, ground=(0, 1))
+    draw = cutout_overlays(lambda size, rng: SQUARE, config, ground=(0, 1))
     feet, sizes, shadows = [], [], 0
     for seed in range(40):
-        layer = draw(scene, np.random.default_rng(seed))
-        assert layer is not None
-        solid = np.argwhere(layer[3].numpy() > 250)
-        shadows += bool(((layer[3] > 10) & (layer[3] < 120)).sum() > 40)
+        overlay = draw(scene, np.random.default_rng(seed))
+        assert overlay is not None
+        solid = np.argwhere(overlay[3].numpy() > 250)
+        shadows += bool(((overlay[3] > 10) & (overlay[3] < 120)).sum() > 40)
         left, (bottom, right) = solid.min(0)[1], solid.max(0)
         if left > 0 and right < SIZE[1] - 1:
             feet.append(int(bottom) + 1)
@@ -79,15 +78,15 @@ def test_negatives_on_the_ground_stand_there_in_the_size_of_their_distance() -> 
 
 def test_where_there_is_no_ground_negatives_lie_anywhere() -> None:
     config = PasteConfig(**PLAIN, size=(20, 20), ground_share=1.0)
-    layer = cutout_layers(lambda size, rng: SQUARE, config, ground=(5,))(WHOLE, np.random.default_rng(0))
-    assert layer is not None
-    assert int((layer[3] > 250).sum()) == 400
+    overlay = cutout_overlays(lambda size, rng: SQUARE, config, ground=(5,))(WHOLE, np.random.default_rng(0))
+    assert overlay is not None
+    assert int((overlay[3] > 250).sum()) == 400
 
 
 def test_real_unknowns_are_negatives_beside_what_is_pasted() -> None:
     labels = torch.zeros(1, *SIZE, dtype=torch.uint8)
     labels[:, :50, :50], labels[:, 50:100, :50] = UNKNOWN, 255
-    draw = cutout_layers(lambda size, rng: SQUARE, PasteConfig(**PLAIN, size=(20, 20)))
+    draw = cutout_overlays(lambda size, rng: SQUARE, PasteConfig(**PLAIN, size=(20, 20)))
     mixed = lay_over(Batch(torch.zeros(1, 3, *SIZE), labels), [draw(WHOLE, np.random.default_rng(3))])
     assert (mixed.origin[:, :50, :50] == OUTLIER).all()
     assert (mixed.origin[:, 50:100, :50] == NEITHER).all()

@@ -7,9 +7,8 @@ import torch
 from tiny import CPU, colored_store, settings
 
 from densehybrid_ros.datasets.training_frames import FrameStore
-from densehybrid_ros.training.batches import Job, stream
+from densehybrid_ros.training.batches import CropTask, PlainCrops, plain_crops, stream
 from densehybrid_ros.training.crops import CropConfig
-from densehybrid_ros.training.plain_crops import PlainCrops, plain_crops
 
 CROPS = CropConfig(height=16, width=24, scale=(1.0, 1.0), color_jitter=0.0, blur_probability=0.0, noise=0.0)
 
@@ -26,7 +25,7 @@ def maker(store: FrameStore, **changes: object) -> PlainCrops | None:
 
 def test_every_crop_is_a_window_of_a_frame_mirrored_or_not(store: FrameStore) -> None:
     windows = store.images.unfold(2, 16, 1).unfold(3, 24, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 16, 24)
-    batch = maker(store).batch(Job(0, 0, 8))
+    batch = maker(store).batch(CropTask(0, 0, 8))
     crops = (batch.images * 255).round().to(torch.uint8)
     mirrored = []
     for crop in crops:
@@ -39,16 +38,16 @@ def test_every_crop_is_a_window_of_a_frame_mirrored_or_not(store: FrameStore) ->
 
 
 def test_two_processes_cut_the_crops_of_one(store: FrameStore) -> None:
-    whole = maker(store).batch(Job(5, 0, 8)).images
-    halves = [maker(store).batch(Job(5, first, 4)).images for first in (0, 4)]
+    whole = maker(store).batch(CropTask(5, 0, 8)).images
+    halves = [maker(store).batch(CropTask(5, first, 4)).images for first in (0, 4)]
     assert torch.equal(whole, torch.cat(halves))
-    assert not torch.equal(whole, maker(store).batch(Job(6, 0, 8)).images)
+    assert not torch.equal(whole, maker(store).batch(CropTask(6, 0, 8)).images)
 
 
 def test_they_are_streamed_without_threads(store: FrameStore) -> None:
-    jobs = [Job(step, 0, 8) for step in range(3)]
-    for job, batch in zip(jobs, stream(maker(store), jobs, workers=2), strict=True):
-        assert torch.equal(batch.images, maker(store).batch(job).images)
+    tasks = [CropTask(step, 0, 8) for step in range(3)]
+    for task, batch in zip(tasks, stream(maker(store), tasks, workers=2), strict=True):
+        assert torch.equal(batch.images, maker(store).batch(task).images)
 
 
 @pytest.mark.parametrize(

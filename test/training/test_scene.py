@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.datasets.training_frames import Overview
-from densehybrid_ros.training.crops import Crop, Photometry
-from densehybrid_ros.training.scene import Scene
+from densehybrid_ros.training.crops import Crop, CropContext, Photometry
 
 
-def scene(rows: slice, columns: slice, flip: bool = False) -> Scene:
+def scene(rows: slice, columns: slice, flip: bool = False) -> CropContext:
     """A frame of 400x800, red from row 240 on, blue above it and green in its leftmost 120 columns."""
     colors = np.zeros((100, 200, 3), np.uint8)
     colors[60:, :, 0], colors[:60, :, 2] = 255, 255
     colors[:, :30] = (0, 255, 0)
     crop = Crop(rows, columns, (200, 200), (0, 0), flip, Photometry())
-    return Scene((200, 200), crop, Overview(colors, np.zeros((100, 200), np.uint8)))
+    return CropContext((200, 200), crop, Overview(colors, np.zeros((100, 200), np.uint8)))
 
 
 def test_a_row_of_the_frame_is_found_in_the_crop() -> None:

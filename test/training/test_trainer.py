@@ -13,7 +13,7 @@ from tiny import colored_store, settings, trainer
 
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.training.batches import Job
+from densehybrid_ros.training.batches import CropTask
 from densehybrid_ros.training.config import DataConfig, LossConfig, NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.optimization import set_rate
@@ -90,7 +90,7 @@ def test_every_baseline_trains(kind: str) -> None:
     run = trainer(
         settings(stage="open_set", steps=40, loss=loss, negatives=NegativesConfig(source=source)), None, store
     )
-    batch = run.maker.batch(Job(1000, 0, 16))
+    batch = run.maker.batch(CropTask(1000, 0, 16))
     before = float(run.task.losses(batch)[1]["loss"].detach())
     run.run()
     assert float(run.task.losses(batch)[1]["loss"].detach()) < 0.8 * before

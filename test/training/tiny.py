@@ -16,7 +16,7 @@ from densehybrid_ros.training.config import DataConfig, NegativesConfig, TrainCo
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_task import FlowTask
-from densehybrid_ros.training.pasting import cutout_layers
+from densehybrid_ros.training.pasting import cutout_overlays
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
 from densehybrid_ros.training.trainer import Trainer, Validate
@@ -84,13 +84,13 @@ def trainer(
     if config.stage == "flow":
         task: Any = FlowTask(config, DenseFlow(FLOWS["dense_flow_tiny"]), CPU, processes)
         return Trainer(config, task, BatchMaker(config.seed, config.crops, sources, CPU), validate, run, processes)
-    layers, partner = None, None
+    overlays, partner = None, None
     if config.joint:
         flow = DenseFlow(FLOWS["dense_flow_tiny"])
         flow.initialize(torch.rand(4, 3, 16, 16))
         partner = FlowPartner(flow, FLOW, config.seed, CPU, processes)
     if config.stage == "open_set" and config.negatives.source == "cutouts":
-        layers = cutout_layers(lambda size, rng: CUTOUT, config.negatives)
-    maker = BatchMaker(config.seed, config.crops, sources, CPU, layers, config.negatives.source == "void")
+        overlays = cutout_overlays(lambda size, rng: CUTOUT, config.negatives)
+    maker = BatchMaker(config.seed, config.crops, sources, CPU, overlays, config.negatives.source == "void")
     task = SegmentationTask(config, DenseHybrid(network()), CPU, processes, partner)
     return Trainer(config, task, maker, validate, run, processes)

@@ -36,14 +36,13 @@ from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import ARCHITECTURES, DenseHybrid, build_network
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.progress import progress
-from densehybrid_ros.training.batches import BatchMaker, Job, Maker, Source, stream
+from densehybrid_ros.training.batches import BatchMaker, BatchSource, CropTask, Source, plain_crops, stream
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.config_file import build_config
 from densehybrid_ros.training.distributed import Processes, join
 from densehybrid_ros.training.flow_task import FlowTask
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.pasting import cutout_layers
-from densehybrid_ros.training.plain_crops import plain_crops
+from densehybrid_ros.training.pasting import cutout_overlays
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
 from running import run_benchmark
@@ -128,7 +127,7 @@ def _figures(
     for kind in kinds:
         maker = _maker(config, frames if kind == "files" else _in_memory(frames, device), device)
         if kind == kinds[0]:
-            kept = [maker.batch(job) for job in _jobs(config, processes, 1)]
+            kept = [maker.batch(task) for task in _tasks(config, processes, 1)]
             timing = _time("one batch", _again(kept, _total(args)), device, args, task.update)
             figures["images_per_second_without_loading"] = _rate(config.batch_size, timing, args)
         batches = (_stream(config, maker, processes, args) for _ in range(2))
@@ -161,8 +160,8 @@ def _alone(
         share = processes.share(config.batch_size)
         task = _task(config, device, Processes())
         task.prepare((share, 3, config.crops.height, config.crops.width))
-        jobs = (Job(step, 0, share) for step in range(_total(args)))
-        batches = stream(_maker(config, source, device), jobs, config.data.workers)
+        tasks = (CropTask(step, 0, share) for step in range(_total(args)))
+        batches = stream(_maker(config, source, device), tasks, config.data.workers)
         timing = _time("one process", batches, device, args, task.update)
         rate += _rate(share, timing, args)
     processes.wait()
@@ -209,25 +208,27 @@ def _total(args: argparse.Namespace) -> int:
     return args.warm_up + args.rounds * args.steps
 
 
-def _jobs(config: TrainConfig, processes: Processes, steps: int) -> list[Job]:
+def _tasks(config: TrainConfig, processes: Processes, steps: int) -> list[CropTask]:
     share = processes.share(config.batch_size)
-    return [Job(step, processes.rank * share, share) for step in range(steps)]
+    return [CropTask(step, processes.rank * share, share) for step in range(steps)]
 
 
-def _stream(config: TrainConfig, maker: Maker, processes: Processes, args: argparse.Namespace) -> Iterator[MixedBatch]:
-    return stream(maker, _jobs(config, processes, _total(args)), config.data.workers)
+def _stream(
+    config: TrainConfig, maker: BatchSource, processes: Processes, args: argparse.Namespace
+) -> Iterator[MixedBatch]:
+    return stream(maker, _tasks(config, processes, _total(args)), config.data.workers)
 
 
-def _maker(config: TrainConfig, source: Source, device: torch.device) -> Maker:
+def _maker(config: TrainConfig, source: Source, device: torch.device) -> BatchSource:
     sources = [(source, 1.0)]
     if config.stage == "flow":
         return plain_crops(config, sources, device) or BatchMaker(config.seed, config.crops, sources, device)
     rng = np.random.default_rng(0)
     cutouts = [torch.from_numpy(rng.integers(0, 256, (4, 200, 160), np.uint8)) for _ in range(_CUTOUTS)]
     pasted = config.stage == "open_set" and config.negatives.source == "cutouts"
-    layers = cutout_layers(lambda _, rng: cutouts[int(rng.integers(_CUTOUTS))], config.negatives)
+    overlays = cutout_overlays(lambda _, rng: cutouts[int(rng.integers(_CUTOUTS))], config.negatives)
     is_void = config.stage == "open_set" and config.negatives.source == "void"
-    return BatchMaker(config.seed, config.crops, sources, device, layers if pasted else None, is_void)
+    return BatchMaker(config.seed, config.crops, sources, device, overlays if pasted else None, is_void)
 
 
 def _mark(device: torch.device) -> Any:
