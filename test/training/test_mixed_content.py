@@ -96,7 +96,7 @@ def test_a_crop_depends_on_its_place_and_not_on_who_makes_it(store: FrameStore, 
 
 
 def test_an_error_in_a_thread_is_raised_at_its_batch(store: FrameStore) -> None:
-    def broken(scene: CropContext, rng: np.random.Generator) -> None:
+    def broken(context: CropContext, rng: np.random.Generator) -> None:
         raise ValueError("no negative")
 
     maker = BatchMaker(5, PLAIN, [(store, 1.0)], CPU, broken)

@@ -55,12 +55,12 @@ def test_small_negatives_weigh_more() -> None:
 def test_negatives_on_the_ground_stand_there_in_the_size_of_their_distance() -> None:
     labels = np.full((50, 100), 2, np.uint8)
     labels[30:, 25:] = 0  # road: rows from 120, columns from 100 of the frame
-    scene = WHOLE._replace(overview=WHOLE.overview._replace(labels=labels))
+    context = WHOLE._replace(overview=WHOLE.overview._replace(labels=labels))
     config = PasteConfig(**PLAIN, ground_share=1.0, ground_size=(1.0, 1.0), horizon=0.4)
     draw = cutout_overlays(lambda size, rng: SQUARE, config, ground=(0, 1))
     feet, sizes, shadows = [], [], 0
     for seed in range(40):
-        overlay = draw(scene, np.random.default_rng(seed))
+        overlay = draw(context, np.random.default_rng(seed))
         assert overlay is not None
         solid = np.argwhere(overlay[3].numpy() > 250)
         shadows += bool(((overlay[3] > 10) & (overlay[3] < 120)).sum() > 40)
