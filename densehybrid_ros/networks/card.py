@@ -162,7 +162,7 @@ def read_card(path: Path) -> ModelCard:
 
 def _card(content: Entries) -> ModelCard:
     if "score_level" in content.values:
-        raise InputError("score_level: scores have no level any more; train the model again, or delete the entry")
+        raise InputError("score_level: is gone; retrain the model, or delete the entry and run densehybrid calibrate")
     known = {"name", "architecture", "sha256", "input", "thresholds", "default_threshold", "confidence"}
     thresholds, fitted = (content.block(key) for key in ("thresholds", "confidence"))
     card = ModelCard(

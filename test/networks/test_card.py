@@ -123,7 +123,7 @@ def test_what_is_no_yaml_is_refused(text: str, tmp_path: Path) -> None:
         (
             ("score_level",),
             {},
-            "score_level: scores have no level any more; train the model again, or delete the entry",
+            "score_level: is gone; retrain the model, or delete the entry and run densehybrid calibrate",
         ),
         (("confidence", "scale"), NAN, "confidence.scale: nan is not finite"),
         (("input", "width"), 2.5, "input.width: 2.5 is no whole number"),
