@@ -70,6 +70,8 @@ class FrameStore:
 
 UNKNOWN = 254
 """Train id of real unknowns, where they are told from what is ignored."""
+KNOWN = 253
+"""Train id of what is known, but has no label of a class: an inlier that the closed-set loss leaves out."""
 
 
 def training_labels(frame: EvaluationFrame, with_unknown: bool) -> np.ndarray:

@@ -31,7 +31,8 @@ class DataConfig:
         cityscapes_640: Folder with ``train`` and ``val``; held in memory whole, on the device.
         sets: Name of a data set (docs/datasets.md) -> its folder; ``folder`` is one of your own frames with its
             classes.yaml (docs/your-data.md). Read from the files step by step. Frames of all sets are drawn alike, so
-            that large sets count for more.
+            that large sets count for more, unless ``weights`` says otherwise.
+        weights: Name of a data set -> how often its frames are drawn beside those of a set that is not named.
         limit: At most this many training frames of each set (evenly spread); all where null.
         validation_limit: The same for validation.
         rendered_frames: Number of rendered scenes held in memory; 0 = none.
@@ -44,6 +45,7 @@ class DataConfig:
 
     cityscapes_640: str | None = None
     sets: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
     limit: int | None = None
     validation_limit: int | None = None
     rendered_frames: int = 0
@@ -65,6 +67,7 @@ class NegativesConfig(PasteConfig):
         dataset: Name in ``datasets.registry.NEGATIVE_SETS``.
         recipe: Name in ``datasets.negative_recipes.RECIPES``.
         labelled: Whether real unknowns that the labels of the frames name are negatives as well.
+        ground_textures: Folder of pictures of asphalt seen from above; patches of them are laid on the road as road.
     """
 
     source: str = "cutouts"
@@ -72,6 +75,7 @@ class NegativesConfig(PasteConfig):
     dataset: str | None = None
     recipe: str | None = None
     labelled: bool = False
+    ground_textures: str | None = None
 
 
 @dataclass

@@ -16,7 +16,7 @@ from densehybrid_ros.datasets.known_objects import cut_known_objects
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.negative_folder import load_cutouts
 from densehybrid_ros.datasets.negative_recipes import RECIPES
-from densehybrid_ros.datasets.pictures import list_pictures
+from densehybrid_ros.datasets.pictures import list_pictures, read_color
 from densehybrid_ros.datasets.registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass, class_difference
 from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory, render_frames
@@ -106,10 +106,10 @@ def training_sources(
     sources: list[tuple[Source, float]] = []
     for frames in sets:
         chosen = frames.subset(data.limit)
-        sources.append((chosen, float(len(chosen))))
+        sources.append((chosen, len(chosen) * data.weights.get(frames.name, 1.0)))
     if data.cityscapes_640:
         store = hold_in_memory(_cityscapes_640(config, "train").subset(data.limit), labels_real_unknowns(config))
-        sources.append((store.to(device), float(len(store))))
+        sources.append((store.to(device), len(store) * data.weights.get("cityscapes_640", 1.0)))
     total = sum(share for _, share in sources)
     share = data.rendered_share if sources else 1.0
     sources = [(source, (1 - share) * weight / total) for source, weight in sources]
@@ -179,7 +179,13 @@ def open_layers(
         return cutout_layers(lambda size, rng: None, settings, known) if known else None
     if settings.source == "cutouts":
         cutouts = load_cutouts(Path(_root(config)))
-        return cutout_layers(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known, ground)
+        textures = _textures(settings.ground_textures)
+        road = next((number for number, item in enumerate(classes) if item.name == _GROUND[0]), 0)
+
+        def draw_cutout(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
+            return cutouts[int(rng.integers(len(cutouts)))]
+
+        return cutout_layers(draw_cutout, settings, known, ground, textures, road)
     pictures = open_negatives(_named(config), Path(_root(config)))
     recipe = settings.recipe or _RESIZED_RECIPE
     if recipe not in RECIPES:
@@ -189,6 +195,10 @@ def open_layers(
         return RECIPES[recipe](pictures, size, rng)
 
     return cutout_layers(draw, settings, known, ground) if recipe == _RESIZED_RECIPE else recipe_layers(draw)
+
+
+def _textures(folder: str | None) -> list[np.ndarray]:
+    return [read_color(path) for path in list_pictures(Path(folder))] if folder else []
 
 
 def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
