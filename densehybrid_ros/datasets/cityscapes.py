@@ -66,7 +66,8 @@ def open_cityscapes_640(root: Path, split: str = "val") -> LabelledSet:
     """Opens ``SPLIT/image/NAME.jpg`` with ``SPLIT/label/NAME.png``: squares that get their 2:1 geometry back.
 
     Where ``SPLIT/void/NAME.png`` give the original label ids of void pixels, dynamic things, caravans and trailers are
-    anomalies and other void is ignored. For ``val``, ``root`` may also be the folder of the split itself.
+    anomalies and other void is ignored. The own car is ignored in ``val`` and a car in ``train``, so that a network
+    learns to know it. For ``val``, ``root`` may also be the folder of the split itself.
 
     Raises:
         InputError: A folder is missing, or an image lacks its labels.
@@ -78,18 +79,20 @@ def open_cityscapes_640(root: Path, split: str = "val") -> LabelledSet:
     files = [FrameFiles(pair.image, pair.label, group=pair.image.stem.split("_")[0]) for pair in pairs]
     if not (folder / "void").is_dir():
         return LabelledSet("cityscapes_640", files, CITYSCAPES_CLASSES, TRAIN_IDS, stretched=True)
-    semantic = TRAIN_IDS | dict.fromkeys(_REAL_UNKNOWNS, VOID)
+    semantic = TRAIN_IDS | dict.fromkeys(_REAL_UNKNOWNS, VOID) | {_OWN_CAR: _CAR if split == "train" else VOID}
     anomaly = {value: INLIER if name != VOID else IGNORE for value, name in TRAIN_IDS.items()}
-    anomaly |= dict.fromkeys(_REAL_UNKNOWNS, ANOMALY)
+    anomaly |= dict.fromkeys(_REAL_UNKNOWNS, ANOMALY) | {_OWN_CAR: IGNORE}
     return LabelledSet("cityscapes_640", files, CITYSCAPES_CLASSES, semantic, anomaly, True, _labels_and_void)
 
 
 _REAL_UNKNOWNS = {105: 5, 129: 29, 130: 30}
 """Value among train ids -> label id of things that are no class: dynamic, caravan, trailer."""
+_OWN_CAR, _OWN_CAR_ID = 101, 1  # value among train ids; label id "ego vehicle"
+_CAR = _TRAIN_IDS[26]
 
 
 def _labels_and_void(files: FrameFiles) -> np.ndarray:
-    """Reads train ids, and the numbers of real unknowns where the picture of void pixels has them."""
+    """Reads train ids, and the numbers of real unknowns and the own car where the picture of void pixels has them."""
     labels = read_labels(files.label)
     path = files.label.parents[1] / "void" / files.label.name
     if not path.is_file():
@@ -97,6 +100,6 @@ def _labels_and_void(files: FrameFiles) -> np.ndarray:
     void = read_labels(path)
     check_sizes(labels, files.label, void, path)
     labels = labels.copy()
-    for value, label_id in _REAL_UNKNOWNS.items():
+    for value, label_id in (*_REAL_UNKNOWNS.items(), (_OWN_CAR, _OWN_CAR_ID)):
         labels[(void == label_id) & (labels == VOID)] = value
     return labels

@@ -32,6 +32,7 @@ class LabelledSet(EvaluationSet):
         semantic: Value in the label picture -> train id, 255 = void; empty where there are no classes.
         anomaly: Value in the label picture -> 0 inlier, 1 anomaly, 255 ignore; empty where there are no anomalies.
         stretched: Whether frames are stored as squares and given their 2:1 geometry back when they are read.
+        width: Frames are resized to this width when they are read; None: they stay as they are.
     """
 
     def __init__(
@@ -43,13 +44,14 @@ class LabelledSet(EvaluationSet):
         anomaly: Mapping[int, int] | None = None,
         stretched: bool = False,
         read: ReadLabels = _read,
+        width: int | None = None,
     ) -> None:
         super().__init__(files)
         self.name = name
         self.classes = classes
         self.class_names = tuple(item.name for item in classes)
         self.semantic, self.anomaly = semantic or {}, anomaly or {}
-        self.stretched = stretched
+        self.stretched, self.width = stretched, width
         self._read_labels = read
 
     def __getitem__(self, index: int) -> EvaluationFrame:
@@ -61,8 +63,12 @@ class LabelledSet(EvaluationSet):
         files = self.files[index]
         image, labels = read_color(files.image), self._read_labels(files)
         check_sizes(image, files.image, labels, files.label)
+        size = (image.shape[1], image.shape[0])
         if self.stretched:
             size = (2 * image.shape[0], image.shape[0])
+        elif self.width is not None:
+            size = (self.width, round(image.shape[0] * self.width / image.shape[1]))
+        if size != (image.shape[1], image.shape[0]):
             image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
             labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
         semantic = translate_labels(labels, self.semantic, files.label) if self.semantic else None

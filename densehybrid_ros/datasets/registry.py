@@ -18,6 +18,7 @@ from densehybrid_ros.datasets.cityscapes import open_cityscapes, open_cityscapes
 from densehybrid_ros.datasets.coco import open_coco
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.folder import open_folder, open_folder_training
+from densehybrid_ros.datasets.idd_lite import open_idd_lite
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.lost_and_found import open_lost_and_found, open_lost_and_found_no_known
 from densehybrid_ros.datasets.mapillary_vistas import open_mapillary_vistas
@@ -35,6 +36,7 @@ TRAINING_SETS: dict[str, Callable[[Path, str], LabelledSet]] = {
     "folder": open_folder_training,
     "cityscapes": open_cityscapes,
     "cityscapes_640": open_cityscapes_640,
+    "idd_lite": open_idd_lite,
     "mapillary_vistas": open_mapillary_vistas,
     "wilddash2": open_wilddash2,
     "street_hazards": open_street_hazards,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import get_context
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -70,6 +67,8 @@ class FrameStore:
 
 UNKNOWN = 254
 """Train id of real unknowns, where they are told from what is ignored."""
+KNOWN = 253
+"""Train id of what is known, but has no label of a class: an inlier that the closed-set loss leaves out."""
 
 
 def training_labels(frame: EvaluationFrame, with_unknown: bool) -> np.ndarray:
@@ -95,48 +94,20 @@ def hold_in_memory(frames: LabelledSet, with_unknown: bool = False) -> FrameStor
         frame = frames[index]
         return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), training_labels(frame, with_unknown)
 
-    with ThreadPoolExecutor() as pool:
-        return _collect(pair, range(len(frames)), pool, f"load frames of {frames.name}")
-
-
-def render_frames(count: int, seed: int, height: int, width: int) -> FrameStore:
-    """Renders single scenes of the project's own road, without unknown objects.
-
-    Args:
-        count: Number of scenes.
-        seed: Seed of the first; the others follow.
-        height: Rows of a frame.
-        width: Columns of a frame.
-    """
-    jobs = [(seed + index, height, width) for index in range(count)]
-    # Fork would copy a process that already holds CUDA and its threads.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        return _collect(_rendered_pair, jobs, pool, "render frames")
-
-
-def _collect(
-    load: Callable[[Any], tuple[np.ndarray, np.ndarray]], jobs: Sequence[Any], pool: Executor, description: str
-) -> FrameStore:
-    """Gathers what ``load`` makes of each job: uint8 [3, H, W] and uint8 [H, W]."""
     images: Tensor | None = None
-    for index, (image, label) in enumerate(progress(pool.map(load, jobs), description, total=len(jobs))):
-        if images is not None and images.shape[2:] != label.shape:
-            (height, width), (rows, columns) = images.shape[2:], label.shape
-            mend = "resize them, or name the set in data.sets, which reads frames of any size"
-            raise InputError(f"{description}: frame {index} is {columns}x{rows}, those before {width}x{height}; {mend}")
-        if images is None:
-            images = torch.empty((len(jobs), *image.shape), dtype=torch.uint8)
-            labels = torch.empty((len(jobs), *label.shape), dtype=torch.uint8)
-        images[index] = torch.from_numpy(image)
-        labels[index] = torch.from_numpy(label)
+    description = f"load frames of {frames.name}"
+    with ThreadPoolExecutor() as pool:
+        pairs = pool.map(pair, range(len(frames)))
+        for index, (image, label) in enumerate(progress(pairs, description, total=len(frames))):
+            if images is not None and images.shape[2:] != label.shape:
+                (height, width), (rows, columns) = images.shape[2:], label.shape
+                mend = "resize them, or name the set in data.sets, which reads frames of any size"
+                sizes = f"frame {index} is {columns}x{rows}, those before {width}x{height}"
+                raise InputError(f"{description}: {sizes}; {mend}")
+            if images is None:
+                images = torch.empty((len(frames), *image.shape), dtype=torch.uint8)
+                labels = torch.empty((len(frames), *label.shape), dtype=torch.uint8)
+            images[index] = torch.from_numpy(image)
+            labels[index] = torch.from_numpy(label)
     assert images is not None
     return FrameStore(images, labels)
-
-
-def _rendered_pair(job: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    from densehybrid_ros.datasets.rendered_road import render_scene  # imported in the worker processes alone
-
-    cv2.setNumThreads(1)  # the pool already fills the cores
-    seed, height, width = job
-    frame = render_scene(seed, width=width, height=height, unknown_objects=False)
-    return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), frame.semantic

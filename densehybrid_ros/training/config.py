@@ -29,19 +29,17 @@ class DataConfig:
         cityscapes_640: Folder with ``train`` and ``val``; held in memory whole, on the device.
         sets: Name of a data set (docs/datasets.md) -> its folder; ``folder`` is one of your own frames with its
             classes.yaml (docs/your-data.md). Read from the files step by step. Frames of all sets are drawn alike, so
-            that large sets count for more.
+            that large sets count for more, unless ``weights`` says otherwise.
+        weights: Name of a data set -> how often one of its frames is drawn beside one of a set that is not named.
         limit: At most this many frames of each set and split (evenly spread); all where null.
-        rendered_frames: Number of rendered scenes held in memory; 0 = none.
-        rendered_share: Share of the crops that come from rendered scenes.
         workers: Processes, at most one a core, that decode frames and prepare crops and negatives; 0 = none, all in the
             training loop.
     """
 
     cityscapes_640: str | None = None
     sets: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
     limit: int | None = None
-    rendered_frames: int = 0
-    rendered_share: float = 0.0
     workers: int = 10
 
 
@@ -57,6 +55,7 @@ class NegativesConfig(PasteConfig):
         dataset: Name in ``datasets.registry.NEGATIVE_SETS``.
         recipe: Name in ``datasets.negative_recipes.RECIPES``.
         labelled: Whether real unknowns that the labels of the frames name are negatives as well.
+        ground_textures: Folder of pictures of asphalt seen from above; patches of them are laid on the road as road.
     """
 
     source: str = "cutouts"
@@ -64,6 +63,7 @@ class NegativesConfig(PasteConfig):
     dataset: str | None = None
     recipe: str | None = None
     labelled: bool = False
+    ground_textures: str | None = None
 
 
 @dataclass

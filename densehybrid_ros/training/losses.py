@@ -91,16 +91,29 @@ def outlier_likelihood(
     return mean_where(values, origin == OUTLIER, weights)
 
 
-def inlier_likelihood(logits: Tensor, origin: Tensor, ceiling: float) -> Tensor:
+def inlier_likelihood(logits: Tensor, origin: Tensor, ceiling: float, hard_share: float = 0.0) -> Tensor:
     """E_in[max(0, ceiling - ln p̂(x))]: the other side of the energy margin, -E_in[ln p̂(x)] with a hinge.
 
     Args:
         logits: [B, K, H, W].
         origin: integer [B, H, W]; 0 = inlier.
         ceiling: ln p̂ of an inlier is not pushed above this.
+        hard_share: See ``with_hardest``.
     """
     missing = (ceiling - exact(logits).logsumexp(dim=1)).clamp(min=0)
-    return mean_where(missing, origin == INLIER)
+    return with_hardest(missing, origin == INLIER, hard_share)
+
+
+def with_hardest(values: Tensor, mask: Tensor, share: float) -> Tensor:
+    """Returns the mean of ``values`` where ``mask``, half of it made up of the largest ``share`` of them.
+
+    Args:
+        values: [B, H, W], not negative.
+        mask: bool [B, H, W].
+        share: In 0..1; 0 = the plain mean.
+    """
+    mean = mean_where(values, mask)
+    return 0.5 * (mean + hardest_mean(values, mask, share)) if share > 0 else mean
 
 
 class PosteriorTerms(NamedTuple):
@@ -184,8 +197,8 @@ class Margins(NamedTuple):
         floor: ln p̂ of outliers is not pushed below this.
         ceiling: ln p̂ of inliers is not pushed above this.
         posterior: Of the dataset posterior.
-        hard_share: Share of the inlier pixels that make up half of the inliers' part of the posterior loss: the
-            hardest ones, which are the false positives.
+        hard_share: Share of the inlier pixels that make up half of the inliers' part of the posterior and of the
+            likelihood loss: the hardest ones, which are the false positives.
     """
 
     beta: float
@@ -203,8 +216,8 @@ def margin_loss(
     L = E_in[-ln P(y|x)] + posterior (E_in[-ln P(d_in|x)] + E_out[-ln P(d_out|x)])
         + beta (E_out[max(floor, ln p̂(x))] + E_in[max(0, ceiling - ln p̂(x))])
 
-    where the inliers' posterior term is the mean of that over all and over the hardest inliers. As ln p̂ keeps to a
-    bounded range, the posterior has a say in the hybrid score.
+    where the inliers' terms are the mean of those over all and over the hardest inliers. As ln p̂ keeps to a bounded
+    range, the posterior has a say in the hybrid score.
 
     Args:
         logits: [B, K, H, W].
@@ -220,13 +233,10 @@ def margin_loss(
     closed_set = closed_set_loss(logits, labels)
     log_posterior = functional.log_softmax(exact(posterior), dim=1)
     known = origin == INLIER
-    inlier = mean_where(-log_posterior[:, 0], known)
-    if margins.hard_share > 0:
-        hardest = hardest_mean(-log_posterior[:, 0], known, margins.hard_share)
-        inlier = 0.5 * (inlier + hardest)
+    inlier = with_hardest(-log_posterior[:, 0], known, margins.hard_share)
     outlier = mean_where(-log_posterior[:, 1], origin == OUTLIER, weights)
     below = outlier_likelihood(logits, origin, margins.floor, weights)
-    above = inlier_likelihood(logits, origin, margins.ceiling)
+    above = inlier_likelihood(logits, origin, margins.ceiling, margins.hard_share)
     return {
         "loss": closed_set + margins.posterior * (inlier + outlier) + margins.beta * (below + above),
         "closed_set": closed_set,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.taxonomy import VOID
-from densehybrid_ros.datasets.training_frames import UNKNOWN
+from densehybrid_ros.datasets.training_frames import KNOWN, UNKNOWN
 from densehybrid_ros.training.crops import Batch, CropContext
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 
@@ -56,7 +56,8 @@ def without_pasting(batch: Batch) -> MixedBatch:
     origin = torch.where(batch.labels == VOID, NEITHER, INLIER).to(torch.uint8)
     unknown = batch.labels == UNKNOWN
     origin[unknown] = OUTLIER
-    return MixedBatch(batch.images, batch.labels.masked_fill(unknown, VOID), origin)
+    nameless = unknown | (batch.labels == KNOWN)
+    return MixedBatch(batch.images, batch.labels.masked_fill(nameless, VOID), origin)
 
 
 def void_as_negatives(batch: Batch) -> MixedBatch:

@@ -31,6 +31,8 @@ _PLACES_TRIED = 50
 _CAMERA_HEIGHT = 1.25  # metres above the ground
 _LEAST_DEPTH = 12  # rows of the frame below the horizon; above, an object would be a dot
 _SHADOWED, _SHADOW_ALPHA = 0.5, (0.15, 0.45)  # share of the negatives on the ground; how dark
+_MOST_PATCHES = 2  # of another texture on the road of a crop
+_PATCH_WIDTH, _PATCH_ASPECT, _PATCH_CORNERS = (0.3, 4.0), (0.1, 0.4), (5, 12)  # metres; height to width as it is seen
 
 
 @dataclass
@@ -100,6 +102,8 @@ def cutout_overlays(
     config: PasteConfig,
     known: Sequence[KnownObject] = (),
     ground: Sequence[int] = (),
+    textures: Sequence[np.ndarray] = (),
+    road: int = 0,
 ) -> DrawOverlay:
     """Returns a source of overlays of varied negatives, behind and before known objects.
 
@@ -108,6 +112,8 @@ def cutout_overlays(
         config: How they are pasted.
         known: Objects of known classes to paste as well.
         ground: Train ids of the classes that ``config.ground_share`` of the negatives stand on.
+        textures: uint8 [h, w, 3], RGB pictures of the road's surface; patches of them are known road.
+        road: Train id of the road.
     """
 
     def draw(context: CropContext, rng: np.random.Generator) -> Tensor | None:
@@ -115,9 +121,12 @@ def cutout_overlays(
         unknown = 0
         if rng.random() < config.probability:
             unknown = int(rng.integers(config.count[0], config.count[1] + 1))
-        if not familiar and not unknown:
+        patches = int(rng.integers(_MOST_PATCHES + 1)) if textures else 0
+        if not familiar and not unknown and not patches:
             return None
         canvas = _canvas(context.size)
+        for _ in range(patches):
+            _put_patch(canvas, textures[int(rng.integers(len(textures)))], config, context, road, rng)
         for kind in rng.permutation([True] * familiar + [False] * unknown):
             if kind:
                 _put_known(canvas, known, context, rng)
@@ -209,6 +218,35 @@ def _put_shadow(canvas: np.ndarray, place: _Place, width: int, rng: np.random.Ge
     alpha = cv2.GaussianBlur(alpha, (0, 0), max(0.8, height / 4), borderType=cv2.BORDER_CONSTANT)
     shadow[..., 3] = alpha * rng.uniform(*_SHADOW_ALPHA)
     _put(canvas, shadow, round(place.row) - height, round(place.column) - shadow.shape[1] // 2, VOID, 0.0)
+
+
+def _put_patch(
+    canvas: np.ndarray,
+    texture: np.ndarray,
+    config: PasteConfig,
+    context: CropContext,
+    road: int,
+    rng: np.random.Generator,
+) -> None:
+    """Lays a patch of another surface on the road, as mended asphalt lies there: it is road as well."""
+    place = _place_on(context, (road,), config, rng)
+    if place is None:
+        return
+    width = float(np.exp(rng.uniform(*np.log(_PATCH_WIDTH)))) * place.pixels_per_metre
+    size = (min(round(width), context.size[1]), min(round(width * rng.uniform(*_PATCH_ASPECT)), context.size[0]))
+    if min(size) < _SMALLEST_SIDE:
+        return
+    patch = np.zeros((size[1], size[0], 4), np.float32)
+    patch[..., :3] = cv2.resize(texture, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    outline = np.zeros((size[1], size[0]), np.float32)
+    angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(*_PATCH_CORNERS))))
+    corners = 0.5 * (1 + np.stack([np.cos(angles), np.sin(angles)], 1)) * (size[0] - 1, size[1] - 1)
+    cv2.fillPoly(outline, [corners.round().astype(np.int32)], 1.0)
+    patch[..., 3] = cv2.GaussianBlur(outline, (0, 0), 0.7)
+    top, left = round(place.row) - size[1] // 2, round(place.column) - size[0] // 2
+    around = context.colors(place.row, place.column, max(size))
+    patch[..., :3] = _recolored(_matched(patch, around, float(rng.uniform(0.8, 1.0))), _JITTER, rng)
+    _put(canvas, patch, top, left, np.full((size[1], size[0]), road, np.uint8), 0.0)
 
 
 def _put_known(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,20 +17,17 @@ from densehybrid_ros.datasets.known_objects import cut_known_objects
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.negative_folder import load_cutouts
 from densehybrid_ros.datasets.negative_recipes import RECIPES
-from densehybrid_ros.datasets.pictures import list_pictures
+from densehybrid_ros.datasets.pictures import list_pictures, read_color
 from densehybrid_ros.datasets.registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass, class_difference
-from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory, render_frames
+from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory
 from densehybrid_ros.errors import InputError, name_some
 from densehybrid_ros.training.batches import Source
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.mixed_content import DrawOverlay
 from densehybrid_ros.training.pasting import cutout_overlays, recipe_overlays
 
-_FIRST_SCENE = 1_000_000  # seed of the first rendered scene
-_SCENE_SIZE = (640, 1280)
 _HELD_OUT_FRAMES = 64
-_HELD_OUT_SCENES = 4
 _GROUND = ("road", "sidewalk")  # beside what is drivable
 _RESIZED_RECIPE = "objects"  # the others give cut-outs in their final size
 
@@ -101,24 +99,24 @@ def training_sources(
     """Opens the frames of a run with their share of the crops.
 
     Raises:
-        InputError: The run names no frames, or they can't be read.
+        InputError: The run names no frames, they can't be read, or a weight is of a set that is not there.
     """
     data = config.data
+    named = (*data.sets, "cityscapes_640")
+    for name, weight in data.weights.items():
+        if name not in named:
+            raise InputError(f"data.weights.{name}: no such set; choose one of {', '.join(named)}")
+        if not 0 <= weight < math.inf:
+            raise InputError(f"data.weights.{name}={weight}: must be a finite number of at least 0")
     sources: list[tuple[Source, float]] = []
     for frames in sets:
         chosen = frames.subset(data.limit)
-        sources.append((chosen, float(len(chosen))))
+        sources.append((chosen, len(chosen) * data.weights.get(frames.name, 1.0)))
     if data.cityscapes_640:
         store = hold_in_memory(_cityscapes_640(config, "train").subset(data.limit), labels_real_unknowns(config))
-        sources.append((store.to(device), float(len(store))))
-    total = sum(share for _, share in sources)
-    share = data.rendered_share if sources else 1.0
-    sources = [(source, (1 - share) * weight / total) for source, weight in sources]
-    if data.rendered_frames:
-        rendered = render_frames(data.rendered_frames, _FIRST_SCENE, *_SCENE_SIZE)
-        sources.append((rendered.to(device), share))
+        sources.append((store.to(device), len(store) * data.weights.get("cityscapes_640", 1.0)))
     if not sources:
-        raise InputError("data: no frames to train on; set data.cityscapes_640, data.sets or data.rendered_frames")
+        raise InputError("data: no frames to train on; set data.cityscapes_640 or data.sets")
     return sources
 
 
@@ -133,7 +131,7 @@ def validation_sources(config: TrainConfig) -> list[Source]:
 
 def counted(config: TrainConfig, sources: Sequence[tuple[Source, float]], held_out: Sequence[Source]) -> dict[str, Any]:
     """Says what a run learns from: number of frames by data set and split, and of negatives."""
-    names = [*config.data.sets, *(["cityscapes_640"] if config.data.cityscapes_640 else []), "rendered"]
+    names = [*config.data.sets, *(["cityscapes_640"] if config.data.cityscapes_640 else [])]
     found: dict[str, Any] = {name: {"train": len(source)} for name, (source, _) in zip(names, sources, strict=False)}
     for name, source in zip(names, held_out, strict=False):
         found[name]["val"] = len(source)
@@ -180,7 +178,13 @@ def open_overlays(
         return cutout_overlays(lambda size, rng: None, settings, known) if known else None
     if settings.source == "cutouts":
         cutouts = load_cutouts(Path(_root(config)))
-        return cutout_overlays(lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known, ground)
+        textures = _textures(settings.ground_textures)
+        road = next((number for number, item in enumerate(classes) if item.name == _GROUND[0]), 0)
+
+        def draw_cutout(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
+            return cutouts[int(rng.integers(len(cutouts)))]
+
+        return cutout_overlays(draw_cutout, settings, known, ground, textures, road)
     pictures = open_negatives(_named(config), Path(_root(config)))
     recipe = settings.recipe or _RESIZED_RECIPE
     if recipe not in RECIPES:
@@ -190,6 +194,10 @@ def open_overlays(
         return RECIPES[recipe](pictures, size, rng)
 
     return cutout_overlays(draw, settings, known, ground) if recipe == _RESIZED_RECIPE else recipe_overlays(draw)
+
+
+def _textures(folder: str | None) -> list[np.ndarray]:
+    return [read_color(path) for path in list_pictures(Path(folder))] if folder else []
 
 
 def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
@@ -221,8 +229,6 @@ def classes_of(config: TrainConfig, sets: Sequence[LabelledSet]) -> tuple[Semant
     others = [(f"data.sets: {other.name}", other.classes) for other in sets[1:]]
     if config.data.cityscapes_640:
         others.append(("data.cityscapes_640", CITYSCAPES_CLASSES))
-    if config.data.rendered_frames:
-        others.append(("data.rendered_frames: the rendered road", CITYSCAPES_CLASSES))
     for name, classes in others:
         if difference := class_difference(classes, sets[0].classes):
             raise InputError(f"{name} {difference} as {sets[0].name} does; train on one of them")
@@ -230,14 +236,11 @@ def classes_of(config: TrainConfig, sets: Sequence[LabelledSet]) -> tuple[Semant
 
 
 def held_out_frames(config: TrainConfig) -> list[Tensor]:
-    """Frames that a flow is not trained on: some of the val splits, or further rendered scenes."""
+    """Frames that a flow is not trained on: some of the val splits."""
     frames = []
     for source in validation_sources(config):
         chosen = np.linspace(0, len(source) - 1, min(_HELD_OUT_FRAMES, len(source))).astype(int)
         frames += [frame_tensors(source, index)[0] for index in chosen.tolist()]
-    if not frames:
-        seed = _FIRST_SCENE + config.data.rendered_frames
-        frames = list(render_frames(_HELD_OUT_SCENES, seed, *_SCENE_SIZE).images)
     return frames
 
 

@@ -64,13 +64,22 @@ def cityscapes_640(root: Path, split: str = "train") -> Path:
 
 
 def cityscapes_640_void(root: Path, split: str = "train") -> Path:
-    """The same with a caravan and other void in the upper left corner of each frame."""
+    """The same with a caravan and other void in the upper left corner, and the own car at the foot of each frame."""
     cityscapes_640(root, split)
     for frame in ("aachen_0", "ulm_0"):
         labels, void = np.full((HEIGHT, HEIGHT), 10, np.uint8), np.zeros((HEIGHT, HEIGHT), np.uint8)
         labels[0, :4], void[0, :2], void[0, 2:4] = 255, 29, 4
+        labels[-1], void[-1] = 255, 1
         save_picture(root / split / "label" / f"{frame}.png", labels)
         save_picture(root / split / "void" / f"{frame}.png", void)
+    return root
+
+
+def idd_lite(root: Path, split: str = "train") -> Path:
+    labels = np.repeat(np.array([0, 1, 2, 3, 4, 5, 6, 255], np.uint8), 40)[None].repeat(227, 0)
+    for frame in ("a", "b"):
+        save_picture(root / split / "image" / f"{frame}.png", np.full((227, 320, 3), 90, np.uint8))
+        save_picture(root / split / "label" / f"{frame}.png", labels)
     return root
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from densehybrid_ros.datasets.negative_folder import load_cutouts
 from densehybrid_ros.datasets.registry import open_training_set
-from densehybrid_ros.datasets.training_frames import hold_in_memory, render_frames
+from densehybrid_ros.datasets.training_frames import hold_in_memory
 from densehybrid_ros.errors import InputError
 
 
@@ -51,14 +50,6 @@ def test_an_unreadable_file_is_named(root: Path, part: str) -> None:
     (root / "train" / part).write_bytes(b"nothing")
     with pytest.raises(InputError, match=rf"{Path(part).name}: truncated or not a picture"):
         hold_in_memory(open_training_set("cityscapes_640", root))
-
-
-def test_a_seed_repeats_rendered_frames() -> None:
-    first, again = (render_frames(1, seed=5, height=48, width=96) for _ in range(2))
-    assert first.images.shape == (1, 3, 48, 96)
-    assert len(first.labels.unique()) > 2
-    assert torch.equal(first.images, again.images)
-    assert torch.equal(first.labels, again.labels)
 
 
 def test_cutouts_are_cropped_to_what_is_opaque(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ import pytest
 
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.registry import TRAINING_SETS, open_training_set
-from densehybrid_ros.datasets.training_frames import UNKNOWN, hold_in_memory
+from densehybrid_ros.datasets.training_frames import KNOWN, UNKNOWN, hold_in_memory
 from densehybrid_ros.errors import InputError
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "folder": layouts.own_folder,
     "cityscapes": layouts.cityscapes,
     "cityscapes_640": layouts.cityscapes_640,
+    "idd_lite": layouts.idd_lite,
     "mapillary_vistas": layouts.mapillary,
     "wilddash2": layouts.wilddash_panoptic,
     "street_hazards": layouts.street_hazards,
@@ -45,7 +46,7 @@ def test_frames_can_be_read_in_other_processes(name: str, tmp_path: Path) -> Non
         frame = there[index]
         assert frame.image.dtype == frame.semantic.dtype == np.uint8
         assert frame.image.shape == (*frame.semantic.shape, 3)
-        assert set(np.unique(frame.semantic)) <= {*range(len(frames.classes)), 255}
+        assert set(np.unique(frame.semantic)) <= {*range(len(frames.classes)), KNOWN, 255}
         np.testing.assert_array_equal(frame.semantic, frames[index].semantic)
 
 
@@ -201,3 +202,20 @@ def test_void_pictures_of_cityscapes_640_tell_real_unknowns(tmp_path: Path) -> N
     held = hold_in_memory(frames, with_unknown=True).labels[0, 0, :9:2]
     assert held.tolist() == [UNKNOWN, UNKNOWN, 255, 255, 10]
     assert hold_in_memory(frames).labels[0, 0, :9:2].tolist() == [255, 255, 255, 255, 10]
+
+
+def test_the_own_car_is_a_car_in_training_and_ignored_in_validation(tmp_path: Path) -> None:
+    for split, expected in (("train", 13), ("val", 255)):
+        frame = open_training_set("cityscapes_640", layouts.cityscapes_640_void(tmp_path, split), split)[0]
+        assert frame.semantic is not None
+        assert frame.anomaly is not None
+        assert set(frame.semantic[-1].tolist()) == {expected}
+        assert set(frame.anomaly[-1].tolist()) == {255}
+
+
+def test_idd_lite_names_road_and_sky_and_what_is_known_without_a_class(tmp_path: Path) -> None:
+    for split, known in (("train", KNOWN), ("val", 255)):
+        frame = open_training_set("idd_lite", layouts.idd_lite(tmp_path, split), split)[0]
+        assert frame.semantic is not None
+        assert frame.image.shape == (454, 640, 3)
+        assert frame.semantic[0, 40::80].tolist() == [0, known, 255, 255, known, known, 10, 255]

@@ -79,6 +79,15 @@ def test_beyond_its_margins_the_likelihood_is_left_alone(batch: tuple[torch.Tens
     assert not low.grad.any()
 
 
+def test_the_hardest_inliers_make_up_half_of_the_likelihood_as_well(batch: tuple[torch.Tensor, ...]) -> None:
+    logits, _, _, origin, _ = batch
+    missing = (3.0 - logits.logsumexp(1)).clamp(min=0)
+    hardest = hardest_mean(missing, origin == INLIER, 0.3)
+    mean = inlier_likelihood(logits, origin, 3.0)
+    assert float(hardest) > float(mean)
+    assert float(inlier_likelihood(logits, origin, 3.0, 0.3)) == pytest.approx(float(mean + hardest) / 2)
+
+
 @pytest.mark.parametrize("lacking", [INLIER, OUTLIER])
 def test_a_batch_that_lacks_something_trains_on(batch: tuple[torch.Tensor, ...], lacking: int) -> None:
     logits, posterior, labels, origin, weights = batch

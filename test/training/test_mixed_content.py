@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from densehybrid_ros.datasets.training_frames import FrameStore, Overview
+from densehybrid_ros.datasets.training_frames import KNOWN, UNKNOWN, FrameStore, Overview
 from densehybrid_ros.training.batches import BatchMaker, CropTask, stream
 from densehybrid_ros.training.crops import (
     Batch,
@@ -269,3 +269,10 @@ def test_processes_free_nothing_that_was_there_before_them(
         gc.enable()
     gc.collect()
     assert file.read_text() == f"{os.getpid()}\n"
+
+
+def test_what_is_known_without_a_class_is_an_inlier_without_a_label() -> None:
+    labels = torch.tensor([[[KNOWN, UNKNOWN, 255, 3]]], dtype=torch.uint8)
+    mixed = without_pasting(Batch(torch.zeros(1, 3, 1, 4), labels))
+    assert mixed.origin.tolist() == [[[INLIER, OUTLIER, NEITHER, INLIER]]]
+    assert mixed.labels.tolist() == [[[255, 255, 255, 3]]]

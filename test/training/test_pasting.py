@@ -76,6 +76,24 @@ def test_negatives_on_the_ground_stand_there_in_the_size_of_their_distance() -> 
     assert 8 < shadows < 32
 
 
+def test_patches_of_other_asphalt_are_road_where_the_road_is() -> None:
+    labels = np.full((50, 100), 2, np.uint8)
+    labels[30:] = 0
+    context = WHOLE._replace(overview=WHOLE.overview._replace(labels=labels))
+    texture = np.random.default_rng(0).integers(80, 120, (60, 90, 3), np.uint8)
+    draw = cutout_overlays(lambda size, rng: None, PasteConfig(probability=0.0), (), (0,), [texture], road=0)
+    overlays = [draw(context, np.random.default_rng(seed)) for seed in range(20)]
+    found = [overlay for overlay in overlays if overlay is not None]
+    assert 5 < len(found) < 20  # up to two: sometimes none
+    batch = Batch(torch.zeros(len(found), 3, *SIZE), torch.full((len(found), *SIZE), 2, dtype=torch.uint8))
+    mixed = lay_over(batch, found)
+    patch = mixed.labels == 0
+    assert patch.any()
+    assert (mixed.origin[patch] == INLIER).all()
+    assert not (mixed.origin == OUTLIER).any()
+    assert not patch[:, :100].any()  # none beside the road, but for the half above the place that was drawn
+
+
 def test_where_there_is_no_ground_negatives_lie_anywhere() -> None:
     config = PasteConfig(**PLAIN, size=(20, 20), ground_share=1.0)
     overlay = cutout_overlays(lambda size, rng: SQUARE, config, ground=(5,))(WHOLE, np.random.default_rng(0))

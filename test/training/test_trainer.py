@@ -247,7 +247,7 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_dropped(tmp_path: Path)
     [
         ({"stage": "open"}, "stage=open"),
         ({"steps": 0}, "steps=0"),
-        ({"data": DataConfig(rendered_share=2.0)}, "rendered_share"),
+        ({"crops": CropConfig(rare_share=2.0)}, "rare_share"),
         ({"loss": LossConfig(weighting="mine")}, r"loss\.weighting=mine.*paper"),
         ({"loss": LossConfig(kind="mine")}, r"loss\.kind=mine.*energy"),
         ({"cuda_graph": True, **EVERYTHING["joint flow"]}, "cuda_graph=true: not with a flow that learns along"),
