@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_evaluation_set(args.dataset, args.root)
     segmenter = open_segmenter(args, args.device)
     dataset = dataset.for_classes([item.name for item in segmenter.card.classes])
-    model, scorer = segmenter.model, FrameScorer(segmenter, [HYBRID])
+    model, scorer, stage = segmenter.model, FrameScorer(segmenter, [HYBRID]), still_stage(args, segmenter.card)
     pixels, frames, through = PixelAccumulator(), 0, set()
     for item in score_all(scorer, dataset, args.limit, "calibrate"):
         labels = torch.from_numpy(anomaly_labels(item.frame)).to(segmenter.device)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         return _write_confidence(args, segmenter, pixels, entry)
     if per_minute is not None:
         name = false_hazard_name(per_minute)
-        counter = FrocAccumulator(still_stage(args, segmenter.card), candidate_thresholds(pixels))
+        counter = FrocAccumulator(stage, candidate_thresholds(pixels))
         for item in score_all(scorer, dataset, args.limit, "count false hazards"):
             counter.update(item)
         value, figures = _by_false_hazards(args, counter.compute())
