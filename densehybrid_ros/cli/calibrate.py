@@ -9,21 +9,21 @@ from typing import Any
 
 import torch
 
-from densehybrid_ros.cli.measuring import configure_segmenter, open_segmenter
+from densehybrid_ros.cli.measuring import add_stage_options, configure_segmenter, open_segmenter, still_stage
 from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, positive
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer
 from densehybrid_ros.evaluation.evaluate import score_all
+from densehybrid_ros.evaluation.froc import Froc, FrocAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.probability import fit_confidence
 from densehybrid_ros.evaluation.thresholds import (
     INLIER_Q95,
     OUTLIER_TPR95,
-    FalseAlarmCounter,
     anomaly_labels,
     candidate_thresholds,
-    false_alarm_name,
+    false_hazard_name,
     inlier_threshold,
     outlier_threshold,
 )
@@ -33,7 +33,7 @@ from densehybrid_ros.networks import LoadedModel, write_card
 _EXAMPLE = """examples:
   densehybrid calibrate --model runs/light.safetensors --dataset cityscapes_640 --root /data/cityscapes_640
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by outlier_tpr95
-  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --false-alarms 0.1 --default
+  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --false-hazards-per-minute 1
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by probability"""
 _PROBABILITY = "probability"
 
@@ -52,14 +52,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"{OUTLIER_TPR95}: 95 %% of anomalous pixels exceed it; "
         f"{_PROBABILITY}: no threshold, but how a score becomes P(anomaly) (needs anomalies)",
     )
-    how.add_argument("--false-alarms", type=not_negative, metavar="N", help="at most N false regions a frame")
-    how.add_argument("--false-alarms-per-km", type=not_negative, metavar="N", help="the same a kilometre")
-    parser.add_argument(
-        "--frames-per-km", type=positive, metavar="N", help="frames that the vehicle takes in a kilometre"
+    how.add_argument(
+        "--false-hazards-per-minute",
+        type=not_negative,
+        metavar="N",
+        help="at most N hazards a minute that lie on no anomaly, after the node's hazard stage but without its tracks",
     )
     parser.add_argument(
-        "--min-area", type=count, metavar="N", default=50, help="pixels of a region that counts (default: 50)"
+        "--hertz",
+        type=positive,
+        metavar="N",
+        default=10.0,
+        help="frames a second, each as one of a drive (default: 10)",
     )
+    add_stage_options(parser)
     parser.add_argument("--default", action="store_true", help="make this the threshold that the node takes")
     parser.add_argument("--output", type=output_file, help="card to write (default: the model's own)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
@@ -68,11 +74,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Finds the threshold and writes it."""
-    per_frame = _false_alarms_per_frame(args)
+    per_minute = args.false_hazards_per_minute
+    if args.ego_mask and per_minute is None:
+        raise InputError("--ego-mask: is for --false-hazards-per-minute; add it")
     dataset = open_evaluation_set(args.dataset, args.root)
     segmenter = open_segmenter(args, args.device)
     dataset = dataset.for_classes([item.name for item in segmenter.card.classes])
-    model, scorer = segmenter.model, FrameScorer(segmenter, [HYBRID])
+    model, scorer, stage = segmenter.model, FrameScorer(segmenter, [HYBRID]), still_stage(args, segmenter.card)
     pixels, frames, through = PixelAccumulator(), 0, set()
     for item in score_all(scorer, dataset, args.limit, "calibrate"):
         labels = torch.from_numpy(anomaly_labels(item.frame)).to(segmenter.device)
@@ -82,13 +90,13 @@ def run(args: argparse.Namespace) -> int:
     entry: dict[str, Any] = {"dataset": args.dataset, "frames": frames, "backend": " and ".join(sorted(through))}
     if args.by == _PROBABILITY:
         return _write_confidence(args, segmenter, pixels, entry)
-    if per_frame is not None:
-        name = false_alarm_name(per_frame)
-        counter = FalseAlarmCounter(candidate_thresholds(pixels), args.min_area)
-        for item in score_all(scorer, dataset, args.limit, "count false alarms"):
-            counter.update(item.scores[HYBRID], anomaly_labels(item.frame))
-        value = counter.threshold_for(per_frame)
-        entry |= {"min_area": args.min_area}
+    if per_minute is not None:
+        name = false_hazard_name(per_minute)
+        counter = FrocAccumulator(stage, candidate_thresholds(pixels))
+        for item in score_all(scorer, dataset, args.limit, "count false hazards"):
+            counter.update(item)
+        value, figures = _by_false_hazards(args, counter.compute())
+        entry |= figures
     elif args.by == OUTLIER_TPR95:
         name, value = OUTLIER_TPR95, outlier_threshold(pixels)
     else:
@@ -104,7 +112,29 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         args.json.write({"card": str(path), "name": name, "threshold": value, "default": bool(default)} | entry)
     print(f"{path}: {name} = {value:.4f} nats{default}, from {frames} frames of {args.dataset}")
+    if per_minute is not None:
+        print(_what_it_is_worth(args, entry))
     return 0
+
+
+def _by_false_hazards(args: argparse.Namespace, froc: Froc) -> tuple[float, dict[str, Any]]:
+    """Returns the lowest threshold from which on the rate is kept, and its figures for the card."""
+    # No inlier pixel exceeds the last threshold, so that it has no false hazard.
+    point = (froc.at_most(args.false_hazards_per_minute / (60 * args.hertz)) or froc.points[-1:])[0]
+    figures = {"hertz": args.hertz, "false_hazards": point.false_hazards, "min_area": args.min_area}
+    if froc.obstacles:
+        figures |= {"obstacles": froc.obstacles, "recall": round(point.all_found / froc.obstacles, 4)}
+    return point.threshold, figures
+
+
+def _what_it_is_worth(args: argparse.Namespace, entry: dict[str, Any]) -> str:
+    minutes = entry["frames"] / (60 * args.hertz)
+    text = f"false hazards: {entry['false_hazards']} in {minutes:.2f} minutes at {args.hertz:g} frames a second"
+    if minutes * args.false_hazards_per_minute < 1:
+        text += ", too short for that rate: it has none"
+    if "recall" in entry:
+        text += f"; obstacles found: {entry['recall']:.1%} of {entry['obstacles']}"
+    return text
 
 
 def _write_confidence(
@@ -143,11 +173,3 @@ def _write(args: argparse.Namespace, model: LoadedModel) -> Path:
     path: Path = args.output or model.path.with_suffix(".yaml")
     write_card(path, model.card)
     return path
-
-
-def _false_alarms_per_frame(args: argparse.Namespace) -> float | None:
-    if args.false_alarms_per_km is None:
-        return args.false_alarms
-    if not args.frames_per_km:
-        raise InputError("--false-alarms-per-km: needs --frames-per-km beside it")
-    return args.false_alarms_per_km / args.frames_per_km

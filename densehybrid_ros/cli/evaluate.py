@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from densehybrid_ros.cli.measuring import (
+    add_stage_options,
     configure_segmenter,
     distance_edges,
     open_segmenter,
     process_device,
     segmenter_options,
+    still_stage,
 )
 from densehybrid_ros.cli.options import add_json, count, output_file, output_folder, thresholds
 from densehybrid_ros.cli.speed_table import SPEED_TABLE, run_speed_table
@@ -23,6 +25,7 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer, Scorer
 from densehybrid_ros.evaluation.evaluate import evaluate, spread
 from densehybrid_ros.evaluation.fitting import build_model_scores, collect_pixels, fit_scores
+from densehybrid_ros.evaluation.froc import StillStage
 from densehybrid_ros.evaluation.paper_tables import (
     PAPER_TABLES,
     PaperTable,
@@ -47,6 +50,7 @@ _EXAMPLE = """examples:
   densehybrid evaluate --dataset cityscapes_640 --root /data/cityscapes_640 --model runs/light.safetensors
   densehybrid evaluate --dataset road_anomaly21_val,road_obstacle21_val --root /data --model light,ldn121
   densehybrid evaluate --dataset folder --root DIR --model light --threshold default,-60
+  densehybrid evaluate --dataset cityscapes_640 --root /data/cityscapes_640 --model light --hazards --report seen
   densehybrid evaluate --dataset road_anomaly --root DIR --score-maps maps --name mine
   densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ...
   torchrun --nproc-per-node 2 -m densehybrid_ros evaluate --dataset folder --root DIR --model light"""
@@ -91,6 +95,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="figures at these thresholds of the hybrid score: numbers, or names in the model card, such as default; "
         "its components and pictures are those of the first (default: that of its best pixel F1)",
     )
+    hazards = parser.add_argument_group("hazards")
+    hazards.add_argument(
+        "--hazards",
+        action="store_true",
+        help="send every frame, alone, through the node's hazard stage at many thresholds: obstacles found over false "
+        "hazards a frame (FROC), by area and distance, and at the card's default threshold",
+    )
+    add_stage_options(hazards)
     parser.add_argument("--bins", help="edges of distance bins in metres, as 5,10,15 (default: LostAndFound's)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
     add_json(parser)
@@ -141,6 +153,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuses what does not fit together, before any work."""
+    if args.ego_mask and not args.hazards:
+        raise InputError("--ego-mask: is for --hazards; add it")
+    if args.hazards and args.table:
+        raise InputError("--hazards: is for --dataset; the paper's tables have no hazards")
     if args.root is None:
         raise InputError("--root: missing; name the folder of the data set")
     if args.score_maps is None:
@@ -150,10 +166,12 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError("--name: is for --score-maps; leave it out")
         if HYBRID not in _scores(args) and args.threshold:
             raise InputError(f"--threshold: is for the {HYBRID} score; add it to --scores")
+        if HYBRID not in _scores(args) and args.hazards:
+            raise InputError(f"--hazards: is for the {HYBRID} score; add it to --scores")
         return
-    for option, given in (("--model", args.model), ("--scores", args.scores), ("--card", args.card)):
-        if given:
-            raise InputError(f"{option}: --score-maps loads no model; leave one of the two out")
+    for option in ("model", "scores", "card", "hazards"):
+        if getattr(args, option):
+            raise InputError(f"--{option}: --score-maps loads no model; leave one of the two out")
     if names := [item for item in args.threshold if isinstance(item, str)]:
         raise InputError(f"--threshold {names[0]}: score maps have no model card; give numbers")
 
@@ -184,10 +202,16 @@ def _measure(
     found = {}
     for model in dict.fromkeys(args.model):
         segmenter = open_segmenter(args, str(process_device(args.device, shards)), model)
-        thresholds = [segmenter.card.threshold(item) for item in args.threshold]
+        card = segmenter.card
+        thresholds = [card.threshold(item) for item in args.threshold]
+        stage = None
+        if args.hazards:
+            named = {str(item): value for item, value in zip(args.threshold, thresholds, strict=True)}
+            named |= {"default": card.threshold()} if card.default_threshold else {}
+            stage = still_stage(args, card, named)
         names = _scores(args)
         scorer = FrameScorer(segmenter, names, _model_scores(args, names, segmenter))
-        found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, shards, missing)
+        found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, shards, missing, stage)
     return found
 
 
@@ -198,6 +222,7 @@ def _measure_one(
     thresholds: list[float],
     shards: Shards,
     missing: list[str],
+    stage: StillStage | None = None,
 ) -> list[EvaluationResult]:
     results = []
     for name, dataset in sets.items():
@@ -211,6 +236,7 @@ def _measure_one(
                 shards=shards,
                 pictures=args.report is not None,
                 thresholds=thresholds,
+                stage=stage,
             )
         except InputError as error:
             if len(sets) == 1:

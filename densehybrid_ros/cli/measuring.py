@@ -1,19 +1,25 @@
-"""What the measuring commands share: how the model runs, and distance bins, from options."""
+"""What the measuring commands share: how model and hazard stage run, and distance bins, from options."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
-from densehybrid_ros.cli.options import size
+from densehybrid_ros.cli.options import count, size
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES, check_edges
+from densehybrid_ros.evaluation.froc import StillStage
 from densehybrid_ros.evaluation.shards import Shards
+from densehybrid_ros.hazards.chain import HazardChain
+from densehybrid_ros.hazards.ego_mask import read_ego_mask
 from densehybrid_ros.inference import BACKENDS, INPUT_POLICIES, Segmenter
 from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engines import PRECISIONS
+from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.perception import perception
 from densehybrid_ros.perception.settings import Settings
 
@@ -48,6 +54,28 @@ def open_segmenter(args: argparse.Namespace, device: str, model: str | None = No
     settings = Settings(model=model or args.model, input_size=args.size or (0, 0), **how)
     # Frames of a data set may differ in size; the result says what ran them.
     return perception.open_segmenter(settings, warn=lambda text: None)
+
+
+def add_stage_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Adds the options of ``still_stage``."""
+    parser.add_argument(
+        "--min-area", type=count, metavar="N", default=50, help="pixels of the smallest labelled obstacle (default: 50)"
+    )
+    parser.add_argument("--ego-mask", metavar="FILE", default="", help="as the node's parameter ego_mask")
+
+
+def still_stage(args: argparse.Namespace, card: ModelCard, named: Mapping[str, float] | None = None) -> StillStage:
+    """Builds the hazard stage of single frames, with the defaults of the node's parameters.
+
+    Raises:
+        InputError: The ego mask can't be read.
+    """
+    try:
+        mask = read_ego_mask(args.ego_mask)
+    except InputError as error:
+        raise InputError(f"--ego-mask {error}") from error
+    settings = replace(Settings().hazards, ego_mask=mask)
+    return StillStage(HazardChain(card.classes, card.confidence), settings, args.min_area, named or {})
 
 
 def segmenter_options(args: argparse.Namespace) -> str:

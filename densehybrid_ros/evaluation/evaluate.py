@@ -10,12 +10,14 @@ import numpy as np
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import LeftOut, ScoredFrame, Scorer, score_frames
+from densehybrid_ros.evaluation.dense_scores import HYBRID, LeftOut, ScoredFrame, Scorer, score_frames
+from densehybrid_ros.evaluation.froc import FrocAccumulator, StillStage
 from densehybrid_ros.evaluation.open_set import mean_over_folds
 from densehybrid_ros.evaluation.passes import PixelPass, Plan, ThresholdPass
 from densehybrid_ros.evaluation.protocols import PROTOCOLS, Protocol
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.evaluation.shards import Shards
+from densehybrid_ros.evaluation.thresholds import candidate_thresholds, check_both_kinds
 from densehybrid_ros.inference.backends import device_name
 from densehybrid_ros.progress import progress
 
@@ -30,6 +32,7 @@ def evaluate(
     shards: Shards | None = None,
     pictures: bool = False,
     thresholds: Sequence[float] = (),
+    stage: StillStage | None = None,
 ) -> EvaluationResult:
     """Measures what the data set's protocol asks for.
 
@@ -43,12 +46,13 @@ def evaluate(
         pictures: Gather the frames with the worst errors of the first score.
         thresholds: Of the score that the scorer calls judged: figures at each of them; its components and errors
             are found at the first. Empty: at its best pixel F1.
+        stage: The hazard stage that the frames go through with the hybrid score; None for none.
 
     Returns:
         The figures, the same in every process.
 
     Raises:
-        InputError: No frame could be evaluated, or a score is unknown.
+        InputError: No frame could be evaluated, a score is unknown, or hazards are to be judged without anomalies.
     """
     started = time.monotonic()
     shards = shards or Shards()
@@ -72,12 +76,17 @@ def evaluate(
     best, fold_thresholds = _thresholds(first)
     if judged:
         best[judged] = thresholds[0]
-    second = ThresholdPass(plan, best, fold_thresholds, scorer.device, pictures, judged, thresholds)
+    froc = None
+    if stage is not None:
+        check_both_kinds("--hazards", first.curves[HYBRID])
+        froc = FrocAccumulator(stage, candidate_thresholds(first.curves[HYBRID]), edges)
+    second = ThresholdPass(plan, best, fold_thresholds, scorer.device, pictures, judged, thresholds, froc)
     if second.is_needed:
         for item in run(f"errors of {name}"):
             second.add(item)
         second = shards.merged(second)
         result.gallery = second.gallery
+        result.froc = second.froc.compute() if second.froc is not None else None
         result.components = {score: parts.compute() for score, parts in second.components.items()}
         result.judged = judged
         result.operating_points = [point.compute() for point in second.operating_points]

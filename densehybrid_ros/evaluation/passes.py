@@ -19,6 +19,7 @@ from densehybrid_ros.evaluation.binned_curve import BinnedCurve
 from densehybrid_ros.evaluation.components import ANOMALY, ComponentAccumulator
 from densehybrid_ros.evaluation.dense_scores import LeftOut, ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
+from densehybrid_ros.evaluation.froc import FrocAccumulator
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.open_set import OpenSetAccumulator
 from densehybrid_ros.evaluation.operating_points import USUAL_SIZES, OperatingPointAccumulator
@@ -190,6 +191,7 @@ class ThresholdPass:
         pictures: Gather the frames with the worst errors of the first score.
         judged: The score that ``given`` is for; None for none.
         given: Thresholds at which its figures are found.
+        froc: Judges the hazards; None: nothing does.
 
     Attributes:
         operating_points: What is found at each of the given thresholds.
@@ -207,8 +209,9 @@ class ThresholdPass:
         pictures: bool = False,
         judged: str | None = None,
         given: Sequence[float] = (),
+        froc: FrocAccumulator | None = None,
     ) -> None:
-        self._thresholds, self._judged = thresholds, judged
+        self._thresholds, self._judged, self.froc = thresholds, judged, froc
         sizes = plan.protocol.components
         points = given if judged else ()
         self.operating_points = [OperatingPointAccumulator(value, sizes or USUAL_SIZES) for value in points]
@@ -230,7 +233,11 @@ class ThresholdPass:
     @property
     def is_needed(self) -> bool:
         """Whether the pass would measure anything."""
-        return bool(self.components) or any(self.open_set.values()) or bool(self.gallery or self.operating_points)
+        return (
+            bool(self.components)
+            or any(self.open_set.values())
+            or bool(self.gallery or self.operating_points or self.froc)
+        )
 
     def add(self, item: ScoredFrame | LeftOut) -> None:
         """Takes in a frame; one that was left out already was counted by the first pass."""
@@ -239,7 +246,9 @@ class ThresholdPass:
         if self._judged is not None:
             score, known = item.scores[self._judged].cpu().numpy(), anomaly_labels(item.frame)
             for point in self.operating_points:
-                point.update(score, known, item.frame.instances)
+                point.update(score, known)
+        if self.froc is not None:
+            self.froc.update(item)
         if self.gallery is not None:
             self.gallery.add(item)
         labels, semantic_labels = item.frame.anomaly, item.frame.semantic
@@ -258,6 +267,8 @@ class ThresholdPass:
         """Adds another shard's pass."""
         if self.gallery is not None and other.gallery is not None:
             self.gallery.merge(other.gallery)
+        if self.froc is not None and other.froc is not None:
+            self.froc.merge(other.froc)
         for point, theirs in zip(self.operating_points, other.operating_points, strict=True):
             point.merge(theirs)
         for name, accumulator in self.components.items():

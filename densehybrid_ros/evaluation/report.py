@@ -14,10 +14,11 @@ import numpy as np
 
 from densehybrid_ros import __version__
 from densehybrid_ros.evaluation.curves import CurvePoints, ScoreHistogram
+from densehybrid_ros.evaluation.froc import Froc, froc_rows, hazard_rows
 from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS, Gallery, Picture
 from densehybrid_ros.evaluation.hazard_figures import HazardFigures, Moment
 from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
-from densehybrid_ros.evaluation.operating_points import area_rows, point_rows
+from densehybrid_ros.evaluation.operating_points import point_rows
 from densehybrid_ros.evaluation.paper_tables import DASH, PaperTable, table_layout
 from densehybrid_ros.evaluation.protocols import AP, FPR95
 from densehybrid_ros.evaluation.results import (
@@ -25,8 +26,6 @@ from densehybrid_ros.evaluation.results import (
     distance_rows,
     main_rows,
     notes,
-    obstacle_lines,
-    obstacle_rows,
     percent,
     published_bins,
     to_csv,
@@ -123,11 +122,11 @@ def _section(result: EvaluationResult) -> dict[str, object]:
 def _blocks(result: EvaluationResult) -> list[_Block | None]:
     points, classes = result.operating_points, result.class_iou
     return [
-        _Block("Thresholds", tables=[_Table(*point_rows(points)), _Table(*area_rows(points))]) if points else None,
+        _Block("Thresholds", tables=[_Table(*point_rows(points))]) if points else None,
         _curves(result.curves) if result.curves else None,
         *(_by_threshold(result, name, bool(place)) for place, name in enumerate(result.curves)),
         _distances(result) if result.distances else None,
-        _obstacles(result),
+        _froc(result.froc) if result.froc is not None else None,
         _alerts(result.hazards) if result.hazards is not None else None,
         _closed_set(result) if classes else None,
         *(_gallery(result.gallery) if result.gallery is not None else ()),
@@ -203,28 +202,47 @@ def _distances(result: EvaluationResult) -> _Block:
     x_axis = Axis("distance [m]", edges[0], edges[-1], ticks=edges)
     names = [*result.distances]
     precision = [
-        Series(name, middles, [100 * item.average_precision for item in bins])
+        Series(name, middles, [100 * item.average_precision for item in bins], dots=True)
         for name, bins in result.distances.items()
     ]
-    rates = [Series(name, middles, [100 * item.fpr95 for item in bins]) for name, bins in result.distances.items()]
+    rates = [
+        Series(name, middles, [100 * item.fpr95 for item in bins], dots=True) for name, bins in result.distances.items()
+    ]
     for method, figures in published_bins(result).items():
         names.append(method)
-        precision.append(Series(method, middles, [figure[0] for figure in figures], dashed=True))
-        rates.append(Series(method, middles, [figure[1] for figure in figures], dashed=True))
+        precision.append(Series(method, middles, [figure[0] for figure in figures], dashed=True, dots=True))
+        rates.append(Series(method, middles, [figure[1] for figure in figures], dashed=True, dots=True))
     highest = max([5.0, *(value for line in rates for value in line.y if not math.isnan(value))])
     top = min(100.0, 5 * math.ceil(highest / 5))
     charts = [
-        line_chart("AP by distance", x_axis, Axis(f"{AP} [%]", 0, 100), precision, markers=True),
-        line_chart("FPR95 by distance", x_axis, Axis(f"{FPR95} [%]", 0, top), rates, markers=True),
+        line_chart("AP by distance", x_axis, Axis(f"{AP} [%]", 0, 100), precision),
+        line_chart("FPR95 by distance", x_axis, Axis(f"{FPR95} [%]", 0, top), rates),
     ]
     return _Block("By distance", legend=legend(names), charts=charts, tables=[_Table(*distance_rows(result))])
 
 
-def _obstacles(result: EvaluationResult) -> _Block | None:
-    figures = result.obstacles
-    if figures is None:
-        return None
-    return _Block("Obstacles", obstacle_lines(figures), tables=[_Table(*obstacle_rows(figures))])
+def _froc(froc: Froc) -> _Block:
+    """Recall over false hazards a frame, in steps: at a rate it is what the best point with fewer finds."""
+    low, high = 10.0 ** math.floor(math.log10(1 / froc.frames)), 10.0
+    rates, found = [low], [0.0]
+    for rate, point in froc.steps():
+        rates += [rate, rate]
+        found += [found[-1], point.all_found / max(froc.obstacles, 1)]
+    inside = [place for place, rate in enumerate(rates) if rate <= high]
+    x = [*(rates[place] for place in inside), high]
+    y = [*(found[place] for place in inside), found[inside[-1]]]
+    lines = [Series("best threshold", x, y)]
+    for name, named in froc.columns().items():
+        if name in froc.named and named is not None and named.false_hazards <= high * froc.frames:
+            place = [named.false_hazards / froc.frames], [named.all_found / max(froc.obstacles, 1)]
+            lines.append(Series(name, *place, dots=True))
+    axes = Axis("false hazards a frame (logarithmic)", low, high, log=True), Axis("found", 0, 1, ticks=_UNIT)
+    return _Block(
+        "Hazards of single frames",
+        legend=legend([line.name for line in lines]),
+        charts=[line_chart("Obstacles found over false hazards (FROC)", *axes, lines)],
+        tables=[_Table(*hazard_rows(froc)), _Table(*froc_rows(froc))],
+    )
 
 
 def _alerts(figures: HazardFigures) -> _Block:

@@ -14,12 +14,12 @@ from densehybrid_ros.evaluation.binned_curve import BinnedMetrics
 from densehybrid_ros.evaluation.components import ComponentMetrics
 from densehybrid_ros.evaluation.curves import CurveMetrics, CurvePoints, ScoreHistogram
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES
+from densehybrid_ros.evaluation.froc import Froc, froc_rows, hazard_rows
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.hazard_figures import HazardFigures
 from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
-from densehybrid_ros.evaluation.obstacles import ObstacleFigures
 from densehybrid_ros.evaluation.open_set import OpenSetMetrics
-from densehybrid_ros.evaluation.operating_points import FOUND_SHARE, OperatingPoint, area_rows, point_rows
+from densehybrid_ros.evaluation.operating_points import OperatingPoint, point_rows
 from densehybrid_ros.evaluation.protocols import (
     AP,
     AUROC,
@@ -74,7 +74,7 @@ class EvaluationResult:
         mean_iou: mIoU of the closed set.
         confusion: Pixels of each class, in the order of ``class_iou``, by predicted class; empty without a closed set.
         gallery: The frames with the worst errors, where they were asked for.
-        obstacles: Detection by obstacle along a drive.
+        froc: What the hazards of single frames were worth.
         hazards: What the alerts of a drive were worth.
         remarks: What else is worth telling in the report, one sentence each; not in the JSON.
     """
@@ -105,7 +105,7 @@ class EvaluationResult:
     mean_iou: float = math.nan
     confusion: list[list[int]] = field(default_factory=list)
     gallery: Gallery | None = None
-    obstacles: ObstacleFigures | None = None
+    froc: Froc | None = None
     hazards: HazardFigures | None = None
     remarks: list[str] = field(default_factory=list)
 
@@ -142,13 +142,9 @@ class EvaluationResult:
         result = asdict(replace(self, curves={}, histograms={}, gallery=None))
         del result["curves"], result["histograms"], result["gallery"], result["remarks"]
         result["thresholds"] = [point.threshold for point in self.operating_points]
-        result["operating_points"] = [point.to_dict() for point in self.operating_points]
         result["size"] = f"{self.size[1]}x{self.size[0]}" if self.size else None
-        if self.obstacles is not None:
-            result["obstacles"] |= {
-                "recall": self.obstacles.recall,
-                "false_alarms_per_frame": self.obstacles.false_alarms_per_frame,
-            }
+        if self.froc is not None:
+            result["froc"] = self.froc.to_dict()
         if self.hazards is not None:
             result["hazards"] |= {
                 "false_alarms_per_minute": self.hazards.false_alarms_per_minute,
@@ -196,14 +192,14 @@ def format_result(result: EvaluationResult) -> str:
         cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]
         parts.append(format_table(["score", *columns, "from"], cells))
     if result.operating_points:
-        parts += [format_table(*rows(result.operating_points)) for rows in (point_rows, area_rows)]
+        parts.append(format_table(*point_rows(result.operating_points)))
     if result.class_iou:
         classes = [[name, percent(100 * value)] for name, value in result.class_iou.items()]
         parts.append(format_table(["class", "IoU"], classes))
     if result.distances:
         parts.append(format_table(*distance_rows(result)))
-    if result.obstacles is not None:
-        parts += [format_table(*obstacle_rows(result.obstacles)), *obstacle_lines(result.obstacles)]
+    if result.froc is not None:
+        parts += [format_table(*rows(result.froc)) for rows in (hazard_rows, froc_rows)]
     if result.hazards is not None:
         if result.hazards.first_alert:
             parts += [format_table(*rows(result.hazards)) for rows in (hazard_bin_rows, speed_rows)]
@@ -236,36 +232,6 @@ def distance_rows(result: EvaluationResult) -> tuple[list[str], list[list[str]]]
     return header, rows
 
 
-def obstacle_rows(figures: ObstacleFigures) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the recall by distance."""
-    header = ["distance [m]", "seen", "detected", "recall"]
-    rows = [
-        [
-            f"{item.low:g} to {item.high:g}",
-            str(item.seen),
-            str(item.detected),
-            percent(100 * item.detected / item.seen if item.seen else None),
-        ]
-        for item in figures.bins
-    ]
-    return header, [*rows, ["all", str(figures.seen), str(figures.detected), percent(100 * figures.recall)]]
-
-
-def obstacle_lines(figures: ObstacleFigures) -> list[str]:
-    """Says what the threshold does, and from where on each obstacle stays detected."""
-    lines = [
-        f"obstacles: at threshold {figures.threshold:.3f}, {percent(100 * figures.recall)} % of the sightings are "
-        f"detections; {figures.false_alarms_per_frame:.2f} false alarms a frame"
-    ]
-    if figures.lasting:
-        known = [
-            f"#{number} " + ("never" if distance is None else f"from {distance:.1f} m")
-            for number, distance in figures.lasting.items()
-        ]
-        lines.append(f"detected for good: {', '.join(known)}")
-    return lines
-
-
 def notes(result: EvaluationResult) -> list[str]:
     """What a reader must know beside the figures, one sentence each."""
     found = []
@@ -280,10 +246,9 @@ def notes(result: EvaluationResult) -> list[str]:
             f"{PRECISION}: predicted ones with PPV of at least 0.25"
         )
     if result.operating_points:
-        found.append(
-            f"thresholds: of {result.judged}; found: obstacles with at least {FOUND_SHARE:.0%} of their pixels marked; "
-            "false regions touch no obstacle"
-        )
+        found.append(f"thresholds: of {result.judged}")
+    if result.froc is not None:
+        found += result.froc.notes()
     if result.unlabelled:
         found.append(f"skipped: {result.unlabelled} frames without a labelled pixel")
     if result.left_out:

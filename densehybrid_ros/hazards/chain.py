@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from densehybrid_ros.hazards.hazard import (
 from densehybrid_ros.hazards.location import Locator
 from densehybrid_ros.hazards.regions import (
     GROUND_CLASSES,
+    MaskedRegion,
     drivable_ids,
     drivable_surface,
     find_clusters,
@@ -40,6 +42,7 @@ class Detected:
 
     Attributes:
         detections: Regions that may be hazards.
+        regions: The same with their pixels.
         shape: (height, width) of the frame.
         camera: The camera as far as it can be used; None: unknown.
         problems: What was wrong with the input.
@@ -48,6 +51,7 @@ class Detected:
     """
 
     detections: tuple[Detection, ...]
+    regions: tuple[MaskedRegion, ...]
     shape: tuple[int, int]
     camera: Camera | None
     problems: tuple[str, ...]
@@ -145,9 +149,17 @@ class HazardChain:
         described = [region.describe(anomaly_score) for region in regions]
         sure = self._confidence.probability(np.array([region.mean_score for region in described])).tolist()
         places = locator.locate_all(regions)
-        detections = [Detection(*item) for item in zip(described, places, sure, strict=True)]
-        kept = tuple(item for item in detections if _in_corridor(item.location, settings.corridor_half_width))
-        return Detected(kept, shape, locator.camera, (*problems, *locator.problems), left_out, surface)
+        kept = [_in_corridor(place, settings.corridor_half_width) for place in places]
+        detections = tuple(Detection(*item) for item in compress(zip(described, places, sure, strict=True), kept))
+        return Detected(
+            detections,
+            tuple(compress(regions, kept)),
+            shape,
+            locator.camera,
+            (*problems, *locator.problems),
+            left_out,
+            surface,
+        )
 
     def track(
         self, stamp: float, found: Detected, settings: HazardSettings, ego_speed: float | None = None

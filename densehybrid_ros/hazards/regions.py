@@ -96,6 +96,12 @@ class MaskedRegion:
         rows = slice(self.top + middle, self.top + self.height, self.step)
         return image[rows, self.left + middle : self.left + self.width : self.step]
 
+    def unfolded(self) -> tuple[tuple[slice, slice], np.ndarray]:
+        """Returns the bounding box as slices of the image, and bool [height, width], True where the region is."""
+        mask = self.mask.view(bool).repeat(self.step, axis=0).repeat(self.step, axis=1)
+        box = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+        return box, mask[: self.height, : self.width]
+
     def describe(self, score: np.ndarray) -> Region:
         """Returns the region with its peak and mean of ``score``, float32 [H, W] in nats."""
         values = self.crop(score)

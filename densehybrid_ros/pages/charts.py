@@ -16,12 +16,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 34, 46
 
 
 class Series(NamedTuple):
-    """One line: its name and its points, a nan in y interrupts it; dashed where it is not ours."""
+    """One line: its name and its points, a nan in y interrupts it; dashed where it is not ours, with dots or not."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     dashed: bool = False
+    dots: bool = False
 
 
 class Axis(NamedTuple):
@@ -53,7 +54,7 @@ class Axis(NamedTuple):
         return [step * number for number in range(first, last + 1)]
 
 
-def line_chart(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series], markers: bool = False) -> str:
+def line_chart(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series]) -> str:
     """Draws a chart with a legend below its title.
 
     Args:
@@ -61,14 +62,13 @@ def line_chart(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series],
         x_axis: Horizontal axis.
         y_axis: Vertical axis.
         series: The lines; their colours repeat after the eighth.
-        markers: Draw a dot at each point.
 
     Returns:
         An ``svg`` element.
     """
     parts = _grid(x_axis, y_axis)
     for index, line in enumerate(series):
-        parts += _line(line, x_axis, y_axis, COLORS[index % len(COLORS)], markers)
+        parts += _line(line, x_axis, y_axis, COLORS[index % len(COLORS)])
     return _drawing(title, _WIDTH, _HEIGHT, _LEFT, parts)
 
 
@@ -193,7 +193,7 @@ def _grid(x_axis: Axis, y_axis: Axis) -> list[str]:
     return parts
 
 
-def _line(line: Series, x_axis: Axis, y_axis: Axis, color: str, markers: bool) -> list[str]:
+def _line(line: Series, x_axis: Axis, y_axis: Axis, color: str) -> list[str]:
     commands: list[str] = []
     dots: list[str] = []
     pen_up = True
@@ -204,7 +204,7 @@ def _line(line: Series, x_axis: Axis, y_axis: Axis, color: str, markers: bool) -
         place = f"{_x(x_axis, x):.1f} {_y(y_axis, y):.1f}"
         commands.append(f"{'M' if pen_up else 'L'}{place}")
         pen_up = False
-        if markers:
+        if line.dots:
             cx, cy = place.split()
             dots.append(f'<circle cx="{cx}" cy="{cy}" r="3.2" fill="{color}"/>')
     name = escape(line.name)

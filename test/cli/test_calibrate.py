@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from still_hazards import still_hazards
 
 from densehybrid_ros.cli import calibrate
 from densehybrid_ros.cli.commands import OneLineParser
@@ -109,22 +111,41 @@ def test_probability_stands_in_the_card_and_leaves_the_thresholds(model_path: Pa
     assert "P(anomaly) is 1/2 at" in capsys.readouterr().out
 
 
-def test_false_alarms_a_frame_and_a_kilometre_agree(model_path: Path, folder: Path) -> None:
-    _calibrate(model_path, folder, "--false-alarms", "1", "--min-area", "4", "--default")
-    card = read_card(model_path.with_suffix(".yaml"))
-    assert card.default_threshold == "false_alarms_1_per_frame"
-    options = ("--false-alarms-per-km", "50", "--frames-per-km", "50", "--min-area", "4")
-    _calibrate(model_path, folder, *options, "--output", str(folder / "other.yaml"))
-    assert read_card(folder / "other.yaml").thresholds == card.thresholds
+def test_false_hazards_a_minute_are_those_of_the_node_s_stage(model_path: Path, folder: Path, capsys) -> None:
+    for index in range(3):  # smooth pictures have regions; a square is the obstacle
+        path, label = str(folder / "image" / f"{index}.png"), np.zeros((64, 64), np.uint8)
+        label[40:52, 10 * index : 10 * index + 12] = 1
+        image = cv2.GaussianBlur(cv2.imread(path), (0, 0), 4).astype(np.float32)
+        image = 128 + 6 * (image - image.mean()) + 60 * label[:, :, None]
+        assert cv2.imwrite(path, image.clip(0, 255).astype(np.uint8))
+        assert cv2.imwrite(str(folder / "label" / f"{index}.png"), label)
+    segmenter = Segmenter(load_model(model_path), "eager", "cpu")
+    options = ("--backend", "eager", "--hertz", "0.05", "--default", "--json", str(folder / "r.json"))
+    found = {}
+    for rate in (0, 3):  # of 3 frames in a minute
+        assert _calibrate(model_path, folder, "--false-hazards-per-minute", str(rate), *options) == 0
+        card = read_card(model_path.with_suffix(".yaml"))
+        name = f"false_hazards_{rate}_per_minute"
+        assert card.default_threshold == name
+        entry = card.details["calibration"][name]
+        squares, false, _ = still_hazards(folder, segmenter, card.thresholds[name])
+        assert (entry["hertz"], entry["obstacles"], entry["min_area"]) == (0.05, 3, 50)
+        assert entry["false_hazards"] == false <= rate
+        assert entry["recall"] == round(squares / 3, 4)
+        assert json.loads((folder / "r.json").read_text())["false_hazards"] == false
+        found[rate] = card.thresholds[name]
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert found[0] > found[3]
+    assert "false hazards: 0 in 1.00 minutes at 0.05 frames a second, too short" in capsys.readouterr().out
 
 
 def test_usage_is_named(model_path: Path, folder: Path) -> None:
-    with pytest.raises(InputError, match="needs --frames-per-km"):
-        _calibrate(model_path, folder, "--false-alarms-per-km", "3")
+    with pytest.raises(InputError, match="--ego-mask: is for --false-hazards-per-minute"):
+        _calibrate(model_path, folder, "--ego-mask", "own.png")
     card = model_path.with_suffix(".yaml").read_text()
     for number in ("-1", "nan", "inf"):
         with pytest.raises(SystemExit, match="2"):
-            _calibrate(model_path, folder, "--false-alarms", number)
+            _calibrate(model_path, folder, "--false-hazards-per-minute", number)
     assert model_path.with_suffix(".yaml").read_text() == card
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score, roc_curve
+from small_frames import write_small_frames
+from still_hazards import still_hazards
 
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS
@@ -203,7 +206,7 @@ def test_figures_at_several_thresholds_of_any_set(tmp_path: Path, capsys) -> Non
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["thresholds"] == [-1000.0, 2.0, 2.0, 1000.0]
     first, *_, last = result["operating_points"]
-    assert (first["recall"], first["fpr"], first["found"], last["recall"], last["fpr"]) == (1, 1, 1, 0, 0)
+    assert (first["recall"], first["fpr"], last["recall"], last["fpr"]) == (1, 1, 0, 0)
     assert last["precision"] is None
     printed = capsys.readouterr().out
     assert [line.split()[0] for line in printed.splitlines() if line.startswith(("-1000", "1000.000"))]
@@ -213,10 +216,61 @@ def test_figures_at_several_thresholds_of_any_set(tmp_path: Path, capsys) -> Non
         (tmp_path / name).rename(tmp_path / "val" / name)
     assert _evaluate("cityscapes_640", tmp_path, model, *options, "1000", "--report", tmp_path / "report") == 0
     (point,) = json.loads((tmp_path / "r.json").read_text())["operating_points"]
-    assert (point["fpr"], point["recall"], point["false_regions_per_frame"]) == (0, None, 0)
+    assert (point["fpr"], point["recall"]) == (0, None)
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Confusion" in page
     assert "Most pixels of a wrong class" in page
+
+
+def test_hazards_of_single_frames_are_those_of_the_node_s_stage(tmp_path: Path, capsys) -> None:
+    torch.manual_seed(0)
+    model, root = tmp_path / "named.safetensors", _write_folder(tmp_path / "data")
+    network = DenseHybrid(build_network("light", 19))
+    save_model(model, network, ModelCard("named", "light"))
+    segmenter = Segmenter(load_model(model), device="cpu")
+    images = [cv2.imread(str(path))[:, :, ::-1] for path in sorted((root / "image").iterdir())]
+    middle = float(np.median([segmenter(image, 0.0).anomaly_score for image in images]))
+    card = ModelCard("named", "light", thresholds={"mine": middle}, default_threshold="mine")
+    save_model(model, network, card)
+    options = ("--scores", "hybrid", "--hazards", "--min-area", "100")
+    outputs = ("--json", tmp_path / "r.json", "--report", tmp_path / "report")
+    assert _evaluate("folder", root, model, *options, *outputs, "--threshold", "1e3") == 0
+    froc = json.loads((tmp_path / "r.json").read_text())["froc"]
+    assert (froc["frames"], froc["obstacles"], froc["groups"]["200 to 499 px"]) == (FRAMES, FRAMES, FRAMES)
+    assert froc["at"]["1000.0"]["recall"] == 0
+    found, false, ignored = still_hazards(root, segmenter, middle)
+    default = froc["at"]["default"]
+    assert default["threshold"] == middle
+    assert (default["recall"], default["false_hazards_per_frame"]) == (found / FRAMES, false / FRAMES)
+    assert default["on_ignored_per_frame"] == ignored / FRAMES
+    assert "at most 0.3 false" in capsys.readouterr().out
+    assert "(FROC)" in (tmp_path / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--hazards", "--scores", "posterior"), "--hazards: is for the hybrid score; add it to --scores"),
+        (("--ego-mask", "own.png"), "--ego-mask: is for --hazards; add it"),
+        (("--hazards", "--ego-mask", "own.png"), "--ego-mask own.png: "),
+    ],
+)
+def test_wrong_options_of_hazards_are_one_line(
+    options: tuple[str, ...], message: str, folder: Path, model_path: Path, capsys
+) -> None:
+    assert _evaluate("folder", folder, model_path, *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_hazards_need_labelled_anomalies(model_path: Path, tmp_path: Path, capsys) -> None:
+    root = write_small_frames(tmp_path)
+    assert _evaluate("cityscapes_640", root, model_path, "--hazards") == 2
+    assert "--hazards: needs anomalous and inlier pixels, but no pixel is an anomaly" in capsys.readouterr().err
+    shutil.rmtree(root / "val" / "label")
+    assert _evaluate("cityscapes_640", root, model_path, "--hazards") == 2
+    assert f"{root / 'val' / 'label'}: no such folder" in capsys.readouterr().err
 
 
 def test_several_models_by_one_command(folder: Path, model_path: Path, tmp_path: Path, capsys) -> None:

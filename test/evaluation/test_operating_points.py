@@ -1,4 +1,4 @@
-"""Figures at one threshold: pixels, obstacles found, false regions, by area."""
+"""Figures at one threshold: pixels and components."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from densehybrid_ros.evaluation.operating_points import (
-    USUAL_SIZES,
-    OperatingPointAccumulator,
-    area_rows,
-    point_rows,
-)
+from densehybrid_ros.evaluation.operating_points import USUAL_SIZES, OperatingPointAccumulator, point_rows
 
 
 def _frame() -> tuple[np.ndarray, np.ndarray]:
@@ -38,15 +33,7 @@ def test_figures_by_hand() -> None:
     assert point.recall == pytest.approx(true / (true + missed))
     assert point.f1 == pytest.approx(2 * true / (2 * true + false + missed))
     assert point.fpr == pytest.approx(false / inliers)
-    assert (point.obstacles, point.found, point.false_regions_per_frame) == (4, 0.5, 1.0)
-    assert [(item.obstacles, item.found, item.false_regions) for item in point.areas] == [
-        (2, 0, 0),
-        (2, 2, 2),
-        (0, 0, 0),
-        (0, 0, 0),
-    ]
     assert point.components.truth == 4
-    assert point.to_dict()["found"] == 0.5
 
 
 def test_shards_make_the_same_figures() -> None:
@@ -64,5 +51,4 @@ def test_what_nothing_defines_is_a_dash() -> None:
     point = accumulator.compute()
     assert math.isnan(point.precision)
     _, (row,) = point_rows([point])
-    assert row == ["2.000", "-", "-", "-", "0.00", "-", "-", "-", "0", "-", "0.00"]
-    assert len(area_rows([point, point])[1]) == 8
+    assert row == ["2.000", "-", "-", "-", "0.00", "-", "-", "-"]

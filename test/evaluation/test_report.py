@@ -157,7 +157,7 @@ def test_csv_and_terminal_show_the_same_figures(result: EvaluationResult) -> Non
 
 def test_chart_is_well_formed_and_breaks_at_nan() -> None:
     axis = Axis("x & y", 0, 1)
-    chart = line_chart("t", axis, axis, [Series("s<1>", [0, 0.2, 0.4, 0.6], [0, 1, math.nan, 1])], markers=True)
+    chart = line_chart("t", axis, axis, [Series("s<1>", [0, 0.2, 0.4, 0.6], [0, 1, math.nan, 1], dots=True)])
     root = ElementTree.fromstring(chart)
     path = next(node for node in root.iter() if node.tag.endswith("path"))
     assert path.attrib["d"].count("M") == 2
