@@ -43,7 +43,7 @@ class Ground:
     def prior(self, nats: float) -> np.ndarray:
         """Returns float32 [h, w], by how much the score of a block is lowered: at most ``nats``."""
         away = np.invert(_filled(self.surface)).view(np.uint8)
-        distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5)
+        distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_3)
         return np.minimum(distance / np.float32(REACH * away.shape[1]), np.float32(1.0)) * np.float32(nats)
 
 
@@ -131,7 +131,7 @@ def hazard_mask(
     lanes = made.view(f"u{block}")
     places = np.flatnonzero((lanes.reshape(rows, block, columns) != 0) & (prior > 0)[:, None])
     limits = np.float32(threshold) + prior.ravel()[places // (block * columns) * columns + places % columns]
-    above = scores.reshape(-1, block)[places] > limits[:, None]
+    above = np.take(scores.reshape(-1, block), places, axis=0) > limits[:, None]
     lanes.reshape(-1)[places] &= above.view(lanes.dtype)[:, 0]
     return made[:height, :width]
 
@@ -160,6 +160,6 @@ def _middles(semantic: np.ndarray, block: int) -> np.ndarray:
 
 def _filled(ground: np.ndarray) -> np.ndarray:
     """Adds to the ground, bool [h, w], what has some to its left and right."""
-    left = np.logical_or.accumulate(ground, axis=1)
-    right = np.logical_or.accumulate(ground[:, ::-1], axis=1)[:, ::-1]
-    return left & right
+    columns = np.arange(ground.shape[1])
+    first, last = ground.argmax(axis=1), columns[-1] - ground[:, ::-1].argmax(axis=1)
+    return (columns >= first[:, None]) & (columns <= last[:, None]) & ground.any(axis=1)[:, None]
