@@ -43,7 +43,7 @@ class Ground:
     def prior(self, nats: float) -> np.ndarray:
         """Returns float32 [h, w], by how much the score of a block is lowered: at most ``nats``."""
         away = np.invert(_filled(self.surface)).view(np.uint8)
-        distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_3)
+        distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5)
         return np.minimum(distance / np.float32(REACH * away.shape[1]), np.float32(1.0)) * np.float32(nats)
 
 
@@ -162,4 +162,4 @@ def _filled(ground: np.ndarray) -> np.ndarray:
     """Adds to the ground, bool [h, w], what has some to its left and right."""
     columns = np.arange(ground.shape[1])
     first, last = ground.argmax(axis=1), columns[-1] - ground[:, ::-1].argmax(axis=1)
-    return (columns >= first[:, None]) & (columns <= last[:, None]) & ground.any(axis=1)[:, None]
+    return (columns >= first[:, None]) & (columns <= last[:, None]) & ground.max(axis=1)[:, None]
