@@ -22,7 +22,7 @@ from densehybrid_ros.cli.speed_table import SPEED_TABLE, run_speed_table
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer, Scorer
+from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer
 from densehybrid_ros.evaluation.evaluate import evaluate, spread
 from densehybrid_ros.evaluation.fitting import build_model_scores, collect_pixels, fit_scores
 from densehybrid_ros.evaluation.froc import StillStage
@@ -54,6 +54,7 @@ _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_anomaly --root DIR --score-maps maps --name mine
   densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ...
   torchrun --nproc-per-node 2 -m densehybrid_ros evaluate --dataset folder --root DIR --model light"""
+_KNOWN_SCORES = (*SCORES, ROAD_HAZARD, *MODEL_SCORES)
 _BASIC_SCORES = ("hybrid", "posterior", "likelihood", "max_softmax", "max_logit")
 
 
@@ -81,8 +82,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"one map a frame, named like it ({kinds}), in any folder below; higher = more anomalous",
     )
     others.add_argument("--name", help="of their row (default: the folder's)")
-    scores = ", ".join((*SCORES, *MODEL_SCORES))
-    parser.add_argument("--scores", help=f"any of {scores} (default: the basic five, or those of the table)")
+    parser.add_argument(
+        "--scores",
+        help=f"any of {', '.join(_KNOWN_SCORES)} (default: the basic five, or those of the table); {ROAD_HAZARD} is "
+        f"{HYBRID}, {ROAD_PRIOR:g} nats lower away from the ground",
+    )
     fitted = ", ".join(name for name, build in MODEL_SCORES.items() if build().needs_fit)
     parser.add_argument("--fit-dataset", metavar="NAME", help=f"training frames, which {fitted} need")
     parser.add_argument("--fit-root", type=Path, metavar="DIR", help="folder of the training frames")
@@ -253,8 +257,8 @@ def _measure_one(
 def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segmenter) -> dict[str, ModelScore]:
     """Builds the scores that need the model and fits those that need it."""
     for name in names:
-        if name not in SCORES and name not in MODEL_SCORES:
-            raise InputError(f"--scores {name}: unknown; choose from {', '.join((*SCORES, *MODEL_SCORES))}")
+        if name not in _KNOWN_SCORES:
+            raise InputError(f"--scores {name}: unknown; choose from {', '.join(_KNOWN_SCORES)}")
     built = build_model_scores(names)
     needing = [name for name, score in built.items() if score.needs_fit]
     if needing:

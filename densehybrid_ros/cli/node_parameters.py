@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.hazards.regions import unknown_classes
+from densehybrid_ros.hazards.road import unknown_classes
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.perception.parameter_files import read_settings
 from densehybrid_ros.perception.perception import open_segmenter

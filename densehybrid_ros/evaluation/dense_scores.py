@@ -15,6 +15,7 @@ from torch import Tensor
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import ComputationError, InputError
+from densehybrid_ros.hazards.road import find_ground, road_hazard
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.model_score import ModelScore
@@ -24,6 +25,10 @@ _AHEAD = 8
 
 HYBRID = "hybrid"
 """The score that a drive has."""
+ROAD_HAZARD = "road_hazard"
+"""The hybrid score, lowered by ``ROAD_PRIOR`` nats away from the ground."""
+ROAD_PRIOR = 25.0
+_OF_A_DRIVE = {HYBRID, ROAD_HAZARD}  # they need no further pass of the network
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,8 @@ class FrameScorer:
 
     Args:
         segmenter: What runs the model.
-        scores: Names of scores to compute, keys of ``SCORES`` or of ``model_scores``. All but the hybrid one cost a
-            further pass of the network, see ``Segmenter.look``.
+        scores: Names of scores to compute: keys of ``SCORES`` or of ``model_scores``, or ``ROAD_HAZARD``. All but this
+            and the hybrid one cost a further pass of the network, see ``Segmenter.look``.
         model_scores: Scores that need the model itself, fitted where they must be.
 
     Raises:
@@ -97,8 +102,8 @@ class FrameScorer:
     ) -> None:
         self._model_scores = dict(model_scores or {})
         for name in scores:
-            if name not in SCORES and name not in self._model_scores:
-                raise InputError(f"--scores {name}: unknown; choose from {', '.join(SCORES)}")
+            if name not in SCORES and name != ROAD_HAZARD and name not in self._model_scores:
+                raise InputError(f"--scores {name}: unknown; choose from {', '.join((*SCORES, ROAD_HAZARD))}")
         self._segmenter = segmenter
         self.name, self.device = segmenter.card.name, segmenter.device
         self.scores = list(scores)
@@ -120,11 +125,15 @@ class FrameScorer:
             result = self._segmenter(frame.image, 0.0)
         except ComputationError as error:
             raise InputError(f"{frame.name}: {error}") from error
-        hybrid, prediction = (
-            torch.from_numpy(values).to(self._segmenter.device) for values in (result.anomaly_score, result.semantic)
-        )
-        others = self._others(frame.image) if set(self.scores) - {HYBRID} else {}
-        scores = {name: hybrid if name == HYBRID else others[name] for name in self.scores}
+        made = {HYBRID: result.anomaly_score}
+        if ROAD_HAZARD in self.scores:
+            ground = find_ground(result.semantic, self.classes)
+            made[ROAD_HAZARD] = road_hazard(result.anomaly_score, ground, ROAD_PRIOR)
+        found = {name: torch.from_numpy(values).to(self.device) for name, values in made.items()}
+        if set(self.scores) - _OF_A_DRIVE:
+            found |= self._others(frame.image)
+        scores = {name: found[name] for name in self.scores}
+        prediction = torch.from_numpy(result.semantic).to(self.device)
         return ScoredFrame(index, frame, scores, prediction, f"{self._segmenter.backend} {self._segmenter.precision}")
 
     @torch.inference_mode()
@@ -136,7 +145,7 @@ class FrameScorer:
             if name in SCORES
             else look.enlarge(self._model_scores[name](look.seen)[:, None])[0, 0]
             for name in self.scores
-            if name != HYBRID
+            if name not in _OF_A_DRIVE
         }
 
 

@@ -168,7 +168,9 @@ class FrocAccumulator:
             unknown = score > threshold
             if not unknown.any():
                 break
-            found = stage.chain.detect(semantic, score, unknown, stage.settings, frame.camera, frame.disparity)
+            found = stage.chain.detect(
+                semantic, score, unknown, threshold, stage.settings, frame.camera, frame.disparity
+            )
             problems |= set(found.problems)
             covered, other = judge_regions(found.regions, labels)
             self._other[index] += other

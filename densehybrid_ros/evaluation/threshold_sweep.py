@@ -108,7 +108,7 @@ class ThresholdSweep:
         for threshold, area in product(self.grid.thresholds, self.grid.areas):
             settings = self._settings[area, self.grid.triggers[0]]
             unknown = frame.score > threshold
-            found = self._finder.detect(frame.semantic, frame.score, unknown, settings, camera, disparity)
+            found = self._finder.detect(frame.semantic, frame.score, unknown, threshold, settings, camera, disparity)
             for trigger in self.grid.triggers:
                 key = Setting(threshold, area, trigger)
                 hazards = self._chains[key].track(known.stamp, found, self._settings[area, trigger], known.ego_speed)

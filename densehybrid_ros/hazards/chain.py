@@ -24,14 +24,8 @@ from densehybrid_ros.hazards.hazard import (
     time_to_reach,
 )
 from densehybrid_ros.hazards.location import Locator
-from densehybrid_ros.hazards.regions import (
-    GROUND_CLASSES,
-    MaskedRegion,
-    drivable_ids,
-    drivable_surface,
-    find_clusters,
-    largest_regions,
-)
+from densehybrid_ros.hazards.regions import MaskedRegion, find_clusters, largest_regions
+from densehybrid_ros.hazards.road import find_ground, hazard_mask, reaching
 from densehybrid_ros.hazards.settings import HazardSettings, polygon_mask
 from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
 
@@ -47,7 +41,7 @@ class Detected:
         camera: The camera as far as it can be used; None: unknown.
         problems: What was wrong with the input.
         left_out: Regions beyond ``max_hazards``.
-        surface: bool [h, w], the drivable surface at reduced size; None where it was not asked for.
+        surface: bool [h, w], the ground at reduced size; None where it was not asked for.
     """
 
     detections: tuple[Detection, ...]
@@ -82,6 +76,7 @@ class HazardChain:
         semantic: np.ndarray,
         anomaly_score: np.ndarray,
         unknown: np.ndarray,
+        threshold: float,
         settings: HazardSettings,
         camera: Camera | None = None,
         disparity: np.ndarray | None = None,
@@ -94,6 +89,7 @@ class HazardChain:
             semantic: uint8 [H, W] train ids.
             anomaly_score: float32 [H, W] in nats.
             unknown: bool [H, W], True where the score exceeds the threshold.
+            threshold: In nats.
             settings: Thresholds; they may change from frame to frame.
             camera: Camera of this image, rectified. A baseline or mounting height of zero or NaN says it is not known.
             disparity: float32 [H, W] in pixels of this image, NaN or not above zero where invalid.
@@ -102,7 +98,7 @@ class HazardChain:
         Raises:
             ValueError: Masks and score differ in shape, so they do not come from one frame; or ``unknown`` is not bool.
         """
-        found = self.detect(semantic, anomaly_score, unknown, settings, camera, disparity)
+        found = self.detect(semantic, anomaly_score, unknown, threshold, settings, camera, disparity)
         return self.track(stamp, found, settings, ego_speed)
 
     def detect(
@@ -110,6 +106,7 @@ class HazardChain:
         semantic: np.ndarray,
         anomaly_score: np.ndarray,
         unknown: np.ndarray,
+        threshold: float,
         settings: HazardSettings,
         camera: Camera | None = None,
         disparity: np.ndarray | None = None,
@@ -133,17 +130,14 @@ class HazardChain:
             other, problem = settings.ego_mask.others(*shape)
             unknown = unknown if other is None else unknown & other
             problems += [problem] if problem else []
-        clusters = find_clusters(unknown, settings.min_hazard_area)
-        wanted = np.arange(len(clusters.pixels)) > 0
-        surface = None
+        ground = None
         if settings.on_road_only:
-            ids = drivable_ids(self._classes, settings.drivable_classes)
-            ground = drivable_ids(self._classes, (*settings.drivable_classes, *GROUND_CLASSES))
-            drivable = drivable_surface(semantic, ids, ground, clusters, locator.horizon)
-            surface = drivable.surface
-            wanted &= drivable.reached
-            if drivable.problem:
-                problems.append(drivable.problem)
+            ground = find_ground(semantic, self._classes, settings.drivable_classes, locator.horizon)
+            problems += [ground.problem] if ground.problem else []
+            if settings.road_prior > 0:
+                unknown = hazard_mask(unknown, anomaly_score, threshold, ground, settings.road_prior)
+        clusters = find_clusters(unknown, settings.min_hazard_area)
+        wanted = np.arange(len(clusters.pixels)) > 0 if ground is None else reaching(clusters, ground)
         numbers = np.flatnonzero(wanted)
         regions, left_out = largest_regions(clusters, numbers, unknown, settings.min_hazard_area, settings.max_hazards)
         described = [region.describe(anomaly_score) for region in regions]
@@ -151,6 +145,7 @@ class HazardChain:
         places = locator.locate_all(regions)
         kept = [_in_corridor(place, settings.corridor_half_width) for place in places]
         detections = tuple(Detection(*item) for item in compress(zip(described, places, sure, strict=True), kept))
+        surface = None if ground is None else ground.surface | wanted[clusters.labels]
         return Detected(
             detections,
             tuple(compress(regions, kept)),

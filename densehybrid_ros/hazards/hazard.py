@@ -169,7 +169,7 @@ class HazardFrame:
         summary: One line for people.
         problems: What was wrong with the input, one line each; empty where nothing was.
         regions_left_out: Regions beyond ``max_hazards`` that were not judged.
-        drivable: bool [h, w], the drivable surface at reduced size, for pictures; None where it was not asked for.
+        drivable: bool [h, w], the ground at reduced size, for pictures; None where it was not asked for.
         is_settled: Whether enough frames in a row are known for a hazard to be raised.
     """
 

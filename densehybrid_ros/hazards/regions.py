@@ -1,4 +1,4 @@
-"""Regions of anomalous pixels, and which of them lie on the drivable surface.
+"""Regions of anomalous pixels.
 
 Anomalous pixels are counted in blocks, and only clusters of blocks that touch are looked into. Labelling every pixel of
 a frame costs several milliseconds however few are anomalous; counting them in blocks costs a tenth of it. No region
@@ -8,34 +8,25 @@ leaves its cluster of blocks. Speckle fills no block and costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import cv2
 import numpy as np
 
-from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.hazards.hazard import Region
 
-_BLOCKS = ((1536, 8, np.uint64), (768, 4, np.uint32), (0, 2, np.uint16))
-"""Least width of a frame, pixels of a block's side there, and a number as wide as that side."""
+_BLOCKS = ((1536, 8), (768, 4), (0, 2))  # least width of a frame, and pixels of a block's side there
 _SPECKLE_SHARE = 0.19  # of a block's pixels that must be anomalous; a tenth of them at random seldom is
-_NEIGHBOURS = np.ones((3, 3), np.uint8)
 _FINEST_PIXELS = 1 << 13  # of a cluster's box; larger ones are looked at in steps of 2, 4, ... pixels
 _SPECKLED, _FINEST_SPECKLED = 0.005, 1 << 11  # share of pixels outside clusters; and the same in such a frame
 _CENTROID_SAMPLES = 100
 _FEWEST_SAMPLES = 8  # of a region that is looked at in steps; fewer are speckle
 _BYTE = 8
-_RIM = np.ones((5, 5), np.uint8)  # two blocks about a cluster: wider than the blurred seam of a mask
-_RIM_SHARE = 0.1  # of the blocks about a cluster that must be drivable for it to reach onto the surface
-_OWN_SHARE = 0.25  # of a cluster's own blocks that, classified as drivable, put it on the surface
-_GAP_SHARE = 0.25  # of a cluster's size: a gap below its foot that may be its own lower part, not marked
-_NO_ROAD = 0.005  # share of the picture below which there is no road to judge by
 
-GROUND_CLASSES = ("road", "sidewalk")
-"""Names of the classes that an object on the road may seem to stand on."""
-
+NEIGHBOURS = np.ones((3, 3), np.uint8)
+"""A block and those that touch it."""
 Box: TypeAlias = tuple[int, int, int, int]
 """Left, top, width and height."""
 
@@ -59,11 +50,6 @@ class Clusters:
     labels: np.ndarray
     boxes: np.ndarray
     pixels: np.ndarray
-
-    @property
-    def feet(self) -> np.ndarray:
-        """int64 [N + 1], the row of the frame just below each cluster."""
-        return self.block * (self.boxes[:, 1].astype(np.int64) + self.boxes[:, 3])
 
 
 @dataclass(slots=True)
@@ -125,7 +111,7 @@ def find_clusters(unknown: np.ndarray, min_area: int) -> Clusters:
     # A compact region lies in at most four blocks that it doesn't fill, so a quarter of it lies in one of them.
     needed = max(1, min(min_area // 4, int(_SPECKLE_SHARE * block * block)))
     founding = (counts >= needed).view(np.uint8)
-    belonging = cv2.bitwise_and(cv2.dilate(founding, _NEIGHBOURS), (counts > 0).view(np.uint8))
+    belonging = cv2.bitwise_and(cv2.dilate(founding, NEIGHBOURS), (counts > 0).view(np.uint8))
     # OpenCV's statistics take several times as long as its labelling, also where nothing is.
     _, first, _, rows = cv2.boundingRect(belonging)
     top = first - first % 2  # OpenCV labels rows in pairs: so clusters have the numbers that they have in all of it
@@ -138,13 +124,23 @@ def find_clusters(unknown: np.ndarray, min_area: int) -> Clusters:
     return Clusters((height, width), block, counts, labels, boxes, pixels)
 
 
+def block_side(width: int) -> int:
+    """Returns the pixels along a block's side in frames of this width."""
+    return next(side for least, side in _BLOCKS if width >= least)
+
+
+def whole_blocks(pixels: np.ndarray, block: int) -> np.ndarray:
+    """Returns an image [H, W], C-contiguous, with zeros up to whole blocks of this side; itself where it is that."""
+    height, width = pixels.shape
+    if height % block or width % block:
+        return np.pad(pixels, ((0, -height % block), (0, -width % block)))
+    return np.ascontiguousarray(pixels)
+
+
 def _block_counts(unknown: np.ndarray) -> tuple[int, np.ndarray]:
     """Returns the side of a block, and uint8 [h, w] with the number of anomalous pixels in each."""
-    height, width = unknown.shape
-    block, word = next((side, kind) for least, side, kind in _BLOCKS if width >= least)
-    pixels = np.ascontiguousarray(unknown).view(np.uint8)
-    if height % block or width % block:
-        pixels = np.pad(pixels, ((0, -height % block), (0, -width % block)))
+    block = block_side(unknown.shape[1])
+    pixels, word = whole_blocks(unknown, block), np.dtype(f"u{block}").type
     rows, columns = pixels.shape[0] // block, pixels.shape[1] // block
     # Bytes are added as lanes of one word, which hold at most the side of a block; the product sums the lanes.
     lanes = np.add.reduce(pixels.view(word).reshape(rows, block, columns), axis=1, dtype=word)
@@ -175,7 +171,7 @@ def largest_regions(
     left_out = max(0, len(numbers) - most)
     numbers = numbers[:most]
     boxes = clusters.boxes[numbers]
-    others = numbers * (_sums(clusters.counts, *boxes.T) > clusters.pixels[numbers])
+    others = numbers * (box_sums(clusters.counts, *boxes.T) > clusters.pixels[numbers])
     speckled = clusters.pixels[0] > _SPECKLED * clusters.shape[0] * clusters.shape[1]
     finest = _FINEST_SPECKLED if speckled else _FINEST_PIXELS
     regions: list[MaskedRegion] = []
@@ -266,122 +262,9 @@ def _crop(
     return crop * own, left, top, step
 
 
-def _sums(picture: np.ndarray, left: np.ndarray, top: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.ndarray:
+def box_sums(
+    picture: np.ndarray, left: np.ndarray, top: np.ndarray, width: np.ndarray, height: np.ndarray
+) -> np.ndarray:
     """Sums a picture, uint8 [h, w], over boxes, all int [N]; int32 [N]."""
     sums, right, bottom = cv2.integral(picture), left + width, top + height
     return sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-
-
-@dataclass(frozen=True)
-class DrivableSurface:
-    """The drivable surface of a frame, block by block.
-
-    Attributes:
-        surface: bool [h, w], drivable by semantics, and closed over the clusters that lie on it or reach onto it.
-        reached: bool [N + 1], by number of a cluster, whether it does; False for the background.
-        problem: What was missing, in one line; None if nothing was.
-    """
-
-    surface: np.ndarray
-    reached: np.ndarray
-    problem: str | None = None
-
-
-def drivable_ids(classes: Sequence[SemanticClass], names: Collection[str]) -> tuple[int, ...]:
-    """Returns the ids of the classes of these names; of one empty name, those of the classes marked as drivable."""
-    return tuple(index for index, item in enumerate(classes) if item.name in names or (item.drivable and "" in names))
-
-
-def unknown_classes(classes: Sequence[SemanticClass], names: Sequence[str]) -> list[str]:
-    """Returns those of these names that the table of classes does not have: misspelt ones, or another model's."""
-    known = {"", *(item.name for item in classes)}
-    return [name for name in names if name not in known]
-
-
-def drivable_surface(
-    semantic: np.ndarray, ids: Sequence[int], ground: Sequence[int], clusters: Clusters, horizon: float | None = None
-) -> DrivableSurface:
-    """Finds the drivable surface and the clusters of anomalous pixels that lie on it or reach onto it.
-
-    A cluster does so where at least a tenth of the blocks about it is ground by semantics, or a quarter of its own
-    blocks is, or there is ground right below its foot: as far as a quarter of its size, since at a high threshold an
-    object's lower part may not be marked. One that has no blocks about it, because it fills the picture, does as well.
-    Where the classes have no drivable one, every cluster counts; where hardly any pixel is drivable (there is no road,
-    or an object hides it), every cluster that reaches below the horizon. Both are named as a problem: a hazard too many
-    is better than one that is kept quiet.
-
-    Args:
-        semantic: uint8 [H, W] train ids.
-        ids: Train ids of drivable classes.
-        ground: Train ids of all classes that count as ground, the drivable ones too.
-        clusters: The anomalous pixels of the frame.
-        horizon: Row of the horizon; None: unknown, and every cluster counts.
-    """
-    middles = _middles(semantic, clusters)
-    road = _is_one_of(middles, ids)
-    problem = None
-    reached = np.ones(len(clusters.pixels), dtype=bool)
-    if not ids:
-        problem = "the model has no drivable class: every region counts"
-    elif np.count_nonzero(road) < _NO_ROAD * road.size:
-        problem = "no road in sight: every region counts"
-        if horizon is not None:
-            reached = clusters.feet > horizon
-            problem = "no road in sight: every region below the horizon counts"
-    # OpenCV dilates floats but no int32; they hold numbers up to 2^24 exactly.
-    grown = cv2.dilate(clusters.labels.astype(np.float32), _RIM)
-    near = np.flatnonzero(grown > 0)  # few blocks
-    numbers = grown.ravel()[near].astype(np.int32)
-    if problem is None:
-        reached = _reaches(clusters, near, numbers, _is_one_of(middles, ground))
-    reached[0] = False
-    road.ravel()[near] |= reached[numbers]
-    return DrivableSurface(road, reached, problem)
-
-
-def _is_one_of(middles: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    found = np.zeros(middles.shape, dtype=bool)
-    for index in ids:
-        found |= middles == index
-    return found
-
-
-def _middles(semantic: np.ndarray, clusters: Clusters) -> np.ndarray:
-    """Takes the class at the middle of every block."""
-    row, column = (min(clusters.block // 2, length - 1) for length in semantic.shape)
-    middles = semantic[row :: clusters.block, column :: clusters.block]
-    missing = [(0, blocks - own) for blocks, own in zip(clusters.labels.shape, middles.shape, strict=True)]
-    return np.pad(middles, missing, mode="edge") if any(after for _, after in missing) else middles.copy()
-
-
-def _reaches(clusters: Clusters, near: np.ndarray, numbers: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Compares the blocks about, within and below every cluster with the ground.
-
-    Args:
-        clusters: N of them.
-        near: int [M], indices of the blocks in and about clusters.
-        numbers: int32 [M], whose they are.
-        ground: bool [h, w].
-    """
-    count, own, is_ground = len(clusters.pixels), clusters.labels.ravel()[near], ground.ravel()[near]
-    rim, inside = own == 0, own > 0
-    about, about_ground = _count(numbers[rim], is_ground[rim], count)
-    within, within_ground = _count(own[inside], is_ground[inside], count)
-    on_rim = about_ground >= np.maximum(_RIM_SHARE * about, 1)
-    on_it = within_ground >= np.maximum(_OWN_SHARE * within, 1)
-    reached = on_rim | (about == 0) | on_it
-    return reached if reached[1:].all() else reached | _stands(clusters, ground)
-
-
-def _stands(clusters: Clusters, ground: np.ndarray) -> np.ndarray:
-    """Whether there is ground below every cluster, not farther from its foot than a share of its size."""
-    left, top, width, height = clusters.boxes[1:].T
-    foot = top + height
-    gap = np.ceil(_GAP_SHARE * np.maximum(width, height)).astype(np.int32)
-    below = _sums(ground.view(np.uint8), left, foot, width, np.minimum(gap, ground.shape[0] - foot))
-    return np.append(False, below > 0)
-
-
-def _count(numbers: np.ndarray, ground: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts blocks by number of their cluster: all, and those that are ground."""
-    return np.bincount(numbers, minlength=count), np.bincount(numbers[ground], minlength=count)

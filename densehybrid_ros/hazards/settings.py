@@ -28,6 +28,7 @@ class HazardSettings:
         on_road_only: Whether a hazard must lie on, or reach onto, the drivable surface.
         drivable_classes: Names of the classes that are drivable, as the model's class table has them; (""): those that
             its card marks as drivable.
+        road_prior: Nats by which the score far from the ground is lowered, where ``on_road_only``; 0: not at all.
         corridor_half_width: Metres to each side of the optical axis within which hazards count; 0 for no corridor.
             A hazard whose position is unknown counts always.
         trigger_count: Frames with the hazard, of the last ``trigger_window``, that raise it.
@@ -50,6 +51,7 @@ class HazardSettings:
     ego_mask: EgoMask | None = None
     on_road_only: bool = True
     drivable_classes: tuple[str, ...] = ("",)
+    road_prior: float = 0.0
     corridor_half_width: float = 0.0
     trigger_count: int = 3
     trigger_window: int = 5

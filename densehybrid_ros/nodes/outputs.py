@@ -18,6 +18,7 @@ from visualization_msgs.msg import MarkerArray
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.hazard import HazardFrame
+from densehybrid_ros.hazards.road import find_ground, road_hazard
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.hazard_messages import (
     DETECTIONS,
@@ -110,7 +111,17 @@ def _hazards(kind: type, fill: Callable[[CameraFrame, HazardFrame], Any]) -> Out
 
 
 def _score(frame: CameraFrame) -> np.ndarray:
-    score = frame.perceived.masks.anomaly_score
+    return _encoded(frame, frame.perceived.masks.anomaly_score)
+
+
+def _road_hazard(frame: CameraFrame) -> np.ndarray:
+    perceived, settings = frame.perceived, frame.settings.hazards
+    ground = find_ground(perceived.masks.semantic, perceived.classes, settings.drivable_classes)
+    nats = settings.road_prior if settings.on_road_only else 0.0
+    return _encoded(frame, road_hazard(perceived.masks.anomaly_score, ground, nats))
+
+
+def _encoded(frame: CameraFrame, score: np.ndarray) -> np.ndarray:
     return score if frame.settings.score_encoding == "32FC1" else score_steps(score)
 
 
@@ -127,6 +138,7 @@ OUTPUTS: dict[str, Output] = {
     ),
     **{name: _image("mono8", compute) for name, compute in _MASKS.items()},
     "anomaly_score": _image(None, _score),
+    "road_hazard": _image(None, _road_hazard),
     "ground_points": Output(
         PointCloud2,
         IMAGE_QOS,

@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import HistoryPolicy, ReliabilityPolicy
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.hazards.regions import unknown_classes
+from densehybrid_ros.hazards.road import unknown_classes
 from densehybrid_ros.perception.parameter import Parameter
 from densehybrid_ros.perception.parameter_files import suggestion
 from densehybrid_ros.perception.settings import PARAMETERS, Settings

@@ -171,7 +171,7 @@ class Perception:
             self.reset()
         else:
             try:
-                hazards = self._judge(frame, masks, settings)
+                hazards = self._judge(frame, masks, threshold, settings)
                 problems = (*problems, *hazards.problems)
             except Exception as error:  # the masks are still worth having, and the alert says what happened
                 self.reset()
@@ -189,7 +189,7 @@ class Perception:
             return own
         return self.segmenter.card.threshold(settings.threshold_name or None)
 
-    def _judge(self, frame: Frame, masks: FrameResult, settings: Settings) -> HazardFrame:
+    def _judge(self, frame: Frame, masks: FrameResult, threshold: float, settings: Settings) -> HazardFrame:
         if self._reset.is_set():
             self._reset.clear()
             self._chain.reset()
@@ -199,6 +199,7 @@ class Perception:
             masks.semantic,
             masks.anomaly_score,
             masks.open_set == self.segmenter.card.num_classes,
+            threshold,
             settings.hazards,
             camera,
             frame.disparity.pixels if frame.disparity is not None and camera is not None else None,

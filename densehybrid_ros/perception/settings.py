@@ -242,6 +242,12 @@ class Settings:
         "Names of the model's classes that are drivable. ['']: those that its card marks as drivable.",
         problem=_names_problem,
     )
+    road_prior: float = _hazard(
+        "road_prior",
+        "Nats by which the score that hazards are found with is lowered away from the ground (drivable classes, road, "
+        "sidewalk): in full from a fiftieth of the image's width on. 0: not at all. It needs on_road_only.",
+        span=(0.0, 1000.0),
+    )
     corridor_half_width: float = _hazard(
         "corridor_half_width",
         "Metres to each side of the optical axis within which hazards count; 0: everywhere. Hazards whose position is "
@@ -313,6 +319,7 @@ class Settings:
     )
     publish_semantic: bool = _publish_switch("semantic")
     publish_anomaly_score: bool = _publish_switch("anomaly_score")
+    publish_road_hazard: bool = _publish_switch("road_hazard")
     publish_confidence: bool = _publish_switch("confidence")
     publish_open_set: bool = _publish_switch("open_set")
     publish_overlay: bool = _publish_switch("overlay")
@@ -328,8 +335,8 @@ class Settings:
     )
     score_encoding: str = parameter(
         "32FC1",
-        "Encoding of ~/output/anomaly_score. 32FC1: nats; 16UC1: half the bytes, nats = scale * value + offset, which "
-        "the latched ~/output/anomaly_score_scale gives.",
+        "Encoding of ~/output/anomaly_score and ~/output/road_hazard. 32FC1: nats; 16UC1: half the bytes, nats = scale "
+        "* value + offset, which the latched ~/output/anomaly_score_scale gives.",
         group="Outputs",
         choices=("32FC1", "16UC1"),
     )

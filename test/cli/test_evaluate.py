@@ -21,6 +21,8 @@ from still_hazards import still_hazards
 
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS
+from densehybrid_ros.evaluation.dense_scores import ROAD_PRIOR
+from densehybrid_ros.hazards.road import find_ground, road_hazard
 from densehybrid_ros.inference import INPUT_POLICIES, Segmenter
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
 from densehybrid_ros.scores import SCORES
@@ -86,7 +88,7 @@ def _figures(path: Path) -> dict:
 def _reference(root: Path, segmenter: Segmenter) -> dict[str, tuple[float, float, float]]:
     """AP, FPR95 and AUROC by scikit-learn: of the segmenter's results, and of other scores from the model itself."""
     network = load_model(segmenter.model.path).network.to(memory_format=torch.channels_last)  # another rounds otherwise
-    labels, scores = [], {name: [] for name in SCORES}
+    labels, scores = [], {name: [] for name in (*SCORES, "road_hazard")}
     for index in range(FRAMES):
         image = cv2.imread(str(root / "image" / f"{index}.png"))[:, :, ::-1].copy()
         label = cv2.imread(str(root / "label" / f"{index}.png"), cv2.IMREAD_UNCHANGED)
@@ -94,8 +96,12 @@ def _reference(root: Path, segmenter: Segmenter) -> dict[str, tuple[float, float
             images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
             output = network(images)
             heads = (upsample(output.logits, label.shape), upsample(output.posterior, label.shape))
-            for name, function in SCORES.items():
-                score = segmenter(image, 0.0).anomaly_score if name == "hybrid" else function(*heads)[0].numpy()
+            made = segmenter(image, 0.0)
+            maps = {name: function(*heads)[0].numpy() for name, function in SCORES.items()}
+            maps["hybrid"] = made.anomaly_score
+            ground = find_ground(made.semantic, segmenter.card.classes)
+            maps["road_hazard"] = road_hazard(made.anomaly_score, ground, ROAD_PRIOR)
+            for name, score in maps.items():
                 scores[name].append(score[label != 255])
         labels.append(label[label != 255])
     truth = np.concatenate(labels)
@@ -112,7 +118,7 @@ def _reference(root: Path, segmenter: Segmenter) -> dict[str, tuple[float, float
 
 
 def test_figures_are_those_of_scikit_learn(folder: Path, model_path: Path, tmp_path: Path, capsys) -> None:
-    names = ",".join(SCORES)
+    names = ",".join((*SCORES, "road_hazard"))
     assert _evaluate("folder", folder, model_path, "--json", tmp_path / "r.json", "--scores", names) == 0
     result = json.loads((tmp_path / "r.json").read_text())
     for name, expected in _reference(folder, Segmenter(load_model(model_path), device="cpu")).items():

@@ -43,7 +43,7 @@ def _alert(
 ) -> Alert:
     """The alert of the real chain."""
     speed = None if camera is None else SPEED
-    frame = chain.update(stamp, semantic, score, score > 0, SETTINGS, camera, None, speed)
+    frame = chain.update(stamp, semantic, score, score > 0, 0.0, SETTINGS, camera, None, speed)
     return hazard_alert(frame, frame.problems, "camera", None, speed, 0.0, (HEIGHT, WIDTH))
 
 

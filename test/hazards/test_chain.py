@@ -36,7 +36,7 @@ class Scene:
         self, chain: HazardChain, stamp: float = 0.0, settings: HazardSettings = AT_ONCE, **more: Any
     ) -> HazardFrame:
         """Runs the chain over the scene."""
-        return chain.update(stamp, self.semantic, self.score, self.score > 0, settings, **more)
+        return chain.update(stamp, self.semantic, self.score, self.score > 0, 0.0, settings, **more)
 
 
 def chain() -> HazardChain:
@@ -85,10 +85,33 @@ def test_an_empty_frame() -> None:
     assert (frame.hazards, frame.candidates, frame.level, frame.summary) == ((), (), Level.OK, "no hazard")
 
 
+def test_drivable_surface_is_closed_over_what_stands_on_it_alone() -> None:
+    scene = Scene(NEAR, FACADE)
+    scene.semantic[scene.score > 0] = 13
+    surface = scene.see(chain()).drivable
+    assert surface is not None
+    assert surface[110 // 2 :].all()
+    assert not surface[: 108 // 2].any()
+
+
 def test_everything_is_a_hazard_off_the_road_too_if_asked() -> None:
     frame = Scene(FACADE).see(chain(), settings=replace(AT_ONCE, on_road_only=False))
     assert len(frame.hazards) == 1
     assert frame.drivable is None
+
+
+def test_with_a_road_prior_the_score_away_from_the_ground_must_be_higher() -> None:
+    beside = (20, 80, 30, 33)  # on a facade, and onto the road by three rows
+    scene = Scene(NEAR, beside)
+    plain = scene.see(chain())
+    assert [hazard.region.area for hazard in plain.hazards] == [1200, 990]
+    lowered = scene.see(chain(), settings=replace(AT_ONCE, road_prior=20.0))
+    facade = lowered.hazards[1].region
+    assert lowered.hazards[0].region == plain.hazards[0].region
+    assert (facade.left, facade.width, facade.top + facade.height) == (20, 30, 113)
+    assert facade.area < 300
+    off = replace(AT_ONCE, road_prior=20.0, on_road_only=False)
+    assert [hazard.region.area for hazard in Scene(NEAR, beside).see(chain(), settings=off).hazards] == [1200, 990]
 
 
 def test_region_of_interest_and_smallest_area() -> None:
@@ -150,7 +173,7 @@ def test_frames_are_read_and_not_written() -> None:
     unknown, disparity = scene.score > 0, np.full(SHAPE, 9.0, np.float32)
     for array in (scene.semantic, scene.score, unknown, disparity):
         array.flags.writeable = False
-    frame = chain().update(0.0, scene.semantic, scene.score, unknown, AT_ONCE, CAMERA, disparity, 3.0)
+    frame = chain().update(0.0, scene.semantic, scene.score, unknown, 0.0, AT_ONCE, CAMERA, disparity, 3.0)
     assert {hazard.source for hazard in frame.hazards} == {Source.DISPARITY}
 
 
@@ -217,7 +240,7 @@ def test_noise_hides_nothing_large_and_stays_bounded(density: float) -> None:
     settings = replace(AT_ONCE, max_hazards=10)
     for stamp in range(3):
         noisy = np.where(random.random(SHAPE) < density, np.float32(2.0), scene.score)
-        frame = stage.update(0.1 * stamp, scene.semantic, noisy, noisy > 0, settings, CAMERA)
+        frame = stage.update(0.1 * stamp, scene.semantic, noisy, noisy > 0, 0.0, settings, CAMERA)
         assert any(
             hazard.region.left < 310 < hazard.region.left + hazard.region.width
             and hazard.region.top < 205 < hazard.region.top + hazard.region.height
@@ -238,6 +261,6 @@ def test_scores_that_are_infinite_or_no_number() -> None:
 def test_arrays_of_different_frames_are_refused() -> None:
     scene = Scene()
     with pytest.raises(ValueError, match="differ"):
-        chain().update(0.0, scene.semantic[:9], scene.score, scene.score > 0, AT_ONCE)
+        chain().update(0.0, scene.semantic[:9], scene.score, scene.score > 0, 0.0, AT_ONCE)
     with pytest.raises(ValueError, match="bool"):
-        chain().update(0.0, scene.semantic, scene.score, np.full(SHAPE, 255, np.uint8), AT_ONCE)
+        chain().update(0.0, scene.semantic, scene.score, np.full(SHAPE, 255, np.uint8), 0.0, AT_ONCE)

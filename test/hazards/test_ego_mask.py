@@ -24,7 +24,7 @@ def _see(mask: EgoMask | None) -> HazardFrame:
     semantic, score = np.zeros(SHAPE, np.uint8), np.full(SHAPE, -9.0, np.float32)
     score[60:70, 40:60] = score[110:128, 100:160] = 3.0  # an obstacle, and the bonnet
     settings = replace(AT_ONCE, ego_mask=mask)
-    return HazardChain(CITYSCAPES_CLASSES, Confidence(0.0, 1.0)).update(0.0, semantic, score, score > 0, settings)
+    return HazardChain(CITYSCAPES_CLASSES, Confidence(0.0, 1.0)).update(0.0, semantic, score, score > 0, 0.0, settings)
 
 
 def _saved(path: Path, mask: np.ndarray) -> str:

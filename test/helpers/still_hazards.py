@@ -24,7 +24,7 @@ def still_hazards(folder: Path, segmenter: Segmenter, threshold: float) -> tuple
         perceived = perception(Frame(cv2.imread(str(path))[:, :, ::-1]))
         masks = perceived.masks
         unknown = masks.open_set == card.num_classes
-        detected = chain.detect(masks.semantic, masks.anomaly_score, unknown, settings)
+        detected = chain.detect(masks.semantic, masks.anomaly_score, unknown, threshold, settings)
         assert perceived.hazards is not None
         assert len(perceived.hazards.hazards) == len(detected.regions)
         covered, counts = judge_regions(detected.regions, label)

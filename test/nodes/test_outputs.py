@@ -18,6 +18,7 @@ from std_msgs.msg import Float64MultiArray, Header
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
+from densehybrid_ros.hazards.road import find_ground
 from densehybrid_ros.inference import FrameResult
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.messages import Picture
@@ -33,10 +34,10 @@ MASK = RANDOM.integers(0, 20, (3, 4), dtype=np.uint8).repeat(16, axis=0).repeat(
 PICTURE = cv2.GaussianBlur(RANDOM.integers(0, 256, (*SHAPE, 3), dtype=np.uint8), (9, 9), 3)
 
 
-def frame(score: np.ndarray | None = None, **settings: Any) -> CameraFrame:
+def frame(score: np.ndarray | None = None, semantic: np.ndarray = MASK, **settings: Any) -> CameraFrame:
     score = RANDOM.normal(-4, 6, SHAPE).astype(np.float32) if score is None else score
     made = CameraFrame(CompressedImage(header=Header(frame_id="camera")), 0.0, replace(Settings(), **settings))
-    masks = FrameResult(MASK, score, MASK, MASK)
+    masks = FrameResult(semantic, score, MASK, MASK)
     made.perceived = Perceived(Frame(PICTURE), masks, CITYSCAPES_CLASSES, -3.0, None, (), 0.0, 0.0)
     return made
 
@@ -60,6 +61,21 @@ def test_score_is_sent_as_it_is_by_default() -> None:
     picture = OUTPUTS["anomaly_score"].make(given)
     assert picture.encoding == "32FC1"
     assert picture.pixels is given.perceived.masks.anomaly_score
+
+
+def test_road_hazard_is_the_score_lowered_away_from_the_ground() -> None:
+    street = np.repeat(np.where(np.arange(48) < 24, 2, 0).astype(np.uint8), 64).reshape(SHAPE)
+    given = frame(semantic=street, road_prior=30.0)
+    score = given.perceived.masks.anomaly_score
+    lowered = score - OUTPUTS["road_hazard"].make(given).pixels
+    ground = find_ground(street, CITYSCAPES_CLASSES)
+    np.testing.assert_allclose(lowered, ground.prior(30.0).repeat(2, axis=0).repeat(2, axis=1), atol=1e-4)
+    assert (lowered.min(), lowered.max()) == (0.0, pytest.approx(30.0, abs=1e-4))
+    assert (
+        OUTPUTS["road_hazard"].make(frame(score, street, road_prior=30.0, score_encoding="16UC1")).encoding == "16UC1"
+    )
+    for off in ({"road_prior": 0.0}, {"road_prior": 30.0, "on_road_only": False}):
+        np.testing.assert_array_equal(OUTPUTS["road_hazard"].make(frame(score, street, **off)).pixels, score)
 
 
 @pytest.mark.parametrize("name", ["semantic", "open_set", "confidence"])

@@ -72,7 +72,8 @@ def hazard_areas(result: FrameResult, **settings: Any) -> list[int]:
     """Pixels of each hazard that the chain finds in one frame."""
     chain = HazardChain(CITYSCAPES_CLASSES, Confidence(0.0, 1.0))
     unknown = result.open_set == UNKNOWN
-    frame = chain.update(0.0, result.semantic, result.anomaly_score, unknown, HazardSettings(**EVERY, **settings))
+    chosen = HazardSettings(**EVERY, **settings)
+    frame = chain.update(0.0, result.semantic, result.anomaly_score, unknown, 0.0, chosen)
     return [hazard.region.area for hazard in frame.hazards]
 
 

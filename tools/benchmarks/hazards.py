@@ -81,7 +81,7 @@ def _cost(frame_size: tuple[int, int], noise: float, repeats: int) -> dict[str, 
     stage, processor, labelling = [], [], []
     for index in range(repeats + settings.trigger_count):
         began, worked = time.perf_counter(), time.process_time()
-        frame = chain.update(0.1 * index, semantic, score, unknown, settings, camera, disparity, 0.0)
+        frame = chain.update(0.1 * index, semantic, score, unknown, 0.0, settings, camera, disparity, 0.0)
         stage.append(time.perf_counter() - began)
         processor.append(time.process_time() - worked)
         labelling.append(_seconds(lambda: cv2.connectedComponentsWithStats(mask, connectivity=8)))

@@ -207,6 +207,7 @@ class Rehearsal:
             frame.semantic,
             frame.score,
             frame.score > self._threshold,
+            self._threshold,
             self._settings,
             self._camera,
             frame.disparity if self._use_disparity else None,

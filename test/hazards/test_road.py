@@ -1,4 +1,4 @@
-"""Which regions lie on the drivable surface or reach onto it."""
+"""The ground, which regions lie on it or reach onto it, and the road in the score."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
-from densehybrid_ros.hazards.regions import (
-    DrivableSurface,
+from densehybrid_ros.hazards.regions import find_clusters
+from densehybrid_ros.hazards.road import (
+    REACH,
+    Ground,
     drivable_ids,
-    drivable_surface,
-    find_clusters,
+    find_ground,
+    hazard_mask,
+    reaching,
+    road_hazard,
     unknown_classes,
 )
 
@@ -32,17 +36,18 @@ def look(
     rows: tuple[int, int],
     columns: tuple[int, int],
     own: int | None = 13,
-    ids: tuple[int, ...] = (0,),
+    names: tuple[str, ...] = ("",),
     horizon: float | None = 64.0,
-) -> tuple[bool, DrivableSurface]:
+) -> tuple[bool, Ground]:
     """Puts one anomalous box there, which the network takes for class ``own``; whether it is a hazard."""
     unknown = np.zeros((HEIGHT, WIDTH), dtype=bool)
     unknown[slice(*rows), slice(*columns)] = True
     if own is not None:
         semantic = np.where(unknown, np.uint8(own), semantic)
-    surface = drivable_surface(semantic, ids, (*ids, SIDEWALK), find_clusters(unknown, 50), horizon)
-    assert surface.reached.tolist()[0] is False
-    return bool(surface.reached[1]), surface
+    ground = find_ground(semantic, CITYSCAPES_CLASSES, names, horizon)
+    reached = reaching(find_clusters(unknown, 50), ground)
+    assert reached.tolist()[0] is False
+    return bool(reached[1]), ground
 
 
 @pytest.mark.parametrize(
@@ -69,34 +74,69 @@ def test_what_lies_flat_and_is_taken_for_road_is_on_it() -> None:
     assert look(street(), (90, 110), (120, 140), own=None)[0]
 
 
-def test_surface_is_closed_over_the_hole_that_a_hazard_makes() -> None:
-    _, surface = look(street(), (90, 110), (120, 140))
-    step = HEIGHT // surface.surface.shape[0]
-    assert surface.surface[100 // step, 130 // step]
-    assert not surface.surface[100 // step, 20 // step]
-    _, apart = look(street(), (34, 42), (100, 132))
-    assert not apart.surface[38 // step, 120 // step]
+def test_ground_is_closed_over_gaps_and_filled_where_a_hazard_stands() -> None:
+    ground = find_ground(street(), CITYSCAPES_CLASSES)
+    np.testing.assert_array_equal(ground.surface, np.repeat(np.arange(64) >= 32, WIDTH // 2).reshape(64, 128))
+    for rows, columns in (((90, 110), (120, 140)), ((40, 110), (110, 150)), ((100, 128), (110, 150))):
+        found = look(street(), rows, columns)[1]
+        assert not found.surface[rows[1] // 2 - 5, columns[0] // 2 + 5]
+        np.testing.assert_array_equal(found.prior(50.0), ground.prior(50.0))
+    gap = street()
+    gap[80:84] = BUILDING  # all across, so that nothing fills it
+    assert find_ground(gap, CITYSCAPES_CLASSES).surface[32:].all()
+    gap[80:100] = BUILDING
+    assert not find_ground(gap, CITYSCAPES_CLASSES).surface[45].any()
 
 
 @pytest.mark.parametrize(("rows", "hazard"), [((80, 120), True), ((60, 70), True), ((10, 40), False)])
 def test_without_a_road_everything_below_the_horizon_counts(rows: tuple[int, int], hazard: bool) -> None:
-    found, surface = look(np.full((HEIGHT, WIDTH), BUILDING, dtype=np.uint8), rows, (100, 140))
+    found, ground = look(np.full((HEIGHT, WIDTH), BUILDING, dtype=np.uint8), rows, (100, 140))
     assert found is hazard
-    assert surface.problem == "no road in sight: every region below the horizon counts"
-    found, surface = look(np.full((HEIGHT, WIDTH), BUILDING, dtype=np.uint8), rows, (100, 140), horizon=None)
+    assert ground.problem == "no road in sight: every region below the horizon counts"
+    found, ground = look(np.full((HEIGHT, WIDTH), BUILDING, dtype=np.uint8), rows, (100, 140), horizon=None)
     assert found
-    assert surface.problem == "no road in sight: every region counts"
+    assert ground.problem == "no road in sight: every region counts"
+    assert not ground.prior(50.0).any()
 
 
 def test_without_a_drivable_class_everything_counts() -> None:
-    found, surface = look(street(), (5, 20), (100, 140), ids=())
+    found, ground = look(street(), (5, 20), (100, 140), names=("water",))
     assert found
-    assert surface.problem is not None
-    assert "no drivable class" in surface.problem
+    assert ground.problem is not None
+    assert "no drivable class" in ground.problem
 
 
 def test_region_that_fills_the_picture_counts() -> None:
     assert look(street(), (0, HEIGHT), (0, WIDTH), own=None)[0]
+
+
+def test_score_is_lowered_the_more_the_farther_the_ground_is() -> None:
+    score = np.full((HEIGHT, WIDTH), 3.0, np.float32)
+    lowered = road_hazard(score, find_ground(street(), CITYSCAPES_CLASSES), 50.0)
+    assert (lowered[64:] == 3.0).all()
+    assert (lowered[: int(64 - REACH * WIDTH) - 2] == -47.0).all()
+    column = lowered[:, 100]
+    assert (np.diff(column) >= 0).all()
+    assert column[62] == pytest.approx(3.0 - 50.0 * 2 / (REACH * WIDTH), abs=0.5)  # the block beside the ground
+
+
+@pytest.mark.parametrize("shape", [(1024, 2048), (135, 1545), (90, 770), (31, 63), (1, 1)])
+def test_mask_of_hazards_is_where_the_lowered_score_exceeds_the_threshold(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(shape[0])
+    semantic = np.full(shape, BUILDING, np.uint8)
+    semantic[3 * shape[0] // 5 :] = ROAD
+    score = random.normal(0.0, 20.0, shape).astype(np.float32)
+    unknown = score > 5.0
+    given = unknown.copy()
+    for array in (score, unknown):
+        array.flags.writeable = False
+    ground = find_ground(semantic, CITYSCAPES_CLASSES)
+    made = hazard_mask(unknown, score, 5.0, ground, 25.0)
+    lowered = road_hazard(score, ground, 25.0)
+    decided = np.abs(lowered - 5.0) > 1e-4  # both round
+    np.testing.assert_array_equal(made[decided], (lowered > 5.0)[decided])
+    np.testing.assert_array_equal(unknown, given)
+    assert made.sum() < given.sum() or shape[0] == 1
 
 
 def test_drivable_classes_by_name() -> None:
@@ -107,7 +147,7 @@ def test_drivable_classes_by_name() -> None:
     assert drivable_ids(other, ("water",)) == ()
     assert drivable_ids(CITYSCAPES_CLASSES, ("",)) == (0,)  # those that are marked
     assert drivable_ids(other, ("",)) == ()
-    assert look(street(), (90, 110), (10, 30), ids=(ROAD, SIDEWALK))[0]
+    assert look(street(), (90, 110), (10, 30), names=("road", "sidewalk"))[0]
 
 
 def test_misspelt_classes_are_found() -> None:
