@@ -20,7 +20,7 @@ from densehybrid_ros.nodes.diagnostics import PERIOD, NodeState
 from densehybrid_ros.nodes.inputs import SideTopics
 from densehybrid_ros.nodes.parameter_server import ParameterServer
 from densehybrid_ros.nodes.runner import run
-from densehybrid_ros.nodes.throttle import Throttle
+from densehybrid_ros.nodes.statistics import Throttle
 from densehybrid_ros.nodes.worker import Worker
 from densehybrid_ros.perception.perception import open_segmenter
 from densehybrid_ros.perception.settings import Settings
