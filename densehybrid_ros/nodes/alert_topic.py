@@ -84,18 +84,17 @@ class AlertTopic:
     def watch(self, topic: str, silence: float, reasons: Mapping[str, str]) -> None:
         """Says that nothing is known, if no frame was answered yet, or none for ``source_timeout`` seconds.
 
+        Once as well where the alert is off, however well frames are answered.
+
         Args:
             topic: Of the camera.
             silence: Seconds since a frame arrived, or since the camera was subscribed to.
             reasons: Why frames were not answered: "rejected" or "failed" -> the latest reason.
         """
         settings = self._settings()
-        if not settings.publish_hazard_alert:
-            self.say_stale("off", "")
-            return
         timeout, last = settings.source_timeout, self._last_answer
         age = timeout if last is None else time.monotonic() - last
-        if last is not None and age <= timeout:
+        if last is not None and age <= timeout and settings.publish_hazard_alert:
             return
         values = {"silence_s": silence, "source_timeout_s": timeout}
         if silence > timeout:

@@ -13,9 +13,7 @@ from densehybrid_ros.nodes.diagnostics import DiagnosticsReport, NodeState
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.inputs import CameraTopic
 from densehybrid_ros.nodes.outputs import Outputs
-from densehybrid_ros.nodes.stamp_age import StampAge
-from densehybrid_ros.nodes.statistics import FrameStatistics
-from densehybrid_ros.nodes.throttle import Throttle
+from densehybrid_ros.nodes.statistics import FrameStatistics, Throttle
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.perception import Perception
 from densehybrid_ros.perception.settings import Settings
@@ -23,6 +21,8 @@ from densehybrid_ros.perception.settings import Settings
 if TYPE_CHECKING:
     # PyTorch is imported when the node configures, not before.
     from densehybrid_ros.inference import Segmenter
+
+_ANOTHER_CLOCK = 3600.0  # seconds of age from which a stamp can't be of this clock
 
 
 class CameraChannel:
@@ -127,3 +127,38 @@ class CameraChannel:
             self.alert.say_stale(label, f"the node is {what}")
         else:
             self.alert.watch(self.topic, pictures.silence, self.statistics.reasons())
+
+
+class StampAge:
+    """Compares the stamps of one camera with the node's clock: old pictures must not read as all clear."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._offset = 0.0
+
+    def problem(self, stamp: int, now: int, limit: float) -> str:
+        """Says why a frame is too old or too new, or nothing.
+
+        A stamp an hour or more away from the clock is of another one, such as that of a recording. Then its distance
+        to the clock may not change by more than the limit. It is taken again when stamps jump back, as in a loop. A
+        stamp of zero says that there is none.
+
+        Args:
+            stamp: Of the frame, nanoseconds.
+            now: Of the node's clock, nanoseconds.
+            limit: Parameter ``max_age``, seconds; 0: any age will do.
+        """
+        age = (now - stamp) * 1e-9
+        if abs(age) < _ANOTHER_CLOCK:
+            self._offset = 0.0
+        elif stamp < self._last or self._last == 0:
+            self._offset = age
+        self._last = stamp
+        drift = age - self._offset
+        if stamp == 0 or limit == 0 or abs(drift) <= limit:
+            return ""
+        side = "behind" if drift > 0 else "ahead of"
+        if not self._offset:
+            return f"the frame's stamp is {abs(drift):.2f} s {side} the clock (max_age {limit:g} s)"
+        text = f"the frames' stamps run {abs(drift):.2f} s {side} the clock since the first one (max_age {limit:g} s)"
+        return f"{text}, or that is another clock: set use_sim_time and play with --clock, or max_age 0"

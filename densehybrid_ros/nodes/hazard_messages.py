@@ -14,8 +14,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level, State
-from densehybrid_ros.nodes.messages import message_class
-from densehybrid_ros.nodes.point_clouds import point_cloud
+from densehybrid_ros.nodes.messages import message_class, point_cloud
 
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
 LABEL_INFO = "vision_msgs/msg/LabelInfo"

@@ -25,8 +25,7 @@ from densehybrid_ros.errors import InputError, shown
 from densehybrid_ros.nodes.cdr import read_compressed_image, read_image
 from densehybrid_ros.nodes.frame import CameraFrame
 from densehybrid_ros.nodes.messages import OVERRIDABLE, is_installed, message_class
-from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
-from densehybrid_ros.nodes.throttle import SECONDS_BETWEEN_WARNINGS
+from densehybrid_ros.nodes.statistics import SECONDS_BETWEEN_WARNINGS, FrameStatistics, SequenceGaps
 from densehybrid_ros.perception.geometry import TransformTree
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.settings import Settings

@@ -1,4 +1,4 @@
-"""ROS messages: their classes by name, and images published as the bytes that DDS carries."""
+"""ROS messages: their classes by name, point clouds, and images published as the bytes that DDS carries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from rclpy.publisher import Publisher
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import InputError
@@ -21,6 +21,8 @@ from densehybrid_ros.nodes.cdr import image_head
 
 OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 """Of all inputs and outputs: which policies the parameters ``qos_overrides`` may change."""
+
+_KINDS = {"f4": PointField.FLOAT32, "u4": PointField.UINT32, "u1": PointField.UINT8}
 
 
 def message_class(name: str) -> Any:
@@ -113,6 +115,25 @@ def image_message(picture: Picture) -> Image:
 def fill_data(message: Any, pixels: np.ndarray) -> None:
     """Appends C-contiguous pixels to the empty ``data`` of a message: one copy, on every ROS 2 distribution."""
     message.data.frombytes(pixels.data.cast("B"))
+
+
+def point_cloud(header: Header, points: np.ndarray) -> PointCloud2:
+    """Makes a cloud with a field for each one of the array.
+
+    Args:
+        header: Taken over as it is.
+        points: C-contiguous, of float32, uint32 and uint8: [N], all finite, or organised [H, W], which may hold NaN.
+    """
+    width = points.shape[-1]
+    message = PointCloud2(header=header, height=points.size // max(width, 1) or 1, width=width)
+    for name, (kind, offset, *_) in (points.dtype.fields or {}).items():
+        message.fields.append(PointField(name=name, offset=offset, datatype=_KINDS[kind.str[1:]], count=1))
+    message.is_bigendian = sys.byteorder == "big"
+    message.is_dense = points.ndim == 1
+    message.point_step, message.row_step = points.itemsize, points.itemsize * width
+    if points.size:
+        fill_data(message, points.view(np.uint8))
+    return message
 
 
 class _SerializedMessage(ctypes.Structure):

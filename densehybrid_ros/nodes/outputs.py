@@ -35,8 +35,8 @@ from densehybrid_ros.nodes.messages import (
     fill_data,
     is_installed,
     message_class,
+    point_cloud,
 )
-from densehybrid_ros.nodes.point_clouds import point_cloud
 from densehybrid_ros.perception.ground import ground_class_confidence, ground_open_set, ground_points
 from densehybrid_ros.perception.score_steps import SCORE_OFFSET, SCORE_SCALE, score_steps
 from densehybrid_ros.perception.settings import Settings

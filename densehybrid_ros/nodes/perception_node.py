@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from densehybrid_ros.nodes.diagnostics import PERIOD, NodeState
 from densehybrid_ros.nodes.inputs import SideTopics
 from densehybrid_ros.nodes.parameter_server import ParameterServer
 from densehybrid_ros.nodes.runner import run
-from densehybrid_ros.nodes.throttle import Throttle
+from densehybrid_ros.nodes.statistics import Throttle
 from densehybrid_ros.nodes.worker import Worker
 from densehybrid_ros.perception.perception import open_segmenter
 from densehybrid_ros.perception.settings import Settings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from densehybrid_ros.inference import Segmenter
     from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
 
+_INPUTS = ("image", "camera_info", "disparity", "odometry")
 _FOLLOW_PERIOD = 0.2  # seconds between two looks at the type of the camera's topic
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For the timer: a paused simulation clock must not silence the diagnostics."""
@@ -243,4 +245,12 @@ def _answer(action: Callable[[], str]) -> Callable[[Any, Any], Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the node; a process begins in ``densehybrid_ros.nodes.__main__``."""
-    return run(PerceptionNode, arguments)
+    return run(PerceptionNode, with_input_names(sys.argv if arguments is None else arguments))
+
+
+def with_input_names(arguments: Sequence[str]) -> list[str]:
+    """Makes ``-r image:=/x`` mean ``-r ~/input/image:=/x``; ROS drops it without a word, a shell expands the ``~``."""
+    return [
+        f"~/input/{word}" if before in ("-r", "--remap") and word.partition(":=")[0] in _INPUTS else word
+        for before, word in zip(["", *arguments], arguments, strict=False)
+    ]

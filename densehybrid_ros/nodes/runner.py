@@ -1,4 +1,4 @@
-"""Runs a node as a process that ends cleanly: on SIGINT or SIGTERM within two seconds and with status 0."""
+"""Runs a node as a process that ends cleanly, within two seconds of a signal, and answers every request."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
@@ -20,7 +22,6 @@ from rclpy.signals import SignalHandlerOptions
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.host_memory import keep_freed_memory
-from densehybrid_ros.nodes.services import answer_always
 from densehybrid_ros.shared_memory import remove_dead_segments
 
 _SECONDS_TO_FINISH = 1.2
@@ -147,3 +148,32 @@ class _Spinner:
             except Exception as error:
                 self._logger.error(f"{type(error).__name__}: {error}")
                 time.sleep(0.01)
+
+
+def answer_always(node: Node) -> None:
+    """Lets the node's services say no where rclpy raises, which leaves the one who asks without an answer.
+
+    rclpy does so on an unknown or forbidden transition (its issue 1209) and on an unknown type of parameter.
+    """
+    for service in node.services:
+        service.callback = _answering(service, node)
+
+
+def _answering(service: Any, node: Node) -> Any:
+    ask = service.callback
+
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            return ask(request, response)
+        except Exception as error:
+            reason = str(error).partition(", at ")[0]  # of a file of rcl
+        node.get_logger().error(f"{service.srv_name}: {reason}")
+        refused = SetParametersResult(successful=False, reason=reason)
+        if service.srv_type is SetParameters:  # it has set those before this one
+            rest = SetParameters.Request(parameters=request.parameters[len(response.results) + 1 :])
+            response.results = [*response.results, refused, *answer(rest, SetParameters.Response()).results]
+        elif hasattr(response, "result"):  # set_parameters_atomically
+            response.result = refused
+        return response
+
+    return answer

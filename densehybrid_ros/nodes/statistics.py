@@ -1,7 +1,8 @@
-"""What became of the frames: counters and times, written by two threads and read by a third."""
+"""What became of the frames: counters, times and reasons, and warnings, of which one of a kind is enough."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -10,12 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from densehybrid_ros.nodes.throttle import kind_of
-
 _TIMES_KEPT = 500
 _LARGEST_GAP = 1000
 _MOST_PROBLEMS = 20
 _SECONDS_KEPT = 10.0
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+SECONDS_BETWEEN_WARNINGS = 5.0
+"""Between two warnings of a kind."""
 
 
 @dataclass(frozen=True)
@@ -135,3 +138,25 @@ class SequenceGaps:
         if last is None or sequence is None or not 0 < sequence - last <= _LARGEST_GAP:
             return 0
         return sequence - last - 1
+
+
+class Throttle:
+    """Passes a text on, unless one of its kind went before in the last seconds."""
+
+    def __init__(self, log: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        """Begins; ``log`` gets the texts, ``clock`` tells seconds."""
+        self._log, self._clock = log, clock
+        self._passed: dict[str, float] = {}
+
+    def __call__(self, text: str) -> None:
+        """Takes a text."""
+        now, kind = self._clock(), kind_of(text)
+        self._passed = {key: at for key, at in self._passed.items() if now - at < SECONDS_BETWEEN_WARNINGS}
+        if kind not in self._passed:
+            self._passed[kind] = now
+            self._log(text)
+
+
+def kind_of(text: str) -> str:
+    """Returns what texts that differ only in their numbers share."""
+    return _NUMBER.sub("#", text)

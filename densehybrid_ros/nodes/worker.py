@@ -104,7 +104,7 @@ class Worker:
         """
         # Where nothing is gained by several at once, the last of them would be old when its turn comes.
         most = len(cameras) if cameras[0].perception.segmenter.overlaps else 1
-        self.slots = FrameSlots(most, lambda: settings().batch_window)
+        self.slots = FrameSlots(most, lambda: settings().camera_window)
         self._clock, self._settings = node.get_clock(), settings
         self._cameras, self._upgrade = cameras, upgrade
         # A daemon, so that a computation that can't be interrupted never keeps the process alive.

@@ -118,10 +118,10 @@ class Settings:
         group="Input",
         problem=_cameras_problem,
     )
-    batch_window: float = parameter(
+    camera_window: float = parameter(
         0.0,
-        "Seconds that the first frame waits, at most, for those of the other cameras, so that they are on the GPU "
-        "together. 0: those that wait already go together. On a CPU none waits: it takes one after another.",
+        "Seconds that the first frame waits, at most, for those of the other cameras. One is then uploaded to the GPU "
+        "while another is computed; each is a pass of its own. 0: none waits. Nor does one on a CPU.",
         group="Input",
         live=True,
         span=(0.0, 1.0),

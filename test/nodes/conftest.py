@@ -57,6 +57,6 @@ def start_node(ros: None, seeded_model: Path) -> Callable[..., NodeProcess]:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads or torch.get_num_threads())}
         # The stamps of the tests' frames are of another year.
         given = {"model": str(seeded_model), "device": "cpu", "backend": "eager", "max_age": 0.0} | parameters
-        return NodeProcess(given, {"~/input/image": "/camera"}, environment, extra_arguments)
+        return NodeProcess(given, {"image": "/camera"}, environment, extra_arguments)
 
     return start

@@ -17,6 +17,7 @@ from ros_peer import RosPeer, image_message
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.spinning import wait_until
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.nodes.perception_node import with_input_names
 
 pytestmark = pytest.mark.ros
 
@@ -107,3 +108,9 @@ def test_enclave_that_cannot_be_kept_is_named(
         with pytest.raises(InputError, match=r"ended with status 2: .*(?i:security)"):
             node.wait_until_active()
         assert "Traceback" not in node.log()
+
+
+def test_an_input_is_remapped_by_its_last_word() -> None:
+    words = ["node", "-p", "image:=1", "-r", "image:=/x", "--remap", "odometry:=/y", "-r", "perception:image:=/z"]
+    expected = [*words[:4], "~/input/image:=/x", "--remap", "~/input/odometry:=/y", *words[7:]]
+    assert with_input_names(words) == expected

@@ -129,7 +129,7 @@ def test_silence_of_one_camera_turns_its_own_alert_stale(peers: tuple[HazardPeer
 def test_frames_within_the_window_go_together(peers: tuple[HazardPeer, HazardPeer]) -> None:
     """The first waits for the other camera, and no longer than the window for one that is silent."""
     front, left = peers
-    assert front.set_parameter("batch_window", 1.0)[0]
+    assert front.set_parameter("camera_window", 1.0)[0]
     began = time.monotonic()
     answer(front, ROAD)
     assert time.monotonic() - began >= 1.0
@@ -139,7 +139,7 @@ def test_frames_within_the_window_go_together(peers: tuple[HazardPeer, HazardPee
     front.result("hazard_alert", front.number)
     left.result("hazard_alert", left.number)
     assert time.monotonic() - began < 1.0
-    assert front.set_parameter("batch_window", 0.0)[0]
+    assert front.set_parameter("camera_window", 0.0)[0]
     assert not front.set_parameter("cameras", ["front"])[0]
 
 
@@ -156,7 +156,7 @@ def test_pausing_is_said_of_every_camera(peers: tuple[HazardPeer, HazardPeer]) -
 def test_masks_of_the_real_model_are_the_segmenters(start_node: Callable[..., NodeProcess], seeded_model: Path) -> None:
     segmenter = Segmenter(load_model(seeded_model), "eager", "cpu")
     sizes = {"front": (64, 128), "left": (96, 64)}
-    with start_node(cameras=CAMERAS, input_reliability="reliable", batch_window=0.005) as node:
+    with start_node(cameras=CAMERAS, input_reliability="reliable", camera_window=0.005) as node:
         node.wait_until_active()
         peers = [RosPeer(f"/perception/{name}/input/image", camera=name) for name in CAMERAS]
         try:

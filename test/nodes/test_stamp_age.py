@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from densehybrid_ros.nodes.stamp_age import StampAge
+from densehybrid_ros.nodes.camera_channel import StampAge
 
 SECOND = 10**9
 NOW = 1_800_000_000 * SECOND

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from densehybrid_ros.nodes.statistics import FrameStatistics, SequenceGaps
+from densehybrid_ros.nodes.statistics import SECONDS_BETWEEN_WARNINGS, FrameStatistics, SequenceGaps, Throttle
 
 
 def test_counts_from_many_threads_are_exact() -> None:
@@ -81,3 +81,14 @@ def test_problems_that_differ_in_numbers_alone_are_one() -> None:
     for number in range(100):
         statistics.add_problem("x" * number)
     assert len(statistics.problems()) == 20
+
+
+def test_each_kind_passes_once_within_the_time() -> None:
+    now, passed = [0.0], []
+    warn = Throttle(passed.append, lambda: now[0])
+    for tenths in range(12):
+        now[0] = tenths * SECONDS_BETWEEN_WARNINGS / 10
+        warn(f"the size changed from {tenths}x3 to 48x{tenths}")
+        warn("no engine")
+    first, second = "the size changed from 0x3 to 48x0", "the size changed from 10x3 to 48x10"
+    assert passed == [first, "no engine", second, "no engine"]
