@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.confidence import REGION_FEATURES, Confidence, RegionClassifier
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.hazards.hazard import (
@@ -23,15 +23,48 @@ from densehybrid_ros.hazards.hazard import (
     time_to_reach,
 )
 from densehybrid_ros.hazards.location import Locator
+from densehybrid_ros.hazards.region_classifier import region_features
+from densehybrid_ros.hazards.region_points import RegionPoints, region_points
 from densehybrid_ros.hazards.regions import (
     GROUND_CLASSES,
+    MaskedRegion,
     drivable_ids,
     drivable_surface,
     find_clusters,
+    holding,
     largest_regions,
 )
 from densehybrid_ros.hazards.settings import HazardSettings, polygon_mask
 from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The regions of one frame before they are judged.
+
+    Attributes:
+        regions: Regions on the road, the largest first; what lies flat in it is no longer among them.
+        points: A grid of points of each; None where no region needs them.
+        locator: What locates them.
+        problems: What was wrong with the input.
+        left_out: Regions beyond ``max_hazards``.
+        surface: As in ``Detected``.
+    """
+
+    regions: list[MaskedRegion]
+    points: RegionPoints | None
+    locator: Locator
+    problems: tuple[str, ...]
+    left_out: int
+    surface: np.ndarray | None
+
+    def features(
+        self, score: np.ndarray, semantic: np.ndarray, classes: Sequence[SemanticClass], floor: float
+    ) -> np.ndarray:
+        """Returns the features of the regions, see ``region_features``."""
+        if self.points is None:
+            return np.zeros((0, len(REGION_FEATURES)))
+        return region_features(self.regions, self.points, score, semantic, classes, floor, self.locator.horizon)
 
 
 @dataclass(frozen=True)
@@ -61,11 +94,16 @@ class HazardChain:
     Args:
         classes: Class table of the model, in the order of the train ids.
         confidence: Calibration of the anomaly score, as the model's card has it.
+        classifier: What judges regions, as the card has it; None: the calibrated mean score is a region's probability,
+            and no region is dropped for it.
     """
 
-    def __init__(self, classes: Sequence[SemanticClass], confidence: Confidence) -> None:
+    def __init__(
+        self, classes: Sequence[SemanticClass], confidence: Confidence, classifier: RegionClassifier | None = None
+    ) -> None:
         self._classes = tuple(classes)
         self._confidence = confidence
+        self._classifier = classifier
         self._tracker = Tracker()
 
     def reset(self) -> None:
@@ -115,22 +153,57 @@ class HazardChain:
         Raises:
             ValueError: As ``update``.
         """
+        rim = self._classifier.rim if self._classifier else None
+        found = self.candidates(semantic, anomaly_score, unknown, settings, camera, disparity, rim)
+        locator, described = found.locator, [region.describe(anomaly_score) for region in found.regions]
+        if self._classifier is None:
+            sure = self._confidence.probability(np.array([region.mean_score for region in described]))
+            least = 0.0
+        else:
+            features = found.features(anomaly_score, semantic, self._classes, self._classifier.floor)
+            sure, least = self._classifier.probability(features), settings.hazard_probability
+        places = locator.locate_all(found.regions)
+        detections = [Detection(*item) for item in zip(described, places, sure.tolist(), strict=True)]
+        kept = tuple(
+            item
+            for item in detections
+            if item.probability >= least and _in_corridor(item.location, settings.corridor_half_width)
+        )
+        problems = (*found.problems, *locator.problems)
+        return Detected(kept, unknown.shape[:2], locator.camera, problems, found.left_out, found.surface)
+
+    def candidates(
+        self,
+        semantic: np.ndarray,
+        anomaly_score: np.ndarray,
+        unknown: np.ndarray,
+        settings: HazardSettings,
+        camera: Camera | None = None,
+        disparity: np.ndarray | None = None,
+        rim: float | None = None,
+    ) -> Candidates:
+        """Finds the regions of a frame, with the arguments of ``update``; ``rim``: as ``RegionClassifier`` has it.
+
+        Raises:
+            ValueError: As ``update``.
+        """
         if not semantic.shape == anomaly_score.shape == unknown.shape:
             raise ValueError(f"semantic {semantic.shape}, score {anomaly_score.shape}, unknown {unknown.shape}: differ")
         if unknown.dtype != np.bool_:
             raise ValueError(f"unknown is {unknown.dtype}: give bool")
-        shape = (int(unknown.shape[0]), int(unknown.shape[1]))
+        shape = unknown.shape[0], unknown.shape[1]
         problems: list[str] = []
         locator = Locator(shape, settings, camera, disparity)
+        marked = unknown if rim is None else unknown | (anomaly_score > rim)
         inside = polygon_mask(settings.roi, *shape)
         if inside is not None:
-            unknown = unknown & inside
+            unknown, marked = unknown & inside, marked & inside
         if settings.ego_mask is not None:
             other, problem = settings.ego_mask.others(*shape)
-            unknown = unknown if other is None else unknown & other
+            unknown, marked = (unknown, marked) if other is None else (unknown & other, marked & other)
             problems += [problem] if problem else []
-        clusters = find_clusters(unknown, settings.min_hazard_area)
-        wanted = np.arange(len(clusters.pixels)) > 0
+        clusters = find_clusters(marked, settings.min_hazard_area)
+        wanted = np.arange(len(clusters.pixels)) > 0 if rim is None else holding(clusters, unknown)
         surface = None
         if settings.on_road_only:
             ids = drivable_ids(self._classes, settings.drivable_classes)
@@ -141,13 +214,16 @@ class HazardChain:
             if drivable.problem:
                 problems.append(drivable.problem)
         numbers = np.flatnonzero(wanted)
-        regions, left_out = largest_regions(clusters, numbers, unknown, settings.min_hazard_area, settings.max_hazards)
-        described = [region.describe(anomaly_score) for region in regions]
-        sure = self._confidence.probability(np.array([region.mean_score for region in described])).tolist()
-        places = locator.locate_all(regions)
-        detections = [Detection(*item) for item in zip(described, places, sure, strict=True)]
-        kept = tuple(item for item in detections if _in_corridor(item.location, settings.corridor_half_width))
-        return Detected(kept, shape, locator.camera, (*problems, *locator.problems), left_out, surface)
+        regions, left_out = largest_regions(clusters, numbers, marked, settings.min_hazard_area, settings.max_hazards)
+        if rim is not None:
+            regions = [region for region in regions if np.any(region.crop(unknown) & region.mask.view(bool))]
+        points = region_points(regions, marked) if regions else None
+        if points is not None and locator.tells_heights:
+            ground = drivable_ids(self._classes, (*settings.drivable_classes, *GROUND_CLASSES))
+            high = ~locator.flat(points, np.isin(points.of(semantic), ground))
+            regions = [region for region, is_high in zip(regions, high.tolist(), strict=True) if is_high]
+            points = RegionPoints(*(part[high] for part in points)) if regions else None
+        return Candidates(regions, points, locator, tuple(problems), left_out, surface)
 
     def track(
         self, stamp: float, found: Detected, settings: HazardSettings, ego_speed: float | None = None

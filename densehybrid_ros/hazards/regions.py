@@ -132,6 +132,14 @@ def find_clusters(unknown: np.ndarray, min_area: int) -> Clusters:
     return Clusters((height, width), block, counts, labels, boxes, pixels)
 
 
+def holding(clusters: Clusters, core: np.ndarray) -> np.ndarray:
+    """Returns which clusters hold a pixel of ``core``, bool [H, W]; bool [N + 1], False for the background."""
+    held = np.zeros(len(clusters.pixels), bool)
+    held[clusters.labels[_block_counts(core)[1] > 0]] = True
+    held[0] = False
+    return held
+
+
 def _block_counts(unknown: np.ndarray) -> tuple[int, np.ndarray]:
     """Returns the side of a block, and uint8 [h, w] with the number of anomalous pixels in each."""
     height, width = unknown.shape

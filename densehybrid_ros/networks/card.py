@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.confidence import REGION_FEATURES, Confidence, RegionClassifier
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
@@ -38,6 +38,8 @@ class ModelCard:
         default_threshold: The name of the one that the node takes.
         score_level: How the score is brought to one level, None if it is not.
         fitted_confidence: Calibration of the score (``densehybrid calibrate --by probability``), None if there is none.
+        region_classifier: What tells obstacles from false regions (``densehybrid calibrate --by regions``), None if
+            there is none.
         input_size: (height, width) in pixels at which the figures were measured; other sizes work as well.
         details: Everything for people: data, terms, training, figures with their commands. Kept as written.
     """
@@ -49,6 +51,7 @@ class ModelCard:
     default_threshold: str | None = None
     score_level: ScoreLevel | None = None
     fitted_confidence: Confidence | None = None
+    region_classifier: RegionClassifier | None = None
     input_size: tuple[int, int] = (1024, 2048)
     details: dict[str, Any] = field(default_factory=dict)
     sha256: str | None = None
@@ -90,6 +93,7 @@ class ModelCard:
         height, width = self.input_size
         fitted = self.fitted_confidence
         confidence = {"confidence": {"midpoint": fitted.midpoint, "scale": fitted.scale}} if fitted else {}
+        regions = {"regions": _regions_entry(self.region_classifier)} if self.region_classifier else {}
         level = {"score_level": asdict(self.score_level)} if self.score_level else {}
         return {
             "name": self.name,
@@ -100,6 +104,7 @@ class ModelCard:
             "thresholds": dict(self.thresholds),
             "default_threshold": self.default_threshold,
             **confidence,
+            **regions,
             **self.details,
             "classes": [_class_entry(item) for item in self.classes],
         }
@@ -108,6 +113,12 @@ class ModelCard:
 def _class_entry(item: SemanticClass) -> dict[str, Any]:
     drivable = {} if item.drivable == (item.name == _DRIVABLE) else {"drivable": item.drivable}
     return {"name": item.name, "color": list(item.color), **drivable}
+
+
+def _regions_entry(item: RegionClassifier) -> dict[str, Any]:
+    rim = {} if item.rim is None else {"rim": item.rim}
+    features = {name: list(numbers) for name, numbers in item.features.items()}
+    return {"floor": item.floor, **rim, "bias": item.bias, "features": features}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -167,7 +178,10 @@ def read_card(path: Path) -> ModelCard:
 
 def _card(content: Entries) -> ModelCard:
     known = {"name", "architecture", "sha256", "input", "score_level", "thresholds", "default_threshold", "confidence"}
-    thresholds, fitted, level = (content.block(key) for key in ("thresholds", "confidence", "score_level"))
+    known |= {"regions", "classes"}
+    thresholds, fitted, level, regions = (
+        content.block(key) for key in ("thresholds", "confidence", "score_level", "regions")
+    )
     card = ModelCard(
         name=content.text("name"),
         architecture=content.text("architecture"),
@@ -176,8 +190,9 @@ def _card(content: Entries) -> ModelCard:
         default_threshold=content.values.get("default_threshold"),
         score_level=_score_level(level) if level else None,
         fitted_confidence=_confidence(fitted) if fitted else None,
+        region_classifier=_region_classifier(regions) if regions else None,
         input_size=_input_size(Entries(content.needed("input"), "input")),
-        details={key: value for key, value in content.values.items() if key not in {*known, "classes"}},
+        details={key: value for key, value in content.values.items() if key not in known},
         sha256=content.values.get("sha256"),
     )
     if card.default_threshold is not None and card.default_threshold not in list(card.thresholds):
@@ -218,6 +233,23 @@ def _thresholds(values: Entries) -> dict[str, float]:
 
 def _confidence(values: Entries) -> Confidence:
     return Confidence(values.number("midpoint", -_LARGEST_SCORE, _LARGEST_SCORE), values.number("scale", *_NATS))
+
+
+def _region_classifier(values: Entries) -> RegionClassifier:
+    features = Entries(values.needed("features"), values.name("features"))
+    unknown = [key for key in features.values if key not in REGION_FEATURES]
+    if unknown:
+        raise InputError(f"{features.name(shown(unknown[0]))}: is unknown; there are {', '.join(REGION_FEATURES)}")
+    found: dict[str, tuple[float, float, float]] = {}
+    for key in REGION_FEATURES:
+        name, numbers = features.name(key), items(features.needed(key), features.name(key))
+        if len(numbers) != 3:
+            raise InputError(f"{name}: {shown(numbers)} is no mean, scale and weight")
+        mean, weight = (number(value, name, -_LARGEST_SCORE, _LARGEST_SCORE) for value in numbers[::2])
+        found[key] = mean, number(numbers[1], f"{name}, scale", *_NATS), weight
+    floor, bias = (values.number(key, -_LARGEST_SCORE, _LARGEST_SCORE) for key in ("floor", "bias"))
+    rim = None if values.values.get("rim") is None else values.number("rim", -_LARGEST_SCORE, _LARGEST_SCORE)
+    return RegionClassifier(floor, bias, found, rim)
 
 
 def _input_size(values: Entries) -> tuple[int, int]:
