@@ -18,12 +18,12 @@ from densehybrid_ros.hazards import HazardChain, HazardSettings
 
 FALSE_REGIONS = 0.3
 """A frame: at so many the figures are given."""
-_SHARES = (0.04, 0.02, 0.01, 0.005, 0.0025)  # of the inlier pixels above the thresholds that regions are found at
+_SHARES = (0.02, 0.01, 0.005, 0.0025, 0.001)  # of the inlier pixels above the thresholds that regions are found at
 _FLOOR_SHARE = 0.1  # of them above the lowest score that counts in the features
 _COVERED = 0.1  # of an obstacle's pixels that its region must cover
 _ON_IT = 0.3  # of a region's labelled pixels that must be anomalous; masks reach over the edges of small obstacles
 _IGNORED = 0.5  # of a region's pixels that, ignored, leave it out
-_FOLDS = 5
+_FOLDS, _BLOCK = 5, 4  # parts, and neighbouring frames that stay together; every set is in all parts
 _FEWEST = 10  # regions of either kind
 _PENALTY = 3.0  # of squared weights, against one region's log-loss: few regions must not make large weights
 _OBSTACLE, _FALSE, _NEITHER = 1, 0, -1
@@ -123,14 +123,14 @@ class RegionTable:
                 f"regions: {self.frames} frames with {counts[1]} regions on obstacles and {counts[0]} false ones are "
                 f"too few; give at least {_FOLDS} frames and {_FEWEST} regions of either kind"
             )
-        fold = np.array([item.frame for item in self.regions]) * _FOLDS // self.frames  # neighbours stay together
-        judged = np.zeros(len(kinds))
+        block = min(_BLOCK, self.frames // _FOLDS)
+        fold = np.array([item.frame for item in self.regions]) // block % _FOLDS
+        known, judged = kinds != _NEITHER, np.zeros(len(kinds))
         for number in range(_FOLDS):
-            others = (fold != number) & (kinds != _NEITHER)
+            others = (fold != number) & known
             judged[fold == number] = _fitted(features[others], kinds[others], self.floor).probability(
                 features[fold == number]
             )
-        known = kinds != _NEITHER
         classifier = _fitted(features[known], kinds[known], self.floor)
         columns = list(REGION_FEATURES)
         means, peaks = features[:, columns.index("mean")], features[:, columns.index("peak")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -68,8 +67,8 @@ def test_what_is_not_known_is_one() -> None:
 
 
 @pytest.fixture(scope="module")
-def drive() -> Iterator[list[RenderedFrame]]:
-    yield list(render_drive(3, 6, 1024, 512, fps=2.0))
+def drive() -> list[RenderedFrame]:
+    return list(render_drive(3, 6, 1024, 512, fps=2.0))
 
 
 def test_no_obstacle_of_the_rendered_road_is_flat_and_its_road_is(drive: list[RenderedFrame]) -> None:

@@ -23,7 +23,7 @@ CARD = ModelCard(
     default_threshold="inlier_q95",
     score_level=ScoreLevel(0.5, 2, -100.0, 10.0),
     fitted_confidence=Confidence(-5.0, 2.0),
-    region_classifier=RegionClassifier(-7.5, -1.25, {name: (0.5, 2.5, -0.5) for name in REGION_FEATURES}, 12.5),
+    region_classifier=RegionClassifier(-7.5, -1.25, dict.fromkeys(REGION_FEATURES, (0.5, 2.5, -0.5)), 12.5),
     details={"terms": "none", "training": [], "figures": {}, "calibration": {}},
     sha256="0" * 64,
 )
