@@ -1,4 +1,4 @@
-"""From an anomaly score to a probability. Free of PyTorch, which takes seconds to import."""
+"""From an anomaly score, or a region's features, to a probability. Free of PyTorch, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -37,3 +37,38 @@ class Confidence:
             half: Any = 0.5 * (1.0 + np.tanh(0.5 * odds))  # tanh does not overflow where exp would
             return half if isinstance(odds, np.ndarray) else float(half)
         return odds.sigmoid()
+
+
+REGION_FEATURES = {
+    "foot_row": "the row of its lower edge, of the height",
+    "size": "log of its area, of the picture",
+    "size_for_row": "the same, of the square of how far its foot lies below the horizon",
+    "contrast": "mean score over that about it",
+    "rim_score": "what a tenth of the scores about it exceed",
+    "peak": "largest score",
+    "mean": "mean score",
+    "road": "share of drivable classes about it",
+    "car": "its own share of cars",
+    "lorry": "its own share of trucks, buses and trains",
+}
+"""Name of a region's feature -> what it is."""
+
+
+@dataclass(frozen=True)
+class RegionClassifier:
+    """A logistic model of what a region is: P(obstacle) = 1 / (1 + exp(-(bias + sum of weight (x - mean) / scale))).
+
+    Attributes:
+        floor: Scores below so many nats count as this in the features.
+        bias: Log-odds of a mean region.
+        features: Name, as in ``REGION_FEATURES`` and in its order -> mean, scale (above zero) and weight.
+    """
+
+    floor: float
+    bias: float
+    features: dict[str, tuple[float, float, float]]
+
+    def probability(self, features: np.ndarray) -> np.ndarray:
+        """Returns P(obstacle) in 0..1, float64 [N], of features, float64 [N, F]."""
+        means, scales, weights = np.array(list(self.features.values())).T
+        return Confidence(0.0, 1.0).probability(self.bias + (features - means) / scales @ weights)

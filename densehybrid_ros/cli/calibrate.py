@@ -1,23 +1,26 @@
-"""``densehybrid calibrate``: writes named thresholds, or the calibrated probability, into a model card."""
+"""``densehybrid calibrate``: writes named thresholds, calibrated probability or region classifier into a model card."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from densehybrid_ros.cli.measuring import add_stage_options, configure_segmenter, open_segmenter, still_stage
 from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, positive
-from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
+from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer
+from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer, ScoredFrame
 from densehybrid_ros.evaluation.evaluate import score_all
 from densehybrid_ros.evaluation.froc import Froc, FrocAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.probability import fit_confidence
+from densehybrid_ros.evaluation.region_fit import FALSE_REGIONS, RegionTable
 from densehybrid_ros.evaluation.thresholds import (
     INLIER_Q95,
     OUTLIER_TPR95,
@@ -34,23 +37,30 @@ _EXAMPLE = """examples:
   densehybrid calibrate --model runs/light.safetensors --dataset cityscapes_640 --root /data/cityscapes_640
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by outlier_tpr95
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --false-hazards-per-minute 1
-  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by probability"""
-_PROBABILITY = "probability"
+  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by probability
+  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by regions --default"""
+_PROBABILITY, _REGIONS = "probability", "regions"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = _EXAMPLE
     configure_segmenter(parser)
-    parser.add_argument("--dataset", required=True, metavar="NAME", help=", ".join(EVALUATION_SETS))
-    parser.add_argument("--root", type=Path, required=True, help="folder of the held-out data")
+    parser.add_argument("--dataset", required=True, metavar="NAME[,NAME...]", help=", ".join(EVALUATION_SETS))
+    parser.add_argument(
+        "--root",
+        type=Path,
+        required=True,
+        help="folder of the held-out data; of several sets: that which holds a folder of each one's name",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--by",
-        choices=(INLIER_Q95, OUTLIER_TPR95, _PROBABILITY),
+        choices=(INLIER_Q95, OUTLIER_TPR95, _PROBABILITY, _REGIONS),
         help=f"{INLIER_Q95}: 5 %% of inlier pixels exceed it (the default; needs no anomalies); "
         f"{OUTLIER_TPR95}: 95 %% of anomalous pixels exceed it; "
-        f"{_PROBABILITY}: no threshold, but how a score becomes P(anomaly) (needs anomalies)",
+        f"{_PROBABILITY}: no threshold, but how a score becomes P(anomaly) (needs anomalies); "
+        f"{_REGIONS}: what tells obstacles from false regions, and the threshold that it is best at (needs anomalies)",
     )
     how.add_argument(
         "--false-hazards-per-minute",
@@ -77,12 +87,17 @@ def run(args: argparse.Namespace) -> int:
     per_minute = args.false_hazards_per_minute
     if args.ego_mask and per_minute is None:
         raise InputError("--ego-mask: is for --false-hazards-per-minute; add it")
-    dataset = open_evaluation_set(args.dataset, args.root)
+    sets = open_evaluation_sets(args.dataset, args.root).values()
     segmenter = open_segmenter(args, args.device)
-    dataset = dataset.for_classes([item.name for item in segmenter.card.classes])
+    names = [item.name for item in segmenter.card.classes]
     model, scorer, stage = segmenter.model, FrameScorer(segmenter, [HYBRID]), still_stage(args, segmenter.card)
+
+    def scored(description: str) -> Iterator[ScoredFrame]:
+        for dataset in sets:
+            yield from score_all(scorer, dataset.for_classes(names), args.limit, description)
+
     pixels, frames, through = PixelAccumulator(), 0, set()
-    for item in score_all(scorer, dataset, args.limit, "calibrate"):
+    for item in scored("calibrate"):
         labels = torch.from_numpy(anomaly_labels(item.frame)).to(segmenter.device)
         pixels.update(item.scores[HYBRID], labels, item.frame.name)
         frames += 1
@@ -93,10 +108,19 @@ def run(args: argparse.Namespace) -> int:
     if per_minute is not None:
         name = false_hazard_name(per_minute)
         counter = FrocAccumulator(stage, candidate_thresholds(pixels))
-        for item in score_all(scorer, dataset, args.limit, "count false hazards"):
+        for item in scored("count false hazards"):
             counter.update(item)
         value, figures = _by_false_hazards(args, counter.compute())
         entry |= figures
+    elif args.by == _REGIONS:
+        table = RegionTable(pixels, segmenter.card.classes, args.min_area)
+        for item in scored("find regions"):
+            score, semantic = (np.asarray(values.cpu()) for values in (item.scores[HYBRID], item.prediction))
+            table.add(item.frame, anomaly_labels(item.frame), score, semantic)
+        fit = table.fit()
+        name, value = _REGIONS, fit.threshold
+        model.card.region_classifier = fit.classifier
+        entry |= {"min_area": args.min_area, **fit.figures}
     elif args.by == OUTLIER_TPR95:
         name, value = OUTLIER_TPR95, outlier_threshold(pixels)
     else:
@@ -114,6 +138,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"{path}: {name} = {value:.4f} nats{default}, from {frames} frames of {args.dataset}")
     if per_minute is not None:
         print(_what_it_is_worth(args, entry))
+    if args.by == _REGIONS:
+        by_mean = f"by the mean score {entry['recall_by_mean_score']:.1%}"
+        print(f"regions: {entry['recall']:.1%} of the obstacles at {FALSE_REGIONS} false ones a frame, {by_mean}")
     return 0
 
 

@@ -75,7 +75,9 @@ def still_stage(args: argparse.Namespace, card: ModelCard, named: Mapping[str, f
     except InputError as error:
         raise InputError(f"--ego-mask {error}") from error
     settings = replace(Settings().hazards, ego_mask=mask)
-    return StillStage(HazardChain(card.classes, card.confidence), settings, args.min_area, named or {})
+    return StillStage(
+        HazardChain(card.classes, card.confidence, card.region_classifier), settings, args.min_area, named or {}
+    )
 
 
 def segmenter_options(args: argparse.Namespace) -> str:

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     settings = with_base_frame(recording, settings)
     total = min(len(recording), args.limit or len(recording))
     every = args.every or max(1, -(-total // _MOST_SHOWN))
-    drive = KeptDrive([*own, *given], not given, every, args.clean)
+    drive = KeptDrive([*own, *given], not given, every, args.clean, segmenter.card.region_classifier)
     answers = perceived_answers(recording, Perception(segmenter, settings), _left_out, args.limit)
     for answer in progress(answers, f"tune {args.drive.name}", total):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,9 +10,11 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from densehybrid_ros.confidence import RegionClassifier
 from densehybrid_ros.evaluation.hazard_figures import FrameTruth
 from densehybrid_ros.evaluation.replay import Answer
 from densehybrid_ros.evaluation.threshold_sweep import ScoredDriveFrame, scored_frame, sweep_thresholds
+from densehybrid_ros.hazards.region_points import WIDEST_MARGIN
 
 _FIRST = 8  # frames from which the lowest threshold is chosen
 _UNKNOWN_SHARE = 0.1  # of their pixels exceed it
@@ -33,7 +36,7 @@ class _Packed:
 
 @dataclass(frozen=True)
 class KeptFrame:
-    """A frame: scores and disparities only where a pixel exceeds the lowest threshold.
+    """A frame: scores where a pixel exceeds the lowest threshold, and disparities there and about it.
 
     Attributes:
         jpeg: The picture at display size; None where it is not shown.
@@ -57,11 +60,13 @@ class KeptFrame:
             is_clean: Whether no obstacle is in the frame: every hazard is a false alarm.
         """
         frame, high = scored_frame(answer), answer.score > floor
+        margin = 2 * math.ceil(WIDEST_MARGIN * high.shape[1]) + 1
         truth = FrameTruth(np.zeros(answer.score.shape, np.uint8), ()) if is_clean else frame.truth
         known = frame.known
         disparity = known.disparity
         if disparity is not None:
-            pixels = _Packed(np.where(high, disparity.pixels, np.float32(0)))
+            near = cv2.dilate(high.view(np.uint8), np.ones((margin, margin), np.uint8))
+            pixels = _Packed(np.where(near, disparity.pixels, np.float32(0)))
             known = replace(known, disparity=replace(disparity, pixels=np.zeros(0, np.float32)))
         size = known.image.shape
         known = replace(known, image=np.broadcast_to(np.uint8(0), size))
@@ -97,15 +102,19 @@ class KeptDrive:
         choose: Whether more are chosen from the scores.
         every: One picture of so many frames is kept.
         is_clean: Whether no obstacle is in the drive.
+        classifier: The card's; the scores that it looks at are kept as well.
 
     Attributes:
         frames: The frames.
         obstacles: Whether a frame has a labelled obstacle.
     """
 
-    def __init__(self, own: list[float], choose: bool, every: int, is_clean: bool) -> None:
+    def __init__(
+        self, own: list[float], choose: bool, every: int, is_clean: bool, classifier: RegionClassifier | None = None
+    ) -> None:
         self._own, self._choose, self._every, self._is_clean = own, choose, every, is_clean
         self._waiting: list[Answer] = []
+        self._kept = math.inf if classifier is None else classifier.floor
         self._floor: float | None = None if choose else min(own)
         self._samples: list[np.ndarray] = []
         self.frames: list[KeptFrame] = []
@@ -127,7 +136,7 @@ class KeptDrive:
             high = answer.score[answer.score > self._floor]
             self._samples.append(np.sort(high)[::-1][::_SAMPLED])
             is_shown = len(self.frames) % self._every == 0
-            self.frames.append(KeptFrame.of(answer, self._floor, is_shown, self._is_clean))
+            self.frames.append(KeptFrame.of(answer, min(self._floor, self._kept), is_shown, self._is_clean))
         self._waiting = []
 
     def thresholds(self, count: int) -> tuple[float, ...]:

@@ -95,8 +95,9 @@ class ThresholdSweep:
 
     def begin(self, drive: str) -> None:
         """Turns to the next drive: all tracks start over."""
-        self._finder = HazardChain(self._card.classes, self._card.confidence)
-        self._chains = {key: HazardChain(self._card.classes, self._card.confidence) for key in self._figures}
+        known = self._card.classes, self._card.confidence, self._card.region_classifier
+        self._finder = HazardChain(*known)
+        self._chains = {key: HazardChain(*known) for key in self._figures}
         for figures in self._figures.values():
             figures.begin(drive)
 

@@ -9,7 +9,7 @@ from itertools import compress
 
 import numpy as np
 
-from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.confidence import REGION_FEATURES, Confidence, RegionClassifier
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.hazards.hazard import (
@@ -24,10 +24,41 @@ from densehybrid_ros.hazards.hazard import (
     time_to_reach,
 )
 from densehybrid_ros.hazards.location import Locator
+from densehybrid_ros.hazards.region_classifier import region_features
+from densehybrid_ros.hazards.region_points import RegionPoints, region_points
 from densehybrid_ros.hazards.regions import MaskedRegion, find_clusters, largest_regions
-from densehybrid_ros.hazards.road import find_ground, hazard_mask, reaching
+from densehybrid_ros.hazards.road import GROUND_CLASSES, drivable_ids, find_ground, hazard_mask, reaching
 from densehybrid_ros.hazards.settings import HazardSettings, polygon_mask
 from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The regions of one frame before they are judged.
+
+    Attributes:
+        regions: Regions on the road, the largest first; what lies flat in it is no longer among them.
+        points: A grid of points of each; None where no region needs them.
+        locator: What locates them.
+        problems: What was wrong with the input.
+        left_out: Regions beyond ``max_hazards``.
+        surface: As in ``Detected``.
+    """
+
+    regions: list[MaskedRegion]
+    points: RegionPoints | None
+    locator: Locator
+    problems: tuple[str, ...]
+    left_out: int
+    surface: np.ndarray | None
+
+    def features(
+        self, score: np.ndarray, semantic: np.ndarray, classes: Sequence[SemanticClass], floor: float
+    ) -> np.ndarray:
+        """Returns the features of the regions, see ``region_features``."""
+        if self.points is None:
+            return np.zeros((0, len(REGION_FEATURES)))
+        return region_features(self.regions, self.points, score, semantic, classes, floor, self.locator.horizon)
 
 
 @dataclass(frozen=True)
@@ -59,11 +90,16 @@ class HazardChain:
     Args:
         classes: Class table of the model, in the order of the train ids.
         confidence: Calibration of the anomaly score, as the model's card has it.
+        classifier: What judges regions, as the card has it; None: the calibrated mean score is a region's probability,
+            and no region is dropped for it.
     """
 
-    def __init__(self, classes: Sequence[SemanticClass], confidence: Confidence) -> None:
+    def __init__(
+        self, classes: Sequence[SemanticClass], confidence: Confidence, classifier: RegionClassifier | None = None
+    ) -> None:
         self._classes = tuple(classes)
         self._confidence = confidence
+        self._classifier = classifier
         self._tracker = Tracker()
 
     def reset(self) -> None:
@@ -116,11 +152,50 @@ class HazardChain:
         Raises:
             ValueError: As ``update``.
         """
+        found = self.candidates(semantic, anomaly_score, unknown, threshold, settings, camera, disparity)
+        locator, described = found.locator, [region.describe(anomaly_score) for region in found.regions]
+        if self._classifier is None:
+            sure = self._confidence.probability(np.array([region.mean_score for region in described]))
+            least = 0.0
+        else:
+            features = found.features(anomaly_score, semantic, self._classes, self._classifier.floor)
+            sure, least = self._classifier.probability(features), settings.hazard_probability
+        places = locator.locate_all(found.regions)
+        detections = [Detection(*item) for item in zip(described, places, sure.tolist(), strict=True)]
+        kept = [
+            item.probability >= least and _in_corridor(item.location, settings.corridor_half_width)
+            for item in detections
+        ]
+        return Detected(
+            tuple(compress(detections, kept)),
+            tuple(compress(found.regions, kept)),
+            unknown.shape[:2],
+            locator.camera,
+            (*found.problems, *locator.problems),
+            found.left_out,
+            found.surface,
+        )
+
+    def candidates(
+        self,
+        semantic: np.ndarray,
+        anomaly_score: np.ndarray,
+        unknown: np.ndarray,
+        threshold: float,
+        settings: HazardSettings,
+        camera: Camera | None = None,
+        disparity: np.ndarray | None = None,
+    ) -> Candidates:
+        """Finds the regions of a frame before they are judged, with the arguments of ``update``.
+
+        Raises:
+            ValueError: As ``update``.
+        """
         if not semantic.shape == anomaly_score.shape == unknown.shape:
             raise ValueError(f"semantic {semantic.shape}, score {anomaly_score.shape}, unknown {unknown.shape}: differ")
         if unknown.dtype != np.bool_:
             raise ValueError(f"unknown is {unknown.dtype}: give bool")
-        shape = (int(unknown.shape[0]), int(unknown.shape[1]))
+        shape = unknown.shape[0], unknown.shape[1]
         problems: list[str] = []
         locator = Locator(shape, settings, camera, disparity)
         inside = polygon_mask(settings.roi, *shape)
@@ -140,21 +215,14 @@ class HazardChain:
         wanted = np.arange(len(clusters.pixels)) > 0 if ground is None else reaching(clusters, ground)
         numbers = np.flatnonzero(wanted)
         regions, left_out = largest_regions(clusters, numbers, unknown, settings.min_hazard_area, settings.max_hazards)
-        described = [region.describe(anomaly_score) for region in regions]
-        sure = self._confidence.probability(np.array([region.mean_score for region in described])).tolist()
-        places = locator.locate_all(regions)
-        kept = [_in_corridor(place, settings.corridor_half_width) for place in places]
-        detections = tuple(Detection(*item) for item in compress(zip(described, places, sure, strict=True), kept))
+        points = region_points(regions, unknown) if regions else None
+        if points is not None and locator.tells_heights:
+            ids = drivable_ids(self._classes, (*settings.drivable_classes, *GROUND_CLASSES))
+            high = ~locator.flat(points, np.isin(points.of(semantic), ids))
+            regions = [region for region, is_high in zip(regions, high.tolist(), strict=True) if is_high]
+            points = RegionPoints(*(part[high] for part in points)) if regions else None
         surface = None if ground is None else ground.surface | wanted[clusters.labels]
-        return Detected(
-            detections,
-            tuple(compress(regions, kept)),
-            shape,
-            locator.camera,
-            (*problems, *locator.problems),
-            left_out,
-            surface,
-        )
+        return Candidates(regions, points, locator, tuple(problems), left_out, surface)
 
     def track(
         self, stamp: float, found: Detected, settings: HazardSettings, ego_speed: float | None = None

@@ -10,6 +10,8 @@ import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.hazards.hazard import NOWHERE, Location, Region, Source
+from densehybrid_ros.hazards.height import flat_regions
+from densehybrid_ros.hazards.region_points import RegionPoints
 from densehybrid_ros.hazards.regions import MaskedRegion
 from densehybrid_ros.hazards.settings import HazardSettings
 
@@ -135,6 +137,18 @@ class Locator:
         if problem and problem not in self.problems:
             self.problems.append(problem)
         return problem is not None
+
+    @property
+    def tells_heights(self) -> bool:
+        """Whether disparity and the camera's mount tell how high regions are, and it is asked for."""
+        return self._disparity is not None and self.horizon is not None and self._settings.flat_height > 0
+
+    def flat(self, points: RegionPoints, ground: np.ndarray) -> np.ndarray:
+        """Returns which regions lie flat in the road, see ``flat_regions``; only where ``tells_heights``."""
+        assert self._disparity is not None
+        assert self.camera is not None
+        noise, height = self._settings.disparity_noise, self._settings.flat_height
+        return flat_regions(points, self._disparity, ground, self.camera, noise, height)
 
     def locate(self, region: MaskedRegion) -> Location:
         """Locates a region: by disparity, else on the ground plane, else nowhere."""

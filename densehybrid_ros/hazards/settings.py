@@ -31,6 +31,8 @@ class HazardSettings:
         road_prior: Nats by which the score far from the ground is lowered, where ``on_road_only``; 0: not at all.
         corridor_half_width: Metres to each side of the optical axis within which hazards count; 0 for no corridor.
             A hazard whose position is unknown counts always.
+        hazard_probability: Regions of a lower P(obstacle) are no hazards, where the model's card has a classifier.
+        flat_height: Metres; what disparity shows to be lower than this above the road about it is no hazard; 0: off.
         trigger_count: Frames with the hazard, of the last ``trigger_window``, that raise it.
         trigger_window: Frames looked at; at least ``trigger_count``.
         release_count: Frames in a row without the hazard that clear it.
@@ -53,6 +55,8 @@ class HazardSettings:
     drivable_classes: tuple[str, ...] = ("",)
     road_prior: float = 0.0
     corridor_half_width: float = 0.0
+    hazard_probability: float = 0.5
+    flat_height: float = 0.1
     trigger_count: int = 3
     trigger_window: int = 5
     release_count: int = 5
@@ -79,6 +83,8 @@ class HazardSettings:
         for name in ("min_hazard_area", "max_hazards", "trigger_count", "release_count"):
             if getattr(self, name) < 1:
                 return f"{name} is {getattr(self, name)}: give at least 1"
+        if self.hazard_probability > 1:
+            return f"hazard_probability is {self.hazard_probability}: give a number of at most 1"
         if self.max_gap < 0:
             return f"max_gap is {self.max_gap}: give at least 0"
         if self.trigger_window < self.trigger_count:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.confidence import REGION_FEATURES, Confidence, RegionClassifier
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
@@ -36,6 +36,8 @@ class ModelCard:
         thresholds: Named anomaly thresholds on the hybrid score (nats). Every name says how it was chosen.
         default_threshold: The name of the one that the node takes.
         fitted_confidence: Calibration of the score (``densehybrid calibrate --by probability``), None if there is none.
+        region_classifier: What tells obstacles from false regions (``densehybrid calibrate --by regions``), None if
+            there is none.
         input_size: (height, width) in pixels at which the figures were measured; other sizes work as well.
         details: Everything for people: data, terms, training, figures with their commands. Kept as written.
     """
@@ -46,6 +48,7 @@ class ModelCard:
     thresholds: dict[str, float] = field(default_factory=dict)
     default_threshold: str | None = None
     fitted_confidence: Confidence | None = None
+    region_classifier: RegionClassifier | None = None
     input_size: tuple[int, int] = (1024, 2048)
     details: dict[str, Any] = field(default_factory=dict)
     sha256: str | None = None
@@ -87,6 +90,7 @@ class ModelCard:
         height, width = self.input_size
         fitted = self.fitted_confidence
         confidence = {"confidence": {"midpoint": fitted.midpoint, "scale": fitted.scale}} if fitted else {}
+        regions = {"regions": _regions_entry(self.region_classifier)} if self.region_classifier else {}
         return {
             "name": self.name,
             "architecture": self.architecture,
@@ -95,6 +99,7 @@ class ModelCard:
             "thresholds": dict(self.thresholds),
             "default_threshold": self.default_threshold,
             **confidence,
+            **regions,
             **self.details,
             "classes": [_class_entry(item) for item in self.classes],
         }
@@ -103,6 +108,11 @@ class ModelCard:
 def _class_entry(item: SemanticClass) -> dict[str, Any]:
     drivable = {} if item.drivable == (item.name == _DRIVABLE) else {"drivable": item.drivable}
     return {"name": item.name, "color": list(item.color), **drivable}
+
+
+def _regions_entry(item: RegionClassifier) -> dict[str, Any]:
+    features = {name: list(numbers) for name, numbers in item.features.items()}
+    return {"floor": item.floor, "bias": item.bias, "features": features}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -164,7 +174,8 @@ def _card(content: Entries) -> ModelCard:
     if "score_level" in content.values:
         raise InputError("score_level: is gone; retrain the model, or delete the entry and run densehybrid calibrate")
     known = {"name", "architecture", "sha256", "input", "thresholds", "default_threshold", "confidence"}
-    thresholds, fitted = (content.block(key) for key in ("thresholds", "confidence"))
+    known |= {"regions", "classes"}
+    thresholds, fitted, regions = (content.block(key) for key in ("thresholds", "confidence", "regions"))
     card = ModelCard(
         name=content.text("name"),
         architecture=content.text("architecture"),
@@ -172,8 +183,9 @@ def _card(content: Entries) -> ModelCard:
         thresholds=_thresholds(thresholds) if thresholds else {},
         default_threshold=content.values.get("default_threshold"),
         fitted_confidence=_confidence(fitted) if fitted else None,
+        region_classifier=_region_classifier(regions) if regions else None,
         input_size=_input_size(Entries(content.needed("input"), "input")),
-        details={key: value for key, value in content.values.items() if key not in {*known, "classes"}},
+        details={key: value for key, value in content.values.items() if key not in known},
         sha256=content.values.get("sha256"),
     )
     if card.default_threshold is not None and card.default_threshold not in list(card.thresholds):
@@ -214,6 +226,22 @@ def _thresholds(values: Entries) -> dict[str, float]:
 
 def _confidence(values: Entries) -> Confidence:
     return Confidence(values.number("midpoint", -_LARGEST_SCORE, _LARGEST_SCORE), values.number("scale", *_NATS))
+
+
+def _region_classifier(values: Entries) -> RegionClassifier:
+    features = Entries(values.needed("features"), values.name("features"))
+    unknown = [key for key in features.values if key not in REGION_FEATURES]
+    if unknown:
+        raise InputError(f"{features.name(shown(unknown[0]))}: is unknown; there are {', '.join(REGION_FEATURES)}")
+    found: dict[str, tuple[float, float, float]] = {}
+    for key in REGION_FEATURES:
+        name, numbers = features.name(key), items(features.needed(key), features.name(key))
+        if len(numbers) != 3:
+            raise InputError(f"{name}: {shown(numbers)} is no mean, scale and weight")
+        mean, weight = (number(value, name, -_LARGEST_SCORE, _LARGEST_SCORE) for value in numbers[::2])
+        found[key] = mean, number(numbers[1], f"{name}, scale", *_NATS), weight
+    floor, bias = (values.number(key, -_LARGEST_SCORE, _LARGEST_SCORE) for key in ("floor", "bias"))
+    return RegionClassifier(floor, bias, found)
 
 
 def _input_size(values: Entries) -> tuple[int, int]:

@@ -134,7 +134,7 @@ class Perception:
             camera: Number of the camera, of several that share the segmenter.
         """
         self.segmenter, self.settings, self._camera = segmenter, settings or Settings(), camera
-        self._chain = HazardChain(segmenter.card.classes, segmenter.card.confidence)
+        self._chain = HazardChain(segmenter.card.classes, segmenter.card.confidence, segmenter.card.region_classifier)
         self._reset = threading.Event()
 
     def reset(self) -> None:

@@ -262,6 +262,18 @@ class Settings:
         "Unknown regions a frame that are judged, the largest first; the alert counts those left out.",
         span=(1, 10_000),
     )
+    hazard_probability: float = _hazard(
+        "hazard_probability",
+        "Unknown regions that are obstacles with a lower probability are no hazards. It counts where the model's card "
+        "has a classifier of regions (densehybrid calibrate --by regions).",
+        span=(0.0, 1.0),
+    )
+    flat_height: float = _hazard(
+        "flat_height",
+        "Metres. What disparity shows to be lower than this above the road about it is no hazard: manhole covers, "
+        "chalk, shadows. It needs the camera's height. 0: off.",
+        span=(0.0, 10.0),
+    )
     trigger_count: int = _hazard(
         "trigger_count",
         "Frames with the hazard, of the last trigger_window, that raise the alert.",

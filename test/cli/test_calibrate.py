@@ -111,6 +111,25 @@ def test_probability_stands_in_the_card_and_leaves_the_thresholds(model_path: Pa
     assert "P(anomaly) is 1/2 at" in capsys.readouterr().out
 
 
+def test_regions_are_classified_and_stand_in_the_card(model_path: Path, folder: Path, capsys) -> None:
+    random, images = np.random.default_rng(0), []
+    for index in range(6):
+        image = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        assert cv2.imwrite(str(folder / "image" / f"{index}.png"), image)
+        images.append(image[:, :, ::-1])
+    segmenter = Segmenter(load_model(model_path), "eager", "cpu")
+    for index, image in enumerate(images):  # anomalies are the highest scores of the left half
+        score = segmenter(image, 0.0).anomaly_score
+        label = (score > np.quantile(score, 0.95)) & (np.arange(64) < 32)
+        assert cv2.imwrite(str(folder / "label" / f"{index}.png"), label.astype(np.uint8))
+    assert _calibrate(model_path, folder, "--by", "regions", "--min-area", "4") == 0
+    card = read_card(model_path.with_suffix(".yaml"))
+    assert card.region_classifier is not None
+    assert card.default_threshold == "regions"
+    assert card.details["calibration"]["regions"]["frames"] == 6
+    assert "false ones a frame, by the mean score" in capsys.readouterr().out
+
+
 def test_false_hazards_a_minute_are_those_of_the_node_s_stage(model_path: Path, folder: Path, capsys) -> None:
     for index in range(3):  # smooth pictures have regions; a square is the obstacle
         path, label = str(folder / "image" / f"{index}.png"), np.zeros((64, 64), np.uint8)

@@ -17,7 +17,7 @@ from densehybrid_ros.perception.settings import Settings
 def still_hazards(folder: Path, segmenter: Segmenter, threshold: float) -> tuple[int, int, int]:
     """Counts frames whose anomalous pixels are found, false hazards, and hazards on ignored pixels."""
     found, others, card = 0, np.zeros(2, dtype=int), segmenter.card
-    chain, settings = HazardChain(card.classes, card.confidence), HazardSettings()
+    chain, settings = HazardChain(card.classes, card.confidence, card.region_classifier), HazardSettings()
     for path in sorted((folder / "image").iterdir()):
         label = cv2.imread(str(folder / "label" / path.name), cv2.IMREAD_UNCHANGED)
         perception = Perception(segmenter, Settings(anomaly_threshold=threshold, trigger_count=1))

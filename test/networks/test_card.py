@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.confidence import REGION_FEATURES, Confidence, RegionClassifier
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import ModelCard, read_card, shipped_models, write_card
@@ -22,15 +22,16 @@ CARD = ModelCard(
     thresholds={"inlier_q95": -4.5},
     default_threshold="inlier_q95",
     fitted_confidence=Confidence(-5.0, 2.0),
+    region_classifier=RegionClassifier(-7.5, -1.25, dict.fromkeys(REGION_FEATURES, (0.5, 2.5, -0.5))),
     details={"terms": "none", "training": [], "figures": {}, "calibration": {}},
     sha256="0" * 64,
 )
 NAN, INF = float("nan"), float("inf")
 WRONG: list[Any] = [NAN, INF, -INF, 1e300, "", [], {}, None, "a text", -5, 2.5, True, 10**400]
-NUMBERS = ("input", "thresholds", "confidence")
+NUMBERS = ("input", "thresholds", "confidence", "regions")
 OPTIONAL = {
     ("thresholds",), ("default_threshold",), ("confidence",), ("sha256",), ("terms",), ("training",),
-    ("figures",), ("calibration",), ("input", "colors"), ("input", "scaling"),
+    ("figures",), ("calibration",), ("input", "colors"), ("input", "scaling"), ("regions",),
 }  # fmt: skip
 
 
@@ -42,7 +43,8 @@ def places(value: Any, place: tuple = ()) -> Iterator[tuple]:
             yield from places(part, (*place, key))
 
 
-PLACES = list(places(CARD.to_dict()))
+SAME_AS_THE_FIRST = {("regions", "features", name) for name in list(REGION_FEATURES)[1:]}
+PLACES = [place for place in places(CARD.to_dict()) if place[:3] not in SAME_AS_THE_FIRST]
 
 
 def changed(place: tuple, value: Any = None, delete: bool = False) -> Any:
@@ -81,7 +83,7 @@ def test_an_entry_that_is_missing_or_another_is_meaningful_or_refused(place: tup
         assert isinstance(gone, ModelCard)
     elif place[0] != "classes" or isinstance(place[-1], str):  # one class fewer is a card of another model
         assert isinstance(gone, str)
-        assert place[-1] in gone or "is missing" in gone or "default_threshold" in gone
+        assert str(place[-1]) in gone or "is missing" in gone or "is no mean" in gone or "default_threshold" in gone
     for value in WRONG:
         found = read(path, changed(place, value))
         if isinstance(found, ModelCard):
@@ -95,9 +97,9 @@ def is_plain(place: tuple, value: Any) -> bool:
     """Whether a number may stand where it does: finite, of its kind, and within what a score can be."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or place[0] not in NUMBERS:
         return value == [] and place == ("training",)
-    if place[-1] in ("midpoint", "inlier_q95"):
+    if place[-1] in ("midpoint", "inlier_q95", "floor", "bias", "rim", 0, 2):
         return value in (-5, 2.5)
-    return place[-1] in ("softness", "scale", "frame") and value == 2.5
+    return place[-1] in ("softness", "scale", "frame", 1) and value == 2.5
 
 
 @pytest.mark.parametrize("content", [None, [], "text", 3, {}])
@@ -130,6 +132,11 @@ def test_what_is_no_yaml_is_refused(text: str, tmp_path: Path) -> None:
         (("confidence",), "half", "confidence: 'half' is no mapping"),
         (("thresholds", "inlier_q95"), 1e300, "thresholds.inlier_q95: 1e+300 is outside -1000..1000"),
         (("confidence", "scale"), 0, "confidence.scale: 0 is outside 1e-06..10000"),
+        (("regions", "features", "car"), [0, 0, 1], "regions.features.car, scale: 0 is outside 1e-06..10000"),
+        (("regions", "features", "car"), [0, 1], "regions.features.car: [0, 1] is no mean, scale and weight"),
+        (("regions", "features"), {"car": [0, 1, 1]}, "regions.features.foot_row: is missing"),
+        (("regions", "bias"), NAN, "regions.bias: nan is not finite"),
+        (("regions",), [1], "regions: [1] is no mapping"),
         (("input", "width"), 0, "input.width: 0 is outside 1..16384"),
         (("input", "colors"), "BGR", "input.colors: 'BGR' is unknown; there is only 'RGB'"),
         (("classes", 1, "name"), "road", "classes[1].name: 'road' is there twice"),

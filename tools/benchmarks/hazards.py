@@ -130,6 +130,7 @@ def _scene(width: int, height: int, noise: float) -> tuple[np.ndarray, np.ndarra
     score[(mask > 0) | speckle] += np.float32(15.0)
     rows = np.array([1 / camera.ground_depth(row) for row in range(height)], dtype=np.float32)
     disparity = np.repeat(rows[:, None], width, axis=1) * np.float32(camera.fx * camera.baseline)
+    disparity[mask > 0] += np.float32(5.0)  # they stand up
     disparity += random.standard_normal(mask.shape, dtype=np.float32) * np.float32(0.3)
     return semantic, score, disparity
 

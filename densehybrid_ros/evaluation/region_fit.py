@@ -1,0 +1,195 @@
+"""Fitting the classifier of regions on a labelled set, with figures of frames that it was not fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from scipy.optimize import minimize
+
+from densehybrid_ros.confidence import REGION_FEATURES, Confidence, RegionClassifier
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, EvaluationFrame
+from densehybrid_ros.datasets.taxonomy import SemanticClass
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
+from densehybrid_ros.hazards import HazardChain, HazardSettings
+
+FALSE_REGIONS = 0.3
+"""A frame: at so many the figures are given."""
+_SHARES = (0.02, 0.01, 0.005, 0.0025, 0.001)  # of the inlier pixels above the thresholds that regions are found at
+_FLOOR_SHARE = 0.1  # of them above the lowest score that counts in the features
+_COVERED = 0.1  # of an obstacle's pixels that its region must cover
+_ON_IT = 0.3  # of a region's labelled pixels that must be anomalous; masks reach over the edges of small obstacles
+_IGNORED = 0.5  # of a region's pixels that, ignored, leave it out
+_FOLDS, _BLOCK = 5, 4  # parts, and neighbouring frames that stay together; every set is in all parts
+_FEWEST = 10  # regions of either kind
+_PENALTY = 3.0  # of squared weights, against one region's log-loss: few regions must not make large weights
+_OBSTACLE, _FALSE, _NEITHER = 1, 0, -1
+
+
+@dataclass(frozen=True)
+class RegionFit:
+    """A classifier, the threshold that it is best at, and its figures.
+
+    Attributes:
+        classifier: Fitted to all frames.
+        threshold: Anomaly threshold in nats.
+        figures: By cross-validation over frames, in plain types.
+    """
+
+    classifier: RegionClassifier
+    threshold: float
+    figures: dict[str, float]
+
+
+@dataclass
+class _Region:
+    """A region that was found at a threshold, by its number."""
+
+    frame: int
+    threshold: int
+    features: np.ndarray
+    kind: int
+    obstacles: frozenset[int]
+
+
+@dataclass
+class RegionTable:
+    """Regions of a set's frames at several thresholds, and what they lie on.
+
+    Args:
+        pixels: Scores of the set, which the thresholds are taken from.
+        classes: Class table of the model.
+        min_area: Pixels that a region must have, and an obstacle.
+
+    Raises:
+        InputError: There is no inlier pixel.
+    """
+
+    pixels: PixelAccumulator
+    classes: Sequence[SemanticClass]
+    min_area: int
+    frames: int = 0
+    obstacles: int = 0
+    regions: list[_Region] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.thresholds = tuple(self.pixels.inlier_quantile(1 - share) for share in _SHARES)
+        self.floor = self.pixels.inlier_quantile(1 - _FLOOR_SHARE)
+        self._chain = HazardChain(self.classes, Confidence(0.0, 1.0))
+        self._settings = HazardSettings(min_hazard_area=self.min_area)
+
+    def add(self, frame: EvaluationFrame, labels: np.ndarray, score: np.ndarray, semantic: np.ndarray) -> None:
+        """Takes in a frame.
+
+        Args:
+            frame: The frame.
+            labels: uint8 [H, W], 0 inlier, 1 anomaly, 255 ignore.
+            score: float32 [H, W] in nats.
+            semantic: uint8 [H, W] train ids.
+        """
+        _, obstacle, statistics, _ = cv2.connectedComponentsWithStats((labels == ANOMALY).view(np.uint8))
+        areas = statistics[:, cv2.CC_STAT_AREA].astype(np.float64)
+        areas[0] = np.inf
+        areas[areas < self.min_area] = np.inf
+        self.obstacles += int(np.count_nonzero(areas < np.inf))
+        for number, threshold in enumerate(self.thresholds):
+            found = self._chain.candidates(
+                semantic, score, score > threshold, threshold, self._settings, frame.camera, frame.disparity
+            )
+            features = found.features(score, semantic, self.classes, self.floor)
+            for region, row in zip(found.regions, features, strict=True):
+                mask = region.mask.view(bool)
+                label = region.crop(labels)[mask]
+                covered = np.bincount(region.crop(obstacle)[mask], minlength=len(areas)) * region.step**2
+                ids = np.flatnonzero(covered >= _COVERED * areas).tolist()
+                kind = _kind(label, bool(ids))
+                self.regions.append(_Region(self.frames, number, row, kind, frozenset(ids)))
+        self.frames += 1
+
+    def fit(self) -> RegionFit:
+        """Fits the classifier, and chooses the threshold.
+
+        Raises:
+            InputError: There are too few regions of one kind, or too few frames.
+        """
+        features = np.array([item.features for item in self.regions]).reshape(-1, len(REGION_FEATURES))
+        kinds = np.array([item.kind for item in self.regions], np.int64)
+        counts = [int(np.count_nonzero(kinds == kind)) for kind in (_FALSE, _OBSTACLE)]
+        if min(counts) < _FEWEST or self.frames < _FOLDS:
+            raise InputError(
+                f"regions: {self.frames} frames with {counts[1]} regions on obstacles and {counts[0]} false ones are "
+                f"too few; give at least {_FOLDS} frames and {_FEWEST} regions of either kind"
+            )
+        block = min(_BLOCK, self.frames // _FOLDS)
+        fold = np.array([item.frame for item in self.regions]) // block % _FOLDS
+        known, judged = kinds != _NEITHER, np.zeros(len(kinds))
+        for number in range(_FOLDS):
+            others = (fold != number) & known
+            judged[fold == number] = _fitted(features[others], kinds[others], self.floor).probability(
+                features[fold == number]
+            )
+        classifier = _fitted(features[known], kinds[known], self.floor)
+        means = features[:, list(REGION_FEATURES).index("mean")]
+        level = np.array([item.threshold for item in self.regions])
+        at_each = [self._recall(judged, level == number) for number in range(len(self.thresholds))]
+        chosen = max(range(len(at_each)), key=lambda number: at_each[number][0])
+        by_mean = max(self._recall(means, level == number)[0] for number in range(len(self.thresholds)))
+        calibration = np.abs(judged[known].mean() - (kinds[known] == _OBSTACLE).mean())
+        figures = {
+            "obstacles": self.obstacles,
+            "obstacle_regions": counts[1],
+            "false_regions": counts[0],
+            "recall": round(at_each[chosen][0], 4),
+            "recall_by_mean_score": round(by_mean, 4),
+            "false_regions_per_frame": FALSE_REGIONS,
+            "probability": round(at_each[chosen][1], 4),
+            "bias_of_probability": round(float(calibration), 4),
+        }
+        return RegionFit(classifier, self.thresholds[chosen], figures)
+
+    def _recall(self, values: np.ndarray, held: np.ndarray) -> tuple[float, float]:
+        """Share of the obstacles found at ``FALSE_REGIONS`` a frame, and the lowest value of a region there."""
+        found: set[tuple[int, int]] = set()
+        wrong, best, least = 0, 0.0, 1.0
+        for index in np.flatnonzero(held)[np.argsort(-values[held], kind="stable")].tolist():
+            item = self.regions[index]
+            wrong += item.kind == _FALSE
+            if wrong > FALSE_REGIONS * self.frames:
+                break
+            found |= {(item.frame, number) for number in item.obstacles if item.kind == _OBSTACLE}
+            best, least = len(found) / max(self.obstacles, 1), float(values[index])
+        return best, least
+
+
+def _kind(labels: np.ndarray, covers: bool) -> int:
+    """What a region of these labels is."""
+    ignored, anomalous = (np.count_nonzero(labels == value) for value in (IGNORE, ANOMALY))
+    if covers and anomalous >= _ON_IT * (len(labels) - ignored):
+        return _OBSTACLE
+    return _NEITHER if ignored > _IGNORED * len(labels) else _FALSE
+
+
+def _fitted(features: np.ndarray, kinds: np.ndarray, floor: float) -> RegionClassifier:
+    """Fits a logistic model by maximum likelihood with a penalty of squared weights.
+
+    Args:
+        features: float64 [N, F].
+        kinds: int [N], 1 obstacle, 0 false.
+        floor: Nats.
+    """
+    means, scales = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
+    x = np.column_stack([(features - means) / scales, np.ones(len(features))])
+    penalty = np.append(np.full(features.shape[1], _PENALTY), 0.0)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        odds = x @ weights
+        value = np.sum(np.logaddexp(0.0, odds) - kinds * odds) + 0.5 * np.sum(penalty * weights**2)
+        return float(value), x.T @ (Confidence(0.0, 1.0).probability(odds) - kinds) + penalty * weights
+
+    weights = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
+    numbers = np.column_stack([means, scales, weights[:-1]]).round(6).tolist()
+    rows = {name: (row[0], row[1], row[2]) for name, row in zip(REGION_FEATURES, numbers, strict=True)}
+    return RegionClassifier(round(floor, 4), round(float(weights[-1]), 6), rows)
