@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.known_objects import KnownObject
-from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP
 from densehybrid_ros.training.mixed_content import WEIGHT_STEP, DrawLayer
 from densehybrid_ros.training.scene import Scene
@@ -29,7 +29,8 @@ _JITTER = 0.25  # of a cut-out's colours
 _ATTEMPTS = 4
 _PLACES_TRIED = 50
 _LEAST_DEPTH = 12  # rows of the frame below the horizon; above, an object would be a dot
-_SHADOWED, _SHADOW_ALPHA = 0.5, (0.15, 0.45)  # share of the negatives on the ground; how dark
+_SHADOW_ALPHA = (0.15, 0.45)  # how dark
+_GROUND = ("road", "sidewalk")  # beside what is drivable
 
 
 @dataclass
@@ -45,7 +46,8 @@ class PasteConfig:
         known_count: Largest number of known objects from other frames in a crop; 0 = none.
         balance: Exponent by which small negatives weigh more: a pixel counts (1024 / area)^balance; 0 = all alike.
         ground_share: Share of the negatives that stand on the ground, road and sidewalk, in the size that they have
-            there, half of them with a shadow; the others lie anywhere in any size.
+            there; the others lie anywhere in any size.
+        shadow_share: Share of those on the ground that have a soft shadow.
         ground_size: Smallest and largest longest side in metres of those, log-uniform.
         horizon: Row of the horizon as a share of a frame's height.
         camera_height: Metres of the camera above the ground.
@@ -59,12 +61,18 @@ class PasteConfig:
     known_count: int = 0
     balance: float = 0.0
     ground_share: float = 0.0
+    shadow_share: float = 0.5
     ground_size: tuple[float, float] = (0.12, 1.5)
     horizon: float = 0.41
     camera_height: float = 1.25
 
 
-def _canvas(size: tuple[int, int]) -> np.ndarray:
+def ground_ids(classes: Sequence[SemanticClass]) -> list[int]:
+    """Returns the train ids of the classes that something may stand on."""
+    return [number for number, item in enumerate(classes) if item.drivable or item.name in _GROUND]
+
+
+def empty_canvas(size: tuple[int, int]) -> np.ndarray:
     """Returns a layer in the making: uint8 RGB, alpha, label and weight, [h, w, 6]."""
     canvas = np.zeros((*size, 6), np.uint8)
     canvas[..., 4], canvas[..., 5] = VOID, WEIGHT_STEP
@@ -91,7 +99,8 @@ def _put(canvas: np.ndarray, cutout: np.ndarray, top: int, left: int, labels: np
         below[..., 5][solid] = min(255, max(1, round(WEIGHT_STEP * (1024 / int(solid.sum())) ** balance)))
 
 
-def _layer(canvas: np.ndarray) -> Tensor:
+def as_layer(canvas: np.ndarray) -> Tensor:
+    """Returns a finished canvas as a layer, uint8 [6, h, w]."""
     return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
 
 
@@ -117,13 +126,17 @@ def cutout_layers(
             unknown = int(rng.integers(config.count[0], config.count[1] + 1))
         if not familiar and not unknown:
             return None
-        canvas = _canvas(scene.size)
+        canvas = empty_canvas(scene.size)
         for kind in rng.permutation([True] * familiar + [False] * unknown):
             if kind:
                 _put_known(canvas, known, scene, rng)
             else:
-                _put_negative(canvas, draw_cutout, config, scene, ground, rng)
-        return _layer(canvas)
+                cutout = draw_cutout(scene.size, rng)
+                if cutout is not None:
+                    on_ground = rng.random() < config.ground_share
+                    place = place_on(scene, ground, config, rng) if on_ground else None
+                    put_negative(canvas, cutout, place, config, scene, rng)
+        return as_layer(canvas)
 
     return draw
 
@@ -135,27 +148,35 @@ def recipe_layers(draw_cutout: DrawCutout) -> DrawLayer:
         cutout = draw_cutout(scene.size, rng)
         if cutout is None:
             return None
-        canvas = _canvas(scene.size)
+        canvas = empty_canvas(scene.size)
         pixels = cutout.numpy().transpose(1, 2, 0).astype(np.float32) / 255
         _put(canvas, pixels, *_anywhere(pixels, scene.size, rng), VOID, 0.0)
-        return _layer(canvas)
+        return as_layer(canvas)
 
     return draw
 
 
-def _put_negative(
+def put_negative(
     canvas: np.ndarray,
-    draw_cutout: DrawCutout,
+    cutout: Tensor,
+    place: Place | None,
     config: PasteConfig,
     scene: Scene,
-    ground: Sequence[int],
     rng: np.random.Generator,
+    finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> None:
-    cutout = draw_cutout(scene.size, rng)
-    if cutout is None:
-        return
+    """Pastes a cut-out, uint8 [4, h, w], in a size that fits the place.
+
+    Args:
+        canvas: The layer in the making.
+        cutout: RGB and alpha.
+        place: Where it stands; None: it lies anywhere.
+        config: How it is pasted.
+        scene: What the canvas is laid over.
+        rng: Random numbers.
+        finish: Changes the pasted pixels, float32 [h, w, 4] in 0..1, at the end.
+    """
     pixels = np.ascontiguousarray(cutout.numpy().transpose(1, 2, 0))
-    place = _place_on(scene, ground, config, rng) if rng.random() < config.ground_share else None
     if place is None:
         longest = float(np.exp(rng.uniform(*np.log(config.size))))
     else:
@@ -166,16 +187,16 @@ def _put_negative(
         top, left = _anywhere(varied, scene.size, rng)
     else:
         top, left = round(place.row) - varied.shape[0], round(place.column) - varied.shape[1] // 2
-        if rng.random() < _SHADOWED:
+        if rng.random() < config.shadow_share:
             _put_shadow(canvas, place, varied.shape[1], rng)
     if rng.random() < config.match_probability:
         centre = (top + varied.shape[0] / 2, left + varied.shape[1] / 2)
         around = scene.colors(*centre, max(varied.shape[:2]))
         varied[..., :3] = _matched(varied, around, float(rng.uniform(0.3, 0.9)))
-    _put(canvas, varied, top, left, VOID, config.balance)
+    _put(canvas, varied if finish is None else finish(varied), top, left, VOID, config.balance)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where something stands: its lowest row and its middle column in the crop, and the scale there."""
 
     row: float
@@ -183,7 +204,7 @@ class _Place(NamedTuple):
     pixels_per_metre: float
 
 
-def _place_on(scene: Scene, ground: Sequence[int], config: PasteConfig, rng: np.random.Generator) -> _Place | None:
+def place_on(scene: Scene, ground: Sequence[int], config: PasteConfig, rng: np.random.Generator) -> Place | None:
     """Draws a place on the ground below the horizon; None where a few attempts find none."""
     labels, crop = scene.overview.labels, scene.crop
     horizon = config.horizon * labels.shape[0] * OVERVIEW_STEP
@@ -193,11 +214,11 @@ def _place_on(scene: Scene, ground: Sequence[int], config: PasteConfig, rng: np.
         if labels[scene.overview_index(row, column)] in ground and row > horizon + _LEAST_DEPTH:
             # On flat ground the camera's height spans as many pixels as the row lies below the horizon.
             scale = crop.scale[0] * (row - horizon) / config.camera_height
-            return _Place(scene.row(row), scene.column(column), scale)
+            return Place(scene.row(row), scene.column(column), scale)
     return None
 
 
-def _put_shadow(canvas: np.ndarray, place: _Place, width: int, rng: np.random.Generator) -> None:
+def _put_shadow(canvas: np.ndarray, place: Place, width: int, rng: np.random.Generator) -> None:
     """Lays a soft dark ellipse below what will stand there. Never opaque, it is neither negative nor known."""
     height = max(3, width // 5)
     shadow = np.zeros((2 * height + 1, width + 6, 4), np.float32)

@@ -24,12 +24,11 @@ from densehybrid_ros.errors import InputError, name_some
 from densehybrid_ros.training.batches import Source
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.mixed_content import DrawLayer
-from densehybrid_ros.training.pasting import cutout_layers, recipe_layers
+from densehybrid_ros.training.pasting import cutout_layers, ground_ids, recipe_layers
 
 _FIRST_SCENE = 1_000_000  # seed of the first rendered scene
 _HELD_OUT_FRAMES = 64
 _HELD_OUT_SCENES = 4
-_GROUND = ("road", "sidewalk")  # beside what is drivable
 _RESIZED_RECIPE = "objects"  # the others give cut-outs in their final size
 
 
@@ -170,7 +169,7 @@ def open_layers(
     """
     settings = config.negatives
     known = []
-    ground = [number for number, item in enumerate(classes) if item.drivable or item.name in _GROUND]
+    ground = ground_ids(classes)
     if settings.known_count:
         if not config.data.cityscapes_640:
             raise InputError("negatives.known_count: known objects come from data.cityscapes_640; name it, or set 0")
