@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -101,12 +102,14 @@ class KeptDrive:
     Attributes:
         frames: The frames.
         obstacles: Whether a frame has a labelled obstacle.
+        tenth: The score that a tenth of the pixels of the first frames exceed; scores above it are kept exactly.
     """
 
     def __init__(self, own: list[float], choose: bool, every: int, is_clean: bool) -> None:
         self._own, self._choose, self._every, self._is_clean = own, choose, every, is_clean
         self._waiting: list[Answer] = []
         self._floor: float | None = None if choose else min(own)
+        self.tenth = math.inf
         self._samples: list[np.ndarray] = []
         self.frames: list[KeptFrame] = []
         self.obstacles = False
@@ -120,9 +123,11 @@ class KeptDrive:
             self._keep()
 
     def _keep(self) -> None:
-        if self._floor is None:
+        if not self.frames:
             scores = np.concatenate([answer.score.ravel()[::_SAMPLED] for answer in self._waiting])
-            self._floor = min(self._own[0], float(np.quantile(scores, 1 - _UNKNOWN_SHARE)))
+            self.tenth = float(np.quantile(scores, 1 - _UNKNOWN_SHARE))
+            self._floor = min(self._own[0], self.tenth) if self._floor is None else self._floor
+            self.tenth = max(self.tenth, self._floor)
         for answer in self._waiting:
             high = answer.score[answer.score > self._floor]
             self._samples.append(np.sort(high)[::-1][::_SAMPLED])

@@ -23,6 +23,7 @@ from densehybrid_ros.hazards.hazard import (
     time_to_reach,
 )
 from densehybrid_ros.hazards.location import Locator
+from densehybrid_ros.hazards.polygon import polygon_mask
 from densehybrid_ros.hazards.regions import (
     GROUND_CLASSES,
     drivable_ids,
@@ -30,7 +31,7 @@ from densehybrid_ros.hazards.regions import (
     find_clusters,
     largest_regions,
 )
-from densehybrid_ros.hazards.settings import HazardSettings, polygon_mask
+from densehybrid_ros.hazards.settings import HazardSettings
 from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
 
 
