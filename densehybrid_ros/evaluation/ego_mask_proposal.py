@@ -8,8 +8,8 @@ import numpy as np
 from densehybrid_ros.evaluation.threshold_sweep import ScoredDriveFrame
 
 _MOVING = 1.0  # m/s
-_FEWEST_FRAMES = 10
-_SHARE, _GROWN_SHARE = 0.8, 0.5  # of the frames in which a region is unknown: in its core, and up to its rim
+_FEWEST_FRAMES, _FEWEST_FOR_SPOTS = 10, 100  # what is far away stays at one place for long
+_SHARE, _GROWN_SHARE = 0.8, 0.6  # of the frames in which a region is unknown: in its core, and up to its rim
 _MARGIN = 0.006  # of the picture's width, by which the mask is wider: outlines jitter
 _GAP = 0.04  # of the picture's width, between parts of one bonnet, and between it and the border
 _DIRT = 0.003  # of the picture: the largest region away from the border
@@ -48,16 +48,26 @@ class EgoMaskProposal:
         if self._frames < _FEWEST_FRAMES:
             return None, False
         sure, grown = (self._counts >= share * self._frames for share in (_SHARE, _GROWN_SHARE))
-        width = sure.shape[1]
+        height, width = sure.shape
+        inner = np.zeros(sure.shape, bool)
+        inner[height // 10 : -(height // 3), width // 10 : -(width // 10)] = True
+        grown &= sure | (np.arange(height)[:, None] >= height - height // 3)
         gap, margin = (max(1, round(share * width)) for share in (_GAP, _MARGIN))
-        _, labels = cv2.connectedComponents(grown.astype(np.uint8))
-        kept = np.bincount(labels[sure], minlength=labels.max() + 1) >= min_area
-        kept[0] = False
-        own = _without_holes(cv2.dilate(kept[labels].astype(np.uint8), _square(margin)), gap)
-        _, labels, statistics, _ = cv2.connectedComponentsWithStats(own)
-        fits = np.array([_fits(labels == number, area) for number, area in enumerate(statistics[:, cv2.CC_STAT_AREA])])
-        fits[0] = False
-        return (fits[labels] if fits.any() else None), not fits[1:].all()
+        mask, left_out = np.zeros(sure.shape, bool), False
+        for part, at_border in ((grown & inner, False), (grown & ~inner, True)):
+            _, labels = cv2.connectedComponents(part.astype(np.uint8))
+            kept = np.bincount(labels[sure], minlength=labels.max() + 1) >= min_area
+            kept[0] = False
+            own = cv2.dilate(kept[labels].astype(np.uint8), _square(margin))
+            own = _without_holes(own, gap) if at_border else own
+            _, labels, statistics, _ = cv2.connectedComponentsWithStats(own)
+            for number, area in enumerate(statistics[1:, cv2.CC_STAT_AREA], 1):
+                region = labels == number
+                if _fits(region, area) and (at_border or self._frames >= _FEWEST_FOR_SPOTS):
+                    mask |= region
+                else:
+                    left_out = True
+        return (mask if mask.any() else None), left_out
 
 
 def _square(reach: int) -> np.ndarray:
@@ -66,7 +76,7 @@ def _square(reach: int) -> np.ndarray:
 
 def _without_holes(mask: np.ndarray, gap: int) -> np.ndarray:
     """Closes gaps, those to the border too, and fills what a region or the border encloses; uint8 [H, W]."""
-    framed = cv2.copyMakeBorder(mask, *[2 * gap] * 4, cv2.BORDER_CONSTANT, value=1)
+    framed = np.pad(mask, 2 * gap, constant_values=1)
     closed = cv2.morphologyEx(framed, cv2.MORPH_CLOSE, _square(gap // 2))
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(1 - closed, connectivity=4)
     outside = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA])) if len(statistics) > 1 else -1

@@ -126,8 +126,10 @@ class KeptDrive:
         if not self.frames:
             scores = np.concatenate([answer.score.ravel()[::_SAMPLED] for answer in self._waiting])
             self.tenth = float(np.quantile(scores, 1 - _UNKNOWN_SHARE))
-            self._floor = min(self._own[0], self.tenth) if self._floor is None else self._floor
+            if self._floor is None:
+                self._floor = min(self._own[0], self.tenth)
             self.tenth = max(self.tenth, self._floor)
+        assert self._floor is not None
         for answer in self._waiting:
             high = answer.score[answer.score > self._floor]
             self._samples.append(np.sort(high)[::-1][::_SAMPLED])

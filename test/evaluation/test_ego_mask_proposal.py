@@ -16,7 +16,7 @@ Paint = Callable[[np.ndarray, int], None]
 """Sets what is unknown in the score of a frame by its number."""
 
 
-def _proposed(paint: Paint, speed: float | None = None, frames: int = 20) -> tuple[np.ndarray | None, bool]:
+def _proposed(paint: Paint, speed: float | None = None, frames: int = 100) -> tuple[np.ndarray | None, bool]:
     proposal = EgoMaskProposal(0.0)
     for number in range(frames):
         score = np.full(SHAPE, -1.0, np.float32)
@@ -35,7 +35,7 @@ def _drive(score: np.ndarray, number: int) -> None:
     _bonnet(score, number)
     score[40 : 44 + number, 5 * number : 5 * number + 10] = 1.0  # passes by
     score[0, 0] = 1.0  # a single pixel
-    score[30:34, 20:26] = 1.0  # dirt on the lens
+    score[30:34, 40:46] = 1.0  # dirt on the lens
     score[:, 236:] = 1.0  # a border
 
 
@@ -46,7 +46,7 @@ def test_bonnet_border_and_dirt_are_in_while_the_car_moves(speed: float | None, 
     assert not left_out
     if mask is not None:
         assert mask[105:, 40:200].all()
-        assert mask[30:34, 20:26].all()
+        assert mask[30:34, 40:46].all()
         assert mask[:, 236:].all()
         assert not mask[38:100, 32:230].any()
         assert not mask[0, :200].any()
@@ -86,6 +86,13 @@ def test_what_is_no_own_vehicle_is_left_out_and_told(where: tuple[slice, slice])
     mask, left_out = _proposed(beside_a_mount)
     assert left_out
     assert mask is None or mask.mean() < 0.02
+
+
+def test_what_is_far_away_is_no_spot_of_a_short_drive() -> None:
+    mask, left_out = _proposed(_drive, frames=99)
+    assert left_out
+    assert mask is not None
+    assert not mask[30:34, 40:46].any()
 
 
 def test_a_few_frames_or_a_few_pixels_propose_no_ego_mask() -> None:
