@@ -19,6 +19,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Measure": {
         "replay": "drive a recording with the node's parameters; figures by distance, obstacle and alert",
         "evaluate": "AP, FPR95, AUROC, components and mIoU of models, or of the scores of others, on a data set",
+        "paste": "labelled frames with cut-outs standing on the road, a data set to develop on",
         "calibrate": "write a named anomaly threshold into a model card, from held-out data",
         "benchmark": "how fast the models run on this machine, and how soon the node answers",
     },

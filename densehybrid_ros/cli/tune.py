@@ -152,6 +152,8 @@ def _publish(args: argparse.Namespace, tuning: Tuning, page: Path, are_single: b
         print(f"\n{text}")
     if tuning.mask is not None:
         print(f"ego mask: {100 * tuning.mask.mean():.1f} % of the picture stay unknown at one place; see the page")
+    if tuning.mask_left_out:
+        print("ego mask: left out what also stays unknown at one place and is no own vehicle: large, or ahead")
     print(f"page: {page}")
     if args.json:
         proposal = {"by": tuning.by or None, "threshold": tuning.proposal(*own[1:])}

@@ -1,4 +1,4 @@
-"""Finds what stays at one place of the picture while the vehicle moves: its own bonnet, dirt on the lens."""
+"""Finds what stays at one place of the picture while the vehicle moves: its own bonnet, a border, dirt on the lens."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ import numpy as np
 from densehybrid_ros.evaluation.threshold_sweep import ScoredDriveFrame
 
 _MOVING = 1.0  # m/s
-_FEWEST_FRAMES = 10
-_SHARE = 0.8  # of the frames in which a pixel is unknown
+_FEWEST_FRAMES, _FEWEST_FOR_SPOTS = 10, 100  # what is far away stays at one place for long
+_SHARE, _GROWN_SHARE = 0.8, 0.6  # of the frames in which a region is unknown: in its core, and up to its rim
 _MARGIN = 0.006  # of the picture's width, by which the mask is wider: outlines jitter
+_GAP = 0.04  # of the picture's width, between parts of one bonnet, and between it and the border
+_DIRT = 0.003  # of the picture: the largest region away from the border
+_LARGEST = 0.3  # of the picture: more is no own vehicle
 
 
 class EgoMaskProposal:
     """Counts in how many frames each pixel is unknown; frames of a vehicle that stands do not count.
 
     Args:
-        threshold: Of the score in nats.
+        threshold: Of the score in nats; a low one, so that the regions are whole.
     """
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._counts: np.ndarray | None = None
+        self._counts = np.zeros((0, 0), np.uint32)
         self._frames = 0
 
     def update(self, frame: ScoredDriveFrame) -> None:
@@ -30,21 +33,60 @@ class EgoMaskProposal:
         speed = frame.known.ego_speed
         if speed is not None and speed < _MOVING:
             return
-        if self._counts is None or self._counts.shape != frame.score.shape:
+        if self._counts.shape != frame.score.shape:
             self._counts, self._frames = np.zeros(frame.score.shape, np.uint32), 0
         self._counts += frame.score > self._threshold
         self._frames += 1
 
-    def compute(self, min_area: int) -> np.ndarray | None:
-        """Returns bool [H, W], True in the regions of at least ``min_area`` pixels that stay; None without one."""
-        if self._counts is None or self._frames < _FEWEST_FRAMES:
-            return None
-        stays = (self._counts >= _SHARE * self._frames).astype(np.uint8)
-        _, labels, statistics, _ = cv2.connectedComponentsWithStats(stays)
-        large = statistics[:, cv2.CC_STAT_AREA] >= min_area
-        large[0] = False
-        if not large.any():
-            return None
-        margin = 2 * max(1, round(_MARGIN * stays.shape[1])) + 1
-        grown = cv2.dilate(large[labels].astype(np.uint8), np.ones((margin, margin), np.uint8))
-        return grown > 0
+    def compute(self, min_area: int) -> tuple[np.ndarray | None, bool]:
+        """Finds the regions of at least ``min_area`` pixels that stay.
+
+        Returns:
+            bool [H, W], True in them, None without one; and whether regions were left out since they are no own
+            vehicle: too large, ahead, or away from the border and more than a spot.
+        """
+        if self._frames < _FEWEST_FRAMES:
+            return None, False
+        sure, grown = (self._counts >= share * self._frames for share in (_SHARE, _GROWN_SHARE))
+        height, width = sure.shape
+        inner = np.zeros(sure.shape, bool)
+        inner[height // 10 : -(height // 3), width // 10 : -(width // 10)] = True
+        grown &= sure | (np.arange(height)[:, None] >= height - height // 3)
+        gap, margin = (max(1, round(share * width)) for share in (_GAP, _MARGIN))
+        mask, left_out = np.zeros(sure.shape, bool), False
+        for part, at_border in ((grown & inner, False), (grown & ~inner, True)):
+            _, labels = cv2.connectedComponents(part.astype(np.uint8))
+            kept = np.bincount(labels[sure], minlength=labels.max() + 1) >= min_area
+            kept[0] = False
+            own = cv2.dilate(kept[labels].astype(np.uint8), _square(margin))
+            own = _without_holes(own, gap) if at_border else own
+            _, labels, statistics, _ = cv2.connectedComponentsWithStats(own)
+            for number, area in enumerate(statistics[1:, cv2.CC_STAT_AREA], 1):
+                region = labels == number
+                if _fits(region, area) and (at_border or self._frames >= _FEWEST_FOR_SPOTS):
+                    mask |= region
+                else:
+                    left_out = True
+        return (mask if mask.any() else None), left_out
+
+
+def _square(reach: int) -> np.ndarray:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def _without_holes(mask: np.ndarray, gap: int) -> np.ndarray:
+    """Closes gaps, those to the border too, and fills what a region or the border encloses; uint8 [H, W]."""
+    framed = np.pad(mask, 2 * gap, constant_values=1)
+    closed = cv2.morphologyEx(framed, cv2.MORPH_CLOSE, _square(gap // 2))
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(1 - closed, connectivity=4)
+    outside = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA])) if len(statistics) > 1 else -1
+    return (labels != outside)[2 * gap : -2 * gap, 2 * gap : -2 * gap].astype(np.uint8)
+
+
+def _fits(region: np.ndarray, area: int) -> bool:
+    """Whether a region can be the own vehicle, which lies at the border, or a spot of dirt; neither lies ahead."""
+    height, width = region.shape
+    touches = region[0].any() or region[-1].any() or region[:, 0].any() or region[:, -1].any()
+    # An obstacle that the vehicle drives towards stays at one place, too.
+    ahead = region[height // 3 : -(height // 3), width // 3 : -(width // 3)]
+    return area <= (_LARGEST if touches else _DIRT) * region.size and not ahead.any()

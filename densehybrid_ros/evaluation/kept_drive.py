@@ -107,6 +107,7 @@ class KeptDrive:
     Attributes:
         frames: The frames.
         obstacles: Whether a frame has a labelled obstacle.
+        tenth: The score that a tenth of the pixels of the first frames exceed; scores above it are kept exactly.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class KeptDrive:
         self._waiting: list[Answer] = []
         self._kept = math.inf if classifier is None else classifier.floor
         self._floor: float | None = None if choose else min(own)
+        self.tenth = math.inf
         self._samples: list[np.ndarray] = []
         self.frames: list[KeptFrame] = []
         self.obstacles = False
@@ -129,9 +131,13 @@ class KeptDrive:
             self._keep()
 
     def _keep(self) -> None:
-        if self._floor is None:
+        if not self.frames:
             scores = np.concatenate([answer.score.ravel()[::_SAMPLED] for answer in self._waiting])
-            self._floor = min(self._own[0], float(np.quantile(scores, 1 - _UNKNOWN_SHARE)))
+            self.tenth = float(np.quantile(scores, 1 - _UNKNOWN_SHARE))
+            if self._floor is None:
+                self._floor = min(self._own[0], self.tenth)
+            self.tenth = max(self.tenth, self._floor)
+        assert self._floor is not None
         for answer in self._waiting:
             high = answer.score[answer.score > self._floor]
             self._samples.append(np.sort(high)[::-1][::_SAMPLED])

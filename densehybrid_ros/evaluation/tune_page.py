@@ -16,6 +16,7 @@ from densehybrid_ros.evaluation.kept_drive import KeptDrive, KeptFrame
 from densehybrid_ros.evaluation.threshold_sweep import Setting, condensed
 from densehybrid_ros.evaluation.tuning import CLEAN, Tuning, proposal_text
 from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.hazards.ego_mask import is_polygon
 from densehybrid_ros.hazards.hazard import Hazard
 from densehybrid_ros.hazards.picture import LEVEL_COLORS
 from densehybrid_ros.networks import ModelCard
@@ -179,5 +180,7 @@ def _given(settings: Settings) -> list[str]:
 
 def _mask_lines(settings: Settings, mask: Path | None) -> list[str]:
     """The line of the ego mask without and with the proposed one."""
-    own = Path(settings.ego_mask).expanduser().absolute() if settings.ego_mask else ""
+    own: Path | str = settings.ego_mask
+    if own and not is_polygon(settings.ego_mask):
+        own = Path(own).expanduser().absolute()
     return [f"ego_mask: {json.dumps(str(path))}" for path in (own, mask.absolute() if mask else own)]

@@ -44,6 +44,7 @@ class Tuning:
         settings: The parameters; their own threshold, area and count are in the grid.
         sweeps: Without the proposed ego mask, and with it where there is one.
         mask: bool [H, W], the proposed ego mask; None: nothing stays at one place.
+        mask_left_out: Whether something stays at one place that can be no own vehicle.
         by: ``CLEAN``, ``LABELS`` or empty.
         wanted: False alarms a minute, for a clean drive.
     """
@@ -52,6 +53,7 @@ class Tuning:
     settings: Settings
     sweeps: tuple[Swept, ...]
     mask: np.ndarray | None
+    mask_left_out: bool
     by: str
     wanted: float
 
@@ -135,7 +137,7 @@ def tune(
         wanted: False alarms a minute, for a clean drive.
     """
     assert settings.anomaly_threshold is not None
-    proposal = EgoMaskProposal(settings.anomaly_threshold)
+    proposal = EgoMaskProposal(min(settings.anomaly_threshold, drive.tenth))
 
     def sweep(mask: EgoMask | None, name: str) -> Swept:
         swept, shown = ThresholdSweep(card, settings, grid, edges, ego_mask=mask), []
@@ -148,10 +150,10 @@ def tune(
         return Swept(swept.compute(), shown)
 
     sweeps = [sweep(None, "thresholds")]
-    mask = proposal.compute(settings.min_hazard_area)
+    mask, mask_left_out = proposal.compute(settings.min_hazard_area)
     if mask is not None:
         given = settings.hazards.ego_mask
         others = None if given is None else given.others(*mask.shape)[0]
         mask = mask if others is None else mask | ~others
         sweeps.append(sweep(EgoMask("ego_mask.png", mask), "thresholds with ego mask"))
-    return Tuning(grid, settings, tuple(sweeps), mask, by, wanted)
+    return Tuning(grid, settings, tuple(sweeps), mask, mask_left_out, by, wanted)

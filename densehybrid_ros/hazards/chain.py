@@ -24,11 +24,12 @@ from densehybrid_ros.hazards.hazard import (
     time_to_reach,
 )
 from densehybrid_ros.hazards.location import Locator
+from densehybrid_ros.hazards.polygon import polygon_mask
 from densehybrid_ros.hazards.region_classifier import region_features
 from densehybrid_ros.hazards.region_points import RegionPoints, region_points
 from densehybrid_ros.hazards.regions import MaskedRegion, find_clusters, largest_regions
 from densehybrid_ros.hazards.road import GROUND_CLASSES, drivable_ids, find_ground, hazard_mask, reaching
-from densehybrid_ros.hazards.settings import HazardSettings, polygon_mask
+from densehybrid_ros.hazards.settings import HazardSettings
 from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.ego_mask import read_ego_mask
-from densehybrid_ros.hazards.settings import HazardSettings, polygon_problem
+from densehybrid_ros.hazards.polygon import polygon_problem
+from densehybrid_ros.hazards.settings import HazardSettings
 from densehybrid_ros.perception.parameter import Parameter, parameter, rows
 
 _LARGEST_AREA = 2**31 - 1
@@ -228,9 +229,9 @@ class Settings:
     )
     ego_mask: str = parameter(
         "",
-        "Path of a grey picture, of the image's proportions, whose pixels above 0 never count as hazards: the own "
-        "vehicle, dirt on the lens. densehybrid tune proposes one. Empty: none. The masks are not cut. A changed file "
-        "is read when a parameter is set.",
+        "Where nothing counts as a hazard, such as on the own vehicle: the path of a grey picture, of the image's "
+        "proportions, whose pixels above 0 never count, or a polygon x1,y1,x2,y2,... as in roi. densehybrid tune "
+        "proposes a picture. Empty: none. The masks are not cut. A changed file is read when a parameter is set.",
         group="Hazards",
         live=True,
     )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.known_objects import KnownObject
-from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP
 from densehybrid_ros.training.crops import CropContext
 from densehybrid_ros.training.mixed_content import WEIGHT_STEP, DrawOverlay
@@ -30,9 +30,10 @@ _ATTEMPTS = 4
 _PLACES_TRIED = 50
 _CAMERA_HEIGHT = 1.25  # metres above the ground
 _LEAST_DEPTH = 12  # rows of the frame below the horizon; above, an object would be a dot
-_SHADOWED, _SHADOW_ALPHA = 0.5, (0.15, 0.45)  # share of the negatives on the ground; how dark
+_SHADOW_SHARE, _SHADOW_ALPHA = 0.5, (0.15, 0.45)  # of what stands on the ground; how dark
 _MOST_PATCHES = 2  # of another texture on the road of a crop
 _PATCH_WIDTH, _PATCH_ASPECT, _PATCH_CORNERS = (0.3, 4.0), (0.1, 0.4), (5, 12)  # metres; height to width as it is seen
+_GROUND = ("road", "sidewalk")  # beside what is drivable
 
 
 @dataclass
@@ -66,7 +67,12 @@ class PasteConfig:
     horizon: float = 0.41
 
 
-def _canvas(size: tuple[int, int]) -> np.ndarray:
+def ground_ids(classes: Sequence[SemanticClass]) -> list[int]:
+    """Returns the train ids of the classes that something may stand on."""
+    return [number for number, item in enumerate(classes) if item.drivable or item.name in _GROUND]
+
+
+def empty_canvas(size: tuple[int, int]) -> np.ndarray:
     """Returns an overlay in the making: uint8 RGB, alpha, label and weight, [h, w, 6]."""
     canvas = np.zeros((*size, 6), np.uint8)
     canvas[..., 4], canvas[..., 5] = VOID, WEIGHT_STEP
@@ -93,7 +99,8 @@ def _put(canvas: np.ndarray, cutout: np.ndarray, top: int, left: int, labels: np
         below[..., 5][solid] = min(255, max(1, round(WEIGHT_STEP * (1024 / int(solid.sum())) ** balance)))
 
 
-def _overlay(canvas: np.ndarray) -> Tensor:
+def as_overlay(canvas: np.ndarray) -> Tensor:
+    """Returns a finished canvas as an overlay, uint8 [6, h, w]."""
     return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
 
 
@@ -124,15 +131,19 @@ def cutout_overlays(
         patches = int(rng.integers(_MOST_PATCHES + 1)) if textures else 0
         if not familiar and not unknown and not patches:
             return None
-        canvas = _canvas(context.size)
+        canvas = empty_canvas(context.size)
         for _ in range(patches):
             _put_patch(canvas, textures[int(rng.integers(len(textures)))], config, context, road, rng)
         for kind in rng.permutation([True] * familiar + [False] * unknown):
             if kind:
                 _put_known(canvas, known, context, rng)
             else:
-                _put_negative(canvas, draw_cutout, config, context, ground, rng)
-        return _overlay(canvas)
+                cutout = draw_cutout(context.size, rng)
+                if cutout is not None:
+                    on_ground = rng.random() < config.ground_share
+                    place = place_on(context, ground, config, rng) if on_ground else None
+                    put_negative(canvas, cutout, place, config, context, rng)
+        return as_overlay(canvas)
 
     return draw
 
@@ -144,27 +155,37 @@ def recipe_overlays(draw_cutout: DrawCutout) -> DrawOverlay:
         cutout = draw_cutout(context.size, rng)
         if cutout is None:
             return None
-        canvas = _canvas(context.size)
+        canvas = empty_canvas(context.size)
         pixels = cutout.numpy().transpose(1, 2, 0).astype(np.float32) / 255
         _put(canvas, pixels, *_anywhere(pixels, context.size, rng), VOID, 0.0)
-        return _overlay(canvas)
+        return as_overlay(canvas)
 
     return draw
 
 
-def _put_negative(
+def put_negative(
     canvas: np.ndarray,
-    draw_cutout: DrawCutout,
+    cutout: Tensor,
+    place: Place | None,
     config: PasteConfig,
     context: CropContext,
-    ground: Sequence[int],
     rng: np.random.Generator,
+    shadow_share: float = _SHADOW_SHARE,
+    finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> None:
-    cutout = draw_cutout(context.size, rng)
-    if cutout is None:
-        return
+    """Pastes a cut-out, uint8 [4, h, w], in a size that fits the place.
+
+    Args:
+        canvas: The overlay in the making.
+        cutout: RGB and alpha.
+        place: Where it stands; None: it lies anywhere.
+        config: How it is pasted.
+        context: What the canvas is laid over.
+        rng: Random numbers.
+        shadow_share: Share of what stands on the ground that has a soft shadow.
+        finish: Changes the pasted pixels, float32 [h, w, 4] in 0..1, at the end.
+    """
     pixels = np.ascontiguousarray(cutout.numpy().transpose(1, 2, 0))
-    place = _place_on(context, ground, config, rng) if rng.random() < config.ground_share else None
     if place is None:
         longest = float(np.exp(rng.uniform(*np.log(config.size))))
     else:
@@ -175,16 +196,16 @@ def _put_negative(
         top, left = _anywhere(varied, context.size, rng)
     else:
         top, left = round(place.row) - varied.shape[0], round(place.column) - varied.shape[1] // 2
-        if rng.random() < _SHADOWED:
+        if rng.random() < shadow_share:
             _put_shadow(canvas, place, varied.shape[1], rng)
     if rng.random() < config.match_probability:
         centre = (top + varied.shape[0] / 2, left + varied.shape[1] / 2)
         around = context.colors(*centre, max(varied.shape[:2]))
         varied[..., :3] = _matched(varied, around, float(rng.uniform(0.3, 0.9)))
-    _put(canvas, varied, top, left, VOID, config.balance)
+    _put(canvas, varied if finish is None else finish(varied), top, left, VOID, config.balance)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where something stands: its lowest row and its middle column in the crop, and the scale there."""
 
     row: float
@@ -192,9 +213,9 @@ class _Place(NamedTuple):
     pixels_per_metre: float
 
 
-def _place_on(
+def place_on(
     context: CropContext, ground: Sequence[int], config: PasteConfig, rng: np.random.Generator
-) -> _Place | None:
+) -> Place | None:
     """Draws a place on the ground below the horizon; None where a few attempts find none."""
     labels, crop = context.overview.labels, context.crop
     horizon = config.horizon * labels.shape[0] * OVERVIEW_STEP
@@ -204,11 +225,11 @@ def _place_on(
         if labels[context.overview_index(row, column)] in ground and row > horizon + _LEAST_DEPTH:
             # On flat ground the camera's height spans as many pixels as the row lies below the horizon.
             scale = crop.scale[0] * (row - horizon) / _CAMERA_HEIGHT
-            return _Place(context.row(row), context.column(column), scale)
+            return Place(context.row(row), context.column(column), scale)
     return None
 
 
-def _put_shadow(canvas: np.ndarray, place: _Place, width: int, rng: np.random.Generator) -> None:
+def _put_shadow(canvas: np.ndarray, place: Place, width: int, rng: np.random.Generator) -> None:
     """Lays a soft dark ellipse below what will stand there. Never opaque, it is neither negative nor known."""
     height = max(3, width // 5)
     shadow = np.zeros((2 * height + 1, width + 6, 4), np.float32)
@@ -229,7 +250,7 @@ def _put_patch(
     rng: np.random.Generator,
 ) -> None:
     """Lays a patch of another surface on the road, as mended asphalt lies there: it is road as well."""
-    place = _place_on(context, (road,), config, rng)
+    place = place_on(context, (road,), config, rng)
     if place is None:
         return
     width = float(np.exp(rng.uniform(*np.log(_PATCH_WIDTH)))) * place.pixels_per_metre

@@ -25,10 +25,10 @@ from densehybrid_ros.errors import InputError, name_some
 from densehybrid_ros.training.batches import Source
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.mixed_content import DrawOverlay
-from densehybrid_ros.training.pasting import cutout_overlays, recipe_overlays
+from densehybrid_ros.training.pasting import cutout_overlays, ground_ids, recipe_overlays
 
 _HELD_OUT_FRAMES = 64
-_GROUND = ("road", "sidewalk")  # beside what is drivable
+_ROAD = "road"
 _RESIZED_RECIPE = "objects"  # the others give cut-outs in their final size
 
 
@@ -169,7 +169,7 @@ def open_overlays(
     """
     settings = config.negatives
     known = []
-    ground = [number for number, item in enumerate(classes) if item.drivable or item.name in _GROUND]
+    ground = ground_ids(classes)
     if settings.known_count:
         if not config.data.cityscapes_640:
             raise InputError("negatives.known_count: known objects come from data.cityscapes_640; name it, or set 0")
@@ -179,7 +179,7 @@ def open_overlays(
     if settings.source == "cutouts":
         cutouts = load_cutouts(Path(_root(config)))
         textures = _textures(settings.ground_textures)
-        road = next((number for number, item in enumerate(classes) if item.name == _GROUND[0]), 0)
+        road = next((number for number, item in enumerate(classes) if item.name == _ROAD), 0)
 
         def draw_cutout(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
             return cutouts[int(rng.integers(len(cutouts)))]

@@ -13,20 +13,18 @@ from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES
-from densehybrid_ros.evaluation.ego_mask_proposal import EgoMaskProposal
 from densehybrid_ros.evaluation.hazard_figures import Braking, HazardAccumulator, HazardFigures
 from densehybrid_ros.evaluation.kept_drive import KeptDrive
 from densehybrid_ros.evaluation.replay import frame_truth, perceived_answers
 from densehybrid_ros.evaluation.threshold_sweep import (
     Grid,
-    ScoredDriveFrame,
     Setting,
     ThresholdSweep,
     sweep_thresholds,
 )
 from densehybrid_ros.hazards.ego_mask import EgoMask
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.perception.perception import Frame, Perception, open_segmenter
+from densehybrid_ros.perception.perception import Perception, open_segmenter
 from densehybrid_ros.perception.settings import Settings
 
 GRID = Grid((-150.0, -100.0, 20.0), (8, 60), (1, 3))
@@ -110,34 +108,6 @@ def test_chosen_thresholds_rise_to_where_no_pixel_is_unknown() -> None:
     assert thresholds[-1] > scores.max()
     with pytest.raises(InputError, match="no score varies over the drive: name the thresholds with --thresholds"):
         sweep_thresholds(np.zeros(0, np.float32), 1.0, [], 25)
-
-
-def _looking(score: np.ndarray, speed: float | None) -> ScoredDriveFrame:
-    image = np.zeros((*score.shape, 3), np.uint8)
-    return ScoredDriveFrame(0.0, Frame(image, ego_speed=speed), np.zeros(score.shape, np.uint8), score, None)
-
-
-@pytest.mark.parametrize(("speed", "is_found"), [(10.0, True), (None, True), (0.0, False)])
-def test_what_stays_while_the_car_moves_is_proposed_as_ego_mask(speed: float | None, is_found: bool) -> None:
-    proposal = EgoMaskProposal(0.0)
-    for number in range(12):
-        score = np.full((64, 128), -1.0, np.float32)
-        score[56:, 20:100] = 1.0  # the bonnet
-        score[20 : 24 + number, 5 * number : 5 * number + 10] = 1.0  # passes by
-        score[0, 0] = 1.0  # a single pixel
-        proposal.update(_looking(score, speed))
-    mask = proposal.compute(50)
-    assert (mask is not None) is is_found
-    if mask is not None:
-        assert mask[56:, 20:100].all()
-        assert not mask[:50].any()
-
-
-def test_a_few_frames_propose_no_ego_mask() -> None:
-    proposal = EgoMaskProposal(0.0)
-    for _ in range(9):
-        proposal.update(_looking(np.ones((8, 8), np.float32), None))
-    assert proposal.compute(1) is None
 
 
 def test_settings_are_all_combinations() -> None:

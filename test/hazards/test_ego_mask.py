@@ -42,6 +42,31 @@ def test_what_the_mask_covers_is_no_hazard_at_any_size_of_its_proportions(tmp_pa
         assert frame.problems == ()
 
 
+def test_a_polygon_is_a_mask_of_any_proportions() -> None:
+    for text in ("0,0.8,1,0.8,1,1,0,1", " 0, .8, 1.0, .8, 1, 1, 0, 1"):
+        frame = _see(read_ego_mask(text))
+        assert [hazard.region.top for hazard in frame.hazards] == [60]
+        assert frame.problems == ()
+        assert Settings(ego_mask=text).hazards.ego_mask is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,0.8,1,0.8", "4 numbers; a polygon has at least 3 corners x, y"),
+        ("0,0,0,200,640,200", "a number outside 0..1"),
+        ("-0.5,0,1,0,1,1", "a number outside 0..1"),
+        ("0,0,0.5,0.5,1,1", "the polygon has no area"),
+        ("0,0,1,0,1,1,0,1", "all pixels are set"),
+        ("0,0.8,1,x", "0,0.8,1,x"),
+    ],
+)
+def test_what_is_no_polygon_is_named(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        Settings(ego_mask=text).check()
+    assert str(caught.value).startswith(f"parameter ego_mask: {text}")
+
+
 def test_a_mask_of_other_proportions_is_named_and_not_used(tmp_path: Path) -> None:
     path = _saved(tmp_path / "square.png", np.eye(64, dtype=np.uint8))
     frame = _see(read_ego_mask(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from densehybrid_ros.hazards.settings import polygon_mask, polygon_problem
+from densehybrid_ros.hazards.polygon import polygon_mask, polygon_problem
 
 WHOLE = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0)
 

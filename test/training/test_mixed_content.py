@@ -26,7 +26,7 @@ from densehybrid_ros.training.crops import (
 )
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 from densehybrid_ros.training.mixed_content import DrawOverlay, lay_over, void_as_negatives, without_pasting
-from densehybrid_ros.training.pasting import PasteConfig, _canvas, _matched, _put, cutout_overlays, recipe_overlays
+from densehybrid_ros.training.pasting import PasteConfig, _matched, _put, cutout_overlays, empty_canvas, recipe_overlays
 
 CPU = torch.device("cpu")
 PLAIN = CropConfig(height=48, width=64, color_jitter=0.0, blur_probability=0.0, noise=0.0)
@@ -146,7 +146,7 @@ def test_sizes_cover_the_range_and_stay_inside(square: torch.Tensor) -> None:
 def test_several_cutouts_lie_over_each_other_as_if_pasted_one_by_one() -> None:
     generator = np.random.default_rng(0)
     scene = generator.random((8, 8, 3)).astype(np.float32)
-    canvas, expected = _canvas((8, 8)), scene.copy()
+    canvas, expected = empty_canvas((8, 8)), scene.copy()
     for _ in range(3):
         cutout = generator.random((8, 8, 4)).astype(np.float32)
         _put(canvas, cutout, 0, 0, 255, 0.0)
