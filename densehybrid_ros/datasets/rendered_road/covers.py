@@ -1,4 +1,4 @@
-"""Ground covers: asphalt, paving, kerb stones and grass, each a tile that repeats without a seam."""
+"""Ground covers: asphalt, paving and grass, each a tile that repeats without a seam."""
 
 from __future__ import annotations
 
@@ -71,14 +71,3 @@ def grass(variant: int) -> Material:
     earth = np.clip(fractal_noise(rng, _SIZE, _SIZE, cells=5) - 1.0, 0, 1)[..., None] * 0.7
     brown = (1 + 0.1 * mixed[..., None]) * (112, 98, 74)
     return Material(TERRAIN, picture(green * (1 - earth) + brown * earth), 5.0)
-
-
-@lru_cache(maxsize=8)
-def kerb_stones(variant: int) -> Material:
-    """Returns one of several rows of kerb stones, a metre long each."""
-    rng = np.random.default_rng(400 + variant)
-    mixed = 0.07 * fractal_noise(rng, _SIZE, _SIZE, cells=6, octaves=7, gain=0.9)
-    mixed += rng.normal(0, 0.06, 4).repeat(_SIZE // 4)[:, None]
-    mixed[np.arange(_SIZE) % (_SIZE // 4) < 3] -= 0.3
-    base, tint = rng.uniform(108, 158), rng.uniform(-4, 6)
-    return Material(SIDEWALK, picture((1 + mixed[..., None]) * (base + tint, base, base - tint)), 4.0)

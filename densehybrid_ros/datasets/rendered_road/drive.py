@@ -85,7 +85,7 @@ def render_scene(seed: int, width: int = 1024, height: int = 512, unknown_object
     _check(seed, width, height)
     rng = np.random.default_rng([seed, 4])
     world = World(seed, 0.0, unknown_objects, float(rng.uniform(7, 22)), float(rng.uniform(6, 18)))
-    x, yaw, pitch = (rng.normal(0, (0.35, 0.05, 0.012)) + (world.lane, 0.0, _PITCH)).tolist()
+    x, yaw, pitch = rng.normal((world.lane, 0.0, _PITCH), (0.35, 0.05, 0.012)).tolist()
     renderer, noise = _Renderer(world, standard_camera(width, height)), np.random.default_rng([seed, 5])
     return renderer.render(x, 0.0, yaw, pitch, float(rng.uniform(1.15, 1.5)), noise)
 
@@ -126,10 +126,9 @@ class _Renderer:
                 raster.draw(mesh)
         # Colours are averaged about a pixel's centre, labels are taken at it.
         kernel = np.array([0.25, 0.5, 0.25], np.float32)
-        color, label, inverse = (
-            np.ascontiguousarray(buffer[::_SAMPLES, ::_SAMPLES])
-            for buffer in (cv2.sepFilter2D(raster.color, -1, kernel, kernel), raster.label, raster.inverse_depth)
-        )
+        shrunk = (slice(None, None, _SAMPLES),) * 2
+        color = np.ascontiguousarray(cv2.sepFilter2D(raster.color, -1, kernel, kernel)[shrunk])
+        label, inverse = raster.label[shrunk], np.ascontiguousarray(raster.inverse_depth[shrunk])
         with np.errstate(divide="ignore"):
             depth = np.float32(1.0) / inverse
         semantic, instances = (label & 255).astype(np.uint8), (label >> 8).astype(np.uint16)

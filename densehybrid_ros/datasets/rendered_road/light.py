@@ -62,9 +62,11 @@ class Light:
         outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
         mesh.light = np.where([face.glow for face in mesh.faces], 1.0, self.on(outward))
         mesh.colors = np.minimum(mesh.colors * mesh.light[:, None], 255.0)
+        if mesh.far is not None:
+            self.bake(mesh.far)
 
     def shadows(self, mesh: Mesh, height: float, contact: bool = True) -> list[Shadow]:
-        """Returns the shadows of a mesh on level ground at ``height``; with ``contact`` it also darkens what it touches."""
+        """Returns the shadows of a mesh on the ground at ``height``; with ``contact`` it darkens its foot too."""
         fallen: list[Shadow] = []
         direct = self.sun * self.towards_sun[2]
         share = direct / (direct + self.ambient)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from densehybrid_ros.datasets.rendered_road.textures import Texture
 
@@ -30,7 +29,7 @@ class Face:
     glow: bool = False
 
 
-Part = tuple[npt.ArrayLike, list[Face]]
+Part = tuple[np.ndarray, list[Face]]
 """Vertices [N, 3] and the faces over them."""
 
 
@@ -44,6 +43,7 @@ class Mesh:
         grain: Texture that is multiplied onto the drawn pixels (grey 128 changes nothing), or None.
         smooth: Whether the drawn colours are blended across faces (round things).
         shadow: Whether it casts a shadow on the ground.
+        far: The same thing with fewer faces, for where it looks small; or None.
     """
 
     def __init__(
@@ -54,8 +54,9 @@ class Mesh:
         grain: Texture | None = None,
         smooth: bool = False,
         shadow: bool = True,
+        far: Mesh | None = None,
     ) -> None:
-        self.faces, self.grain, self.smooth, self.shadow = part[1], grain, smooth, shadow
+        self.far, self.faces, self.grain, self.smooth, self.shadow = far, part[1], grain, smooth, shadow
         self.class_id, self.instance, self.label = class_id, instance, class_id + 256 * instance
         # Corner indices of all faces as one array; short faces repeat their last corner.
         longest = max(len(face.corners) for face in self.faces)
@@ -63,18 +64,22 @@ class Mesh:
         self.two_sided = np.array([face.two_sided for face in self.faces])
         self.colors, self.light = np.array([face.color for face in self.faces], float), np.ones(len(self.faces))
         self.vertices = np.asarray(part[0], dtype=np.float64)
-        self.placed(0.0, 0.0)
+        self.low, self.high = self.vertices.min(axis=0), self.vertices.max(axis=0)
 
     def placed(self, x: float, y: float, z: float = 0.0, heading: float = 0.0) -> Mesh:
         """Turns the mesh by ``heading`` (radians, counter-clockwise from above) about its origin and moves it."""
         cosine, sine = math.cos(heading), math.sin(heading)
         self.vertices = self.vertices @ [[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]] + (x, y, z)
         self.low, self.high = self.vertices.min(axis=0), self.vertices.max(axis=0)
+        if self.far is not None:
+            self.far.placed(x, y, z, heading)
         return self
 
     def moved(self, way: float) -> Mesh:
         """Returns a copy shifted along the road that shares faces and textures."""
-        return copy.copy(self).placed(0.0, way)
+        twin = copy.copy(self)
+        twin.far = copy.copy(self.far)
+        return twin.placed(0.0, way)
 
 
 def crossed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -141,14 +146,14 @@ def ellipsoid(centre: Vector, radii: Vector, color: Vector) -> Part:
     """Makes an ellipsoid with axes along x, y and z."""
     profile = [(math.sin(angle), 0.5 - 0.5 * math.cos(angle)) for angle in np.linspace(0.2, math.pi - 0.2, 8).tolist()]
     vertices, faces = turned(profile, (0, 0, -1), (0, 0, 1), [color], 12)
-    return np.multiply(vertices, radii) + centre, faces
+    return vertices * radii + centre, faces
 
 
 def card(x: float, y: float, low: float, width: float, height: float, texture: Texture) -> Part:
     """Makes an upright picture that is seen from both sides along the road, centred at x and y above ``low``."""
     left, right, top = x - width / 2, x + width / 2, low + height
     face = Face((0, 1, 2, 3), (0, 0, 0), texture, two_sided=True)
-    return [(left, y, top), (right, y, top), (right, y, low), (left, y, low)], [face]
+    return np.array([(left, y, top), (right, y, top), (right, y, low), (left, y, low)]), [face]
 
 
 def joined(parts: Sequence[Part]) -> Part:
@@ -158,5 +163,5 @@ def joined(parts: Sequence[Part]) -> Part:
         for face in polygons:
             face.corners = tuple(index + offset for index in face.corners)
             faces.append(face)
-        offset += len(np.asarray(points))
+        offset += len(points)
     return np.concatenate([points for points, _ in parts]), faces

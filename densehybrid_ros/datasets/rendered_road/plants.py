@@ -19,7 +19,8 @@ def _crown(variant: int) -> Texture:
     """Draws a crown of leaves with coverage, light from above."""
     rng = np.random.default_rng(1_000 + variant)
     y, x = np.mgrid[0:320, 0:320].astype(np.float32) / 320 - 0.5
-    shape, shade = np.full_like(x, -1.0), np.zeros_like(x)
+    shape: np.ndarray = np.full_like(x, -1.0)
+    shade: np.ndarray = np.zeros_like(x)
     for _ in range(int(rng.integers(14, 26))):
         angle, radius = rng.uniform(0, 2 * np.pi), 0.30 * np.sqrt(rng.uniform())
         cx, cy, r = radius * np.cos(angle), radius * np.sin(angle) * 0.9, rng.uniform(0.08, 0.19)

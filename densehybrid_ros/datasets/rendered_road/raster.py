@@ -18,6 +18,7 @@ NEAR = 0.4
 FRACTION_BITS = 4
 """Of the polygon corners handed to OpenCV."""
 _DETAILED = 12  # faces from which a mesh has details that can be left out
+_SMALL = 110  # samples across below which the simple form of a mesh is drawn
 _Vectors = tuple[np.ndarray, np.ndarray, np.ndarray]
 _Window = tuple[int, int, int, int]
 
@@ -108,6 +109,9 @@ class Raster:
             return
         if whole and self.inverse_depth[top:bottom, left:right].min() > 1.0 / nearest:
             return
+        if mesh.far is not None and whole and np.ptp(pixels[:, 0]) < _SMALL:
+            self.draw(mesh.far)
+            return
         origin = points[mesh.corners[:, 0]]
         across, down = points[mesh.corners[:, 1]] - origin, points[mesh.corners[:, -1]] - origin
         inward = crossed(across, down)
@@ -170,7 +174,8 @@ class Raster:
             if patch.shape[2] == 4:
                 visible = visible & (patch[..., 3] > 127)
                 patch = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB)
-            patch = cv2.convertScaleAbs(patch, alpha=light)
+            if light != 1.0:
+                patch = cv2.convertScaleAbs(patch, alpha=light)
             cv2.copyTo(patch, np.ascontiguousarray(visible).view(np.uint8), self.color[top:bottom, left:right])
         np.copyto(stored, nearness, where=visible)
         np.copyto(self.label[top:bottom, left:right], mesh.label, where=visible)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from densehybrid_ros.datasets.rendered_road.covers import Material, asphalt, grass, kerb_stones, paving
+from densehybrid_ros.datasets.rendered_road.covers import Material, asphalt, grass, paving
 
 _PARKING = 2.15  # metres
 _STYLES = ("city", "suburb", "park")
+_CIRCLE = np.exp(2j * math.pi * np.arange(14)[:, None] / 14).view(float)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Street:
         self.kerb = float(rng.choice([0.06, 0.10, 0.13]))
         self.verge: list[float] = (rng.uniform(0.0, 2.5, 2) * rng.integers(2)).tolist()
         self.front: list[float] = (self.verge + rng.uniform(2.2, 4.8, 2)).tolist()
-        self.asphalt, stones = asphalt(int(rng.integers(8))), kerb_stones(int(rng.integers(8)))
+        self.asphalt, stones = asphalt(int(rng.integers(8))), paving(int(rng.integers(8)))
         pavement, lawn = paving(int(rng.integers(8))), grass(int(rng.integers(4)))
         self.strips: list[list[tuple[float, Material]]] = [
             [(0.16, stones), (0.16 + verge, lawn), (front, pavement), (100.0, pavement if style == "city" else lawn)]
@@ -109,25 +110,16 @@ class Street:
             stain(_rectangle(x, y, wide, y + rng.uniform(0.8, 14)), 0.80, 1.14)
         for x, y in rng.uniform((left + 0.5, -5), (right - 0.5, end), (int(end / 6), 2)).tolist():
             kind = rng.integers(10)
-            if kind < 1:
-                stain(_rectangle(left, y, right, y + rng.uniform(0.03, 0.06)), 0.62, 0.90)
-            elif kind < 3:
+            if kind < 3:
                 stain(_rectangle(x, y, x + rng.uniform(0.02, 0.05), y + rng.uniform(3, 20)), 0.62, 0.90)
             elif kind < 5:  # a crooked crack that runs mostly along the road
-                way = np.cumsum(rng.normal([0.06, 0.5], [0.16, 0.25], (10, 2)), axis=0) + (x, y)
+                way = np.cumsum(rng.normal([0.06, 0.5], [0.16, 0.25], (10, 2)), axis=0) + (x, y)  # noqa: RUF005
                 wide = rng.uniform(0.012, 0.035, (10, 1)) * (1, 0)
                 stain(np.concatenate([way - wide, (way + wide)[::-1]]), 0.62, 0.90)
-            elif kind < 8:
-                stain(_disc(x, y, rng.uniform(0.06, 0.7, 14)), 0.80, 0.95)
-            else:
-                stain(_disc(x, y, np.full(14, 0.36)), 0.72, 0.72)
-                stain(_disc(x, y, np.full(14, 0.29)), 0.55, 0.95)
+            else:  # oil, or a manhole
+                outline = (x, y) + _CIRCLE * (rng.uniform(0.06, 0.7, (14, 1)) if kind < 8 else 0.36)
+                stain(outline, *((0.80, 0.95) if kind < 8 else (0.60, 0.75)))
 
 
 def _rectangle(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
     return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)
-
-
-def _disc(x: float, y: float, radii: np.ndarray) -> np.ndarray:
-    angles = np.arange(14) * (2 * math.pi / 14)
-    return np.stack([x + radii * np.cos(angles), y + radii * np.sin(angles)], axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def _part(
     """Makes one part of an object, its places mirrored."""
     first, last = np.multiply(row[:3], mirror), np.multiply(row[3:6], mirror) if len(row) > 5 else np.zeros(3)
     if shape == "box":
-        return box(*row[3:6], colors[0], texture, first)
+        return box(row[3], row[4], row[5], colors[0], texture, first)
     if shape == "ball":
         return ellipsoid(first, row[3:6], colors[0])
     if shape == "ring":
@@ -71,7 +71,7 @@ def _part(
             (0.58 * radius, 0.12),
             (0.93 * radius, 0),
         ]
-        return turned(profile, first, first + (0, 0, width), [*colors, 0.8 * colors[0]], 18, hollow=True)
+        return turned(profile, first, np.add(first, (0, 0, width)), [*colors, 0.8 * colors[0]], 18, hollow=True)
     radii = row[6] if shape == "turn" else row[6:8]
     sides = 16 if max(radii) > 0.1 else 6
     return turned([(radius, i / (len(radii) - 1)) for i, radius in enumerate(radii)], first, last, colors, sides)
@@ -86,9 +86,7 @@ def _dented(rng: np.random.Generator, vertices: np.ndarray, faces: list[Face]) -
         scale += 0.25 * rng.uniform(-0.5, 0.5) * np.cos(3.0 * phase + rng.uniform(0, 6.3))
     vertices = vertices + offset * (scale[:, None] - 1)
     vertices[:, 2] = np.maximum(vertices[:, 2], 0.0)
-    split = [
-        Face((face.corners[0], *pair), face.color) for face in faces for pair in zip(face.corners[1:], face.corners[2:])
-    ]
+    split = [Face((face.corners[0], *pair), face.color) for face in faces for pair in pairwise(face.corners[1:])]
     return vertices, split
 
 

@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from densehybrid_ros.datasets.rendered_road.mesh import Face, Mesh, Vector, crossed
-from densehybrid_ros.datasets.rendered_road.textures import Texture, fractal_noise, picture
+from densehybrid_ros.datasets.rendered_road.textures import Texture, grain
 
 CAR, TRUCK, BUS = 13, 14, 15
 """Train ids."""
-VARIANTS = 72
-"""How many vehicles there are."""
+_VARIANTS = 72  # different vehicles
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ _MODELS = (
 _PAINTS = ((28, 29, 32), (52, 54, 58), (120, 123, 127), (168, 170, 172), (205, 206, 206), (34, 46, 82), (112, 22, 24),
            (60, 78, 96), (86, 88, 84), (142, 30, 28), (40, 66, 52), (150, 140, 120))
 _BANDS = ((0.115, 0.24, 0.46), (0.24, 0.40, 0.74), (0.40, 0.50, 0.92), (0.50, 1.0, 1.08))  # low, high, tone of a side
+_FAR_BANDS = ((0.115, 0.36, 0.58), (0.36, 1.0, 0.95))
 _ENDS = (  # -1 rear or 1 nose, across as shares of the half width, low and high, colour, whether it is a lamp
     (-1, .70, .98, .44, .58, (128, 16, 18), True), (-1, .70, .98, .44, .475, (168, 120, 100), False),
     (-1, 0, .30, .36, .43, (205, 205, 200), False), (-1, 0, .90, .19, .24, (22, 22, 24), False),
@@ -67,20 +67,7 @@ _ENDS = (  # -1 rear or 1 nose, across as shares of the half width, low and high
 
 def vehicle(rng: np.random.Generator) -> Mesh:
     """Makes a vehicle about the origin that faces along the road (+y), standing on the ground."""
-    return _vehicle(int(rng.integers(VARIANTS))).moved(0.0)
-
-
-@lru_cache(maxsize=6)
-def _sheen(variant: int) -> Texture:
-    """What a car's paint mirrors and what sticks to it: sky above, the dark street below, dust near the ground."""
-    rng = np.random.default_rng(2_200 + variant)
-    wavy = cv2.GaussianBlur(fractal_noise(rng, 128, 128, cells=3, octaves=2), (0, 0), sigmaX=9, sigmaY=1)
-    # A car is about a third as high as it is long, and the card is square: it lies in the middle third.
-    level = (0.66 - np.arange(128)[:, None] / 128) / 0.32 + 0.05 * wavy
-    tone = 0.80 + 0.36 / (1 + np.exp(-14 * (level - 0.42))) + 0.10 * np.exp(-(((level - 0.55) / 0.05) ** 2))
-    tone += 0.035 * fractal_noise(rng, 128, 128, cells=5, octaves=6)
-    dust = np.clip(0.5 - level, 0, 0.5)[..., None] * rng.uniform(0.1, 0.5) * (0.35, 0.22, 0.0)
-    return picture(128 * tone[..., None] * (1 + dust))
+    return _vehicle(int(rng.integers(_VARIANTS)), True).moved(0.0)
 
 
 @lru_cache(maxsize=4)
@@ -97,8 +84,8 @@ def _wheel(variant: int) -> Texture:
     return Texture(drawn)
 
 
-@lru_cache(maxsize=VARIANTS)
-def _vehicle(variant: int) -> Mesh:
+@lru_cache(maxsize=2 * _VARIANTS)
+def _vehicle(variant: int, detailed: bool = True) -> Mesh:
     rng = np.random.default_rng(2_000 + variant)
     model = _MODELS[int(rng.choice(len(_MODELS), p=[model.chance for model in _MODELS]))]
     length, width, height = (rng.uniform(0.95, 1.05, 3) * model.size).tolist()
@@ -154,11 +141,11 @@ def _vehicle(variant: int) -> Mesh:
                 across(lower, upper, glass * (mirrored if lower[1] + upper[1] > low[1] + high[1] else 1.0), 0.09)
     # Doors and wings in bands that grow lighter upwards, as a curved side mirrors ground and sky.
     ys, zs = zip((rear, outline[0][1]), *outline, front[0], strict=True)
-    ends = {share * length for share in (-0.5, -0.47, -0.40, 0.38, 0.45, 0.5)}
+    ends = {share * length for share in ((-0.5, -0.47, -0.40, 0.38, 0.45, 0.5) if detailed else (-0.5, 0.5))}
     for y in pairwise(sorted(ends | {y for y in ys if y > 0.1 * length})):
         roof = np.minimum(np.interp(y, ys, zs), belt)
         foot = sill + 0.10 * height * np.maximum(np.abs(y) / np.float64(length) - 0.44, 0.0) / 0.06
-        for low_share, high_share, tone in _BANDS:
+        for low_share, high_share, tone in _BANDS if detailed else _FAR_BANDS:
             top = np.minimum(high_share * height, roof)
             bottom = np.minimum(np.maximum(low_share * height, foot), top)
             if (top - bottom).max() > 0.005:
@@ -171,6 +158,8 @@ def _vehicle(variant: int) -> Mesh:
         bottom, top = np.full(2, belt + 0.04), np.maximum(top, belt + 0.06)
         band(y, bottom, (bottom + top) / 2, glass, 0.012)
         band(y, (bottom + top) / 2, top, glass * 1.7, 0.012)
+        if not detailed:
+            continue
         gap = y[0] - 0.03  # of a door, and its handle
         band((gap, gap + 0.018), (0.18 * height,) * 2, (belt,) * 2, paint * 0.4, 0.005)
         band((gap + 0.06, gap + 0.24), (belt - 0.16,) * 2, (belt - 0.12,) * 2, paint * 0.6, 0.02)
@@ -194,7 +183,7 @@ def _vehicle(variant: int) -> Mesh:
         first, last, z = sign * half(mirror, belt), sign * (width / 2 + 0.16), belt + 0.03
         corners = [(first, mirror, z), (last, mirror, z), (last, mirror, z + 0.12), (first, mirror, z + 0.1)]
         add(corners, paint * 0.75, two_sided=True)
-        for index, (end, *xs, low_z, high_z, tint, lamp) in enumerate(_ENDS):
+        for index, (end, *xs, low_z, high_z, tint, lamp) in enumerate(_ENDS if detailed else _ENDS[:5]):
             y, x = end * (nose + 0.012 + 0.002 * index), sign * half(nose, 0.45 * height) * np.array(xs)
             corners = [
                 (x[0], y, low_z * height),
@@ -203,4 +192,6 @@ def _vehicle(variant: int) -> Mesh:
                 (x[0], y, high_z * height),
             ]
             add(corners, np.multiply(tint, 1.6 if lit and lamp else 1.0), glow=lit and lamp)
-    return Mesh((np.array(points), faces), model.class_id, grain=_sheen(variant % 6))
+    part = (np.array(points), faces)
+    far = _vehicle(variant, False) if detailed else None
+    return Mesh(part, model.class_id, grain=grain(variant % 6, 0.05) if detailed else None, far=far)
