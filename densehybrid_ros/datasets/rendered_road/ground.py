@@ -45,7 +45,7 @@ class GroundPainter:
         region = self._regions(raster, first, depth_road, depth_side)
         on_road = region == len(self._covers)
 
-        raster.label[first:] = self._classes[region]
+        np.take(self._classes, region, out=raster.label[first:], mode="clip")
         inverse, color = raster.inverse_depth[first:], raster.color[first:]
         inverse[:] = (1.0 / depth_side)[:, None]
         np.copyto(inverse, (1.0 / depth_road)[:, None], where=on_road)
@@ -69,8 +69,9 @@ class GroundPainter:
         cv2.copyTo(samples.enlarged(asphalt), on_road.view(np.uint8), color)
         beside = samples.plane(depth_side)
         for cover in dict.fromkeys(self._covers):
-            mask = np.array([*(other is cover for other in self._covers), False, False])[region]
-            cv2.copyTo(samples.enlarged(samples.cover(beside, cover)), mask.view(np.uint8), color)
+            mask = np.take([*(other is cover for other in self._covers), False, False], region, mode="clip")
+            if mask.any():
+                cv2.copyTo(samples.enlarged(samples.cover(beside, cover)), mask.view(np.uint8), color)
         _paint(color, [decal for decal in decals if decal.paint], on_road, first, raster)
         if shadows:  # where several overlap the darkest counts
             light = np.full(samples.shape, 255, np.uint8)

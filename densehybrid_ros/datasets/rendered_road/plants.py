@@ -18,7 +18,7 @@ VEGETATION = 8
 def _crown(variant: int) -> Texture:
     """Draws a crown of leaves with coverage, light from above."""
     rng = np.random.default_rng(1_000 + variant)
-    y, x = np.mgrid[0:320, 0:320].astype(np.float32) / 320 - 0.5
+    y, x = np.mgrid[0:320, 0:320] / 320 - 0.5
     shape: np.ndarray = np.full_like(x, -1.0)
     shade: np.ndarray = np.zeros_like(x)
     for _ in range(int(rng.integers(14, 26))):

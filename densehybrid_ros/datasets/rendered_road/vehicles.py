@@ -154,7 +154,7 @@ def _vehicle(variant: int, detailed: bool = True) -> Mesh:
     side([(house[0][0], belt - 0.03), *house, (house[-1][0], belt - 0.03)], paint)
     for window in model.windows:
         y = np.array(window) * length - length / 2
-        top = np.minimum(np.interp(y, *zip(*house, strict=True)) - 0.07, height - 0.09)
+        top = np.minimum(np.interp(y, [end for end, _ in house], [level for _, level in house]) - 0.07, height - 0.09)
         bottom, top = np.full(2, belt + 0.04), np.maximum(top, belt + 0.06)
         band(y, bottom, (bottom + top) / 2, glass, 0.012)
         band(y, (bottom + top) / 2, top, glass * 1.7, 0.012)
