@@ -40,7 +40,7 @@ def _crown(variant: int) -> Texture:
 
 @lru_cache(maxsize=4)
 def _bark(variant: int) -> Texture:
-    streaks = np.random.default_rng(1_200 + variant).standard_normal((10, 48)).astype(np.float32)
+    streaks: np.ndarray = np.random.default_rng(1_200 + variant).standard_normal((10, 48)).astype(np.float32)
     streaks = cv2.resize(streaks, (64, 128), interpolation=cv2.INTER_CUBIC)
     return picture((1 + 0.22 * streaks[..., None]) * (84, 72, 58))
 
@@ -70,7 +70,7 @@ def bush(rng: np.random.Generator, x: float, y: float) -> list[Mesh]:
 @lru_cache(maxsize=6)
 def _skyline(variant: int) -> Texture:
     rng = np.random.default_rng(1_300 + variant)
-    line = np.full(768, 43.0)
+    line: np.ndarray = np.full(768, 43.0)
     for count, strength in ((14, 9.6), (110, 4.8), (768, 1.4)):
         bumps = rng.standard_normal((1, count)).astype(np.float32)
         line += strength * cv2.resize(bumps, (768, 1), interpolation=cv2.INTER_CUBIC)[0]
