@@ -7,10 +7,11 @@ import pytest
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.rendered_road.light import Light
-from densehybrid_ros.datasets.rendered_road.mesh import Face, Mesh, box, cylinder, ellipsoid, normal
+from densehybrid_ros.datasets.rendered_road.mesh import Face, Mesh, Part, box, crossed, cylinder, ellipsoid
+from densehybrid_ros.datasets.rendered_road.object_kinds import KINDS
 from densehybrid_ros.datasets.rendered_road.raster import NEAR, Raster, View, clip_near
 from densehybrid_ros.datasets.rendered_road.textures import Texture
-from densehybrid_ros.datasets.rendered_road.unknown_objects import KINDS, unknown_object
+from densehybrid_ros.datasets.rendered_road.unknown_objects import unknown_object
 
 CAMERA = Camera(201, 101, 100.0, 100.0, 100.0, 50.0, 0.2, 0.0, 1.0)
 
@@ -21,8 +22,7 @@ def raster(pitch: float = 0.0, yaw: float = 0.0) -> Raster:
 
 
 def cube(distance: float, class_id: int = 13, color: tuple[float, float, float] = (200.0, 10.0, 20.0)) -> Mesh:
-    vertices, faces = box(2.0, 2.0, 2.0, color)
-    return Mesh(vertices, faces, class_id).placed(0.0, distance + 1.0)
+    return Mesh(box(2.0, 2.0, 2.0, color), class_id).placed(0.0, distance + 1.0)
 
 
 def test_front_of_a_cube_lies_at_its_distance() -> None:
@@ -53,7 +53,7 @@ def test_turned_plane_has_the_depth_of_its_ray() -> None:
     wall = np.array([(-5.0, 5.0, 3.0), (8.0, 18.0, 3.0), (8.0, 18.0, -3.0), (-5.0, 5.0, -3.0)])
     wall[:, 0] = wall[:, 1] - 10.0
     buffer = raster()
-    buffer.draw(Mesh(wall, [Face((0, 1, 2, 3), (9.0, 9.0, 9.0), two_sided=True)], 3))
+    buffer.draw(Mesh((wall, [Face((0, 1, 2, 3), (9.0, 9.0, 9.0), two_sided=True)]), 3))
     assert 1.0 / buffer.inverse_depth[50, 120] == pytest.approx(12.5, rel=1e-5)
 
 
@@ -68,8 +68,8 @@ def test_pitch_and_yaw_turn_the_view() -> None:
 
 def test_back_faces_are_not_drawn() -> None:
     buffer = raster()
-    face = Mesh(np.array([(1, 9, 2), (-1, 9, 2), (-1, 9, 0), (1, 9, 0)]), [Face((0, 1, 2, 3), (1.0, 1.0, 1.0))], 3)
-    buffer.draw(face)
+    points = np.array([(1, 9, 2), (-1, 9, 2), (-1, 9, 0), (1, 9, 0)])
+    buffer.draw(Mesh((points, [Face((0, 1, 2, 3), (1.0, 1.0, 1.0))]), 3))
     assert not buffer.label.any()
 
 
@@ -78,7 +78,7 @@ def test_holes_of_a_texture_show_what_lies_behind() -> None:
     pixels[:, :2, 3] = 0
     card = np.array([(-1.0, 5.0, 2.0), (1.0, 5.0, 2.0), (1.0, 5.0, 0.0), (-1.0, 5.0, 0.0)])
     buffer = raster()
-    buffer.draw(Mesh(card, [Face((0, 1, 2, 3), (0.0, 0.0, 0.0), Texture(pixels))], 8))
+    buffer.draw(Mesh((card, [Face((0, 1, 2, 3), (0.0, 0.0, 0.0), Texture(pixels))]), 8))
     buffer.draw(cube(10.0))
     assert buffer.label[50, 93] == 13
     assert buffer.label[50, 107] == 8
@@ -88,7 +88,7 @@ def test_holes_of_a_texture_show_what_lies_behind() -> None:
 def test_what_reaches_behind_the_camera_is_cut() -> None:
     floor = np.array([(-2.0, 20.0, 0.0), (2.0, 20.0, 0.0), (2.0, -5.0, 0.0), (-2.0, -5.0, 0.0)])
     buffer = raster()
-    buffer.draw(Mesh(floor, [Face((0, 1, 2, 3), (5.0, 5.0, 5.0))], 0))
+    buffer.draw(Mesh((floor, [Face((0, 1, 2, 3), (5.0, 5.0, 5.0))]), 0))
     # One metre below the camera, row 75 looks down by a quarter: four metres.
     assert 1.0 / buffer.inverse_depth[75, 100] == pytest.approx(4.0, rel=1e-5)
     assert np.isfinite(buffer.inverse_depth).all()
@@ -110,11 +110,12 @@ def test_clipping_by_hand() -> None:
         ellipsoid((0, 0, 1), (1, 2, 0.5), (1.0, 2.0, 3.0)),
     ],
 )
-def test_faces_of_convex_parts_look_outwards(part: tuple[np.ndarray, list[Face]]) -> None:
+def test_faces_of_convex_parts_look_outwards(part: Part) -> None:
     vertices, faces = part
     for face in faces:
         corners = vertices[list(face.corners)]
-        assert normal(corners) @ (corners.mean(axis=0) - vertices.mean(axis=0)) > 0
+        inward = crossed(corners, np.roll(corners, -1, axis=0)).sum(axis=0)
+        assert inward @ (corners.mean(axis=0) - vertices.mean(axis=0)) < 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

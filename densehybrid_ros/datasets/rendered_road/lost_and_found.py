@@ -15,14 +15,7 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import make_folder, writing
 
 _FREE_ROAD, _FIRST_OBSTACLE = 1, 2
-_FOLDERS = {
-    "leftImg8bit": "leftImg8bit.png",
-    "gtCoarse_labelIds": "gtCoarse_labelIds.png",
-    "gtCoarse_labelTrainIds": "gtCoarse_labelTrainIds.png",
-    "gtCoarse_instanceIds": "gtCoarse_instanceIds.png",
-    "disparity": "disparity.png",
-    "camera": "camera.json",
-}
+_FOLDERS = ("leftImg8bit", "gtCoarse", "disparity", "camera")
 
 
 def write_lost_and_found(
@@ -48,8 +41,7 @@ def write_lost_and_found(
     root = Path(root)
     if split not in ("train", "test"):
         raise InputError(f"split {split!r}: LostAndFound has the splits 'train' and 'test'")
-    folders = ("leftImg8bit", "gtCoarse", "disparity", "camera")
-    for folder in folders:
+    for folder in _FOLDERS:
         if (root / folder / split / scene).exists():
             raise InputError(f"{root / folder / split / scene}: exists already; remove it or name another scene")
     make_folder(root)
@@ -62,7 +54,7 @@ def write_lost_and_found(
                 kinds[item.id] = names.setdefault(item.kind, _FIRST_OBSTACLE + len(names))
             _write_frame(frame, Path(temporary), f"{scene}_000000_{count:06d}", kinds)
             count += 1
-        for folder in folders:
+        for folder in _FOLDERS:
             target = root / folder / split / scene
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(Path(temporary) / folder, target)
@@ -79,15 +71,15 @@ def _write_frame(frame: RenderedFrame, folder: Path, stem: str, kinds: dict[int,
         train_ids[mask] = 2
         instance_ids[mask] = 1000 * kinds[item.id] + item.id
     pictures = {
-        folder / "leftImg8bit" / f"{stem}_{_FOLDERS['leftImg8bit']}": frame.image,
-        folder / "gtCoarse" / f"{stem}_{_FOLDERS['gtCoarse_labelIds']}": labels,
-        folder / "gtCoarse" / f"{stem}_{_FOLDERS['gtCoarse_labelTrainIds']}": train_ids,
-        folder / "gtCoarse" / f"{stem}_{_FOLDERS['gtCoarse_instanceIds']}": instance_ids,
-        folder / "disparity" / f"{stem}_{_FOLDERS['disparity']}": encode_disparity(frame.disparity),
+        "leftImg8bit": frame.image,
+        "gtCoarse_labelIds": labels,
+        "gtCoarse_labelTrainIds": train_ids,
+        "gtCoarse_instanceIds": instance_ids,
+        "disparity": encode_disparity(frame.disparity),
     }
-    for path, picture in pictures.items():
-        write_picture(path, picture)
-    frame.camera.to_cityscapes_json(folder / "camera" / f"{stem}_{_FOLDERS['camera']}")
+    for name, picture in pictures.items():
+        write_picture(folder / name.split("_")[0] / f"{stem}_{name}.png", picture)
+    frame.camera.to_cityscapes_json(folder / "camera" / f"{stem}_camera.json")
 
 
 def encode_disparity(disparity: np.ndarray) -> np.ndarray:

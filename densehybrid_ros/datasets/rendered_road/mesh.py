@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from densehybrid_ros.datasets.rendered_road.textures import Texture
 
-Color = tuple[float, float, float]
-"""Reflectance as red, green, blue in 0..255."""
+Vector = Sequence[float] | np.ndarray
+"""A point or, as red, green and blue in 0..255, a reflectance."""
 
 
 @dataclass
@@ -22,20 +23,21 @@ class Face:
     """
 
     corners: tuple[int, ...]
-    color: Color
+    color: Vector
     texture: Texture | None = None
     two_sided: bool = False
     glow: bool = False
-    light: float = 1.0
 
 
-@dataclass
+Part = tuple[np.ndarray, list[Face]]
+"""Vertices [N, 3] and the faces over them."""
+
+
 class Mesh:
     """Faces of one class (and one unknown object, when ``instance`` is above zero).
 
-    Attributes:
-        vertices: float64 [N, 3].
-        faces: Planar polygons over the vertices.
+    Args:
+        part: Vertices [N, 3] and planar polygons over them.
         class_id: Train id of Cityscapes or 255.
         instance: Number of the unknown object, 0 for everything known.
         grain: Texture that is multiplied onto the drawn pixels (grey 128 changes nothing), or None.
@@ -44,164 +46,122 @@ class Mesh:
         far: The same thing with fewer faces, for where it looks small; or None.
     """
 
-    vertices: np.ndarray
-    faces: list[Face]
-    class_id: int
-    instance: int = 0
-    grain: Texture | None = None
-    smooth: bool = False
-    shadow: bool = True
-    far: Mesh | None = None
-    low: np.ndarray = field(init=False)
-    high: np.ndarray = field(init=False)
-    corners: np.ndarray = field(init=False, repr=False)
-    two_sided: np.ndarray = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.vertices = np.asarray(self.vertices, dtype=np.float64)
+    def __init__(
+        self,
+        part: Part,
+        class_id: int,
+        instance: int = 0,
+        grain: Texture | None = None,
+        smooth: bool = False,
+        shadow: bool = True,
+        far: Mesh | None = None,
+    ) -> None:
+        self.far, self.faces, self.grain, self.smooth, self.shadow = far, part[1], grain, smooth, shadow
+        self.class_id, self.instance, self.label = class_id, instance, class_id + 256 * instance
         # Corner indices of all faces as one array; short faces repeat their last corner.
         longest = max(len(face.corners) for face in self.faces)
-        self.corners = np.array(
-            [face.corners + face.corners[-1:] * (longest - len(face.corners)) for face in self.faces]
-        )
+        self.corners = np.array([(*face.corners, *face.corners[-1:] * longest)[:longest] for face in self.faces])
         self.two_sided = np.array([face.two_sided for face in self.faces])
-        self.measure()
-
-    def measure(self) -> None:
-        """Updates the bounding box ``low``, ``high`` after the vertices were changed."""
-        self.low = self.vertices.min(axis=0)
-        self.high = self.vertices.max(axis=0)
+        self.colors, self.light = np.array([face.color for face in self.faces], float), np.ones(len(self.faces))
+        self.vertices = np.asarray(part[0], dtype=np.float64)
+        self.low, self.high = self.vertices.min(axis=0), self.vertices.max(axis=0)
 
     def placed(self, x: float, y: float, z: float = 0.0, heading: float = 0.0) -> Mesh:
         """Turns the mesh by ``heading`` (radians, counter-clockwise from above) about its origin and moves it."""
         cosine, sine = math.cos(heading), math.sin(heading)
-        rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-        self.vertices = self.vertices @ rotation.T + (x, y, z)
-        self.measure()
+        self.vertices = self.vertices @ [[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]] + (x, y, z)
+        self.low, self.high = self.vertices.min(axis=0), self.vertices.max(axis=0)
         if self.far is not None:
             self.far.placed(x, y, z, heading)
         return self
 
-    def raised(self, dz: float) -> Mesh:
-        """Lifts the mesh by ``dz`` metres."""
-        return self if dz == 0.0 else self.placed(0.0, 0.0, dz)
-
-    def moved(self, dx: float, dy: float) -> Mesh:
-        """Returns a copy shifted on the ground that shares faces and textures."""
-        copy = replace(self, vertices=self.vertices + np.array([dx, dy, 0.0]))
-        if self.far is not None:
-            copy.far = self.far.moved(dx, dy)
-        return copy
+    def moved(self, way: float) -> Mesh:
+        """Returns a copy shifted along the road that shares faces and textures."""
+        twin = copy.copy(self)
+        twin.far = copy.copy(self.far)
+        return twin.placed(0.0, way)
 
 
-def normal(points: np.ndarray) -> np.ndarray:
-    """Returns the outward unit normal of a polygon [N, 3] whose corners run clockwise seen from outside (Newell)."""
-    nx = ny = nz = 0.0
-    corners = points.tolist()
-    x, y, z = corners[-1]
-    for u, v, w in corners:
-        nx -= (y - v) * (z + w)
-        ny -= (z - w) * (x + u)
-        nz -= (x - u) * (y + v)
-        x, y, z = u, v, w
-    length = math.sqrt(nx * nx + ny * ny + nz * nz)
-    return np.array([nx, ny, nz]) / length if length > 0 else np.array([0.0, 0.0, 1.0])
-
-
-def star_shaped(
-    vertices: Sequence[Sequence[float]] | np.ndarray,
-    polygons: Sequence[tuple[int, ...]],
-    colors: Sequence[Color] | Color,
-    centre: Sequence[float] | np.ndarray | None = None,
-) -> tuple[np.ndarray, list[Face]]:
-    """Makes faces and turns each outwards from ``centre`` (the mean vertex when None)."""
-    points = np.asarray(vertices, dtype=np.float64)
-    middle = points.mean(axis=0) if centre is None else np.asarray(centre, dtype=np.float64)
-    faces = []
-    for index, polygon in enumerate(polygons):
-        color: Color = colors if isinstance(colors[0], (int, float)) else colors[index]  # type: ignore[assignment]
-        corners = points[list(polygon)]
-        if normal(corners) @ (corners.mean(axis=0) - middle) < 0:
-            polygon = polygon[::-1]
-        faces.append(Face(tuple(polygon), color))
-    return points, faces
+def crossed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cross products of rows [N, 3], without numpy.cross's costly generality."""
+    (x, y, z), (u, v, w) = first.T, second.T
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
 
 
 def box(
-    width: float,
-    length: float,
-    height: float,
-    color: Color,
-    textures: Texture | None = None,
-    base: float = 0.0,
-    top_color: Color | None = None,
-) -> tuple[np.ndarray, list[Face]]:
-    """Makes a box standing on height ``base``, centred in x and y; the four sides carry ``textures``."""
-    w, d = width / 2, length / 2
-    vertices = np.array([(x, y, z) for z in (base, base + height) for x, y in ((-w, -d), (w, -d), (w, d), (-w, d))])
-    sides = [(4, 5, 1, 0), (5, 6, 2, 1), (6, 7, 3, 2), (7, 4, 0, 3)]
-    faces = [Face(side, color, textures) for side in sides]
-    faces.append(Face((0, 1, 2, 3), color, textures))
-    faces.append(Face((7, 6, 5, 4), top_color or color, textures if top_color is None else None))
+    width: float, length: float, height: float, color: Vector, texture: Texture | None = None, at: Vector = (0, 0, 0)
+) -> Part:
+    """Makes a box whose underside is centred at the point ``at``; all sides carry ``texture``."""
+    corners = [(x, y, z) for z in (0, 1) for x, y in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))]
+    sides = [(4, 5, 1, 0), (5, 6, 2, 1), (6, 7, 3, 2), (7, 4, 0, 3), (0, 1, 2, 3), (7, 6, 5, 4)]
+    return np.array(corners) * (width, length, height) + at, [Face(side, color, texture) for side in sides]
+
+
+def turned(
+    profile: Sequence[tuple[float, float]],
+    start: Vector,
+    end: Vector,
+    colors: Sequence[Vector],
+    sides: int = 10,
+    hollow: bool = False,
+    texture: Texture | None = None,
+) -> Part:
+    """Turns a profile about the axis from ``start`` to ``end``.
+
+    Args:
+        profile: Pairs (radius in metres, share of the way from start to end).
+        start: Where the axis begins [3].
+        end: Where it ends [3].
+        colors: Of the bands between the pairs, over and over.
+        sides: Corners of a ring.
+        hollow: Whether the profile is closed to a ring (a tyre); otherwise its ends are capped.
+        texture: On every side of a band, or None.
+    """
+    first, way = np.asarray(start, dtype=float), np.subtract(end, start)
+    axis = way[None] / max(math.hypot(*way), 1e-9)
+    u = crossed(axis, np.array([(1.0, 0.0, 0.0) if abs(axis[0, 0]) < 0.8 else (0.0, 1.0, 0.0)]))
+    u /= np.linalg.norm(u)
+    angles = np.arange(sides)[:, None] * (2 * math.pi / sides)
+    ring = np.cos(angles) * u + np.sin(angles) * crossed(axis, u)
+    vertices = np.concatenate([first + share * way + radius * ring for radius, share in profile])
+    count, faces = len(profile), []
+    for band in range(count if hollow else count - 1):
+        low, high = band * sides, (band + 1) % count * sides
+        for i, j in zip(range(sides), (*range(1, sides), 0), strict=True):
+            faces.append(Face((high + i, high + j, low + j, low + i), colors[band % len(colors)], texture))
+    if not hollow:
+        faces.append(Face(tuple(range(sides)), colors[0]))
+        faces.append(Face(tuple(range(count * sides - 1, (count - 1) * sides - 1, -1)), colors[-1]))
     return vertices, faces
 
 
 def cylinder(
-    start: Sequence[float] | np.ndarray,
-    end: Sequence[float] | np.ndarray,
-    radius: float,
-    color: Color,
-    sides: int = 10,
-    end_radius: float | None = None,
-    cap: Color | None = None,
-) -> tuple[np.ndarray, list[Face]]:
-    """Makes a (tapered) cylinder between two points with capped ends."""
-    first, last = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
-    axis = (last - first) / max(float(np.linalg.norm(last - first)), 1e-9)
-    helper = np.array([1.0, 0.0, 0.0]) if abs(axis[0]) < 0.8 else np.array([0.0, 1.0, 0.0])
-    u = np.cross(axis, helper)
-    u /= np.linalg.norm(u)
-    v = np.cross(axis, u)
-    angles = np.arange(sides) * (2 * math.pi / sides)
-    ring = np.cos(angles)[:, None] * u + np.sin(angles)[:, None] * v
-    radius_end = radius if end_radius is None else end_radius
-    vertices = np.concatenate([first + ring * radius, last + ring * radius_end])
-    polygons: list[tuple[int, ...]] = [(i, (i + 1) % sides, sides + (i + 1) % sides, sides + i) for i in range(sides)]
-    polygons += [tuple(range(sides)), tuple(range(sides, 2 * sides))]
-    colors = [color] * sides + [cap or color] * 2
-    return star_shaped(vertices, polygons, colors)
+    start: Vector, end: Vector, radius: float, color: Vector, taper: float = 1.0, texture: Texture | None = None
+) -> Part:
+    """Makes a cylinder between two points with capped ends; ``taper`` is the share of the radius at the end."""
+    return turned([(radius, 0.0), (radius * taper, 1.0)], start, end, [color], 8, texture=texture)
 
 
-def ellipsoid(
-    centre: Sequence[float], radii: Sequence[float], color: Color, rings: int = 7, sides: int = 12
-) -> tuple[np.ndarray, list[Face]]:
+def ellipsoid(centre: Vector, radii: Vector, color: Vector) -> Part:
     """Makes an ellipsoid with axes along x, y and z."""
-    middle, axes = np.asarray(centre, dtype=float), np.asarray(radii, dtype=float)
-    polar = np.linspace(0, math.pi, rings + 1)[1:-1]
-    around = np.arange(sides) * (2 * math.pi / sides)
-    directions = [(0.0, 0.0, 1.0)]
-    directions += [(math.sin(p) * math.cos(a), math.sin(p) * math.sin(a), math.cos(p)) for p in polar for a in around]
-    directions.append((0.0, 0.0, -1.0))
-    polygons: list[tuple[int, ...]] = [(0, 1 + i, 1 + (i + 1) % sides) for i in range(sides)]
-    for ring in range(rings - 2):
-        low, high = 1 + ring * sides, 1 + (ring + 1) * sides
-        for i in range(sides):
-            # Two triangles, so that the mesh stays planar when its points are displaced.
-            polygons.append((low + i, low + (i + 1) % sides, high + i))
-            polygons.append((low + (i + 1) % sides, high + (i + 1) % sides, high + i))
-    last = len(directions) - 1
-    base = 1 + (rings - 2) * sides
-    polygons += [(last, base + i, base + (i + 1) % sides) for i in range(sides)]
-    return star_shaped(np.array(directions) * axes + middle, polygons, color, middle)
+    profile = [(math.sin(angle), 0.5 - 0.5 * math.cos(angle)) for angle in np.linspace(0.2, math.pi - 0.2, 8).tolist()]
+    vertices, faces = turned(profile, (0, 0, -1), (0, 0, 1), [color], 12)
+    return vertices * radii + centre, faces
 
 
-def joined(*parts: tuple[np.ndarray, list[Face]]) -> tuple[np.ndarray, list[Face]]:
-    """Joins the vertices and faces of several parts into one."""
-    vertices, faces, offset = [], [], 0
+def card(x: float, y: float, low: float, width: float, height: float, texture: Texture) -> Part:
+    """Makes an upright picture that is seen from both sides along the road, centred at x and y above ``low``."""
+    left, right, top = x - width / 2, x + width / 2, low + height
+    face = Face((0, 1, 2, 3), (0, 0, 0), texture, two_sided=True)
+    return np.array([(left, y, top), (right, y, top), (right, y, low), (left, y, low)]), [face]
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """Joins the vertices and faces of several parts into one; the faces are changed in place."""
+    faces, offset = [], 0
     for points, polygons in parts:
-        vertices.append(points)
         for face in polygons:
-            corners = tuple(index + offset for index in face.corners)
-            faces.append(Face(corners, face.color, face.texture, face.two_sided, face.glow))
+            face.corners = tuple(index + offset for index in face.corners)
+            faces.append(face)
         offset += len(points)
-    return np.concatenate(vertices), faces
+    return np.concatenate([points for points, _ in parts]), faces

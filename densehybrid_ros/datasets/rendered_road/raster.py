@@ -10,15 +10,17 @@ import cv2
 import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.datasets.rendered_road.mesh import Face, Mesh
+from densehybrid_ros.datasets.rendered_road.mesh import Mesh, crossed
 from densehybrid_ros.datasets.rendered_road.textures import Texture
 
 NEAR = 0.4
 """Distance in metres before which nothing is drawn."""
-_FRACTION_BITS = 4  # of the polygon corners handed to OpenCV
+FRACTION_BITS = 4
+"""Of the polygon corners handed to OpenCV."""
 _DETAILED = 12  # faces from which a mesh has details that can be left out
-_SMALL = 90  # samples across below which the simple form of a mesh is drawn
-_FIXED = 1 << _FRACTION_BITS
+_SMALL = 110  # samples across below which the simple form of a mesh is drawn
+_Vectors = tuple[np.ndarray, np.ndarray, np.ndarray]
+_Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -58,43 +60,18 @@ class View:
     def project(self, points: np.ndarray) -> np.ndarray:
         """Projects camera points [N, 3] in front of the camera to pixels [N, 2]."""
         camera = self.camera
-        scaled = points[:, :2] / points[:, 2:]
-        return scaled * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+        return points[:, :2] / points[:, 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
 
 
 def clip_near(points: np.ndarray) -> np.ndarray:
     """Cuts off the part of a polygon [N, 3] in camera axes that lies before the near plane."""
     kept = []
-    for index in range(len(points)):
-        current, following = points[index], points[(index + 1) % len(points)]
+    for current, following in zip(points, np.roll(points, -1, axis=0), strict=True):
         if current[2] >= NEAR:
             kept.append(current)
         if (current[2] >= NEAR) != (following[2] >= NEAR):
-            share = (NEAR - current[2]) / (following[2] - current[2])
-            kept.append(current + share * (following - current))
+            kept.append(current + (NEAR - current[2]) / (following[2] - current[2]) * (following - current))
     return np.array(kept) if kept else np.empty((0, 3))
-
-
-class _Planes:
-    """The planes of a mesh's faces in camera axes.
-
-    Attributes:
-        facing: bool [F], whether the outside of the face is seen (or both sides count) and not edge-on.
-        nearness: float32 [F, 3], 1 / depth as a linear form over (x, y, 1) of the viewing ray.
-    """
-
-    def __init__(self, mesh: Mesh, points: np.ndarray) -> None:
-        self._origin = points[mesh.corners[:, 0]]
-        self._across = points[mesh.corners[:, 1]] - self._origin
-        self._down = points[mesh.corners[:, -1]] - self._origin
-        inward = _crossed(self._across, self._down)
-        offset = (inward * self._origin).sum(axis=1)
-        self.facing = (offset > 1e-9) | (mesh.two_sided & (offset < -1e-9))
-        self.nearness = (inward / np.where(self.facing, offset, 1.0)[:, None]).astype(np.float32)
-
-    def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns a face's first corner and its edges across and down."""
-        return self._origin[index], self._across[index], self._down[index]
 
 
 class Raster:
@@ -105,225 +82,152 @@ class Raster:
         color: uint8 [H, W, 3] RGB.
         inverse_depth: float32 [H, W] in 1/m, 0 at infinity.
         label: int32 [H, W], class id + 256 * instance.
+        columns: float32 [W], the rays' slope to the right.
+        rows: float32 [H], the rays' slope downwards.
     """
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self._rotation, self._position = view.rotation, view.position
-        shape = (view.camera.height, view.camera.width)
+        height, width = shape = (view.camera.height, view.camera.width)
         self.color = np.zeros((*shape, 3), np.uint8)
         self.inverse_depth = np.zeros(shape, np.float32)
         self.label = np.zeros(shape, np.int32)
-        self._columns = (np.arange(shape[1], dtype=np.float32) - view.camera.cx) / view.camera.fx
-        self._rows = (np.arange(shape[0], dtype=np.float32) - view.camera.cy) / view.camera.fy
+        self.columns = (np.arange(width, dtype=np.float32) - view.camera.cx) / view.camera.fx
+        self.rows = (np.arange(height, dtype=np.float32) - view.camera.cy) / view.camera.fy
 
     def draw(self, mesh: Mesh) -> None:
         """Draws a mesh; whatever lies nearer already stays."""
-        points = (mesh.vertices - self._position) @ self._rotation.T
+        points = self.view.to_camera(mesh.vertices)
         depth = points[:, 2]
         nearest = float(depth.min())
         if depth.max() < NEAR:
             return
-        label = mesh.class_id + 256 * mesh.instance
         whole = nearest >= NEAR
         pixels = self.view.project(points if whole else points[depth >= NEAR])
-        if whole and self._hidden(pixels, nearest):
+        left, top, right, bottom = window = self._window(pixels)
+        if whole and (left >= right or top >= bottom):
+            return
+        if whole and self.inverse_depth[top:bottom, left:right].min() > 1.0 / nearest:
             return
         if mesh.far is not None and whole and np.ptp(pixels[:, 0]) < _SMALL:
             self.draw(mesh.far)
             return
-        planes = _Planes(mesh, points)
-        if whole:
-            self._draw_whole(mesh, planes, pixels, depth, label)
-        else:
-            self._draw_clipped(mesh, planes, points, label)
-        if (mesh.grain is not None or mesh.smooth) and len(pixels) > 2:
-            self._finish(mesh, pixels, label)
-
-    def _draw_whole(self, mesh: Mesh, planes: _Planes, pixels: np.ndarray, depth: np.ndarray, label: int) -> None:
-        """Draws the faces of a mesh that lies wholly before the camera."""
-        height, width = self.label.shape
-        outlines = pixels[mesh.corners]
-        low, high = outlines.min(axis=1), outlines.max(axis=1)
-        seen = planes.facing & ((high >= 0) & (low < (width, height))).all(axis=1)
-        if len(mesh.faces) > _DETAILED:
-            # Details of a far thing that would cover less than a sample or two are left out.
-            seen &= (high - low).prod(axis=1) > 2.0
-        starts = np.maximum(np.floor(low), 0).astype(int).tolist()
-        stops = np.minimum(np.ceil(high) + 1, (width, height)).astype(int).tolist()
-        nearness = 1.0 / depth[mesh.corners]
-        least, greatest = nearness.min(axis=1), nearness.max(axis=1)
+        origin = points[mesh.corners[:, 0]]
+        across, down = points[mesh.corners[:, 1]] - origin, points[mesh.corners[:, -1]] - origin
+        inward = crossed(across, down)
+        offset = (inward * origin).sum(axis=1)
+        seen = (offset > 1e-9) | (mesh.two_sided & (offset < -1e-9))
+        # 1 / depth of a face is a linear form over (x, y, 1) of the viewing ray.
+        planes = (inward / np.where(seen, offset, 1.0)[:, None]).astype(np.float32)
+        if whole and len(mesh.faces) > 1:
+            outlines = pixels[mesh.corners]
+            low, high = outlines.min(axis=1), outlines.max(axis=1)
+            seen &= ((high >= 0) & (low < self.label.shape[::-1])).all(axis=1)
+            if len(mesh.faces) > _DETAILED:  # details that would cover less than a sample or two are left out
+                seen &= (high - low).prod(axis=1) > 2.0
         for index in np.flatnonzero(seen).tolist():
-            outline = outlines[index, : len(mesh.faces[index].corners)]
-            bounds = (*starts[index], *stops[index])
-            self._fill(mesh.faces[index], planes, index, outline, bounds, (least[index], greatest[index]), label)
+            corners = list(mesh.faces[index].corners)
+            polygon = points[corners] if whole else clip_near(points[corners])
+            if len(polygon) >= 3:
+                outline = pixels[corners] if whole else self.view.project(polygon)
+                edges = (origin[index], across[index], down[index])
+                self._fill(mesh, index, planes[index], edges, outline, 1.0 / polygon[:, 2])
+        if (mesh.grain is not None or mesh.smooth) and len(pixels) > 2:
+            self._finish(mesh, pixels, window)
 
-    def _draw_clipped(self, mesh: Mesh, planes: _Planes, points: np.ndarray, label: int) -> None:
-        """Draws the faces of a mesh of which a part lies before the near plane."""
-        for index in np.flatnonzero(planes.facing).tolist():
-            clipped = clip_near(points[list(mesh.faces[index].corners)])
-            if len(clipped) < 3:
-                continue
-            nearness = 1.0 / clipped[:, 2]
-            outline = self.view.project(clipped)
-            limits = (nearness.min(), nearness.max())
-            self._fill(mesh.faces[index], planes, index, outline, self._bounds(outline), limits, label)
-
-    def _hidden(self, pixels: np.ndarray, nearest: float) -> bool:
-        """Tells whether something before ``nearest`` metres covers the pixels' bounding box, or it is off screen."""
-        left, top, right, bottom = self._bounds(pixels)
-        if left >= right or top >= bottom:
-            return True
-        return bool(self.inverse_depth[top:bottom, left:right].min() > 1.0 / nearest)
-
-    def _bounds(self, pixels: np.ndarray) -> tuple[int, int, int, int]:
+    def _window(self, pixels: np.ndarray) -> _Window:
         """Returns left, top, right, bottom (exclusive) of a polygon within the image."""
         height, width = self.label.shape
-        left, top = pixels.min(axis=0)
-        right, bottom = pixels.max(axis=0)
-        return (
-            max(math.floor(left), 0),
-            max(math.floor(top), 0),
-            min(math.ceil(right) + 1, width),
-            min(math.ceil(bottom) + 1, height),
-        )
+        (left, top), (right, bottom) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
+        right, bottom = min(math.ceil(right) + 1, width), min(math.ceil(bottom) + 1, height)
+        return max(math.floor(left), 0), max(math.floor(top), 0), right, bottom
 
     def _fill(
-        self,
-        face: Face,
-        planes: _Planes,
-        index: int,
-        outline: np.ndarray,
-        bounds: tuple[int, int, int, int],
-        limits: tuple[float, float],
-        label: int,
+        self, mesh: Mesh, index: int, plane: np.ndarray, edges: _Vectors, outline: np.ndarray, corners: np.ndarray
     ) -> None:
-        """Fills a polygon.
-
-        Args:
-            face: Its colour or texture.
-            planes: The planes of its mesh.
-            index: The face's number in its mesh.
-            outline: Its corners [N, 2] in pixels.
-            bounds: Left, top, right and bottom (exclusive) of the pixels that it may cover.
-            limits: Least and greatest 1 / depth of its corners.
-            label: What is written to the label buffer.
-        """
-        left, top, right, bottom = bounds
+        """Fills a face whose corners lie at the pixels ``outline`` [N, 2] and have 1 / depth ``corners`` [N]."""
+        left, top, right, bottom = self._window(outline)
         if left >= right or top >= bottom:
             return
-        plane = planes.nearness[index]
         mask = np.zeros((bottom - top, right - left), np.uint8)
-        cv2.fillConvexPoly(mask, ((outline - (left, top)) * _FIXED).astype(np.int32), 1, shift=_FRACTION_BITS)
-        nearness = (self._rows[top:bottom, None] * np.float32(plane[1]) + np.float32(plane[2])) + self._columns[
-            left:right
-        ] * np.float32(plane[0])
+        fixed = ((outline - (left, top)) * (1 << FRACTION_BITS)).astype(np.int32)
+        cv2.fillConvexPoly(mask, fixed, 1, shift=FRACTION_BITS)
+        nearness = (self.rows[top:bottom, None] * plane[1] + plane[2]) + self.columns[left:right] * plane[0]
         # A sample on the rim may lie just outside the polygon, where a steep plane would run away.
-        np.minimum(nearness, np.float32(limits[1]), out=nearness)
-        np.maximum(nearness, np.float32(limits[0]), out=nearness)
+        np.minimum(nearness, np.float32(corners.max()), out=nearness)
+        np.maximum(nearness, np.float32(corners.min()), out=nearness)
         stored = self.inverse_depth[top:bottom, left:right]
         visible = nearness > stored
         visible &= mask.view(bool)
         if not visible.any():
             return
-        if face.texture is None:
-            self.color[top:bottom, left:right][visible] = face.color
-        else:
-            rows = np.flatnonzero(visible.any(axis=1))
-            columns = np.flatnonzero(visible.any(axis=0))
-            # Only what shows is read from the texture.
+        texture, light = mesh.faces[index].texture, mesh.light[index]
+        if texture is None:
+            self.color[top:bottom, left:right][visible] = mesh.colors[index]
+        else:  # only what shows is read from the texture
+            rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
             shown = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
             bottom, top = top + int(rows[-1]) + 1, top + int(rows[0])
             right, left = left + int(columns[-1]) + 1, left + int(columns[0])
             visible, nearness, stored = visible[shown], nearness[shown], stored[shown]
-            patch = self._sample(face.texture, *planes.frame(index), outline, (left, top, right, bottom))
+            patch = self._sample(texture, edges, outline, (left, top, right, bottom))
             if patch.shape[2] == 4:
                 visible = visible & (patch[..., 3] > 127)
                 patch = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB)
-            if face.light != 1.0:
-                patch = cv2.convertScaleAbs(patch, alpha=face.light)
+            if light != 1.0:
+                patch = cv2.convertScaleAbs(patch, alpha=light)
             cv2.copyTo(patch, np.ascontiguousarray(visible).view(np.uint8), self.color[top:bottom, left:right])
         np.copyto(stored, nearness, where=visible)
-        np.copyto(self.label[top:bottom, left:right], label, where=visible)
+        np.copyto(self.label[top:bottom, left:right], mesh.label, where=visible)
 
-    def _sample(
-        self,
-        texture: Texture,
-        origin: np.ndarray,
-        across: np.ndarray,
-        down: np.ndarray,
-        outline: np.ndarray,
-        bounds: tuple[int, int, int, int],
-    ) -> np.ndarray:
-        """Warps a texture spanned by two edges in camera axes into the window ``bounds``."""
+    def _sample(self, texture: Texture, edges: _Vectors, outline: np.ndarray, window: _Window) -> np.ndarray:
+        """Warps a texture into a window, given its first corner and its edges across and down in camera axes."""
         camera = self.view.camera
-        left, top, right, bottom = bounds
+        left, top, right, bottom = window
         intrinsic = np.array([[camera.fx, 0, camera.cx - left], [0, camera.fy, camera.cy - top], [0, 0, 1.0]])
+        origin, across, down = edges
         to_screen = intrinsic @ np.stack([across, down, origin], axis=1)
         height, width = texture.pixels.shape[:2]
+        extents = (right - left, bottom - top)
         if len(outline) == 4:
-            extent_across = 0.5 * (_length(outline[1] - outline[0]) + _length(outline[2] - outline[3]))
-            extent_down = 0.5 * (_length(outline[3] - outline[0]) + _length(outline[2] - outline[1]))
-        else:
-            extent_across, extent_down = float(right - left), float(bottom - top)
-        picture = texture.level(
-            int(math.log2(max(width / max(extent_across, 0.5), 1.0)) + 0.3),
-            int(math.log2(max(height / max(extent_down, 0.5), 1.0)) + 0.3),
-        )
-        to_texture = np.diag([picture.shape[1], picture.shape[0], 1.0])
-        to_texture[:2, 2] = -0.5
-        matrix = to_texture @ np.linalg.inv(to_screen)
-        return cv2.warpPerspective(
-            picture,
-            matrix,
-            (right - left, bottom - top),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+            sides = np.hypot(*(np.roll(outline, -1, axis=0) - outline).T)
+            extents = (0.5 * (sides[0] + sides[2]), 0.5 * (sides[1] + sides[3]))
+        halvings = [
+            int(math.log2(max(size / max(extent, 0.5), 1.0)) + 0.3)
+            for size, extent in zip((width, height), extents, strict=True)
+        ]
+        picture = texture.level(*halvings)
+        to_texture = np.array([[picture.shape[1], 0, -0.5], [0, picture.shape[0], -0.5], [0, 0, 1.0]])
+        matrix, flags = to_texture @ np.linalg.inv(to_screen), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (right - left, bottom - top)
+        return cv2.warpPerspective(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
-    def _finish(self, mesh: Mesh, pixels: np.ndarray, label: int) -> None:
+    def _finish(self, mesh: Mesh, pixels: np.ndarray, window: _Window) -> None:
         """Blends the faces of a round mesh and multiplies its grain onto it."""
-        left, top, right, bottom = self._bounds(pixels)
+        left, top, right, bottom = window
         if right - left < 12 or bottom - top < 12:
             return
-        window = (slice(top, bottom), slice(left, right))
-        own = self.label[window] == label
+        own = self.label[top:bottom, left:right] == mesh.label
         if not own.any():
             return
-        patch: np.ndarray = self.color[window]
+        color = self.color[top:bottom, left:right]
+        patch: np.ndarray = color
         if mesh.smooth:
             patch = _blend_within(patch, own, max(right - left, bottom - top) / 14.0)
         if mesh.grain is not None:
             # One upright card through the middle of the mesh carries the grain, so that it stays on the surface.
-            low, high = mesh.low, mesh.high
-            reach = float(max(high - low))
-            centre = 0.5 * (low + high)
-            start = centre + np.array([-reach / 2, 0.0, reach / 2])
-            card = self.view.to_camera(start + reach * np.array([[0, 0, 0], [1, 0, 0], [0, 0, -1]]))
-            if card[:, 2].min() > NEAR:
-                noise = self._sample(
-                    mesh.grain, card[0], card[1] - card[0], card[2] - card[0], pixels[:3], (left, top, right, bottom)
-                )
+            reach = float((mesh.high - mesh.low).max())
+            start = 0.5 * (mesh.low + mesh.high) + np.array([-reach / 2, 0.0, reach / 2])
+            corner, aside, below = self.view.to_camera(start + reach * np.array([[0, 0, 0], [1, 0, 0], [0, 0, -1]]))
+            if min(corner[2], aside[2], below[2]) > NEAR:
+                noise = self._sample(mesh.grain, (corner, aside - corner, below - corner), pixels[:3], window)
                 patch = cv2.multiply(patch, noise, scale=1 / 128)
-        cv2.copyTo(np.ascontiguousarray(patch), own.view(np.uint8), self.color[window])
-
-
-def _crossed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cross products of rows [N, 3], without numpy.cross's costly generality."""
-    x, y, z = first.T
-    u, v, w = second.T
-    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
-
-
-def _length(vector: np.ndarray) -> float:
-    return math.hypot(float(vector[0]), float(vector[1]))
+        cv2.copyTo(np.ascontiguousarray(patch), own.view(np.uint8), color)
 
 
 def _blend_within(patch: np.ndarray, own: np.ndarray, sigma: float) -> np.ndarray:
     """Blurs the pixels of ``own`` without mixing in their surroundings."""
-    size = 2 * round(max(sigma, 0.5)) + 1
-    weight = own.astype(np.float32)
-    colors = patch.astype(np.float32) * weight[..., None]
-    blurred = cv2.blur(cv2.blur(colors, (size, size)), (size, size))
-    total = cv2.blur(cv2.blur(weight, (size, size)), (size, size))
-    return np.clip(blurred / np.maximum(total, 1e-4)[..., None], 0, 255).astype(np.uint8)
+    size = (2 * round(max(sigma, 0.5)) + 1,) * 2
+    layers = cv2.merge([*cv2.split(patch.astype(np.float32) * own[..., None]), own.astype(np.float32)])
+    blurred = cv2.blur(cv2.blur(layers, size), size)
+    return np.clip(blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-4), 0, 255).astype(np.uint8)
