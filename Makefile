@@ -23,12 +23,13 @@ ifdef AMENT_PREFIX_PATH
 unexport AMENT_PREFIX_PATH AMENT_CURRENT_PREFIX COLCON_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH ROS_DISTRO
 endif
 
-.PHONY: help demo test lint pytest clean distclean
+.PHONY: help demo test lint pytest docs clean distclean
 
 help:
 	@echo "make demo       set up, then run densehybrid demo: leaves demo_output/index.html (ARGS='--help' for its options)"
 	@echo "make test       set up, then lint and run all tests (ARGS='-k score' chooses some, WORKERS=1 one at a time)"
 	@echo "make lint       ruff and mypy alone"
+	@echo "make docs       the pages of docs/ as a site in site/, which needs no network (mkdocs alone is installed)"
 	@echo "make clean      remove build products, caches and demo_output"
 	@echo "make distclean  the same, and .venv"
 	@echo "PYTHON=/path/to/python chooses the interpreter of a new .venv (3.10 to 3.13)."
@@ -49,6 +50,14 @@ pytest: $(VENV)/.test-installed
 	@# What failed beside others, who took the cores from a real node or camera, runs once more with nothing beside it.
 	OMP_NUM_THREADS=$$(($(CORES) / $(WORKERS))) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) || \
 	    { [ $$? = 1 ] && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
+
+docs: $(VENV)/.docs-installed
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+$(VENV)/.docs-installed: $(VENV)/.made-for requirements/docs.txt
+	@$(PIP) install --requirement requirements/docs.txt
+	@touch $@
 
 # What is installed is younger than the files that say what to install; make installs again when one of them changes.
 $(VENV)/.run-installed $(VENV)/.test-installed: $(VENV)/.%-installed: $(VENV)/.made-for requirements/run.txt requirements/%.txt setup.py pyproject.toml
@@ -82,7 +91,7 @@ $(VENV)/.made-for:
 	exit 1
 
 clean:
-	rm -rf build install log demo_output .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf build install log site demo_output .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find densehybrid_ros test tools launch -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

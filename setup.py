@@ -97,6 +97,7 @@ setup(
             "onnxruntime>=1.23,<2",  # checks the file
         ],
         "openvino": ["openvino>=2026.4,<2027"],  # backend openvino
+        "docs": ["mkdocs>=1.6,<2"],  # `make docs`: the pages of docs/ as a site, links checked
         # `colcon test` looks for pytest here, in the extra of this name.
         "test": [
             "pytest>=7.4,<10",

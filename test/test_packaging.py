@@ -31,6 +31,7 @@ NAME = "densehybrid_ros"
 MODULE_OF = {"backports-zstd": "backports", "opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
 """Distribution -> module, where it is more than a change of hyphens."""
 ROS_WHEELS = "ros-jazzy-"
+PINS = ("run.txt", "test.txt", "networks.txt", "docs.txt")
 GUARD = r"except \(?ImportError"
 """How code that does without a module when it is missing catches that."""
 
@@ -123,7 +124,7 @@ def test_pins_lie_in_the_declared_ranges(declared: dict) -> None:
     ranges = required(
         declared["install_requires"] + [line for extra in declared["extras_require"].values() for line in extra]
     )
-    pins = requirements_file("run.txt") | requirements_file("test.txt") | requirements_file("networks.txt")
+    pins = {name: pins for file in PINS for name, pins in requirements_file(file).items()}
     assert not ranges.keys() - pins.keys() - {"opencv-python-headless", "openvino"}  # 50 MB: tests of it skip without
     for name, pinned in pins.items():
         for pin in pinned:
