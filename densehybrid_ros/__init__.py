@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from densehybrid_ros.perception.perception import Perceived as Perceived
     from densehybrid_ros.perception.perception import Perception as Perception
     from densehybrid_ros.perception.settings import Settings as Settings
+    from densehybrid_ros.resources import __version__ as __version__
     from densehybrid_ros.training import train as train
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "load": "inference",
@@ -40,6 +39,7 @@ _HOMES = {
     "Perception": "perception.perception",
     "Settings": "perception.settings",
     "train": "training.train",
+    "__version__": "resources",
 }
 """Name -> the module that has it. PyTorch takes seconds to import, so a name is looked up when it is asked for."""
 

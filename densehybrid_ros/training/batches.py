@@ -238,7 +238,7 @@ def stream(maker: BatchSource, tasks: Iterable[CropTask], workers: int) -> Gener
         return
     on_gpu = maker.device.type == "cuda"
     workers = min(workers, len(os.sched_getaffinity(0)))
-    loader: DataLoader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         _Prepared(maker),
         sampler=tasks,
         batch_size=None,
@@ -278,7 +278,7 @@ def _ready_to_fork() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-class _Prepared(Dataset):
+class _Prepared(Dataset[Any]):
     """What a ``DataLoader`` reads: the crops of a task, or the error that they met."""
 
     def __init__(self, maker: BatchMaker) -> None:

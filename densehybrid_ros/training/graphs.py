@@ -23,7 +23,7 @@ def accelerate(
     config: TrainConfig,
     device: torch.device,
     samples: tuple[Any, ...],
-    precision: AbstractContextManager,
+    precision: AbstractContextManager[Any],
 ) -> nn.Module:
     """Returns the module captured in a CUDA graph where the configuration says so, or as it is.
 
