@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build description for colcon and pip. Name, version, description, maintainer and licence stand in package.xml.
 
 It is complete in itself, because the setuptools of Ubuntu 22.04 (59.6) does not read pyproject.toml.

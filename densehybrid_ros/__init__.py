@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open-set perception for ROS 2 with the DenseHybrid anomaly detector (Grcić & Šegvić).
 
 ``load`` returns a segmenter for pictures, ``Perception`` adds hazards and the alert, ``train.run`` trains.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the files that ship beside the code lie: models/, config/ and the like."""
 
 from __future__ import annotations

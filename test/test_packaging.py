@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is declared agrees, and what colcon installs is complete and runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the node answered to a drive, read back from the recording of its answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the camera is frozen: a picture that stays the same, or of one colour, for longer than is normal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches of a run: drawn by seed, step and place in the batch, prepared ahead by processes, finished on the device.
 
 Preparing a crop is a few milliseconds of Python. In threads it would hold the interpreter against the thread that

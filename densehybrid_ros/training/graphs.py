@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fewer kernel launches: the network's passes replayed as CUDA graphs."""
 
 from __future__ import annotations

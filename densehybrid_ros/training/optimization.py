@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What surrounds a parameter update: groups, schedule, precision, moving average."""
 
 from __future__ import annotations

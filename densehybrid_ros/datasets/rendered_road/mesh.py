@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Polygon meshes in road coordinates: x to the right, y along the road, z up, in metres."""
 
 from __future__ import annotations
