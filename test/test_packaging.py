@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import setuptools
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -84,6 +85,42 @@ def test_licence_is_apache_everywhere(declared: dict, package_xml) -> None:
     text = " ".join((REPOSITORY / "LICENSE").read_text(encoding="utf-8").split())
     assert text.startswith("Apache License Version 2.0, January 2004")
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_every_python_file_names_the_licence() -> None:
+    line = "# SPDX-License-Identifier: Apache-2.0\n"
+    files = [REPOSITORY / "setup.py"]
+    files += [path for folder in (NAME, "launch", "test", "tools") for path in (REPOSITORY / folder).rglob("*.py")]
+    missing = [str(path.relative_to(REPOSITORY)) for path in files if not path.read_text("utf-8").startswith(line)]
+    assert not missing, f"these do not begin with {line}"
+
+
+def test_the_version_stands_in_package_xml_alone(package_xml) -> None:
+    version = re.compile(rf"(?<![.\d]){re.escape(package_xml.findtext('version'))}(?![.\d])")
+    places = ("setup.py", "pyproject.toml", "CITATION.cff", f"{NAME}/__init__.py", f"{NAME}/resources.py")
+    assert not [name for name in places if version.search((REPOSITORY / name).read_text(encoding="utf-8"))]
+
+
+def test_the_citation_has_what_the_format_requires() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    (paper,) = citation["references"]
+    assert {"type", "title", "authors"} <= paper.keys()
+
+
+def test_the_workflow_runs_every_declared_python(project: dict) -> None:
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/test.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == ["3.10", "3.11", "3.12", "3.13"]
+    assert project["requires-python"] == ">=3.10"
+    assert any("make test" in step.get("run", "") for step in job["steps"])
+
+
+def test_hooks_run_the_linters_of_make() -> None:
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    (local,) = hooks["repos"]
+    assert local["repo"] == "local"
+    assert {hook["entry"].split()[0] for hook in local["hooks"]} == {".venv/bin/ruff", ".venv/bin/mypy"}
 
 
 def test_colcon_takes_the_maintainer_for_valid(package_xml) -> None:
