@@ -60,13 +60,13 @@ $(VENV)/.docs-installed: $(VENV)/.made-for requirements/docs.txt
 	@touch $@
 
 # What is installed is younger than the files that say what to install; make installs again when one of them changes.
-$(VENV)/.run-installed $(VENV)/.test-installed: $(VENV)/.%-installed: $(VENV)/.made-for requirements/run.txt requirements/%.txt setup.py pyproject.toml
+$(VENV)/.run-installed $(VENV)/.test-installed: $(VENV)/.%-installed: $(VENV)/.made-for requirements/run.txt requirements/%.txt setup.py package.xml pyproject.toml
 	@echo "Installing requirements/$*.txt into $(VENV) (once; some minutes on a first run)"
 	@$(PIP) install --requirement requirements/$*.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.run-installed $@
 
-# A .venv is made anew when its Python does not start, when the checkout has moved since (the start scripts and the
+# A .venv is made again when its Python does not start, when the checkout has moved since (the start scripts and the
 # editable install hold its path), or when PYTHON asks for another version.
 VERSION_OF = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 MADE_WITH := $(if $(shell [ "$$(cat $(VENV)/.made-for 2>/dev/null)" = '$(CURDIR)' ] && echo yes),$(call VERSION_OF,$(BIN)/python))

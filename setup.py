@@ -1,4 +1,5 @@
-"""Build description for colcon and pip; pyproject.toml and package.xml repeat name, version and maintainer.
+# SPDX-License-Identifier: Apache-2.0
+"""Build description for colcon and pip. Name, version, description, maintainer and licence stand in package.xml.
 
 It is complete in itself, because the setuptools of Ubuntu 22.04 (59.6) does not read pyproject.toml.
 """
@@ -6,10 +7,12 @@ It is complete in itself, because the setuptools of Ubuntu 22.04 (59.6) does not
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
+from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
 
-NAME = "densehybrid_ros"
+PACKAGE_XML = ElementTree.parse("package.xml")
+NAME = PACKAGE_XML.findtext("name")
 SHARE = f"share/{NAME}"
 
 
@@ -33,11 +36,10 @@ def share_files(folder: str, *patterns: str) -> list:
 
 setup(
     name=NAME,
-    version="0.1.0",
-    description="Open-set perception for ROS 2: segmentation that knows when it sees something unknown",
-    maintainer="densehybrid_ros maintainers",
-    maintainer_email="maintainers@densehybrid-ros.org",
-    license="Apache-2.0",
+    version=PACKAGE_XML.findtext("version"),
+    description=PACKAGE_XML.findtext("description"),
+    maintainer=PACKAGE_XML.findtext("maintainer"),
+    license=PACKAGE_XML.findtext("license"),
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={"": ["*.html", "*.cpp", "py.typed"]},

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open-set perception for ROS 2 with the DenseHybrid anomaly detector (Grcić & Šegvić).
 
 ``load`` returns a segmenter for pictures, ``Perception`` adds hazards and the alert, ``train.run`` trains.
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from densehybrid_ros.perception.perception import Perceived as Perceived
     from densehybrid_ros.perception.perception import Perception as Perception
     from densehybrid_ros.perception.settings import Settings as Settings
+    from densehybrid_ros.resources import __version__ as __version__
     from densehybrid_ros.training import train as train
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "load": "inference",
@@ -40,6 +40,7 @@ _HOMES = {
     "Perception": "perception.perception",
     "Settings": "perception.settings",
     "train": "training.train",
+    "__version__": "resources",
 }
 """Name -> the module that has it. PyTorch takes seconds to import, so a name is looked up when it is asked for."""
 

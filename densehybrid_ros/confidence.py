@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From an anomaly score, or a region's features, to a probability. Free of PyTorch, which takes seconds to import."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The errors of this package: what a user can mend, and what a model makes of good input."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing files: whole or not at all, and what can't be written is one line that names the file; their digest."""
 
 from __future__ import annotations

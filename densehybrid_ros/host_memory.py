@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeping freed memory for the next frame: of processes that compute on the CPU, or send and receive images."""
 
 from __future__ import annotations

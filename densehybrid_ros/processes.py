@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Child processes that end with the one that started them, however that ends."""
 
 from __future__ import annotations

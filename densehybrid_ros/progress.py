@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Progress for people: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations

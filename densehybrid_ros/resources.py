@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the files that ship beside the code lie: models/, config/ and the like."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -34,3 +36,14 @@ def resource_path(relative: str) -> Path:
         if path.exists():
             return path
     raise InputError(f"{relative}: not found beside the package; reinstall densehybrid_ros")
+
+
+def _version() -> str:
+    """Returns the version that package.xml gives, or ``unknown`` where only the package's folder was copied."""
+    for directory in share_directories():
+        if found := re.search(r"<version>(.+?)</version>", (directory / "package.xml").read_text(encoding="utf-8")):
+            return found[1]
+    return "unknown"
+
+
+__version__ = _version()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of Fast DDS in /dev/shm: which are in use, and those that killed processes have left."""
 
 from __future__ import annotations

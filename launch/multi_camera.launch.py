@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Perception of several cameras: ``ros2 launch densehybrid_ros multi_camera.launch.py cameras:=front,left,right``.
 
 Every camera has a node, a process in the namespace of the camera; with ``one_process:=true`` one node takes them all,

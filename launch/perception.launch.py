@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts the perception node: ``ros2 launch densehybrid_ros perception.launch.py image:=/camera/image_raw``.
 
 An argument left empty leaves that setting to the parameter file and to an enclosing launch file's ``SetParameter``.

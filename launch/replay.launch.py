@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recording through the node: ``ros2 launch densehybrid_ros replay.launch.py bag:=DIR image:=/camera/image_raw``.
 
 The other arguments are those of perception.launch.py. The player starts when the node is active. Launch ends with the

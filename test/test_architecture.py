@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layers of the package hold, and no file names a place that others do not have."""
 
 from __future__ import annotations

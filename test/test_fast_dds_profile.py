@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What starts in the checkout finds the Fast DDS profile by itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files appear whole or not at all, and what can't be written is one line that names the file."""
 
 from __future__ import annotations

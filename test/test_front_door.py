@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The front door: what a Python user imports, typed, and as the README writes it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Freed memory stays with a process that chose the CPU: in one of its own, because the setting holds for all of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is declared agrees, and what colcon installs is complete and runs."""
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import setuptools
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -73,13 +75,9 @@ def requirements_file(name: str) -> dict[str, list[Requirement]]:
     return required((REPOSITORY / "requirements" / name).read_text(encoding="utf-8").splitlines())
 
 
-def test_names_versions_and_maintainers_agree(declared: dict, package_xml, project: dict) -> None:
+def test_names_and_versions_agree(declared: dict, package_xml, project: dict) -> None:
     assert declared["name"] == project["name"] == package_xml.findtext("name") == NAME
-    assert declared["version"] == project["version"] == package_xml.findtext("version") == densehybrid_ros.__version__
-    (maintainer,) = project["maintainers"]
-    assert declared["maintainer"] == maintainer["name"] == package_xml.findtext("maintainer")
-    assert declared["maintainer_email"] == maintainer["email"] == package_xml.find("maintainer").get("email")
-    assert declared["description"] == project["description"] == package_xml.findtext("description")
+    assert declared["version"] == package_xml.findtext("version") == densehybrid_ros.__version__
     assert declared["python_requires"] == project["requires-python"]
 
 
@@ -90,6 +88,42 @@ def test_licence_is_apache_everywhere(declared: dict, package_xml) -> None:
     assert "END OF TERMS AND CONDITIONS" in text
 
 
+def test_every_python_file_names_the_licence() -> None:
+    line = "# SPDX-License-Identifier: Apache-2.0\n"
+    files = [REPOSITORY / "setup.py"]
+    files += [path for folder in (NAME, "launch", "test", "tools") for path in (REPOSITORY / folder).rglob("*.py")]
+    missing = [str(path.relative_to(REPOSITORY)) for path in files if not path.read_text("utf-8").startswith(line)]
+    assert not missing, f"these do not begin with {line}"
+
+
+def test_the_version_stands_in_package_xml_alone(package_xml) -> None:
+    version = re.compile(rf"(?<![.\d]){re.escape(package_xml.findtext('version'))}(?![.\d])")
+    places = ("setup.py", "pyproject.toml", "CITATION.cff", f"{NAME}/__init__.py", f"{NAME}/resources.py")
+    assert not [name for name in places if version.search((REPOSITORY / name).read_text(encoding="utf-8"))]
+
+
+def test_the_citation_has_what_the_format_requires() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    (paper,) = citation["references"]
+    assert {"type", "title", "authors"} <= paper.keys()
+
+
+def test_the_workflow_runs_every_declared_python(project: dict) -> None:
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/test.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == ["3.10", "3.11", "3.12", "3.13"]
+    assert project["requires-python"] == ">=3.10"
+    assert any("make test" in step.get("run", "") for step in job["steps"])
+
+
+def test_hooks_run_the_linters_of_make() -> None:
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    (local,) = hooks["repos"]
+    assert local["repo"] == "local"
+    assert {hook["entry"].split()[0] for hook in local["hooks"]} == {".venv/bin/ruff", ".venv/bin/mypy"}
+
+
 def test_colcon_takes_the_maintainer_for_valid(package_xml) -> None:
     # With another form colcon takes the package for plain Python, without a word.
     assert re.fullmatch(r"[-\w.+]+@[-\w]+(\.[-\w]+)+", package_xml.find("maintainer").get("email"))
@@ -97,6 +131,9 @@ def test_colcon_takes_the_maintainer_for_valid(package_xml) -> None:
 
 def test_dynamic_fields_are_those_that_setup_py_gives(declared: dict, project: dict) -> None:
     given = {
+        "version": "version",
+        "description": "description",
+        "maintainers": "maintainer",
         "dependencies": "install_requires",
         "optional-dependencies": "extras_require",
         "scripts": "entry_points",
@@ -201,7 +238,7 @@ def test_triton_is_needed_by_the_fused_kernels_alone() -> None:
 def test_make_without_a_usable_python_says_so(tmp_path: Path) -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    for name in ("Makefile", "requirements", "setup.py", "pyproject.toml"):
+    for name in ("Makefile", "requirements", "setup.py", "package.xml", "pyproject.toml"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     command = ["make", "demo", "PYTHON=no-such-python"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

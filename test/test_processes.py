@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Children end with the process that starts them, also where that is killed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What killed processes leave in /dev/shm is removed, what a live one uses is not; a missing segment is noticed."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames and data sets into rosbag2 and back."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What recordings are packed with: zstd, lz4 and bz2, of cut data as much as there is."""
 
 from __future__ import annotations

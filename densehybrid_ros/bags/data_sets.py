@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets whose frames are those of drives: every sequence as frames in order of time."""
 
 from __future__ import annotations

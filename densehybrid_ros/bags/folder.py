@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bags of a folder."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One moment of a drive: the picture and what is known about it."""
 
 from __future__ import annotations

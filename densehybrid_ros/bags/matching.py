@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which message of another stream belongs to which picture: by stamps, where they can tell, else by their order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MCAP files: chunked or not, with or without index and summary."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arrays into ROS messages and back, with the message classes of rosbags (no ROS needed)."""
 
 from __future__ import annotations

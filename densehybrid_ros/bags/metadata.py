@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``metadata.yaml`` says of a recording: hints, which the files themselves overrule."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frames of a bag: every picture with its labels, and the messages that are known when it comes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of records, some of which hold further records packed: what MCAP and ROS 1 bags have in common."""
 
 from __future__ import annotations

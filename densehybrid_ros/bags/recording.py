@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a replay reads: pictures with their labels and with the messages that are known when they come."""
 
 from __future__ import annotations

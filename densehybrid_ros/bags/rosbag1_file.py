@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS 1 bags, read record by record: the index is not needed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the frames of a bag come from: a folder of pictures, a video, the rendered road."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SQLite files of rosbag2, read without running anything that they hold."""
 
 from __future__ import annotations

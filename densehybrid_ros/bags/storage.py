@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any recording as one plain stream of ROS 2 messages: MCAP, SQLite or ROS 1, split, packed or cut."""
 
 from __future__ import annotations

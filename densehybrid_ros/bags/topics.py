@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of the topics of a bag."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """The densehybrid command, one module a subcommand."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid bag``: frames, a video, the rendered road or a data set's sequences into rosbag2."""
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def open_source(arguments: argparse.Namespace) -> FrameSource:
     """Finds out what SOURCE is.
 
     Raises:
-        InputError: There is nothing of that name, or an option does not go with it.
+        InputError: There is nothing of that name, or an option does not apply to it.
     """
     path = Path(arguments.source)
     if arguments.source == _RENDERED:
@@ -187,4 +188,4 @@ def open_source(arguments: argparse.Namespace) -> FrameSource:
 def _refuse(arguments: argparse.Namespace, source: str, options: tuple[str, ...]) -> None:
     for option in options:
         if getattr(arguments, option) is not None:
-            raise InputError(f"--{option.replace('_', '-')}: does not go with {source}; leave it out")
+            raise InputError(f"--{option.replace('_', '-')}: does not apply to {source}; leave it out")

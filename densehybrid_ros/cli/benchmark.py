@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid benchmark engine``: how fast models run here, on every backend and host to host.
 
 On a GPU all models in fp16, batch 1: the device's time by events, with the ratio to the floor that the measured rates

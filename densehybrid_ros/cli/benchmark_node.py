@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid benchmark node``: from a picture's stamp to its alert, masks and score, beside a bare rclpy relay.
 
 Camera, node or relay, and listener are processes of their own; the relay computes nothing. The figures without the

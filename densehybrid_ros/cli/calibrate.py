@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid calibrate``: writes named thresholds, calibrated probability or region classifier into a model card."""
 
 from __future__ import annotations

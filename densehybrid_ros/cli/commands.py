@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The subcommands, grouped by what a user wants, and the parser of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid compile``: builds an engine for one model and input size ahead of time, into the cache.
 
 auto and the node take it from there. It holds for this GPU or processor and these versions; on another machine,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid completion``: prints a script that completes commands, options and their values in a shell.
 
 The script is text alone: no Python runs while you type. Make it again after an update.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid config show``: what a run would train with, every key with its meaning."""
 
 from __future__ import annotations

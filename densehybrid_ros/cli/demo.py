@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid demo``: a drive through the real node over DDS, and a page that shows what it saw."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid evaluate``: a model's figures on a data set or for a table of the paper, beside the published ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid export``: a model as one ONNX file, for programs without Python.
 
 Input: image, float32 [1, 3, H, W], RGB in 0..1. Outputs: semantic, uint8 [H, W], class ids; anomaly_score, float32

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid import``: published weights into a model with its card, to evaluate or to start a training from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid info``: what this machine offers, for a person or a bug report; and whether the models are whole."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``densehybrid`` command: finds the subcommand, runs it, and turns bad input into one line."""
 
 from __future__ import annotations

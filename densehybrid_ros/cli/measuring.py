@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the measuring commands share: how model and hazard stage run, and distance bins, from options."""
 
 from __future__ import annotations

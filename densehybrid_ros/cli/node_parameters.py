@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the commands that drive recordings share: the parameters of the node, and the model that they name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid paste``: labelled frames with cut-outs on the road, a data set to develop on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid predict``: pictures, a video or a bag into overlays, masks, scores and a list of hazards.
 
 Everything is computed as the node computes it, with the node's parameters. The result is left whole or not at all.

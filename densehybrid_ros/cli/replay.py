@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid replay``: drives bags, pictures or a video through the node's perception, and measures it.
 
 The figures are by distance bin, by obstacle and by alert, the same every time.

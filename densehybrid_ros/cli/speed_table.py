@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's table of speeds, ours measured on this machine, for ``densehybrid evaluate --table 7``."""
 
 from __future__ import annotations

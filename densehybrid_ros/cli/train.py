@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid train``: a run from a recipe and your data to a model, or a flow, with its card."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid tune``: a drive at many thresholds, as a page with a live slider."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ADE20k (Zhou et al. 2017) as negatives: the Scene Parsing edition of 2016 and the full release of 2021."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pinhole camera of a road vehicle and its JSON file in the layout of Cityscapes and Lost and Found."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks through data sets before training starts, so that a bad file is found in minutes, not after hours."""
 
 from __future__ import annotations

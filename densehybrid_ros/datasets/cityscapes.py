@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cityscapes: its 19 classes, its void classes as unknowns, and the stretched 640x640 edition."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``classes.yaml`` in a folder of own frames: what the numbers of its label pictures mean, and where the files lie."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """COCO (Lin et al. 2014) as negatives: the instances of ``instances_*.json``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks as COCO stores them: polygons, and run lengths as numbers or packed into text.
 
 The format is that of the COCO API's ``maskApi``: runs alternate between background and object, background first, down

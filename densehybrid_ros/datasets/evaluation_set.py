@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every data set for evaluation looks like: a list of frames that are read one at a time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Your own frames: a folder of pictures and label pictures, which ``classes.yaml`` in it describes."""
 
 from __future__ import annotations

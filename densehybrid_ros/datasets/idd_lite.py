@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IDD-Lite (Varma et al., WACV 2019): small pictures of Indian roads with seven coarse classes."""
 
 from __future__ import annotations

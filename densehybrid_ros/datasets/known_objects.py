@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects of known classes, cut out of labelled frames: what is pasted as an inlier, and more of the rare classes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which classes of other road data sets are which of Cityscapes. A class that has none here is void."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the numbers of label pictures mean, and one line on those that mean nothing or say too little."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames with labels, for training and evaluation alike: numbers of label pictures become classes and anomalies."""
 
 from __future__ import annotations

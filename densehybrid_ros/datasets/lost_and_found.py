@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LostAndFound (Pinggera et al. 2016) in its official layout, with disparity and camera where they are there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mapillary Vistas (Neuhold et al. 2017), versions 1.1, 1.2 and 2.0, with the classes of Cityscapes."""
 
 from __future__ import annotations

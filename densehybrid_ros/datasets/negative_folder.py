@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder of pictures as negatives: cut-outs with an alpha channel, or plain pictures without regions."""
 
 from __future__ import annotations

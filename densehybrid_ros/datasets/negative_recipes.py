@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a negative is drawn from a source: the pasting recipes of the paper and of the authors' public code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every source of real negatives looks like: pictures, each with regions that may be cut out of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Picture files: frames, label maps and disparities, whole or with one line that says what is wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets by name, for training and evaluation alike, and sources of negatives; adding one is a line here."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Class tables: names, train ids and colours of Cityscapes and StreetHazards."""
 
 from __future__ import annotations

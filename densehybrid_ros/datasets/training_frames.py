@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames to train on, held whole in memory as bytes: decoded once, augmented on the device."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """WildDash 2 (Zendel et al. 2022), panoptic or semantic labels, with the classes of Cityscapes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the node answered to a drive, read back from the recording of its answers."""
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def last_report(answers: Path) -> dict[str, str]:
 
 def score_range(answers: Path, threshold: float) -> tuple[float, float]:
     """Returns (low, high) for the colour map of recorded scores; see ``color_range``."""
-    samples = [np.zeros(0, np.float32)]
+    samples: list[np.ndarray] = [np.zeros(0, np.float32)]
     for raw in open_storage(answers).messages([SCORE_TOPIC]):
         scores = plane(raw.message, "anomaly_score").ravel()
         samples.append(scores[:: max(1, scores.size // _SCORES_SAMPLED)])

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plays a recording to other nodes over DDS, at its own pace or as fast as they answer."""
 
 from __future__ import annotations

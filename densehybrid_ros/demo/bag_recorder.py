@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records what nodes publish into a bag, byte by byte as it came."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A drive through the node: it runs as a process of its own, a bag is played to it, its answers are recorded."""
 
 from __future__ import annotations

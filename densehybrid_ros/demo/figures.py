@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a drive through the node came to, in figures."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a picture's answers take from its stamp on, through the node and through a bare relay. ROS is not imported.
 
 Camera, node or relay, and listener are processes of their own, in a ROS domain of their own; all keep freed memory.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several cameras through one node process, and through a process for each: answers, latency and memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The camera and the listener of the latency measurement; ``latency`` runs each as a process of its own."""
 
 from __future__ import annotations

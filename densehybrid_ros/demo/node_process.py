@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The perception node as a child process, for the demo, benchmarks and tests. ROS is not imported here."""
 
 from __future__ import annotations

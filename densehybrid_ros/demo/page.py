@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of a drive: pictures in folders, and one HTML file that steps through them without any network."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures for people from masks and scores."""
 
 from __future__ import annotations

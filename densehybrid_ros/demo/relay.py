@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bare relay in the node's place, to measure it against: what rclpy costs where nothing is computed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demonstration from end to end: a drive is made, played to the node, recorded and shown on a page."""
 
 from __future__ import annotations

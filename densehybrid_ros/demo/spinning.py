@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A ROS node that spins in a thread of its own, for code that waits for the graph."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A replay through the real node: a recording is played to it, its masks and its alerts are read back."""
 
 from __future__ import annotations

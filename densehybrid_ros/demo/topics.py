@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Topics of the demonstration's graph."""
 
 from __future__ import annotations

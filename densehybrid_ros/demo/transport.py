@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How processes of this project reach each other: DDS profile, a domain of their own, and tidying up afterwards.
 
 ROS is not imported here: the environment has to be set before it is.

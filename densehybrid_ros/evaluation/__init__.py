@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Curves, components, open-set metrics and reports."""

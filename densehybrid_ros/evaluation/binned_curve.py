@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pixel curve as SegmentMeIfYouCan's public benchmark bins it, beside the exact one of ``curves``.
 
 Each frame's scores are counted in bins of its own: between the quantiles of its anomalous and of its inlier pixels.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Component metrics of SegmentMeIfYouCan (Chan et al. 2021): sIoU, PPV and F1* of detected anomalous regions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Average precision, FPR95 and AUROC from exact counts of scores, as the benchmarks define them.
 
 The curves are walked from the highest score down, one vertex for each distinct score that a positive (an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a segmenter over a data set: threads decode ahead, and further scores are taken from one look at a frame."""
 
 from __future__ import annotations

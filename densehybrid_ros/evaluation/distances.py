@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Distances of pixels and obstacles, and figures by distance bin (paper, section 6.4 and table 6)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds what stays at one place of the picture while the vehicle moves: its own bonnet, a border, dirt on the lens."""
 
 from __future__ import annotations

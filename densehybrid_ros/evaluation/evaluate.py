@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluates one model on one data set, in one process or in many."""
 
 from __future__ import annotations

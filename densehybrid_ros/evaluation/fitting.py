@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fits scores that need statistics of training frames."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hazards of single frames judged by labelled obstacles: found and false ones at many thresholds (FROC)."""
 
 from __future__ import annotations

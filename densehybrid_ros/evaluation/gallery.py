@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frames with the worst errors, as small pictures."""
 
 from __future__ import annotations

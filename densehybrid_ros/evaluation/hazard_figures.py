@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Alerts judged against labelled obstacles: found or missed by distance, false alarms, in time to stop or not."""
 
 from __future__ import annotations

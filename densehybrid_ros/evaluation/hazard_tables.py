@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of alerts as tables and sentences."""
 
 from __future__ import annotations

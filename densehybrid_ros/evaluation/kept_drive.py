@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A drive after the network has run: kept small, and read again as often as settings are to be judged."""
 
 from __future__ import annotations

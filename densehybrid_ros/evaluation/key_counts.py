@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An exact multiset of float32 scores in little memory: how often each distinct value occurred.
 
 A float32 has at most 2^32 values, and the scores of a network share a few binades, so a data set's 10^9

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open-set segmentation figures (paper, section 5.2): open-IoU, open-mIoU, the gap, and mF1 over K+1 classes."""
 
 from __future__ import annotations

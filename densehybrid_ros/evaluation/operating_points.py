@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a threshold is worth: pixels and components, at that threshold alone."""
 
 from __future__ import annotations

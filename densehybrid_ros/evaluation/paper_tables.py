@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of the paper: which data sets and figures each has, ours laid out beside its published rows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two passes over a data set: pixels first, then what needs a threshold that the first has found."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labelled frames with cut-outs standing on the ground, written as a ``folder`` data set: a set to develop on."""
 
 from __future__ import annotations

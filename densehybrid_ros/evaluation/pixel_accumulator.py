@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pools a data set's pixels for exact curves: frame after frame, on CPU or GPU, in bounded memory."""
 
 from __future__ import annotations

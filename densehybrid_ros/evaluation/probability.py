@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fitting the calibration that turns an anomaly score into a probability, from a data set's pooled pixels."""
 
 from __future__ import annotations

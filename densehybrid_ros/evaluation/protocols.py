@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How each benchmark wants its data set to be measured, and the published figures to stand beside ours."""
 
 from __future__ import annotations

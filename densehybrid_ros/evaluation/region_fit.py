@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fitting the classifier of regions on a labelled set, with figures of frames that it was not fitted to."""
 
 from __future__ import annotations

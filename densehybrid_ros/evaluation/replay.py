@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replays recordings: drives them through the perception, and gathers figures by pixel, obstacle, alert and time."""
 
 from __future__ import annotations

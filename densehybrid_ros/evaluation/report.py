@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``report.html``: one self-contained page with the figures, curves and worst frames of evaluations."""
 
 from __future__ import annotations

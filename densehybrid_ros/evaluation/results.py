@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an evaluation found: figures with their names, as a table for people and as JSON and CSV."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Score maps of others, one file a frame, in the place of a model: they are measured as its scores are."""
 
 from __future__ import annotations

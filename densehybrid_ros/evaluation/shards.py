@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sharing a data set among processes that torchrun started, and bringing their figures together."""
 
 from __future__ import annotations

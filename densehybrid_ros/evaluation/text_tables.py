@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables as plain text: simple ones, and those of papers with groups of rows and columns under headings."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One drive at many settings: the network runs once a frame, and the hazard stage judges at each setting."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Anomaly thresholds from held-out data: by inlier quantile, by outlier TPR, and those to try."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of a drive at all settings: one file that works offline, with a live slider of the threshold."""
 
 from __future__ import annotations

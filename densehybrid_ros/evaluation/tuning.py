@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a drive was at every setting, and which threshold that suggests."""
 
 from __future__ import annotations

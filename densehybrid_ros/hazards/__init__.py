@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From anomalous pixels to hazards that a planner can act on; free of ROS and PyTorch."""
 
 from densehybrid_ros.hazards.chain import HazardChain

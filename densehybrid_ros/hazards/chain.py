@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hazard stage: anomalous pixels in, alert out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ego mask: pixels that show the own vehicle, or dirt on the lens, and are no hazards."""
 
 from __future__ import annotations

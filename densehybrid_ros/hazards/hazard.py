@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the hazard stage says about a frame: regions, where they stand, how grave they are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What disparity shows to lie flat in the road: manhole covers, chalk, shadows and patches are no obstacles."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a region stands: by disparity, else on the ground plane, else nowhere."""
 
 from __future__ import annotations

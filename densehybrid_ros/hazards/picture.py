@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How hazards are drawn: boxes and a caption in the camera's picture, and the road from above."""
 
 from __future__ import annotations

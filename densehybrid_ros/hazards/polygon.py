@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Polygons of the picture: inside which regions count, or outside of which."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tells an obstacle from a false region: features of regions, as ``RegionClassifier`` of the card weighs them."""
 
 from __future__ import annotations

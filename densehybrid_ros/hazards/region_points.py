@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A grid of points in and about every region: regions of all sizes are looked at in one step, at one cost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Regions of anomalous pixels.
 
 Anomalous pixels are counted in blocks, and only clusters of blocks that touch are looked into. Labelling every pixel of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ground ahead by semantics, in blocks of pixels; what reaches onto it; and the road in the score.
 
 Ground is what is drivable, road or sidewalk, closed over small gaps. A cluster of anomalous pixels counts if it touches

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All thresholds of the hazard stage, in SI units."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracks of hazards over the frames: prediction, matching, ids, and the hysteresis that raises and clears them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a uint8 frame to masks: backends and compiled engines, the passes around the network, and the segmenter."""
 
 from densehybrid_ros.inference.backends import BACKENDS

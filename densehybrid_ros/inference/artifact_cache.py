@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A directory of things that took long to build, each taken only if it is whole and was built for exactly this key.
 
 An entry is a file DIGEST.CHECKSUM.SUFFIX and its manifest DIGEST.json, which names that file. The manifest is renamed

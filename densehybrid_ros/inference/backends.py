@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ways to run the model on this machine, by name, and the choice among them."""
 
 from __future__ import annotations

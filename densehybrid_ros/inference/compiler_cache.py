@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where inductor keeps what it compiles, and Triton under it: in a folder of this user alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a network must compute and move at least: the floor that a measured time is compared with."""
 
 from __future__ import annotations

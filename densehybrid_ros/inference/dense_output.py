@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the network's low-resolution outputs to full-size class ids, score, open-set ids and confidence: the reference.
 
 ``host_kernels`` and ``device_kernels`` compute the same in one pass and are tested against this.

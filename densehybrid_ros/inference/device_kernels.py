@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The passes before and after the network on a GPU, as Triton kernels; both are one read and one write of each pixel.
 
 They are equal to ``dense_output.dense_output`` to 1e-3 in score. Import this only where ``triton`` is installed. With

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs frames on a GPU: pinned buffers, streams to copy and to compute, a CUDA graph, no allocation for a frame."""
 
 from __future__ import annotations

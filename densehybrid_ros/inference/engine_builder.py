@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds an engine in another process while frames go on; for a node that must not look dead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled engines on disk, each under a key of all that it depends on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rows of ``densehybrid benchmark engine``: each is measured by itself, and one that fails says why."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiles the engine that the camera needs while frames go on, and goes over to it between two of them."""
 
 from __future__ import annotations

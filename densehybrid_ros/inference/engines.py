@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network as something that runs: eager, or compiled for one input size by inductor or Torch-TensorRT.
 
 An engine takes images in its own dtype and memory format to the low-resolution outputs; the passes before and after it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Takes batch normalisation out of an exported graph: its statistics are constant once training is over.
 
 Inductor does this when it freezes a graph. TensorRT-RTX does not: it gets every normalisation as five operations.

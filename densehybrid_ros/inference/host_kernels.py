@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pass after the network on a CPU, in C++ (host_kernels.cpp): compiled once on this machine, and cached.
 
 Where there is no compiler, ``dense_output.dense_output`` computes the same, slower.
@@ -105,7 +106,7 @@ def _host_kernels(directory: Path) -> tuple[HostKernels | None, str]:
         return None, f"{program} failed: {detail.strip().splitlines()[0] if detail.strip() else error}"
 
 
-_KEPT: list[ArtifactCache] = []  # a library built aside lies in a temporary folder that goes with its cache object
+_KEPT: list[ArtifactCache] = []  # a library built aside lies in a temporary folder deleted with its cache object
 
 
 def _key(program: str) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a frame lies in the network's input, and its pixels in the network's output; results have the frame's size.
 
 Sizes are (height, width) in pixels, but for people: they read and write WIDTHxHEIGHT.

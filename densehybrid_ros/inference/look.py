@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One pass of the network in eager float32, kept for scores that a drive does not compute."""
 
 from __future__ import annotations

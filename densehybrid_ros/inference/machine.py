@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this machine is, as far as a compiled model depends on it."""
 
 from __future__ import annotations

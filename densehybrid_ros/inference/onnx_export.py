@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model as one ONNX file, from a picture to class ids and anomaly score, for programs without Python.
 
 The graph's input is ``image``, float32 [1, 3, H, W], RGB in 0..1. Its outputs are ``semantic``, uint8 [H, W], train

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network run by OpenVINO, on CPUs where it is installed: it takes PyTorch's graph and compiles it in seconds."""
 
 from __future__ import annotations

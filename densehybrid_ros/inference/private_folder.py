@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders from which native code is loaded: nobody but this user and root may be able to change what lies in them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a frame comes back as, and the host buffers that results lie in."""
 
 from __future__ import annotations

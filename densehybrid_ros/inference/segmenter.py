@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The segmenter that the node, the commands and Python users share: a uint8 frame in, masks and score out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measuring: medians of interleaved runs, times on the device, and the rates that a device reaches."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loading a compiled engine in a process of its own first: what it does to that one, it must not do to a node."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Segmentation networks, the hybrid head that attaches to any of them, and weights with their cards."""
 
 from densehybrid_ros.networks.base import DenseHybrid, HybridOutput, count_parameters, upsample

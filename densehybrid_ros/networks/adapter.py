@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any module as a segmentation network: found out from one trial run are channels, strides and class count."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hybrid head on a segmentation network (paper, section 3.2)."""
 
 from __future__ import annotations

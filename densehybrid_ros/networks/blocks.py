@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Building blocks that the networks share: pre-activation convolutions, pyramid pooling, ladder upsampling."""
 
 from __future__ import annotations

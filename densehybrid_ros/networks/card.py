@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Model cards: the YAML file beside every weights file that says what the weights are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Entries of a model card, read one by one: each is what it must be, or is named with what is wrong with it."""
 
 from __future__ import annotations

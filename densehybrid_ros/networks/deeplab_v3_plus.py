@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DeepLabV3+ (Chen et al. 2018) on WideResNet-38, the paper's network for Fishyscapes and SegmentMeIfYouCan."""
 
 from __future__ import annotations

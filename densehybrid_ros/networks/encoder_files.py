@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ImageNet weights of an encoder, from a file on this machine."""
 
 from __future__ import annotations

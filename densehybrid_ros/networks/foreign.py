@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Code that others wrote: its import, a trial run of its network, and what it says of an error."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the layers of published weights files are called: our module name -> theirs, a table an architecture.
 
 Names and shapes are facts of the files; each table says whose.

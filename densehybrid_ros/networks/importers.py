@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published weights files into models of this project: the authors', NVIDIA's and torchvision's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What networks with an encoder of four strides, pyramid pooling and a ladder back to stride 4 have in common."""
 
 from __future__ import annotations

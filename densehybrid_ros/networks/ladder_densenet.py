@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LDN-121: the ladder-style DenseNet-121 of the paper's StreetHazards and SegmentMeIfYouCan experiments."""
 
 from __future__ import annotations

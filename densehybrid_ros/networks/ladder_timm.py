@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An encoder of timm under the project's ladder: ``timm:NAME`` with any NAME that has features at strides 4 to 32."""
 
 from __future__ import annotations

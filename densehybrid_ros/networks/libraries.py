@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks of other libraries by name: timm's encoders, torchvision's and segmentation_models_pytorch's networks."""
 
 from __future__ import annotations

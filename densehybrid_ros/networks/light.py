@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The light network: an EfficientNet-Lite encoder under the same ladder, for CPUs and embedded GPUs.
 
 The encoder follows EfficientNet-Lite0 (Google, 2020): inverted residuals without squeeze-and-excitation, ReLU6.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Architectures by name: the project's own, those of other libraries, and what users register."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interface of the networks that the hybrid head attaches to."""
 
 from __future__ import annotations

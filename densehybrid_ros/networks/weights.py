@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saving and loading models: NAME.safetensors beside its card NAME.yaml."""
 
 from __future__ import annotations

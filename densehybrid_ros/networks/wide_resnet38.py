@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """WideResNet-38, the encoder of the paper's DeepLabV3+ (Wu, Shen and van den Hengel 2019, "Wider or deeper").
 
 The variant with pre-activation (He et al. 2016), dilated to stride 8, as NVIDIA trained it for Cityscapes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``perception_node``: a signal ends it with status 0 from its first line on, while ROS and torch still load."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The alert's topic, which never falls silent: where there is no answer to a frame, it says STALE and why."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's side of a bond, the heartbeat by which Nav2's lifecycle manager watches an active node.
 
 It needs the messages of the package ``bond`` alone, which come with Nav2. Without them, the manager is to be given

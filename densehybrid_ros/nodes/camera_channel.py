@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All that belongs to one camera of the node: its topics, its alert, its counts and its tracks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bytes of images as DDS carries them (CDR of XCDR1): read without a copy, and the head that lies before pixels."""
 
 from __future__ import annotations

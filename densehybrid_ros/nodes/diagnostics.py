@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What /diagnostics says about the node once a second."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The record of one camera frame, from its subscription to the publishing of what is made of it."""
 
 from __future__ import annotations

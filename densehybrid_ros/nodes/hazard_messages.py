@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hazards of a frame as points for costmaps, markers for RViz, and vision_msgs."""
 
 from __future__ import annotations

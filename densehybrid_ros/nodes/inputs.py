@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's subscriptions: the camera, counted and watched for silence, and all that the hazard stage hears beside."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS messages: their classes by name, point clouds, and images published as the bytes that DDS carries."""
 
 from __future__ import annotations

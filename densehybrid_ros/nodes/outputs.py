@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's output topics. An output is filled only if it is switched on and somebody subscribes to it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameter table on a ROS node: declared with descriptors, validated, and handed on as snapshots."""
 
 from __future__ import annotations

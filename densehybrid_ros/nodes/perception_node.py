@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lifecycle node ``perception``: messages of cameras in; masks, score, overlay and hazards out."""
 
 from __future__ import annotations

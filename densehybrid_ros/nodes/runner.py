@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a node as a process that ends cleanly, within two seconds of a signal, and answers every request."""
 
 from __future__ import annotations

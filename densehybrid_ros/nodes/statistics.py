@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What became of the frames: counters, times and reasons, and warnings, of which one of a kind is enough."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one thread that perceives and publishes, and the place where the newest frames wait for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pages that commands leave: one look, one way to draw charts, each page a file without any network."""
 
 from __future__ import annotations

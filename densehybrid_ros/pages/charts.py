@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Charts as inline SVG, without any library or network: lines, histograms, matrices."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the hazard alert says: a summary, then a status for each hazard, named values in SI units."""
 
 from __future__ import annotations

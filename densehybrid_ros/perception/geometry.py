@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a camera stands and how far it sees: camera_info, transforms and disparity images into numbers in metres.
 
 tf2_ros would look transforms up as well and interpolate over time besides. A camera's mount needs no interpolation, and

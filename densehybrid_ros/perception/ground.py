@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where pixels meet the road, with class and confidence: aligned and thinned out alike, as costmaps take them."""
 
 from __future__ import annotations

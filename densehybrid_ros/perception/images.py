@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Camera messages into RGB arrays: one table of encodings, and JPEG and PNG.
 
 The functions take any object with the fields of ``sensor_msgs/Image`` or ``CompressedImage``; ROS is not needed.

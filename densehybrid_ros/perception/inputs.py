@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known beside the picture: the newest camera_info, disparities, odometry and transforms, asked for at a frame.
 
 The node stores what its subscriptions hear, a replay what a recording holds; the messages are those of rclpy or of

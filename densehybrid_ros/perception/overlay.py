@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The picture for people: class colours over the camera image, unknown regions highlighted, hazards in boxes.
 
 The node's overlay, those of replay and predict, and the demo's pictures are all drawn here.

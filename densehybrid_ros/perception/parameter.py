@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One parameter of a node: its type, what values it may have, and what people must know about it."""
 
 from __future__ import annotations

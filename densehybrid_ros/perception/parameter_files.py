@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads ROS parameter files into ``Settings``, and writes config/perception.param.yaml and docs/parameters.md.
 
 Both are brought up to date by::

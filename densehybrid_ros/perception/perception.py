@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a frame, and what is known with it, to masks, hazards and the alert: what node, replay and demo run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The anomaly score in 16 bits, as the node publishes it on demand and ``densehybrid predict`` writes it."""
 
 from __future__ import annotations

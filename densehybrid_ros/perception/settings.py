@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one table of parameters, of the node and of a replay: a field is a parameter, its default and its type."""
 
 from __future__ import annotations

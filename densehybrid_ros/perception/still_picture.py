@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the camera is frozen: a picture that stays the same, or of one colour, for longer than is normal."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ class StillPicture:
     """Compares each picture with the one before."""
 
     def __init__(self) -> None:
-        self._sample = np.empty((0, 0, 3), np.uint8)
+        self._sample: np.ndarray = np.empty((0, 0, 3), np.uint8)
         self._same_since = 0.0
         self._plain_since: float | None = None
 

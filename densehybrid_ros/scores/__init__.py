@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Anomaly scores from logits and dataset posterior; float32, higher = more anomalous."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Classical scores from closed-set logits alone, the baselines of the paper's tables 1, 2, 4 and 6."""
 
 from __future__ import annotations

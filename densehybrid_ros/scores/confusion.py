@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Confusion matrix of a closed-set segmentation, and IoU from it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Entropy and free energy of the class posterior, from closed-set logits alone."""
 
 from __future__ import annotations

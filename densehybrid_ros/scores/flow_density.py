@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Density of features by a point-wise normalising flow (last rows of the paper's table 5)."""
 
 from __future__ import annotations

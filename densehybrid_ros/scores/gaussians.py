@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Densities of the classifier's features: class-conditional Gaussians (GDM) and a mixture (GMM)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hybrid anomaly score and its two halves (paper, equations 1 to 8)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The score of a classifier with one class more, which ``densehybrid train`` makes with ``loss.kind: k_plus_1``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Monte-Carlo dropout (Kendall & Gal 2017) on the classifier's features."""
 
 from __future__ import annotations

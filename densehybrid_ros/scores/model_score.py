@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores that need more than the two heads of one pass: features, training statistics, gradients or several passes."""
 
 from __future__ import annotations

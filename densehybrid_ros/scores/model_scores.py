@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores that need the model itself, by name; adding one is one file and one line here."""
 
 from __future__ import annotations

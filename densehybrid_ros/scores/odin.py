@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ODIN (Liang et al. 2018): max-softmax at a high temperature after a step that raises confidence."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An OpenMax-style score (Bendale & Boult 2016) on the logits of pixels."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The outlier head of Bevandić et al. (2022), alone and times max-softmax (OH and OH*MSP in the paper's table 4)."""
 
 from __future__ import annotations

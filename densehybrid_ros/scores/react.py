@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReAct (Sun et al. 2021): the energy after large activations are cut off."""
 
 from __future__ import annotations

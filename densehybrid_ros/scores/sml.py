@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Standardised max logit (Jung et al. 2021), without its boundary suppression and smoothing."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Losses, mixed-content images, schedule and training loop."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Losses of the baselines that need training (paper, tables 1 to 4); arguments as ``losses.compound_loss``."""
 
 from __future__ import annotations

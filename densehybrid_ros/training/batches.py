@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches of a run: drawn by seed, step and place in the batch, prepared ahead by processes, finished on the device.
 
 Preparing a crop is a few milliseconds of Python. In threads it would hold the interpreter against the thread that
@@ -238,7 +239,7 @@ def stream(maker: BatchSource, tasks: Iterable[CropTask], workers: int) -> Gener
         return
     on_gpu = maker.device.type == "cuda"
     workers = min(workers, len(os.sched_getaffinity(0)))
-    loader: DataLoader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         _Prepared(maker),
         sampler=tasks,
         batch_size=None,
@@ -278,7 +279,7 @@ def _ready_to_fork() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-class _Prepared(Dataset):
+class _Prepared(Dataset[Any]):
     """What a ``DataLoader`` reads: the crops of a task, or the error that they met."""
 
     def __init__(self, maker: BatchMaker) -> None:

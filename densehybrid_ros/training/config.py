@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configuration of a training run; ``config_file`` reads it from YAML."""
 
 from __future__ import annotations

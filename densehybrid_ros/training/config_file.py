@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a run's YAML: dataclasses from mappings, with ``key=value`` overrides and one line for what does not fit."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random crops for training: scale, position, flip and colour.
 
 Everything random about a crop is drawn first (``draw_crop``), as numbers, so that threads can prepare crops and any

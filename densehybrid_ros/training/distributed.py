@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several processes on one run: torchrun starts them, DistributedDataParallel averages their gradients."""
 
 from __future__ import annotations

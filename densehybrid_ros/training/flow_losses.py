@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses of the flow that makes synthetic negatives (paper, equations 19 and 20)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training of a flow by maximum likelihood on crops, before it makes negatives (paper, section 5.3)."""
 
 from __future__ import annotations

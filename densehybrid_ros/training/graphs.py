@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fewer kernel launches: the network's passes replayed as CUDA graphs."""
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def accelerate(
     config: TrainConfig,
     device: torch.device,
     samples: tuple[Any, ...],
-    precision: AbstractContextManager,
+    precision: AbstractContextManager[Any],
 ) -> nn.Module:
     """Returns the module captured in a CUDA graph where the configuration says so, or as it is.
 

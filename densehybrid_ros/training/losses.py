@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses of the paper (section 4), each a pure function of logits and labels.
 
 Labels are train ids with 255 = void. A mask ``origin`` says where a pixel comes from: 0 inlier, 1 outlier (pasted

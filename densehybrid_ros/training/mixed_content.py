@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mixed-content images, equation (18): what is pasted, laid over inlier crops.
 
 What a crop gets is drawn and put together beforehand, on the CPU, as one overlay with alpha (``pasting``); a batch of

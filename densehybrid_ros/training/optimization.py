@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What surrounds a parameter update: groups, schedule, precision, moving average."""
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list
     return [first for first, _ in pairs], [second for _, second in pairs]
 
 
-def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager:
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     """Returns the precision that the network runs in: bfloat16 on a GPU, float32 on a CPU."""
     if device.type == "cuda":
         return torch.autocast(device.type, torch.bfloat16, cache_enabled=not config.cuda_graph)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is laid over a crop: negatives, and known objects pasted in the same way so that pasting itself tells nothing.
 
 Negatives come as cut-outs and lie anywhere in any size; colours and sharpness make them part of the scene, in degrees

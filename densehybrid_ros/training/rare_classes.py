@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the classes of labelled frames are, so that crops can be laid around the rare ones more often."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a training run reads: frames, negatives, and the frames it is validated on."""
 
 from __future__ import annotations

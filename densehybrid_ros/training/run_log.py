@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run leaves while it goes: losses as JSON lines and TensorBoard scalars, pictures as PNG and in TensorBoard."""
 
 from __future__ import annotations

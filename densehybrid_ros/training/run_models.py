@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The models that a training run opens: what it starts from, and the flow of its negatives."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training run put together from its configuration."""
 
 from __future__ import annotations

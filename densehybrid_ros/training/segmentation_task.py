@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training of a segmentation model: closed set, or open set with pasted, sampled or void negatives."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Work for a GPU beside the training step: launched by a thread of its own, on a stream of its own.
 
 Crops take hundreds of small kernels, and some of them wait for numbers from the host. On the stream of the training

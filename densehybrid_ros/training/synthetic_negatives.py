@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Synthetic negatives from a jointly trained flow (paper, section 4.2).
 
 A step: sample patches and paste them (``paste``), run the segmentation model, take the gradient of the divergence L_jsd

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training from Python: ``run`` goes from a configuration to a model with its card; ``check`` writes nothing."""
 
 from __future__ import annotations

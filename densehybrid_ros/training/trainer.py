@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training loop: batches, updates, log, pictures, validation, checkpoints."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags that can't be read or written: one line that names the bag."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LostAndFound's sequences as frames, on a rendered drive in its layout."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags, pictures and videos are replayed alike; what is none of them is named for what it is."""
 
 from __future__ import annotations

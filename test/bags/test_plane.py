@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One-channel images of any layout into arrays."""
 
 from __future__ import annotations

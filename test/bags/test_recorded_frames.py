@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which messages belong to which picture, whatever their stamps and their order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames into a bag and back: nothing may change on the way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders, videos and the rendered road as frames."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings of all kinds, whole and damaged, as one stream of messages."""
 
 from __future__ import annotations

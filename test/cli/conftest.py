@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames and negatives that a command trains on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid bag`` as a user calls it."""
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ def test_a_damaged_frame_leaves_no_half_bag(
         (["LAF", "OUT", "--scene", "03_Three"], "no scene 03_Three in its test split; it has: 01_One, 02_Two"),
         (["LAF", "OUT", "--split", "train"], "leftImg8bit/train: no such folder"),
         (["nowhere", "OUT"], "leftImg8bit/test: no such folder"),
-        (["LAF", "OUT", "--labels", "LAF"], "--labels: does not go with a data set"),
+        (["LAF", "OUT", "--labels", "LAF"], "--labels: does not apply to a data set"),
         (["LAF", "FILE"], "exists and is no folder for bags"),
     ],
 )
@@ -188,9 +189,9 @@ def test_bad_data_set_is_one_line_and_status_2(
         (["FRAMES", "OUT", "--camera", "nowhere.json"], "nowhere.json: cannot be read"),
         (["FRAMES", "OUT", "--topics", "picture=/a"], "--topics 'picture=/a'"),
         (["FRAMES", "FRAMES"], "exists and is not a bag"),
-        (["FRAMES", "OUT", "--scene", "01_One"], "--scene: does not go with a source without --dataset"),
-        (["rendered", "OUT", "--labels", "FRAMES"], "--labels: does not go with the rendered road"),
-        (["VIDEO", "OUT", "--disparity", "FRAMES"], "--disparity: does not go with a video"),
+        (["FRAMES", "OUT", "--scene", "01_One"], "--scene: does not apply to a source without --dataset"),
+        (["rendered", "OUT", "--labels", "FRAMES"], "--labels: does not apply to the rendered road"),
+        (["VIDEO", "OUT", "--disparity", "FRAMES"], "--disparity: does not apply to a video"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid compile``, ``info`` and ``benchmark engine``: real builds of a tiny network, and refusals."""
 
 from __future__ import annotations

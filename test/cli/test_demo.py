@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid demo`` with the real node in a process of its own."""
 
 from __future__ import annotations

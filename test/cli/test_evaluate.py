@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid evaluate`` on small data sets with a network of random weights."""
 
 from __future__ import annotations

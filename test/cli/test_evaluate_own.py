@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluation on own frames: classes by name, unknown numbers as anomalies."""
 
 from __future__ import annotations

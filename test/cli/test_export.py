@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid export``: what it refuses before any work; the file itself is tested in inference."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each command that writes says where it can't: one line that names the file, status 2, and nothing half-written.
 
 A limit on the size of files is met where a full disk would be, at a write in the middle, and takes the same way.

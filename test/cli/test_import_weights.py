@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid import``: from a published file to a model that loads."""
 
 from __future__ import annotations

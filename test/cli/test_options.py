@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values of options: what is refused before any work is done, and what a full disk ends in."""
 
 from __future__ import annotations

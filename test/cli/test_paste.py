@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid paste``: a set that ``evaluate`` takes, and wrong input in one line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid predict`` on a rendered drive, pictures and a video: what it leaves, and what it refuses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid replay`` on a short rendered drive, on pictures and on a video."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid train`` from files to files: check, kill and resume, a flow, the joint run, several processes."""
 
 from __future__ import annotations

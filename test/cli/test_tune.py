@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``densehybrid tune``: figures as ``replay``'s, what it proposes, and the page in a real browser."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every command of docs/your-data.md runs as written, on small frames of the classes that the page shows."""
 
 from __future__ import annotations

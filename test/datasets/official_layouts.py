@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes tiny copies of data sets in their official layouts, for the tests of their readers."""
 
 from __future__ import annotations

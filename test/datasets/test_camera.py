@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The camera and its JSON file."""
 
 from __future__ import annotations

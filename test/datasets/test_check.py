@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looking through a data set before training."""
 
 from __future__ import annotations

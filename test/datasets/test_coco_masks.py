@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks in COCO's forms. The packed texts were made by the format's description, independently of the reader."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readers of the evaluation data sets, on small copies of their published layouts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects of known classes cut out of labelled frames."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables from other data sets' classes to those of Cityscapes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Label pictures as people save them: the numbers that are read, and the one line on what can't be meant."""
 
 from __future__ import annotations

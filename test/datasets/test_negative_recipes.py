@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recipes: what is drawn from a source, how large and how often."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources of negatives in their official layouts."""
 
 from __future__ import annotations

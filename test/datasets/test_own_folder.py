@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Own frames in a folder: layouts, splits, classes.yaml, and classes matched by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rendered road: picture and truth agree, seeds decide, drives approach what lies ahead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rendered drives in the layout of LostAndFound."""
 
 from __future__ import annotations

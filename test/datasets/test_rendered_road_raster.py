@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The z-buffer under the rendered road, against figures worked out by hand."""
 
 from __future__ import annotations

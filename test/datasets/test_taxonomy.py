@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The classes' names, and how those of two models differ."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training frames and cut-outs in memory, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training sets in their official layouts: what they read, and what they refuse in one line."""
 
 from __future__ import annotations

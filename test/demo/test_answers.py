@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The range of the colour map, and alerts as they are recorded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of a drive, from frames whose truth is made by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The latency measurement: its figures from known times, and a small real run from end to end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page: pictures, data and no network."""
 
 from __future__ import annotations

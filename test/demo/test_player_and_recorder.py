@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bag played over DDS to a node in another process, and what it publishes recorded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Domains, the environment of child processes, and what is left in shared memory."""
 
 from __future__ import annotations

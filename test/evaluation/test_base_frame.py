@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which frame on the road a replay takes, where the parameters leave it open."""
 
 from __future__ import annotations

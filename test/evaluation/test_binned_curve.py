@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SegmentMeIfYouCan's binned curve: by hand, against NumPy's own histogram, and near the exact one."""
 
 from __future__ import annotations

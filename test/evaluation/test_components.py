@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Component metrics against a reference that follows the definitions set by set."""
 
 from __future__ import annotations

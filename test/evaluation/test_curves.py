@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Average precision, FPR95 and AUROC against scikit-learn on float32 scores."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Distances of pixels and obstacles, and figures by distance bin."""
 
 from __future__ import annotations

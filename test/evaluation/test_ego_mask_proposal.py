@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is proposed as ego mask: bonnet, borders and spots are in, what moves or lies ahead is out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hazards of single frames against labelled obstacles, on frames whose counts are seen by hand."""
 
 from __future__ import annotations

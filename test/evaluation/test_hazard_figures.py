@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Alerts against labelled obstacles, on a made-up approach whose figures can be counted by hand."""
 
 from __future__ import annotations

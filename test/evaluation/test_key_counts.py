@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exact counting of float32 scores."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures at one threshold: pixels and components."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of the paper: what is in them, and the command that prints them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cut-outs on the ground of labelled frames: labels, places, look, and the folder that they become."""
 
 from __future__ import annotations

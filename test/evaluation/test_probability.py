@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The calibration recovers a known one, and its probabilities are shares of anomalies."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A classifier that is fitted to made regions separates them, and its figures are of frames it has not seen."""
 
 from __future__ import annotations

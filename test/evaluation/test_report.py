@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report: self-contained, with every figure of the result in it."""
 
 from __future__ import annotations

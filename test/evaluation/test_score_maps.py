@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Score maps of others: what is read, how maps find their frames, and the command that measures them."""
 
 from __future__ import annotations

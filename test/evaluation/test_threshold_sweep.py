@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A sweep of a real small drive says at each setting exactly what a replay at that setting says."""
 
 from __future__ import annotations

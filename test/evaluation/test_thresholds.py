@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thresholds from held-out data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From masks to hazards and an alert, frame by frame; and every kind of bad input."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ego mask: what it covers is no hazard; files that are none are named."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thresholds that make no sense are refused in one line that names them."""
 
 from __future__ import annotations

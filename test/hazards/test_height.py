@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What lies flat in the road by disparity is no hazard; what stands up, or of which little is known, stays one."""
 
 from __future__ import annotations

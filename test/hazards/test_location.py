@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a region stands, and what happens when camera or disparity are no good."""
 
 from __future__ import annotations

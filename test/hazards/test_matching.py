@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which hazard is which region."""
 
 from __future__ import annotations

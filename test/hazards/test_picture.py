@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The picture shows what the stage says where it says it is."""
 
 from __future__ import annotations

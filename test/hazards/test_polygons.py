@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The polygon in which regions count."""
 
 from __future__ import annotations

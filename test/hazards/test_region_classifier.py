@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Features of hand-made regions, and what a chain with a classifier drops and keeps."""
 
 from __future__ import annotations

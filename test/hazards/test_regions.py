@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Regions by blocks, beside those that labelling every pixel of the frame finds."""
 
 from __future__ import annotations

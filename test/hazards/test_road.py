@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ground, which regions lie on it or reach onto it, and the road in the score."""
 
 from __future__ import annotations

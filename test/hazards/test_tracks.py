@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ids that last, and the hysteresis that raises and clears hazards."""
 
 from __future__ import annotations

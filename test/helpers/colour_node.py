@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The perception node with a stand-in for the network: what a pixel is, its colour says. ``python -m colour_node``.
 
 All else is the real node. It starts without PyTorch and answers a small frame in milliseconds.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings made byte by byte, as other recorders than ours make them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A peer that offers what the hazard stage hears beside images, and reads its alerts."""
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Alert:
 
 
 class HazardPeer(RosPeer):
-    """Sends drawn frames, and what goes with them."""
+    """Sends drawn frames, and what belongs to them."""
 
     def __init__(self, topic: str = "/camera", camera: str = "") -> None:
         self.alerts: list[Alert] = []

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small frames of somebody's own classes, as docs/your-data.md wants them."""
 
 from __future__ import annotations

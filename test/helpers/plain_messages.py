@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages beside the picture as a recording holds them, for tests without ROS."""
 
 from __future__ import annotations

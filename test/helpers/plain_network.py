@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A module as others write them: not this project's, with names of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The other side of the graph in tests: sends frames to the node process, keeps what it publishes."""
 
 from __future__ import annotations

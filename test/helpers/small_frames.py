@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames and negatives of a tiny training run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hazards in every state of their life, and the frame that has them."""
 
 from __future__ import annotations

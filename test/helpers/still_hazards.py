@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hazards of a folder's frames, one by one through the node's perception."""
 
 from __future__ import annotations

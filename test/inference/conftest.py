@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A tiny network that compiles in seconds, and caches apart from the user's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Apart from the tiny network, which runs as a program and needs no pytest."""
 
 from __future__ import annotations

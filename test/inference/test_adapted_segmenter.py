@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A module of others in the segmenter: any frame, any policy, the same pixels."""
 
 from __future__ import annotations

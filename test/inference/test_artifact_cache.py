@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cache of built files: whole entries only, whoever wrote, broke or locked it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The choice of a backend: what is in the cache, what may be built, and the reason that people read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Work of a network, against a count by hand."""
 
 from __future__ import annotations

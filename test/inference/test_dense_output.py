@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pass after the network: reference, C++ and, in test_device_kernels, Triton agree."""
 
 from __future__ import annotations

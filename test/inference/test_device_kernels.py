@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Triton kernels against the reference: on the GPU, or in Triton's interpreter where there is none."""
 
 from __future__ import annotations

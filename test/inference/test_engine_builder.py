@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Building beside the frames: progress, the swap between two frames, failure and cancelling, with real processes."""
 
 from __future__ import annotations

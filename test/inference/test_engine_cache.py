@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled engines: equal to the network, keyed by all they depend on, and safe from kills and damage."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's way to a compiled engine: frames go on, the swap falls between two, failure leaves all as it was."""
 
 from __future__ import annotations

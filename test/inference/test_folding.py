@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batch normalisation folded out of an exported graph: the same function with nothing normalised any more."""
 
 from __future__ import annotations

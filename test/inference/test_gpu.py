@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """On a GPU: every backend equal to the CPU in fp32, the segmenter's buffers, CUDA graphs, and the engine cache."""
 
 from __future__ import annotations

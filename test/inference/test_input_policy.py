@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cameras of other sizes: results at the camera's size and geometry, and a change of size at run time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A look at a frame: the network sees what it sees in a drive, and its maps lie where those of a drive do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ONNX files: the segmenter's outputs at given and any sizes, scores that log(sigmoid(x)) can not hold, refusals."""
 
 from __future__ import annotations

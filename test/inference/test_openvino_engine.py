@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backend openvino against the eager network, and where it is chosen and refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders of native code: whose they must be, and who may not write to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Result buffers: used again when nobody looks at them any more, and not before."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The segmenter: its three masks, strided inputs, thresholds, and refusals."""
 
 from __future__ import annotations

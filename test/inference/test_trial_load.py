@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A process that loads an engine may die; the one that asks for it lives on and says how."""
 
 from __future__ import annotations

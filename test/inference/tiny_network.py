@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tiny network; run as a program it stores its engine as a build does, which tests kill, race and wait for."""
 
 from __future__ import annotations

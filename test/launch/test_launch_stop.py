@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stopping ``ros2 launch`` leaves no node behind, and wrong arguments are named in one line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """perception.launch.py brings the node up, frames go through it, and it ends cleanly.
 
 Runs where ROS 2's launch_testing is installed and a workspace with this package is sourced::

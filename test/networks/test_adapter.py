@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any module under the hybrid head: what a trial run finds, what compilers make of it, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Model cards: each entry is meaningful or refused in one line that names it."""
 
 from __future__ import annotations

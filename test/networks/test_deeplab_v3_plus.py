@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DeepLabV3+ on WideResNet-38: structure at full size without its memory, behaviour at a sixteenth of the width."""
 
 from __future__ import annotations

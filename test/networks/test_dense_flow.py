@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DenseFlow: exact inverse, exact log-determinant, exact density, any size, and files that come back."""
 
 from __future__ import annotations

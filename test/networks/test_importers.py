@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published weights into our models, from files with the published keys and shapes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small networks of timm, torchvision and segmentation_models_pytorch, and what is said where these are missing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks' shapes, sizes and structure."""
 
 from __future__ import annotations

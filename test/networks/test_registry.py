@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Architectures by name: registered here, brought by a package, or missing."""
 
 from __future__ import annotations

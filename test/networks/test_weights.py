@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saving and loading models, and the refusal of files that do not fit."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the node's tests: a ROS domain of their own, a small model, the node as a process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every state in which nothing is known says so on the alert's topic: the rows of the table in docs/operations.md."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node under a lifecycle manager that does what Nav2's does, the bond included where its messages are installed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The camera's subscription: what it takes, and what it says of publishers that it does not hear."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images are read from their bytes as rclpy reads them, and nothing is read beyond their end."""
 
 from __future__ import annotations

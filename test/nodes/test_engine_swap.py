@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real node process builds its engine beside the frames and goes over to it, and every frame is answered."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hazards as alert, points, markers and, where it is installed, vision_msgs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real node process over DDS with a stand-in for the network: what its alerts tell a planner."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layouts of Foxglove and RViz show topics, and values in them, that the node publishes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images published as bytes are those that the typed way makes."""
 
 from __future__ import annotations

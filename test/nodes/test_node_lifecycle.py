@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Life cycle, parameters from files, silence of the camera, and compressed frames, with the real node process."""
 
 from __future__ import annotations

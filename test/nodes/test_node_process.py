@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the real process starts, refuses to start, and ends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the outputs hold: the score in either encoding, and pictures compressed as image_transport names them."""
 
 from __future__ import annotations

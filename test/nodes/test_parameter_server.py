@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameter table on a node in this process."""
 
 from __future__ import annotations

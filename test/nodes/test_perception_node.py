@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real node process over DDS: what it publishes, counts, refuses and survives."""
 
 from __future__ import annotations

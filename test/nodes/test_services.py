@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests that rclpy raises on get an answer, and the node lives on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One node process with several cameras: each is answered on its own topics, judged and watched on its own."""
 
 from __future__ import annotations

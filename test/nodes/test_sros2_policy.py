@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The SROS2 policy allows what the node really does, and nothing beside."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counters, percentiles and gaps in sequence numbers."""
 
 from __future__ import annotations

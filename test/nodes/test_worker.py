@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The newest frames' slots and the worker that empties them: what goes wrong is counted, and never ends it."""
 
 from __future__ import annotations

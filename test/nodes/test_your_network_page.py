@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/your-network.md: its files, its Python and its commands, on small data."""
 
 from __future__ import annotations

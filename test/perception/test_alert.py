@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The alert has a summary, and a status for each hazard, with named values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JPEGs that the decoder would have to repair are refused; whole ones of any encoder are not."""
 
 from __future__ import annotations

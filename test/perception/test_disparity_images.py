@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Disparity images of any vendor, matched by stamp."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transforms against SciPy's rotations, trees of them, mounts, and the camera that a camera_info describes."""
 
 from __future__ import annotations

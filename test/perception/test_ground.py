@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The road below the pixels: on the plane of the mount, aligned with the masks, unknown where hazards have no place."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every encoding of the table, against pictures whose colours are known."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known at a frame, and what is named where an input is missing or wrong."""
 
 from __future__ import annotations

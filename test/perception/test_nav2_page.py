@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The example for the costmap in docs/nav2.md names topics and classes that there are."""
 
 from __future__ import annotations

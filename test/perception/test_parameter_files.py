@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of parameters, and the files that are generated from it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A frame in, masks, hazards and alert out; what goes wrong in the hazard stage never reads as all clear."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A frozen camera is named once that has lasted, and the alert is no plain OK then."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores that need the model: each against a reference, or against what it must do on data made for it."""
 
 from __future__ import annotations

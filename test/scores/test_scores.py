@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The five basic scores against float64 references, and the properties that the paper claims."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tools/benchmarks/accuracy.py`` on a data set made here: eager fp32 against eager bf16."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The campaign of faults, small: that it counts, repeats, and knows which of its messages are damaged."""
 
 from __future__ import annotations

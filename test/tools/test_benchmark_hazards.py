@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tools/benchmarks/hazards.py``."""
 
 from __future__ import annotations

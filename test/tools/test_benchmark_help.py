@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every benchmark says what it does, without ROS."""
 
 from __future__ import annotations

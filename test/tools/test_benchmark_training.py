@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tools/benchmarks/training.py`` at a tiny size: shares and rates that fit together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How good the hazard stage is on the rendered road, where the truth is exact."""
 
 from __future__ import annotations

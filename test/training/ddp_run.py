@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One process of runs on tiny frames, for test_distributed.py: ``ddp_run.py FOLDER``."""
 
 from __future__ import annotations

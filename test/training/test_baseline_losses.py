@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The baselines' losses against float64 references, their gradients, and the sign of the energy."""
 
 from __future__ import annotations

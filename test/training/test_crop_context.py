@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a crop shows: colours, and the way from frame to crop."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two real processes on one run: they stay in step, and do what one process does with the whole batch."""
 
 from __future__ import annotations

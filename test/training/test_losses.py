@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses against float64 references, their gradients, and batches that lack something."""
 
 from __future__ import annotations

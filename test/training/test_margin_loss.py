@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compound loss with margins: against a float64 reference, gradients, weights, and batches that lack something."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Crops and mixed-content images: geometry, labels, and repeatability."""
 
 from __future__ import annotations

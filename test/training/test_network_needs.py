@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run needs of its network is known before the first step."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What only a GPU can show: half precision, CUDA graphs and pinned transfers do what the plain way does."""
 
 from __future__ import annotations

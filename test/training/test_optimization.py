@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What surrounds an update: the moving average follows the model where it lies."""
 
 from __future__ import annotations

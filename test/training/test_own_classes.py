@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs on own frames: the recipe, what it refuses and warns of, unknown ids as negatives, another class table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers: known objects, and the weights of negatives."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plain crops are windows of the frames, the same however many processes cut them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Crops around rare classes."""
 
 from __future__ import annotations

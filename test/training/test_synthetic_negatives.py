@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The joint step: which loss reaches what, and what is pasted where."""
 
 from __future__ import annotations

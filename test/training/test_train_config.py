@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a run's YAML and its overrides."""
 
 from __future__ import annotations

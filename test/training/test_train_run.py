@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training from Python, from a configuration to a model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training loop on tiny frames: it learns, repeats, resumes exactly, and says what is wrong."""
 
 from __future__ import annotations

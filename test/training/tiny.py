@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network, a flow and frames that train in a second, for the tests of training."""
 
 from __future__ import annotations

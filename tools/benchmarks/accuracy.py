@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a backend and its precision cost in average precision, against eager fp32 on the same frames.
 
 Every frame goes through the whole segmenter, scaled to --size, on each backend that the cache has an engine for and on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast, and in how much memory, exact curves are accumulated; beside scikit-learn, where it is installed.
 
 The scores are normally distributed with the mean and deviation of hybrid scores, 2 % of them anomalous, and come in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The groups of the fault campaign that need no ROS: damaged bags, damaged models, wrong command lines."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged messages of the fault campaign, serialised as they travel. No ROS here."""
 
 from __future__ import annotations

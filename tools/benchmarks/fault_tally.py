@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a group of the fault campaign counts, and what it says of a case that fell."""
 
 from __future__ import annotations

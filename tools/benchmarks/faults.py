@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged messages, parameters, calls, bags, models and command lines against the real node and commands: what falls.
 
 Every case is a function of the seed, its group and its number, so what fell is repeated with --seed, --only and --case.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The groups of the fault campaign that need the real node in a process of its own; ``faults.py`` runs it."""
 
 from __future__ import annotations

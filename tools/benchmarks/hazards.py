@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the hazard stage costs, and how good it is on a rendered drive, where the truth is exact.
 
 Cost: masks of 2048x1024 with 50 regions on one core, beside OpenCV's labelling of the same mask. Quality: a detector is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the node's memory grows with the number of frames: a real node process over DDS, before and after."""
 
 from __future__ import annotations

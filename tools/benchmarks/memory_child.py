@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the memory of a real node process over many frames; ``memory.py`` runs it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What it costs to fill and publish the outputs of a frame, each and together, over DDS to another process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures what filling and publishing the outputs costs; ``messages.py`` runs it."""
 
 from __future__ import annotations

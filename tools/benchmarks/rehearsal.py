@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rehearses the hazard stage on the rendered road, where the truth is exact, with a detector of drawn errors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the ROS half of a benchmark as a child process: the DDS profile counts from a process's start. No ROS here."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every benchmark here is: options, a measurement, a text of its figures, and ``--json``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network on this CPU by eager, inductor, OpenVINO and ONNX Runtime, in fp32 and in turns: times eager's speed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images a second of training, with and without data loading, and how long the GPU waits for data.
 
 Frames, labels and cut-outs are made up (JPEG and PNG files, then the same ones held in memory), so that the figures are

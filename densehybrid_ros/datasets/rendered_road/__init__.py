@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The project's own rendered road: frames with exact labels, depth and camera, made from a seed."""
 
 from densehybrid_ros.datasets.rendered_road.drive import render_drive, render_scene, standard_camera

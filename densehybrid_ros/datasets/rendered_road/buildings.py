@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Houses along the street: boxes with drawn facades and roofs; hedges, walls and fences before them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ground covers: asphalt, paving and grass, each a tile that repeats without a seam."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Renders drives and single scenes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the renderer returns: a picture with the exact truth of every pixel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lamps, signs, traffic lights, and the people and bicycles on the pavement."""
 
 from __future__ import annotations

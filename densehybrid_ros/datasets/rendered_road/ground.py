@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Road, kerbs, pavement and grass: two level planes with world-fixed texture, paint and shadows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Air, optics and sensor: what makes a rendering look like a camera frame."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sun, sky light and the shadows that they leave on the ground."""
 
 from __future__ import annotations

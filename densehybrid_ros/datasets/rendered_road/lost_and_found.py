@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes rendered frames in the official layout of the LostAndFound data set (Pinggera et al. 2016)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Polygon meshes in road coordinates: x to the right, y along the road, z up, in metres."""
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Mesh:
         longest = max(len(face.corners) for face in self.faces)
         self.corners = np.array([(*face.corners, *face.corners[-1:] * longest)[:longest] for face in self.faces])
         self.two_sided = np.array([face.two_sided for face in self.faces])
-        self.colors, self.light = np.array([face.color for face in self.faces], float), np.ones(len(self.faces))
+        self.colors = np.array([face.color for face in self.faces], float)
+        self.light: np.ndarray = np.ones(len(self.faces))
         self.vertices = np.asarray(part[0], dtype=np.float64)
         self.low, self.high = self.vertices.min(axis=0), self.vertices.max(axis=0)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kinds of unknown objects as tables of boxes, rods, balls and rings, in metres at middle size."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trees and bushes: layered cards of leaves that face along the road, and trunks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A z-buffer for planar polygons: colour, inverse depth and label of every sample."""
 
 from __future__ import annotations

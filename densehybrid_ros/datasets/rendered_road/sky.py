@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A sky with a gradient and clouds that stays where it is while the camera turns."""
 
 from __future__ import annotations

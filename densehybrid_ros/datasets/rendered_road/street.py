@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures of a street, its covers, markings and the wear of its asphalt."""
 
 from __future__ import annotations

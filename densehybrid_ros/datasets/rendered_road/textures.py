@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Textures with filtered levels, and the noise that they are made of."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Things that do not belong on a road, built from the tables of their kinds."""
 
 from __future__ import annotations

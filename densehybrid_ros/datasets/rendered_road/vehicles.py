@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cars, vans, buses and lorries: a side profile drawn out to the width, with glass, wheels and lamps."""
 
 from __future__ import annotations

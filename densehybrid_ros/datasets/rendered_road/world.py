@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A scene: a street, what stands and drives on it, and what does not belong there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The project's networks as few large kernels, for GPUs: fp16, batch 1, any input size.
 
 What PyTorch and its compilers do in a pass of its own over device memory happens here while a kernel has the values at

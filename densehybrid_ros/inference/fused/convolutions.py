@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """3x3 convolutions on activated inputs."""
 
 from __future__ import annotations

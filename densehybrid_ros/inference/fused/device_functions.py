@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the kernels share.
 
 Activations lie as [rows, columns, channels] in float16, a pixel's channels together; a tensor may be a slice of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batch normalisation folded into weights, and weights laid out for the kernels."""
 
 from __future__ import annotations

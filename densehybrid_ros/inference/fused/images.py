@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The image as the fused stems read it: four channels a pixel, the fourth zero, and a border."""
 
 from __future__ import annotations

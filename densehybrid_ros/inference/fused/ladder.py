@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The upsampling path and the heads at its end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LDN-121 from fused layers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The light network from fused layers."""
 
 from __future__ import annotations

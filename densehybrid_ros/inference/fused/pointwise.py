@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """1x1 convolutions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pooling of a transition, and pyramid pooling."""
 
 from __future__ import annotations

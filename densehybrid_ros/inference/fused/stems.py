@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """First layers, which read an image as ``images`` lays it out."""
 
 from __future__ import annotations

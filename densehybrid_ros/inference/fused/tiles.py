@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the kernels divide their work: block sizes by kernel and shape, measured on the device or taken as given."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DenseFlow: a normalising flow of images with an exact inverse, for synthetic negatives (paper, section 4.2)."""
 
 from densehybrid_ros.networks.dense_flow.config import FLOWS, FlowConfig

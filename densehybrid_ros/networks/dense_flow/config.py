@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shapes of a DenseFlow, and the named ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saving and loading flows: NAME.safetensors beside NAME.yaml, which says what it is and where it comes from."""
 
 from __future__ import annotations

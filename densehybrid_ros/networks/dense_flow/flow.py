@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DenseFlow (Grcić, Grubišić & Šegvić, NeurIPS 2021): blocks of units, noise appended between units, any image size."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the kernels can run: on a GPU, or in Triton's interpreter."""
 
 from __future__ import annotations

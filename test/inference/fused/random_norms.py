@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Normalisations as training leaves them: no factor of 1 and no offset of 0 that would hide a mistake."""
 
 from __future__ import annotations

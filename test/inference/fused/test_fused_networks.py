@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fused networks against the networks themselves in float32."""
 
 from __future__ import annotations

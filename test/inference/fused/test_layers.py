@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each fused layer against PyTorch's operations in float32, at sizes that no block divides."""
 
 from __future__ import annotations

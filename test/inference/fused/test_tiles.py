@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The choice of block sizes: the table first, then what runs, and its file."""
 
 from __future__ import annotations
