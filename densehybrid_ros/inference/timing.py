@@ -30,22 +30,17 @@ def device_ms(run: Callable[[], object], stream: torch.cuda.Stream, repeats: int
     return statistics.median(begin.elapsed_time(end) for begin, end in pairs)
 
 
-def wall_ms(run: Callable[[], object], repeats: int, warm_up: int = _WARM_UP) -> float:
-    """Returns the median milliseconds of the wall clock that ``run`` takes; it has to wait for its own device work."""
-    for _ in range(warm_up):
-        run()
-    return statistics.median(_timed(run) for _ in range(repeats))
-
-
 def interleaved_ms(runs: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2) -> dict[str, float]:
-    """Times several in turn, so that whatever else the machine does falls on all of them; name -> median."""
+    """Times several in turn, so that all bear what else the machine does; each waits for its device. Name -> median."""
     for run in runs.values():
         for _ in range(warm_up):
             run()
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
-            times[name].append(_timed(run))
+            began = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - began))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -63,9 +58,3 @@ def device_rates(device: torch.device) -> tuple[float, float]:
     target = torch.empty_like(source)
     copy_ms = device_ms(lambda: target.copy_(source), stream, _RATE_RUNS)
     return 2.0 * _MATRIX**3 / (product_ms * 1e-3), 2.0 * _COPY_BYTES / (copy_ms * 1e-3)
-
-
-def _timed(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return 1e3 * (time.perf_counter() - began)
