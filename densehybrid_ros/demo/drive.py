@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,14 +17,13 @@ from rclpy.parameter import Parameter
 from densehybrid_ros.bags.recording import RecordedFrame, Recording
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import RawBagWriter
-from densehybrid_ros.demo.bag_player import BagPlayer, SentFrame
-from densehybrid_ros.demo.bag_recorder import BagRecorder
 from densehybrid_ros.demo.node_process import NodeProcess
+from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder, SentFrame
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.demo.topics import ALERT_TOPIC, ANSWER_TOPICS, DIAGNOSTICS_TOPIC, MARKERS_TOPIC, NODE_NAME
 from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.geometry import Mount
+from densehybrid_ros.perception.perception import Frame
 from densehybrid_ros.progress import progress
 
 _START_SECONDS = 600.0  # compiling a network takes minutes
@@ -33,27 +32,6 @@ _ANSWER_SECONDS = 30.0
 _GIVE_UP_AFTER = 3  # frames in a row without an answer
 _LAST_REPORT_SECONDS = 3.0  # /diagnostics comes once a second
 _CHECK_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Drive:
-    """What was sent, and what came back.
-
-    Attributes:
-        sent: The pictures in order.
-        alerts: When their alerts came: stamp -> nanoseconds of ``time.monotonic_ns``.
-    """
-
-    sent: list[SentFrame]
-    alerts: dict[int, int]
-
-    def latencies_ms(self) -> dict[int, float]:
-        """Returns by stamp how long it took from sending a picture to receiving its alert."""
-        return {
-            frame.stamp: (self.alerts[frame.stamp] - frame.sent) / 1e6
-            for frame in self.sent
-            if frame.stamp in self.alerts
-        }
 
 
 @contextmanager
@@ -93,10 +71,10 @@ def drive(
     recording: Recording,
     answers: Path,
     rate: float | None = None,
-    mounts: Iterable[tuple[RecordedFrame, Mount | None]] | None = None,
+    known: Iterable[tuple[RecordedFrame, Frame]] | None = None,
     limit: int | None = None,
     waits: bool = True,
-) -> Drive:
+) -> tuple[list[SentFrame], dict[int, float]]:
     """Plays a recording to the node and records its answers.
 
     Args:
@@ -104,44 +82,59 @@ def drive(
         recording: What to play.
         answers: The bag to write.
         rate: Speed in the recording's own time; None for no pauses.
-        mounts: The frames with the camera's mount at each, which the node is told by its parameters because it can't
-            hear transforms here; None: it is not told.
+        known: The frames with what is known at each: the node gets the camera's mount by its parameters, because it
+            can't hear transforms here; None: it does not.
         limit: Play at most this many frames.
         waits: Whether the next frame is sent only when the node has answered; else it may drop frames.
+
+    Returns:
+        The pictures in order, and by stamp the milliseconds from sending a picture to receiving its alert.
 
     Raises:
         InputError: The node died or did not answer.
     """
-    topics = (*ANSWER_TOPICS, MARKERS_TOPIC, DIAGNOSTICS_TOPIC)
-    with (
-        RawBagWriter(answers) as writer,
-        spinning_node("demo") as ros_node,
-        BagPlayer(ros_node, recording) as player,
-    ):
-        recorder = BagRecorder(ros_node, writer)
-        recorder.subscribe(topics, _DISCOVERY_SECONDS, lambda: check_alive(node))
+    missing = 0  # frames in a row
+
+    def answered(stamp: int) -> bool:
+        """Waits for all that the node publishes about a frame; raises an InputError if the node seems to be lost."""
+        nonlocal missing
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        for topic in ANSWER_TOPICS:
+            while not recorder.wait_for(topic, stamp, _CHECK_SECONDS):
+                node.check_alive()
+                if time.monotonic() > deadline:
+                    missing += 1
+                    if missing == _GIVE_UP_AFTER:
+                        raise InputError(f"perception_node did not answer {missing} frames in a row: {node.errors()}")
+                    return False
+        missing = 0
+        return True
+
+    with RawBagWriter(answers) as writer, spinning_node("demo") as ros_node:
+        player, recorder = BagPlayer(ros_node, recording), BagRecorder(ros_node, writer)
+        recorder.subscribe((*ANSWER_TOPICS, MARKERS_TOPIC, DIAGNOSTICS_TOPIC), _DISCOVERY_SECONDS, node.check_alive)
         if not player.wait_for_subscriber(_DISCOVERY_SECONDS):
-            raise InputError(
-                f"perception_node does not listen to {recording.topics.image}; its log: {last_lines(node)}"
-            )
-        waiting = _Answers(node, recorder)
-        frames: Iterable[RecordedFrame] = recording if mounts is None else _mounted(ros_node, mounts)
-        played = player.play(islice(frames, limit), rate, waiting.wait_for if waits else None)
+            raise InputError(f"perception_node does not listen to {recording.topics.image}: {node.errors()}")
+        frames: Iterable[RecordedFrame] = recording if known is None else _mounted(ros_node, known)
+        played = player.play(islice(frames, limit), rate, answered if waits else None)
         sent = list(progress(played, "driving", min(len(recording), limit or len(recording))))
         if sent and not waits:
-            waiting.wait_for(sent[-1].stamp)
-        _wait_for_last_report(recorder)
-        return Drive(sent, recorder.received(ALERT_TOPIC))
+            answered(sent[-1].stamp)
+        now = time.monotonic_ns()  # the node's counts include the last frame in reports from now on
+        reports = partial(recorder.received, DIAGNOSTICS_TOPIC)
+        wait_until(lambda: any(came > now for came in reports().values()), _LAST_REPORT_SECONDS)
+        alerts = recorder.received(ALERT_TOPIC)
+    return sent, {frame.stamp: (alerts[frame.stamp] - frame.sent) / 1e6 for frame in sent if frame.stamp in alerts}
 
 
-def _mounted(ros_node: Node, mounts: Iterable[tuple[RecordedFrame, Mount | None]]) -> Iterator[RecordedFrame]:
+def _mounted(ros_node: Node, frames: Iterable[tuple[RecordedFrame, Frame]]) -> Iterator[RecordedFrame]:
     """Yields frames once the node has the camera's height and pitch at each."""
     client = ros_node.create_client(SetParameters, f"/{NODE_NAME}/set_parameters")
     if not client.wait_for_service(_DISCOVERY_SECONDS):
         raise InputError(f"perception_node does not offer its parameters within {_DISCOVERY_SECONDS:g} s")
     told = (0.0, 0.0)
-    for recorded, mount in mounts:
-        wanted = (mount.to_base.height, mount.to_base.pitch) if mount else (0.0, 0.0)
+    for recorded, known in frames:
+        wanted = (known.mount.to_base.height, known.mount.to_base.pitch) if known.mount else (0.0, 0.0)
         if wanted != told:
             pairs = zip(("camera_height", "camera_pitch"), wanted, strict=True)
             values = [Parameter(name, value=value).to_parameter_msg() for name, value in pairs]
@@ -150,58 +143,6 @@ def _mounted(ros_node: Node, mounts: Iterable[tuple[RecordedFrame, Mount | None]
                 raise InputError("perception_node does not take its camera_height and camera_pitch")
             told = wanted
         yield recorded
-
-
-def check_alive(node: NodeProcess) -> None:
-    """Checks that the node's process runs.
-
-    Raises:
-        InputError: It has ended; with the end of its log.
-    """
-    status = node.process.poll()
-    if status is not None:
-        raise InputError(f"perception_node ended with status {status}; its log: {last_lines(node)}")
-
-
-def last_lines(node: NodeProcess, number: int = 3) -> str:
-    """Returns the end of the node's log as one line."""
-    return " | ".join(node.log().strip().splitlines()[-number:]) or "empty"
-
-
-class _Answers:
-    """Waits for all that the node publishes about a frame."""
-
-    def __init__(self, node: NodeProcess, recorder: BagRecorder) -> None:
-        self._node, self._recorder = node, recorder
-        self._missing = 0
-
-    def wait_for(self, stamp: int) -> bool:
-        """Returns whether all came in time; raises an InputError if the node seems to be lost."""
-        deadline = time.monotonic() + _ANSWER_SECONDS
-        for topic in ANSWER_TOPICS:
-            while not self._recorder.wait_for(topic, stamp, _CHECK_SECONDS):
-                check_alive(self._node)
-                if time.monotonic() > deadline:
-                    return self._missed()
-        self._missing = 0
-        return True
-
-    def _missed(self) -> bool:
-        self._missing += 1
-        if self._missing == _GIVE_UP_AFTER:
-            frames = f"{_GIVE_UP_AFTER} frames in a row"
-            raise InputError(f"perception_node did not answer {frames}; its log: {last_lines(self._node)}")
-        return False
-
-
-def _wait_for_last_report(recorder: BagRecorder) -> None:
-    """Waits for counts of the node that include the last frame."""
-    now = time.monotonic_ns()
-
-    def reported() -> bool:
-        return any(came > now for came in recorder.received(DIAGNOSTICS_TOPIC).values())
-
-    wait_until(reported, _LAST_REPORT_SECONDS)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.05
 _ACTIVE = "]: active: "
+_LAST_LINES = 3  # of a log without errors
 _ROS_LEVELS = ("[FATAL]", "[ERROR]")
 
 
@@ -82,9 +83,9 @@ class ModuleProcess:
         end = time.monotonic() + timeout
         while text not in self.log():
             if self.process.poll() is not None and text not in self.log():
-                raise InputError(f"perception_node ended with status {self.process.returncode}: {self._errors()}")
+                self.check_alive()
             if time.monotonic() > end:
-                raise InputError(f"perception_node has not logged {text!r} within {timeout:.0f} s: {self._errors()}")
+                raise InputError(f"perception_node has not logged {text!r} within {timeout:.0f} s: {self.errors()}")
             time.sleep(_POLL)
 
     def wait_until_active(self, timeout: float = 120.0) -> None:
@@ -94,6 +95,15 @@ class ModuleProcess:
             InputError: It did not come to that; with the errors that the node has logged.
         """
         self.wait_for_log(_ACTIVE, timeout)
+
+    def check_alive(self) -> None:
+        """Checks that the process runs.
+
+        Raises:
+            InputError: It has ended; with the errors it has logged.
+        """
+        if (status := self.process.poll()) is not None:
+            raise InputError(f"perception_node ended with status {status}: {self.errors()}")
 
     def stop(self, number: int = signal.SIGINT, timeout: float = 10.0) -> int:
         """Ends the process with a signal, and kills it and its children if that does not help.
@@ -113,11 +123,14 @@ class ModuleProcess:
             os.killpg(self.process.pid, signal.SIGKILL)
             return self.process.wait()
 
-    def _errors(self) -> str:
+    def errors(self) -> str:
+        """Returns the errors that the process has logged, or else its last lines, as one line."""
         lines = self.log().strip().splitlines()
         # "[ERROR] [time] [node]: text"
-        errors = [line.partition("]: ")[2] or line for line in lines if line.startswith(_ROS_LEVELS)] or lines[-1:]
-        return " | ".join(errors) or "it has written nothing"
+        errors = [line.partition("]: ")[2] or line for line in lines if line.startswith(_ROS_LEVELS)]
+        if not lines:
+            return "it has written nothing"
+        return " | ".join(errors) or f"its log ends: {' | '.join(lines[-_LAST_LINES:])}"
 
 
 class NodeProcess(ModuleProcess):

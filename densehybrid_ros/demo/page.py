@@ -191,12 +191,9 @@ def _short(number: str) -> str:
 
 def _figure_cards(figures: DriveFigures) -> list[list[str]]:
     """Returns (name, figure, remark) of what is shown at the top of the page."""
-    lost = [f"{figures.dropped} dropped", f"{figures.rejected} rejected"]
-    if figures.failed:
-        lost.append(f"{figures.failed} failed")
     cards = [
         ["frames sent", str(figures.sent), ""],
-        ["processed", str(figures.processed), ", ".join(lost)],
+        ["processed", str(figures.processed), figures.lost],
         ["alerts", str(figures.alerts), f"of {figures.answered} frames"],
     ]
     if figures.latency_median_ms is not None:

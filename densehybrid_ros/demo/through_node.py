@@ -53,26 +53,14 @@ def node_answers(
     with tempfile.TemporaryDirectory() as folder:
         answers, log = Path(folder) / "answers", Path(folder) / "node.log"
         with running_node(parameters, recording.topics, log, private=not live) as node:
-            mounts = None
-            if settings.base_frame and not hears_transforms:
-                mounts = ((recorded, known.mount) for recorded, known in known_frames(recording, settings))
-            driven = drive(node, recording, answers, 1.0 if live else None, mounts, limit)
-        latencies = driven.latencies_ms()
+            told = known_frames(recording, settings) if settings.base_frame and not hears_transforms else None
+            _, latencies = drive(node, recording, answers, 1.0 if live else None, told, limit)
         for answered in answered_frames(islice(known_frames(recording, settings), limit), answers):
-            recorded, open_set, alert = answered.frame, answered.open_set, answered.alert
-            overlay = answered.overlay
-            if (
-                answered.score is None
-                or answered.semantic is None
-                or open_set is None
-                or alert is None
-                or overlay is None
-            ):
-                leave_out(
-                    f"{recording.path}: {recording.topics.image} at {recorded.stamp} ns: the node did not answer", 1
-                )
+            recorded, alert, overlay = answered.frame, answered.alert, answered.overlay
+            semantic, score, open_set = answered.semantic, answered.score, answered.open_set
+            if semantic is None or score is None or open_set is None or alert is None or overlay is None:
+                moment = f"{recording.path}: {recording.topics.image} at {recorded.stamp} ns"
+                leave_out(f"{moment}: the node did not answer", 1)
                 continue
-            latency = latencies.get(recorded.stamp, float("nan"))
-            found = open_set == num_classes
-            masks = answered.semantic, answered.score, found
+            masks, latency = (semantic, score, open_set == num_classes), latencies.get(recorded.stamp, float("nan"))
             yield Answer(recorded, answered.known, *masks, alert, latency, partial(np.asarray, overlay))
