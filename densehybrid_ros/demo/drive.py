@@ -1,29 +1,37 @@
-"""A drive through the node: it runs as a process of its own, a bag is played to it, its answers are recorded."""
+"""A drive through the node: it runs as a process of its own, a recording is played to it, its answers are recorded."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from densehybrid_ros.bags.recording import RecordedFrame, Recording
+from densehybrid_ros.bags.messages import TF_MESSAGE
+from densehybrid_ros.bags.recording import LeaveOut, RecordedFrame, Recording
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import RawBagWriter
+from densehybrid_ros.demo.answers import answered_frames
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder, SentFrame
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.demo.topics import ALERT_TOPIC, ANSWER_TOPICS, DIAGNOSTICS_TOPIC, MARKERS_TOPIC, NODE_NAME
 from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.replay import Answer, known_frames
+from densehybrid_ros.nodes.messages import is_installed
 from densehybrid_ros.perception.perception import Frame
+from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 
 _START_SECONDS = 600.0  # compiling a network takes minutes
@@ -58,10 +66,7 @@ def running_node(
     remappings = {f"~/input/{name}": getattr(topics, name) for name in names if getattr(topics, name)}
     with private_domain() if private else nullcontext() as domain, tidy_shared_memory():
         environment = transport_environment(domain)
-        with (
-            _environment(environment),
-            NodeProcess(parameters, remappings, environment, log=log) as node,
-        ):
+        with _environment(environment), NodeProcess(parameters, remappings, environment, log=log) as node:
             node.wait_until_active(_START_SECONDS)
             yield node
 
@@ -127,6 +132,51 @@ def drive(
     return sent, {frame.stamp: (alerts[frame.stamp] - frame.sent) / 1e6 for frame in sent if frame.stamp in alerts}
 
 
+def node_answers(
+    recording: Recording,
+    settings: Settings,
+    num_classes: int,
+    leave_out: LeaveOut,
+    limit: int | None = None,
+    live: bool = False,
+) -> Iterator[Answer]:
+    """Plays a recording to the node, one frame after the answer to the one before, and yields what it answered.
+
+    Args:
+        recording: What to play.
+        settings: The parameters. The node is given every one, not the file that they come from: what a file says of
+            one node by name would count before a ``-p``. What is read back is published in any case.
+        num_classes: Number of the model's classes; the id of unknown.
+        leave_out: Gets a line about frames that were not answered.
+        limit: Play at most this many frames.
+        live: Play at the recorded pace at most, in the ROS domain of this process, so that viewers can watch.
+
+    Raises:
+        InputError: The node did not start, died or did not answer.
+    """
+    hears_transforms = is_installed(TF_MESSAGE)
+    parameters = {name: value for name, value in asdict(settings).items() if value is not None}
+    parameters |= dict.fromkeys((f"publish_{topic.rpartition('/')[2]}" for topic in ANSWER_TOPICS), True)
+    parameters |= {"autostart": True, "input_transport": "compressed" if recording.is_compressed else "raw"}
+    parameters["score_encoding"] = "32FC1"  # what is read back are nats
+    if not hears_transforms:
+        parameters["base_frame"] = ""
+    with tempfile.TemporaryDirectory() as folder:
+        answers, log = Path(folder) / "answers", Path(folder) / "node.log"
+        with running_node(parameters, recording.topics, log, private=not live) as node:
+            told = known_frames(recording, settings) if settings.base_frame and not hears_transforms else None
+            _, latencies = drive(node, recording, answers, 1.0 if live else None, told, limit)
+        for answered in answered_frames(islice(known_frames(recording, settings), limit), answers):
+            recorded, alert, overlay = answered.frame, answered.alert, answered.overlay
+            semantic, score, open_set = answered.semantic, answered.score, answered.open_set
+            if semantic is None or score is None or open_set is None or alert is None or overlay is None:
+                moment = f"{recording.path}: {recording.topics.image} at {recorded.stamp} ns"
+                leave_out(f"{moment}: the node did not answer", 1)
+                continue
+            masks, latency = (semantic, score, open_set == num_classes), latencies.get(recorded.stamp, float("nan"))
+            yield Answer(recorded, answered.known, *masks, alert, latency, partial(np.asarray, overlay))
+
+
 def _mounted(ros_node: Node, frames: Iterable[tuple[RecordedFrame, Frame]]) -> Iterator[RecordedFrame]:
     """Yields frames once the node has the camera's height and pitch at each."""
     client = ros_node.create_client(SetParameters, f"/{NODE_NAME}/set_parameters")
@@ -148,13 +198,11 @@ def _mounted(ros_node: Node, frames: Iterable[tuple[RecordedFrame, Frame]]) -> I
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
     """Gives this process the transport of the node's; DDS reads it when a context is made."""
-    before = {name: os.environ.get(name) for name in values}
+    before = dict(os.environ)
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in values.keys() - before.keys():
+            os.environ.pop(name, None)
+        os.environ.update(before)

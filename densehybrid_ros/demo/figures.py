@@ -81,6 +81,16 @@ class TruthFigures:
             "unknown_pixels_on_objects": None if share is None else round(share, 3),
         }
 
+    def line(self) -> str:
+        """Returns the figures for people."""
+        figures = self.to_dict()
+        text = f"{figures['objects_alerted']} of {figures['objects']} unknown objects raised an alert"
+        if figures["first_alert_distance_m"] is not None:
+            text += f", first at {figures['first_alert_distance_m']:.0f} m (median)"
+        if figures["unknown_pixels_on_objects"] is not None:
+            text += f"; {figures['unknown_pixels_on_objects']:.0%} of the unknown pixels lie on one"
+        return text
+
 
 @dataclass
 class DriveFigures:
@@ -88,10 +98,7 @@ class DriveFigures:
 
     Attributes:
         sent: Pictures that were played to the node.
-        processed: Frames that the node processed, by its own count.
-        dropped: Frames that it left out because newer ones came, or that did not reach it.
-        rejected: Frames that it could not read.
-        failed: Frames on which it met an error.
+        processed, dropped, rejected, failed: The node's own counts of frames, as in /diagnostics.
         answered: Frames whose alert came back to the recorder.
         alerts: Frames with at least one unknown region.
         largest_region: Pixels of the largest unknown region of all frames.
@@ -159,18 +166,9 @@ class DriveFigures:
             f"alerts    {self.alerts} of {self.answered} frames; largest unknown region {self.largest_region} px",
         ]
         if self.truth:
-            lines.append("truth     " + _truth_line(self.truth.to_dict()))
+            lines.append(f"truth     {self.truth.line()}")
         stages = ", ".join(f"{stage} {value:.1f} s" for stage, value in self.seconds.items())
         return [*lines, f"time      {stages}; {sum(self.seconds.values()):.1f} s in all"]
-
-
-def _truth_line(figures: dict[str, Any]) -> str:
-    text = f"{figures['objects_alerted']} of {figures['objects']} unknown objects raised an alert"
-    if figures["first_alert_distance_m"] is not None:
-        text += f", first at {figures['first_alert_distance_m']:.0f} m (median)"
-    if figures["unknown_pixels_on_objects"] is not None:
-        text += f"; {figures['unknown_pixels_on_objects']:.0%} of the unknown pixels lie on one"
-    return text
 
 
 def _distance(mask: np.ndarray, known: Frame) -> float | None:

@@ -1,4 +1,7 @@
-"""Camera, listener and bare relay of the latency measurement; ``latency`` runs each as a process of its own."""
+"""Camera, listener and bare relay of the latency measurement; ``latency`` runs each as a process of its own.
+
+The prefix of the topics is the perception node's name, with that of the camera where it has several.
+"""
 
 from __future__ import annotations
 
@@ -39,21 +42,10 @@ _DISCOVERY_SECONDS, _SETTLE_SECONDS, _WARM_UP_SECONDS = 30.0, 1.0, 2.0
 _PICTURES = 4
 
 
-def send(node: Node, prefix: str, size: Sequence[int], rate: float, seconds: float) -> dict[str, Any]:
-    """Sends pictures at a rate once all sides have found each other; the first two seconds are not counted.
+def _send(node: Node, prefix: str, size: Sequence[int], rate: float, seconds: float) -> dict[str, Any]:
+    """Sends pictures of (width, height) at a rate in Hz once all sides have found each other.
 
-    Args:
-        node: Spins in another thread.
-        prefix: Of the topics: the perception node's name, and that of the camera where it has several.
-        size: (width, height) of the pictures.
-        rate: Pictures a second.
-        seconds: How long pictures are counted.
-
-    Returns:
-        ``{"stamps": [...]}`` of the counted ones, nanoseconds of the clock.
-
-    Raises:
-        InputError: Nobody listens.
+    Returns ``{"stamps": [...]}`` in nanoseconds of the clock, without those of the first two seconds.
     """
     publisher, sender = node.create_publisher(Image, f"{prefix}/input/image", _QOS), PicturePublisher()
     if not wait_until(partial(_is_complete, node, prefix), _DISCOVERY_SECONDS):
@@ -75,10 +67,6 @@ def send(node: Node, prefix: str, size: Sequence[int], rate: float, seconds: flo
 
 def listen(node: Node, prefix: str) -> dict[str, Any]:
     """Notes until SIGINT when the outputs come, without unpacking them.
-
-    Args:
-        node: Spins in another thread.
-        prefix: As of ``send``.
 
     Returns:
         Topic of a node with one camera -> [[stamp, arrival], ...] in nanoseconds of the clock, and ``diagnostics``, the
@@ -102,7 +90,7 @@ def listen(node: Node, prefix: str) -> dict[str, Any]:
     return heard
 
 
-def relay(node: Node) -> dict[str, Any]:
+def _relay(node: Node) -> dict[str, Any]:
     """Answers every image with an empty alert and empty masks of its size until SIGINT: what rclpy costs by itself."""
     alerts = node.create_publisher(DiagnosticArray, ALERT_TOPIC, 10)
     masks = {topic: node.create_publisher(Image, topic, IMAGE_QOS) for topic in _MASKS}
@@ -136,7 +124,7 @@ def _is_complete(node: Node, prefix: str) -> bool:
     return heard and node.count_subscribers(f"{prefix}/input/image") > 0
 
 
-_ROLES: dict[str, Callable[..., dict[str, Any]]] = {"camera": send, "listener": listen, "relay": relay}
+_ROLES: dict[str, Callable[..., dict[str, Any]]] = {"camera": _send, "listener": listen, "relay": _relay}
 
 
 def main() -> int:

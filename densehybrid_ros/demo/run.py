@@ -156,16 +156,10 @@ def _real_frames(recording: Recording, count: int, size: tuple[int, int]) -> Ite
     """Yields the first ``count`` frames of a folder, video or bag, brought to a size."""
     settings = with_base_frame(recording, Settings())
     for recorded, known in islice(known_frames(recording, settings), count):
-        frame = BagFrame(
-            stamp=recorded.stamp,
-            image=recorded.image,
-            camera=known.placed_camera,
-            disparity=known.disparity.pixels if known.disparity and known.placed_camera else None,
-            labels=recorded.labels,
-            semantic=recorded.semantic,
-            instances=recorded.instances,
-            speed=known.ego_speed,
-        )
+        camera, disparity = known.placed_camera, known.disparity
+        depths = disparity.pixels if disparity and camera else None
+        truth = recorded.labels, recorded.semantic, recorded.instances
+        frame = BagFrame(recorded.stamp, recorded.image, camera, depths, *truth, known.ego_speed)
         yield resize_frame(frame, *size)
 
 

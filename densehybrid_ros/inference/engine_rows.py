@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -24,10 +26,10 @@ from densehybrid_ros.inference.host_runner import HostRunner
 from densehybrid_ros.inference.input_policy import place
 from densehybrid_ros.inference.openvino_engine import openvino_engine, openvino_problem
 from densehybrid_ros.inference.results import Levels
-from densehybrid_ros.inference.timing import device_ms, device_rates, interleaved_ms
 from densehybrid_ros.networks import LoadedModel
 
 BASELINE = "eager fp32, one operation after another"
+_WARM_UP = 20
 
 
 @dataclass
@@ -144,7 +146,7 @@ def gpu_rows(
 
     def host(row: Row) -> None:
         made, frame, levels = runner(opened[best]()), noise_frame(size), Levels(-10.0, card.confidence)
-        total = interleaved_ms({best: lambda: made(frame, levels)}, repeats, warm_up=20)[best]
+        total = interleaved_ms({best: lambda: made(frame, levels)}, repeats, warm_up=_WARM_UP)[best]
         row.values = {"host_to_host_ms": total, "over_device_ms": total - measured[best]}
 
     add(f"{best}, closed set, argmax alone", closed)
@@ -223,3 +225,49 @@ def _measured(name: str, measure: Callable[[Row], None]) -> Row:
         text = (str(error).strip() or "no message").splitlines()[0]
         row.problem = f"{type(error).__name__}: {text}"
     return row
+
+
+def device_ms(run: Callable[[], object], stream: torch.cuda.Stream, repeats: int) -> float:
+    """Returns the median milliseconds that ``run`` takes on the GPU, by events on ``stream``."""
+    with torch.cuda.device(stream.device), torch.cuda.stream(stream):
+        for _ in range(_WARM_UP):
+            run()
+        pairs = []
+        for _ in range(repeats):
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record(stream)
+            run()
+            end.record(stream)
+            pairs.append((begin, end))
+        stream.synchronize()
+    return statistics.median(begin.elapsed_time(end) for begin, end in pairs)
+
+
+def interleaved_ms(runs: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2) -> dict[str, float]:
+    """Times several in turn, so that all bear what else the machine does; each waits for its device. Name -> median."""
+    for run in runs.values():
+        for _ in range(warm_up):
+            run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - began))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def device_rates(device: torch.device) -> tuple[float, float]:
+    """Measures what the GPU reaches.
+
+    Returns:
+        Operations a second of a large fp16 product, and bytes a second (read plus written) of a large copy.
+    """
+    stream, side, size = torch.cuda.current_stream(device), 8192, 1 << 30
+    left, right = (torch.randn(side, side, device=device, dtype=torch.float16) for _ in range(2))
+    product = torch.empty_like(left)
+    product_ms = device_ms(lambda: torch.mm(left, right, out=product), stream, 10)
+    source = torch.empty(size, dtype=torch.uint8, device=device).random_(0, 255)
+    target = torch.empty_like(source)
+    copy_ms = device_ms(lambda: target.copy_(source), stream, 10)
+    return 2.0 * side**3 / (product_ms * 1e-3), 2.0 * size / (copy_ms * 1e-3)
