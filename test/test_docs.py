@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pages for readers: links, names of files, lengths, and the site that `make docs` builds."""
 
 from __future__ import annotations

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 
 from densehybrid_ros.cli.options import add_json, count, output_folder, positive, seed, size, threshold
 from densehybrid_ros.errors import InputError
 
-EXAMPLE = """example:
+_EXAMPLE = """example:
   densehybrid demo
   densehybrid demo --frames frames/ --output frames_demo
   densehybrid demo --seed 4 --seconds 10 --rate 1"""
@@ -22,82 +22,47 @@ EXAMPLE = """example:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.epilog = EXAMPLE
-    parser.add_argument(
-        "--frames", type=Path, metavar="PATH", help="folder of pictures, video or bag instead of the rendered road"
-    )
-    parser.add_argument(
-        "--output", type=output_folder, default=Path("demo_output"), metavar="DIR", help="result (default demo_output)"
-    )
+    parser.epilog = _EXAMPLE
+    add = parser.add_argument
+    add("--frames", type=Path, metavar="PATH", help="folder of pictures, video or bag instead of the rendered road")
+    result = "result (default demo_output)"
+    add("--output", type=output_folder, default=Path("demo_output"), metavar="DIR", help=result)
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--count", type=count, metavar="N", help="at most N frames (default 60)")
+    length.add_argument("--count", type=count, default=60, metavar="N", help="at most N frames (default 60)")
     length.add_argument("--seconds", type=positive, metavar="S", help="at most S seconds of driving")
-    parser.add_argument(
-        "--fps", type=positive, help="frames a second of the drive (default 10; a video and a bag have their own)"
-    )
-    parser.add_argument(
-        "--size", type=size, metavar="WxH", help="frame size (default 1024x512; real frames: theirs, 1280 wide at most)"
-    )
-    parser.add_argument("--seed", type=seed, default=1, help="rendered road: same seed, same drive (default 1)")
-    parser.add_argument("--model", default="light", help="shipped model or .safetensors file (default light)")
-    parser.add_argument("--backend", default="auto", help="how the network is run (default auto)")
-    parser.add_argument(
-        "--threshold",
-        type=threshold,
-        metavar="NATS|NAME",
-        help="of the score, or its name in the model card",
-    )
-    parser.add_argument(
-        "--rate",
-        type=positive,
-        metavar="R",
-        help="play at R times real time; frames may be dropped (default: wait for every answer)",
-    )
+    add("--fps", type=positive, help="frames a second of the drive (default 10; a video and a bag have their own)")
+    sizes = "frame size (default 1024x512; real frames: theirs, 1280 wide at most)"
+    add("--size", type=size, metavar="WxH", help=sizes)
+    add("--seed", type=seed, default=1, help="rendered road: same seed, same drive (default 1)")
+    add("--model", default="light", help="shipped model or .safetensors file (default light)")
+    add("--backend", default="auto", help="how the network is run (default auto)")
+    add("--threshold", type=threshold, metavar="NATS|NAME", help="of the score, or its name in the model card")
+    pace = "play at R times real time; frames may be dropped (default: wait for every answer)"
+    add("--rate", type=positive, metavar="R", help=pace)
     add_json(parser)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Runs the demonstration and prints the summary."""
-    demo = _demo_module()
-    number = arguments.count or demo.DEFAULT_COUNT
-    if arguments.seconds:
-        number = max(1, round(arguments.seconds * (arguments.fps or 10)))
-    options = demo.DemoOptions(
-        output=arguments.output,
-        frames=arguments.frames,
-        count=number,
-        size=arguments.size,
-        fps=arguments.fps,
-        seed=arguments.seed,
-        model=arguments.model,
-        backend=arguments.backend,
-        threshold=arguments.threshold,
-        rate=arguments.rate,
-    )
-    with _termination_unwinds():
-        figures = demo.run_demo(options)
-    for line in figures.lines():
-        print(line)
-    print(f"page      {options.output / 'index.html'}")
-    if arguments.json:
-        arguments.json.write(figures.to_dict())
-    return 0
-
-
-def _demo_module() -> ModuleType:
-    """Imports the demonstration, which needs ROS.
+def run(args: argparse.Namespace) -> int:
+    """Runs the demonstration and prints the summary.
 
     Raises:
-        InputError: ROS is not installed here.
+        InputError: ROS is not installed, or the demonstration failed.
     """
     try:
-        return importlib.import_module("densehybrid_ros.demo.run")
-    except ModuleNotFoundError as error:
-        module = (error.name or "").split(".")[0]
-        if module != "rclpy" and not module.endswith(("_msgs", "_interfaces")):
-            raise
-        mend = "the demo needs ROS 2: source its setup file, or install the ros extra"
-        raise InputError(f"Python module {module}: not installed; {mend}") from error
+        from densehybrid_ros.demo.run import DemoOptions, run_demo
+    except ImportError as error:
+        mend = "source the setup file of ROS 2, or install the ros extra"
+        raise InputError(f"the demo needs ROS 2 ({error}); {mend}") from error
+    if args.seconds:
+        args.count = max(1, round(args.seconds * (args.fps or 10)))
+    with _termination_unwinds():
+        figures = run_demo(DemoOptions(**{each.name: getattr(args, each.name) for each in fields(DemoOptions)}))
+    for line in figures.lines():
+        print(line)
+    print(f"page      {args.output / 'index.html'}")
+    if args.json:
+        args.json.write(figures.to_dict())
+    return 0
 
 
 @contextmanager

@@ -209,7 +209,7 @@ def _answers(
     if not _is_through_node(args):
         return perceived_answers(recording, Perception(segmenter, settings), replay.leave_out, args.limit)
     try:
-        from densehybrid_ros.demo.through_node import node_answers
+        from densehybrid_ros.demo.drive import node_answers
     except ImportError as error:
         raise InputError(f"--through node: needs ROS 2 ({error}); use --through model") from error
     return node_answers(recording, settings, segmenter.card.num_classes, replay.leave_out, args.limit, args.live)

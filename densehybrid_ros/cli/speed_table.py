@@ -11,7 +11,7 @@ import torch
 from densehybrid_ros.evaluation.text_tables import Group, format_groups
 from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.inference.cost import network_cost
-from densehybrid_ros.inference.engine_rows import Row, Settings, cpu_rows, gpu_rows
+from densehybrid_ros.inference.engine_rows import Row, cpu_rows, gpu_rows
 from densehybrid_ros.inference.engines import Report
 from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.networks import LoadedModel, load_model
@@ -39,43 +39,37 @@ def run_speed_table(args: argparse.Namespace) -> int:
     """Measures the models (those shipped unless others are named), prints the table and writes ``--json``."""
     device = choose_device(args.device)
     names = [name for text in args.model for name in text.split(",") if name] or ["ldn121", "light"]
-    figures: list[dict[str, object]] = []
-    problems = []
     models = [load_model(name) for name in names]
     with steps(f"table {SPEED_TABLE}") as report:
-        for row in [row for model in models for row in _rows(model, device, report)]:
-            if row.problem:
-                problems.append(f"{row.name}: {row.problem}")
-            figures.append({"method": row.name, **row.values})
-    measured = [(str(row["method"]), _cells(row)) for row in figures if "milliseconds" in row]
+        rows = [row for model in models for row in _rows(model, device, report)]
+    measured = [(row.name, _cells(row)) for row in rows if row.milliseconds]
     where = f"measured on {device_name(device)}"
     print(f"table {SPEED_TABLE}: speed on frames of two megapixels ({size_text(_SIZE)}), one at a time\n")
     print(format_groups("method", [("", ("ms", "FPS", "GFLOPs"))], [(where, measured), *_PUBLISHED]))
     print("-: the paper gives no figure, or it is not counted here; published ones are of an RTX 3090, 200 runs")
-    for line in problems:
-        print(f"not measured: {line}", file=sys.stderr)
+    for row in rows:
+        if row.problem:
+            print(f"not measured: {row.name}: {row.problem}", file=sys.stderr)
     if args.json:
-        args.json.write({"table": SPEED_TABLE, "device": device_name(device), "results": figures})
+        results = [{"method": row.name, **row.values, "milliseconds": row.milliseconds} for row in rows]
+        args.json.write({"table": SPEED_TABLE, "device": device_name(device), "results": results})
     return 0
 
 
 def _rows(model: LoadedModel, device: torch.device, report: Report) -> list[Row]:
-    """Rows with milliseconds a frame: on a GPU the fastest engine and its closed set, on the CPU all that there are."""
-    gflops = network_cost(model.network, _SIZE, torch.float32).flops / 1e9
+    """On a GPU the fastest engine and its closed set, on the CPU all rows; with the work of the open-set model."""
     if device.type != "cuda":
-        found = cpu_rows(model, Settings(_SIZE, _CPU_REPEATS, build=False, report=report), show_times=True)
-    else:
-        rows = [row for row in gpu_rows(model, device, Settings(_SIZE, _REPEATS, report=report)) if row.values]
-        best = min((row for row in rows if "gflop" in row.values), key=lambda row: row.values["device_ms"])
-        found = [best, *(row for row in rows if "open_set_ms" in row.values)]
-        for row in found:
-            row.values["milliseconds"] = row.values["device_ms"]
-    for row in found:
-        if row.values and "open_set_ms" not in row.values:
+        rows = cpu_rows(model, _SIZE, _CPU_REPEATS, build=False, report=report)
+        gflops = network_cost(model.network, _SIZE, torch.float32).flops / 1e9
+        for row in rows:
             row.values["gflop"] = gflops
-    return found
+        return rows
+    rows = [row for row in gpu_rows(model, device, _SIZE, _REPEATS, report=report) if row.milliseconds]
+    fastest = sorted((row for row in rows if "gflop" in row.values), key=lambda row: row.values["device_ms"])[:1]
+    return [*fastest, *(row for row in rows if "open_set_ms" in row.values)]
 
 
-def _cells(row: dict[str, object]) -> list[str]:
-    milliseconds, gflops = float(str(row["milliseconds"])), row.get("gflop")
-    return [f"{milliseconds:.1f}", f"{1000 / milliseconds:.1f}", "-" if gflops is None else f"{float(str(gflops)):.1f}"]
+def _cells(row: Row) -> list[str]:
+    assert row.milliseconds is not None
+    gflops = f"{row.values['gflop']:.1f}" if "gflop" in row.values else "-"
+    return [f"{row.milliseconds:.1f}", f"{1000 / row.milliseconds:.1f}", gflops]

@@ -59,16 +59,11 @@ def answered_frames(frames: Iterable[tuple[RecordedFrame, Frame]], answers: Path
     storage = open_storage(answers, dict.fromkeys(PICTURE_TOPICS, IMAGE) | {ALERT_TOPIC: _DIAGNOSTIC_ARRAY})
     alerts = {raw.stamp: alert for raw in storage.messages([ALERT_TOPIC]) if (alert := read_alert(raw)) is not None}
     for frame, known in frames:
-        semantic, score, open_set, overlay = (storage.find(topic, frame.stamp) for topic in PICTURE_TOPICS)
-        yield AnsweredFrame(
-            frame=frame,
-            known=known,
-            alert=alerts.get(frame.stamp),
-            semantic=plane(semantic.message, "semantic") if semantic else None,
-            score=plane(score.message, "anomaly_score") if score else None,
-            open_set=plane(open_set.message, "open_set") if open_set else None,
-            overlay=rgb_from_image(overlay.message) if overlay else None,
-        )
+        *found, overlay = (storage.find(topic, frame.stamp) for topic in PICTURE_TOPICS)
+        named = zip(found, ("semantic", "anomaly_score", "open_set"), strict=True)
+        semantic, score, open_set = (plane(raw.message, name) if raw else None for raw, name in named)
+        picture = rgb_from_image(overlay.message) if overlay else None
+        yield AnsweredFrame(frame, known, alerts.get(frame.stamp), semantic, score, open_set, picture)
 
 
 def read_alert(raw: RawMessage) -> Alert | None:

@@ -1,31 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A drive through the node: it runs as a process of its own, a bag is played to it, its answers are recorded."""
+"""A drive through the node: it runs as a process of its own, a recording is played to it, its answers are recorded."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from densehybrid_ros.bags.recording import RecordedFrame, Recording
+from densehybrid_ros.bags.messages import TF_MESSAGE
+from densehybrid_ros.bags.recording import LeaveOut, RecordedFrame, Recording
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import RawBagWriter
-from densehybrid_ros.demo.bag_player import BagPlayer, SentFrame
-from densehybrid_ros.demo.bag_recorder import BagRecorder
+from densehybrid_ros.demo.answers import answered_frames
 from densehybrid_ros.demo.node_process import NodeProcess
+from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder, SentFrame
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.demo.topics import ALERT_TOPIC, ANSWER_TOPICS, DIAGNOSTICS_TOPIC, MARKERS_TOPIC, NODE_NAME
 from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.geometry import Mount
+from densehybrid_ros.evaluation.replay import Answer, known_frames
+from densehybrid_ros.nodes.messages import is_installed
+from densehybrid_ros.perception.perception import Frame
+from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 
 _START_SECONDS = 600.0  # compiling a network takes minutes
@@ -34,27 +41,6 @@ _ANSWER_SECONDS = 30.0
 _GIVE_UP_AFTER = 3  # frames in a row without an answer
 _LAST_REPORT_SECONDS = 3.0  # /diagnostics comes once a second
 _CHECK_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Drive:
-    """What was sent, and what came back.
-
-    Attributes:
-        sent: The pictures in order.
-        alerts: When their alerts came: stamp -> nanoseconds of ``time.monotonic_ns``.
-    """
-
-    sent: list[SentFrame]
-    alerts: dict[int, int]
-
-    def latencies_ms(self) -> dict[int, float]:
-        """Returns by stamp how long it took from sending a picture to receiving its alert."""
-        return {
-            frame.stamp: (self.alerts[frame.stamp] - frame.sent) / 1e6
-            for frame in self.sent
-            if frame.stamp in self.alerts
-        }
 
 
 @contextmanager
@@ -81,10 +67,7 @@ def running_node(
     remappings = {f"~/input/{name}": getattr(topics, name) for name in names if getattr(topics, name)}
     with private_domain() if private else nullcontext() as domain, tidy_shared_memory():
         environment = transport_environment(domain)
-        with (
-            _environment(environment),
-            NodeProcess(parameters, remappings, environment, log=log) as node,
-        ):
+        with _environment(environment), NodeProcess(parameters, remappings, environment, log=log) as node:
             node.wait_until_active(_START_SECONDS)
             yield node
 
@@ -94,10 +77,10 @@ def drive(
     recording: Recording,
     answers: Path,
     rate: float | None = None,
-    mounts: Iterable[tuple[RecordedFrame, Mount | None]] | None = None,
+    known: Iterable[tuple[RecordedFrame, Frame]] | None = None,
     limit: int | None = None,
     waits: bool = True,
-) -> Drive:
+) -> tuple[list[SentFrame], dict[int, float]]:
     """Plays a recording to the node and records its answers.
 
     Args:
@@ -105,44 +88,104 @@ def drive(
         recording: What to play.
         answers: The bag to write.
         rate: Speed in the recording's own time; None for no pauses.
-        mounts: The frames with the camera's mount at each, which the node is told by its parameters because it can't
-            hear transforms here; None: it is not told.
+        known: The frames with what is known at each: the node gets the camera's mount by its parameters, because it
+            can't hear transforms here; None: it does not.
         limit: Play at most this many frames.
         waits: Whether the next frame is sent only when the node has answered; else it may drop frames.
+
+    Returns:
+        The pictures in order, and by stamp the milliseconds from sending a picture to receiving its alert.
 
     Raises:
         InputError: The node died or did not answer.
     """
-    topics = (*ANSWER_TOPICS, MARKERS_TOPIC, DIAGNOSTICS_TOPIC)
-    with (
-        RawBagWriter(answers) as writer,
-        spinning_node("demo") as ros_node,
-        BagPlayer(ros_node, recording) as player,
-    ):
-        recorder = BagRecorder(ros_node, writer)
-        recorder.subscribe(topics, _DISCOVERY_SECONDS, lambda: check_alive(node))
+    missing = 0  # frames in a row
+
+    def answered(stamp: int) -> bool:
+        """Waits for all that the node publishes about a frame; raises an InputError if the node seems to be lost."""
+        nonlocal missing
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        for topic in ANSWER_TOPICS:
+            while not recorder.wait_for(topic, stamp, _CHECK_SECONDS):
+                node.check_alive()
+                if time.monotonic() > deadline:
+                    missing += 1
+                    if missing == _GIVE_UP_AFTER:
+                        raise InputError(f"perception_node did not answer {missing} frames in a row: {node.errors()}")
+                    return False
+        missing = 0
+        return True
+
+    with RawBagWriter(answers) as writer, spinning_node("demo") as ros_node:
+        player, recorder = BagPlayer(ros_node, recording), BagRecorder(ros_node, writer)
+        recorder.subscribe((*ANSWER_TOPICS, MARKERS_TOPIC, DIAGNOSTICS_TOPIC), _DISCOVERY_SECONDS, node.check_alive)
         if not player.wait_for_subscriber(_DISCOVERY_SECONDS):
-            raise InputError(
-                f"perception_node does not listen to {recording.topics.image}; its log: {last_lines(node)}"
-            )
-        waiting = _Answers(node, recorder)
-        frames: Iterable[RecordedFrame] = recording if mounts is None else _mounted(ros_node, mounts)
-        played = player.play(islice(frames, limit), rate, waiting.wait_for if waits else None)
+            raise InputError(f"perception_node does not listen to {recording.topics.image}: {node.errors()}")
+        frames: Iterable[RecordedFrame] = recording if known is None else _mounted(ros_node, known)
+        played = player.play(islice(frames, limit), rate, answered if waits else None)
         sent = list(progress(played, "driving", min(len(recording), limit or len(recording))))
         if sent and not waits:
-            waiting.wait_for(sent[-1].stamp)
-        _wait_for_last_report(recorder)
-        return Drive(sent, recorder.received(ALERT_TOPIC))
+            answered(sent[-1].stamp)
+        now = time.monotonic_ns()  # the node's counts include the last frame in reports from now on
+        reports = partial(recorder.received, DIAGNOSTICS_TOPIC)
+        wait_until(lambda: any(came > now for came in reports().values()), _LAST_REPORT_SECONDS)
+        alerts = recorder.received(ALERT_TOPIC)
+    return sent, {frame.stamp: (alerts[frame.stamp] - frame.sent) / 1e6 for frame in sent if frame.stamp in alerts}
 
 
-def _mounted(ros_node: Node, mounts: Iterable[tuple[RecordedFrame, Mount | None]]) -> Iterator[RecordedFrame]:
+def node_answers(
+    recording: Recording,
+    settings: Settings,
+    num_classes: int,
+    leave_out: LeaveOut,
+    limit: int | None = None,
+    live: bool = False,
+) -> Iterator[Answer]:
+    """Plays a recording to the node, one frame after the answer to the one before, and yields what it answered.
+
+    Args:
+        recording: What to play.
+        settings: The parameters. The node is given every one, not the file that they come from: what a file says of
+            one node by name would count before a ``-p``. What is read back is published in any case.
+        num_classes: Number of the model's classes; the id of unknown.
+        leave_out: Gets a line about frames that were not answered.
+        limit: Play at most this many frames.
+        live: Play at the recorded pace at most, in the ROS domain of this process, so that viewers can watch.
+
+    Raises:
+        InputError: The node did not start, died or did not answer.
+    """
+    hears_transforms = is_installed(TF_MESSAGE)
+    parameters = {name: value for name, value in asdict(settings).items() if value is not None}
+    parameters |= dict.fromkeys((f"publish_{topic.rpartition('/')[2]}" for topic in ANSWER_TOPICS), True)
+    parameters |= {"autostart": True, "input_transport": "compressed" if recording.is_compressed else "raw"}
+    parameters["score_encoding"] = "32FC1"  # what is read back are nats
+    if not hears_transforms:
+        parameters["base_frame"] = ""
+    with tempfile.TemporaryDirectory() as folder:
+        answers, log = Path(folder) / "answers", Path(folder) / "node.log"
+        with running_node(parameters, recording.topics, log, private=not live) as node:
+            told = known_frames(recording, settings) if settings.base_frame and not hears_transforms else None
+            _, latencies = drive(node, recording, answers, 1.0 if live else None, told, limit)
+        for answered in answered_frames(islice(known_frames(recording, settings), limit), answers):
+            recorded, alert, overlay = answered.frame, answered.alert, answered.overlay
+            semantic, score, open_set = answered.semantic, answered.score, answered.open_set
+            if semantic is None or score is None or open_set is None or alert is None or overlay is None:
+                moment = f"{recording.path}: {recording.topics.image} at {recorded.stamp} ns"
+                leave_out(f"{moment}: the node did not answer", 1)
+                continue
+            masks, latency = (semantic, score, open_set == num_classes), latencies.get(recorded.stamp, float("nan"))
+            yield Answer(recorded, answered.known, *masks, alert, latency, partial(np.asarray, overlay))
+
+
+def _mounted(ros_node: Node, frames: Iterable[tuple[RecordedFrame, Frame]]) -> Iterator[RecordedFrame]:
     """Yields frames once the node has the camera's height and pitch at each."""
     client = ros_node.create_client(SetParameters, f"/{NODE_NAME}/set_parameters")
     if not client.wait_for_service(_DISCOVERY_SECONDS):
         raise InputError(f"perception_node does not offer its parameters within {_DISCOVERY_SECONDS:g} s")
     told = (0.0, 0.0)
-    for recorded, mount in mounts:
-        wanted = (mount.to_base.height, mount.to_base.pitch) if mount else (0.0, 0.0)
+    for recorded, known in frames:
+        wanted = (known.mount.to_base.height, known.mount.to_base.pitch) if known.mount else (0.0, 0.0)
         if wanted != told:
             pairs = zip(("camera_height", "camera_pitch"), wanted, strict=True)
             values = [Parameter(name, value=value).to_parameter_msg() for name, value in pairs]
@@ -153,68 +196,14 @@ def _mounted(ros_node: Node, mounts: Iterable[tuple[RecordedFrame, Mount | None]
         yield recorded
 
 
-def check_alive(node: NodeProcess) -> None:
-    """Checks that the node's process runs.
-
-    Raises:
-        InputError: It has ended; with the end of its log.
-    """
-    status = node.process.poll()
-    if status is not None:
-        raise InputError(f"perception_node ended with status {status}; its log: {last_lines(node)}")
-
-
-def last_lines(node: NodeProcess, number: int = 3) -> str:
-    """Returns the end of the node's log as one line."""
-    return " | ".join(node.log().strip().splitlines()[-number:]) or "empty"
-
-
-class _Answers:
-    """Waits for all that the node publishes about a frame."""
-
-    def __init__(self, node: NodeProcess, recorder: BagRecorder) -> None:
-        self._node, self._recorder = node, recorder
-        self._missing = 0
-
-    def wait_for(self, stamp: int) -> bool:
-        """Returns whether all came in time; raises an InputError if the node seems to be lost."""
-        deadline = time.monotonic() + _ANSWER_SECONDS
-        for topic in ANSWER_TOPICS:
-            while not self._recorder.wait_for(topic, stamp, _CHECK_SECONDS):
-                check_alive(self._node)
-                if time.monotonic() > deadline:
-                    return self._missed()
-        self._missing = 0
-        return True
-
-    def _missed(self) -> bool:
-        self._missing += 1
-        if self._missing == _GIVE_UP_AFTER:
-            frames = f"{_GIVE_UP_AFTER} frames in a row"
-            raise InputError(f"perception_node did not answer {frames}; its log: {last_lines(self._node)}")
-        return False
-
-
-def _wait_for_last_report(recorder: BagRecorder) -> None:
-    """Waits for counts of the node that include the last frame."""
-    now = time.monotonic_ns()
-
-    def reported() -> bool:
-        return any(came > now for came in recorder.received(DIAGNOSTICS_TOPIC).values())
-
-    wait_until(reported, _LAST_REPORT_SECONDS)
-
-
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
     """Gives this process the transport of the node's; DDS reads it when a context is made."""
-    before = {name: os.environ.get(name) for name in values}
+    before = dict(os.environ)
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in values.keys() - before.keys():
+            os.environ.pop(name, None)
+        os.environ.update(before)

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from densehybrid_ros.bags.recording import RecordedFrame
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE
+from densehybrid_ros.demo.answers import AnsweredFrame
+from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.perception.perception import Frame
 
 _MIN_PIXELS = 50
 _MIN_COVER = 0.5
-_IGNORE = 255
 
 
 @dataclass
@@ -55,13 +58,11 @@ class TruthFigures:
         """
         assert truth.labels is not None
         assert truth.instances is not None
-        self.unknown_pixels += int(np.count_nonzero(unknown & (truth.labels != _IGNORE)))
-        self.unknown_on_objects += int(np.count_nonzero(unknown & (truth.labels == 1)))
+        self.unknown_pixels += int(np.count_nonzero(unknown & (truth.labels != IGNORE)))
+        self.unknown_on_objects += int(np.count_nonzero(unknown & (truth.labels == ANOMALY)))
         pixels = np.bincount(truth.instances.ravel())
         found = np.bincount(truth.instances[unknown], minlength=len(pixels))
-        for number in np.flatnonzero(pixels >= _MIN_PIXELS):
-            if number == 0:
-                continue
+        for number in 1 + np.flatnonzero(pixels[1:] >= _MIN_PIXELS):
             figures = self.objects.setdefault(int(number), ObjectFigures())
             figures.seen += 1
             if found[number] >= _MIN_COVER * pixels[number]:
@@ -81,6 +82,16 @@ class TruthFigures:
             "unknown_pixels_on_objects": None if share is None else round(share, 3),
         }
 
+    def line(self) -> str:
+        """Returns the figures for people."""
+        figures = self.to_dict()
+        text = f"{figures['objects_alerted']} of {figures['objects']} unknown objects raised an alert"
+        if figures["first_alert_distance_m"] is not None:
+            text += f", first at {figures['first_alert_distance_m']:.0f} m (median)"
+        if figures["unknown_pixels_on_objects"] is not None:
+            text += f"; {figures['unknown_pixels_on_objects']:.0%} of the unknown pixels lie on one"
+        return text
+
 
 @dataclass
 class DriveFigures:
@@ -88,10 +99,7 @@ class DriveFigures:
 
     Attributes:
         sent: Pictures that were played to the node.
-        processed: Frames that the node processed, by its own count.
-        dropped: Frames that it left out because newer ones came, or that did not reach it.
-        rejected: Frames that it could not read.
-        failed: Frames on which it met an error.
+        processed, dropped, rejected, failed: The node's own counts of frames, as in /diagnostics.
         answered: Frames whose alert came back to the recorder.
         alerts: Frames with at least one unknown region.
         largest_region: Pixels of the largest unknown region of all frames.
@@ -114,8 +122,23 @@ class DriveFigures:
     seconds: dict[str, float] = field(default_factory=dict)
     truth: TruthFigures | None = None
 
-    def set_latencies(self, milliseconds: list[float]) -> None:
-        """Takes median and 95th percentile."""
+    def add(self, answered: AnsweredFrame, num_classes: int) -> None:
+        """Counts what the node answered to a frame; ``num_classes`` is the id of unknown."""
+        frame, alert = answered.frame, answered.alert
+        if alert is not None:
+            self.answered += 1
+            self.alerts += alert.level > Level.OK
+            self.largest_region = max(self.largest_region, int(alert.summary.values.get("largest_area_px", 0)))
+        if answered.open_set is not None and frame.labels is not None and frame.instances is not None:
+            self.truth = self.truth or TruthFigures()
+            self.truth.add(frame, answered.known, answered.open_set == num_classes)
+
+    def finish(self, report: Mapping[str, str], milliseconds: Sequence[float]) -> None:
+        """Takes the node's own counts, without them what came back, and the latencies of all frames."""
+        for name in ("processed", "dropped", "rejected", "failed"):
+            setattr(self, name, int(report.get(name, 0)))
+        if not report:
+            self.processed = self.answered
         if milliseconds:
             median, p95 = np.percentile(milliseconds, (50, 95))
             self.latency_median_ms, self.latency_p95_ms = round(float(median), 1), round(float(p95), 1)
@@ -127,32 +150,26 @@ class DriveFigures:
         content["truth"] = self.truth.to_dict() if self.truth else None
         return content
 
+    @property
+    def lost(self) -> str:
+        """The frames that were not processed, in words."""
+        lost = f"{self.dropped} dropped, {self.rejected} rejected"
+        return lost + (f", {self.failed} failed" if self.failed else "")
+
     def lines(self) -> list[str]:
         """Returns the summary for people."""
         latency = "none"
         if self.latency_median_ms is not None:
             latency = f"median {self.latency_median_ms:.0f} ms, 95th percentile {self.latency_p95_ms:.0f} ms"
-        lost = f"{self.dropped} dropped, {self.rejected} rejected"
-        if self.failed:
-            lost += f", {self.failed} failed"
         lines = [
-            f"frames    {self.sent} sent, {self.processed} processed, {lost}",
+            f"frames    {self.sent} sent, {self.processed} processed, {self.lost}",
             f"latency   {latency} (picture sent to alert received)",
             f"alerts    {self.alerts} of {self.answered} frames; largest unknown region {self.largest_region} px",
         ]
         if self.truth:
-            lines.append("truth     " + _truth_line(self.truth.to_dict()))
+            lines.append(f"truth     {self.truth.line()}")
         stages = ", ".join(f"{stage} {value:.1f} s" for stage, value in self.seconds.items())
         return [*lines, f"time      {stages}; {sum(self.seconds.values()):.1f} s in all"]
-
-
-def _truth_line(figures: dict[str, Any]) -> str:
-    text = f"{figures['objects_alerted']} of {figures['objects']} unknown objects raised an alert"
-    if figures["first_alert_distance_m"] is not None:
-        text += f", first at {figures['first_alert_distance_m']:.0f} m (median)"
-    if figures["unknown_pixels_on_objects"] is not None:
-        text += f"; {figures['unknown_pixels_on_objects']:.0%} of the unknown pixels lie on one"
-    return text
 
 
 def _distance(mask: np.ndarray, known: Frame) -> float | None:

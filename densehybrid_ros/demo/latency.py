@@ -1,90 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a picture's answers take from its stamp on, through the node and through a bare relay. ROS is not imported.
+"""How long a picture's answers take from its stamp on: through the node, a bare relay, one or several processes.
 
-Camera, node or relay, and listener are processes of their own, in a ROS domain of their own; all keep freed memory.
+Cameras, node or relay, and listeners are processes of their own, in a ROS domain of their own; all keep freed memory.
+ROS is not imported here.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import signal
+import shutil
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from densehybrid_ros.demo.node_process import NodeProcess, with_this_package
+from densehybrid_ros.demo.node_process import ModuleProcess, NodeProcess
 from densehybrid_ros.demo.topics import ALERT_TOPIC, NODE_NAME, OPEN_SET_TOPIC, SCORE_TOPIC, SEMANTIC_TOPIC
 from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.text_tables import format_table
 
 ANSWERS = {"alert": (ALERT_TOPIC,), "masks": (SEMANTIC_TOPIC, OPEN_SET_TOPIC), "score": (SCORE_TOPIC,)}
 """What is measured -> the topics that all have to have come."""
 STAGES = {"waiting": "queue_age", "network": "inference", "hazards": "hazards", "images": "publish"}
 """Part of the node's own time -> its name in /diagnostics."""
 
-START_SECONDS = 600.0
-"""After which a node that is not active has failed."""
-_LAST_ANSWER_SECONDS, _OVERHEAD_SECONDS = 2.0, 60.0
+_PEERS = "densehybrid_ros.demo.latency_peers"
+_START_SECONDS, _LAST_ANSWER_SECONDS, _OVERHEAD_SECONDS = 600.0, 2.0, 60.0
+_GPU_QUERY = ("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
 
 
-@dataclass(frozen=True)
-class LatencyOptions:
-    """What to measure.
+def measure_latency(
+    size: tuple[int, int],
+    rates: Sequence[float],
+    seconds: float,
+    parameters: Mapping[str, Any],
+    cameras: int = 1,
+    report: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
+    """Measures relay and node, or with several cameras one node process and a process for each, at every rate.
 
-    Attributes:
+    Args:
         size: (width, height) of the pictures.
-        rates: Pictures a second, one run each.
+        rates: Pictures a second of each camera, one run each.
         seconds: Of a run.
-        model: Of the node.
-        backend: Of the node.
-    """
-
-    size: tuple[int, int]
-    rates: Sequence[float]
-    seconds: float
-    model: str
-    backend: str
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Of the node."""
-        return {"model": self.model, "backend": self.backend, "warm_up_size": list(self.size)}
-
-
-def measure_latency(options: LatencyOptions) -> list[dict[str, Any]]:
-    """Measures relay and node at every rate.
+        parameters: Of the node.
+        cameras: Their number.
+        report: Is told which run begins.
 
     Returns:
-        One row a run: ``subject``, ``rate``, ``sent``, ``answered``, ``{alert,masks,score}_{median,p99}_ms``; with the
-        node also ``stages_ms`` (its own medians, from /diagnostics) and ``{alert,masks,score}_ratio``: its median to
-        that of the relay, and the same ``_without_network``.
+        One row a run: ``subject``, ``rate``, ``answered_hz`` (alerts a second, of all cameras), ``memory_mib`` (of the
+        processes, what they share counted once), ``gpu_memory_mib`` (by which the GPUs' used memory has grown; None
+        without nvidia-smi), and the ``figures`` of all answers together. With a relay, the node's rows also have
+        ``{alert,masks,score}_ratio``: its median to that of the relay, and the same ``_without_network``.
 
     Raises:
         InputError: ROS is not installed, or one of the processes failed.
     """
-    need_ros()
-    subjects = {
-        "relay": ({}, "densehybrid_ros.demo.relay"),
-        "node": (options.parameters, "densehybrid_ros.nodes"),
-    }
+    if importlib.util.find_spec("rclpy") is None:
+        raise InputError("rclpy can't be imported: source your ROS 2 installation, or install ROS as the README says")
     rows: list[dict[str, Any]] = []
     with private_domain() as domain, tidy_shared_memory():
         environment = transport_environment(domain)
-        for subject, (given, module) in subjects.items():
-            with NodeProcess(given, environment=environment, module=module) as process:
-                process.wait_until_active(START_SECONDS)
-                for rate in options.rates:
-                    print(f"latency: {subject} at {rate:g} Hz", file=sys.stderr, flush=True)
-                    rows.append({"subject": subject, "rate": rate} | run_peers(options, rate, environment))
-    for relay, node in zip(rows, rows[len(options.rates) :], strict=False):
+        for subject, starts, prefixes in _subjects(parameters, cameras, environment):
+            before = _gpu_memory()
+            with ExitStack() as stack:
+                processes = [stack.enter_context(start()) for start in starts]
+                for process in processes:
+                    process.wait_until_active(_START_SECONDS)
+                for rate in rates:
+                    report(f"{subject} at {rate:g} Hz, {seconds:g} s")
+                    camera = {"size": size, "rate": rate, "seconds": seconds}
+                    found = _run(camera, environment, prefixes)
+                    after = _gpu_memory()
+                    row = {"subject": subject, "rate": rate, **found, "answered_hz": found["answered"] / seconds}
+                    row["memory_mib"] = sum(_memory(each.process.pid) for each in processes)
+                    row["gpu_memory_mib"] = None if before is None or after is None else after - before
+                    rows.append(row)
+    for relay, node in zip(rows, rows[len(rates) :], strict=False) if cameras == 1 else ():
         for name in ANSWERS:
             before, after = relay[f"{name}_median_ms"], node[f"{name}_median_ms"]
             node[f"{name}_ratio"] = after / before
@@ -92,80 +91,26 @@ def measure_latency(options: LatencyOptions) -> list[dict[str, Any]]:
     return rows
 
 
-def need_ros() -> None:
-    """Raises an InputError where ROS is not installed."""
-    if importlib.util.find_spec("rclpy") is None:
-        raise InputError("rclpy can't be imported: source your ROS 2 installation, or install ROS as the README says")
-
-
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the rows for people."""
-    head = f"{'':<7}{'Hz':>5}{'sent':>7}{'answered':>10}" + "".join(f"{name + ' ms (p99)':>20}" for name in ANSWERS)
-    lines = ["from a picture's stamp until the listener has the answer: median and 99th percentile", "", head]
+    """Returns the rows of ``measure_latency`` for people."""
+    header = ["", "Hz", "sent", "answered", "per s", "MiB", "GPU MiB", *(f"{name} ms (p99)" for name in ANSWERS)]
+    cells, remarks = [], []
     for row in rows:
-        times = (f"{row[f'{name}_median_ms']:.1f} ({row[f'{name}_p99_ms']:.1f})" for name in ANSWERS)
-        counts = f"{row['subject']:<7}{row['rate']:>5g}{row['sent']:>7}{row['answered']:>10}"
-        lines.append(counts + "".join(f"{text:>20}" for text in times))
-    lines += ["", "the node's median to the relay's; and less its own median time of the network"]
-    for row in rows:
+        gpu = "-" if row["gpu_memory_mib"] is None else f"{row['gpu_memory_mib']:.0f}"
+        counts = [str(row["sent"]), str(row["answered"]), f"{row['answered_hz']:.1f}", f"{row['memory_mib']:.0f}", gpu]
+        times = [f"{row[f'{name}_median_ms']:.1f} ({row[f'{name}_p99_ms']:.1f})" for name in ANSWERS]
+        cells.append([row["subject"], f"{row['rate']:g}", *counts, *times])
+        where = f"{row['subject']} at {row['rate']:g} Hz"
+        if "alert_ratio" in row:
+            ratios = (
+                f"{name} {row[f'{name}_ratio']:.2f} ({row[f'{name}_ratio_without_network']:.2f})" for name in ANSWERS
+            )
+            remarks.append(f"{where}, to the relay (less its own median time of the network): {', '.join(ratios)}")
         if "stages_ms" in row:
-            ratios = (f"{row[f'{n}_ratio']:.2f} ({row[f'{n}_ratio_without_network']:.2f})" for n in ANSWERS)
-            lines.append(f"{'ratio':<7}{row['rate']:>5g}{'':>17}" + "".join(f"{text:>20}" for text in ratios))
             stages = ", ".join(f"{name} {value:.1f}" for name, value in row["stages_ms"].items())
-            lines.append(f"{'node':<7}{row['rate']:>5g}  its own medians in ms: {stages}")
-    return "\n".join(lines)
-
-
-def run_peers(
-    options: LatencyOptions, rate: float, environment: Mapping[str, str], prefixes: Sequence[str] = (f"/{NODE_NAME}",)
-) -> dict[str, Any]:
-    """Sends pictures to nodes that run, and returns the ``figures`` of all their answers together.
-
-    Args:
-        options: What to send.
-        rate: Pictures a second of each camera.
-        environment: Of the processes.
-        prefixes: Of the topics of each camera, see ``latency_peers``.
-
-    Raises:
-        InputError: One of the processes failed, or there was no answer.
-    """
-    width, height = options.size
-    sizes = [f"--width={width}", f"--height={height}", f"--rate={rate}", f"--seconds={options.seconds}"]
-    variables, started = with_this_package(environment), []
-    with tempfile.TemporaryDirectory() as folder:
-
-        def start(number: int, what: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
-            output = Path(folder) / f"{what}_{number}.json"
-            command = [sys.executable, "-m", "densehybrid_ros.demo.latency_peers", f"--prefix={prefixes[number]}"]
-            command += [f"--output={output}", *arguments]
-            started.append(subprocess.Popen(command, env=variables, start_new_session=True))
-            return started[-1], output
-
-        try:
-            listeners = [start(number, "heard") for number in range(len(prefixes))]
-            cameras = [start(number, "sent", *sizes) for number in range(len(prefixes))]
-            for camera, _ in cameras:
-                camera.wait(options.seconds + _OVERHEAD_SECONDS)
-            time.sleep(_LAST_ANSWER_SECONDS)
-            for listener, _ in listeners:
-                listener.send_signal(signal.SIGINT)
-                listener.wait(_OVERHEAD_SECONDS)
-            sent, heard = ([json.loads(path.read_text()) for _, path in peers] for peers in (cameras, listeners))
-        except (subprocess.SubprocessError, OSError) as error:
-            raise InputError(f"a process of the measurement failed: {error}") from error
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
-    for found in sent:
-        if "error" in found:
-            raise InputError(found["error"])
-    together = {
-        topic: [pair for found in heard for pair in found[topic]] for topics in ANSWERS.values() for topic in topics
-    }
-    stamps = [stamp for found in sent for stamp in found["stamps"]]
-    return figures(stamps, together | {"diagnostics": heard[0]["diagnostics"]})
+            remarks.append(f"{where}, its own medians in ms: {stages}")
+    about = "from a picture's stamp until the listener has the answer: median and 99th percentile"
+    return "\n".join([about, "", format_table(header, cells), "", *remarks])
 
 
 def figures(stamps: Sequence[int], heard: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,6 +119,10 @@ def figures(stamps: Sequence[int], heard: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         stamps: Of the pictures that count, nanoseconds.
         heard: What ``latency_peers.listen`` returns.
+
+    Returns:
+        ``sent``, ``answered`` (alerts), ``{alert,masks,score}_{median,p99}_ms``; of a node also ``stages_ms``, its own
+        medians from /diagnostics.
 
     Raises:
         InputError: No picture was answered.
@@ -189,3 +138,70 @@ def figures(stamps: Sequence[int], heard: Mapping[str, Any]) -> dict[str, Any]:
     if "inference_p50_ms" in heard["diagnostics"]:
         found["stages_ms"] = {name: float(heard["diagnostics"][f"{key}_p50_ms"]) for name, key in STAGES.items()}
     return found
+
+
+def _subjects(
+    parameters: Mapping[str, Any], cameras: int, environment: Mapping[str, str]
+) -> Iterator[tuple[str, list[Callable[[], ModuleProcess]], list[str]]]:
+    """Yields what is measured: its name, what starts its processes, and the prefix of each camera's topics."""
+    node = partial(NodeProcess, environment=environment)
+    if cameras == 1:
+        yield "relay", [partial(ModuleProcess, _PEERS, ["relay", "{}"], environment)], [f"/{NODE_NAME}"]
+        yield "node", [partial(node, parameters)], [f"/{NODE_NAME}"]
+        return
+    names = [f"camera_{number}" for number in range(cameras)]
+    yield "one process", [partial(node, {"cameras": names, **parameters})], [f"/{NODE_NAME}/{name}" for name in names]
+    starts = [partial(node, parameters, {"__ns": f"/{name}"}) for name in names]
+    yield f"{cameras} processes", [*starts], [f"/{name}/{NODE_NAME}" for name in names]
+
+
+def _run(camera: Mapping[str, Any], environment: Mapping[str, str], prefixes: Sequence[str]) -> dict[str, Any]:
+    """Sends pictures of all cameras to what runs, and returns the figures of the answers."""
+    with ExitStack() as stack:
+
+        def start(role: str, prefix: str, **options: Any) -> ModuleProcess:
+            given = [role, json.dumps({"prefix": prefix, **options})]
+            return stack.enter_context(ModuleProcess(_PEERS, given, environment))
+
+        listeners = [start("listener", prefix) for prefix in prefixes]
+        cameras = [start("camera", prefix, **camera) for prefix in prefixes]
+        try:
+            for each in cameras:
+                each.process.wait(camera["seconds"] + _OVERHEAD_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise InputError(
+                "the pictures could not be sent in time; take a smaller --size or lower --rates"
+            ) from error
+        sent = [_found(each) for each in cameras]
+        time.sleep(_LAST_ANSWER_SECONDS)
+        for each in listeners:
+            each.stop()
+        heard = [_found(each) for each in listeners]
+    topics = (topic for topics in ANSWERS.values() for topic in topics)
+    together = {topic: [pair for found in heard for pair in found[topic]] for topic in topics}
+    stamps = [stamp for found in sent for stamp in found["stamps"]]
+    return figures(stamps, together | {"diagnostics": heard[0]["diagnostics"]})
+
+
+def _found(peer: ModuleProcess) -> dict[str, Any]:
+    """Returns what a process of ``latency_peers`` has printed."""
+    lines = peer.log().strip().splitlines() or ["it has written nothing"]
+    found = next((line for line in reversed(lines) if line.startswith("{")), None)
+    content: dict[str, Any] = {"error": lines[-1]} if found is None else json.loads(found)
+    if "error" in content:
+        raise InputError(f"a process of the measurement failed: {content['error']}")
+    return content
+
+
+def _memory(process: int) -> float:
+    """The proportional set size in MiB: of memory that n processes share an n-th."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def _gpu_memory() -> float | None:
+    """The used memory of all GPUs in MiB; a container may not tell whose it is, so nobody else may be there."""
+    if shutil.which(_GPU_QUERY[0]) is None:
+        return None
+    told = subprocess.run(_GPU_QUERY, capture_output=True, text=True, check=False)
+    return sum(map(float, told.stdout.split())) if told.returncode == 0 else None

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera and the listener of the latency measurement; ``latency`` runs each as a process of its own."""
+"""Camera, listener and bare relay of the latency measurement; ``latency`` runs each as a process of its own.
+
+The prefix of the topics is the perception node's name, with that of the camera where it has several.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,30 +33,20 @@ from densehybrid_ros.demo.topics import (
     SEMANTIC_TOPIC,
 )
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.nodes.messages import Picture, PicturePublisher
+from densehybrid_ros.nodes.messages import Picture, PicturePublisher, image_message
+from densehybrid_ros.nodes.outputs import IMAGE_QOS
 
-WATCHED = (ALERT_TOPIC, SEMANTIC_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC)
+_WATCHED = (ALERT_TOPIC, SEMANTIC_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC)
+_MASKS = {SEMANTIC_TOPIC: ("mono8", np.uint8), OPEN_SET_TOPIC: ("mono8", np.uint8), SCORE_TOPIC: ("32FC1", np.float32)}
 _QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _DISCOVERY_SECONDS, _SETTLE_SECONDS, _WARM_UP_SECONDS = 30.0, 1.0, 2.0
 _PICTURES = 4
 
 
-def send(node: Node, prefix: str, size: tuple[int, int], rate: float, seconds: float) -> dict[str, Any]:
-    """Sends pictures at a rate once all sides have found each other; the first two seconds are not counted.
+def _send(node: Node, prefix: str, size: Sequence[int], rate: float, seconds: float) -> dict[str, Any]:
+    """Sends pictures of (width, height) at a rate in Hz once all sides have found each other.
 
-    Args:
-        node: Spins in another thread.
-        prefix: Of the topics: the perception node's name, and that of the camera where it has several.
-        size: (width, height) of the pictures.
-        rate: Pictures a second.
-        seconds: How long pictures are counted.
-
-    Returns:
-        ``{"stamps": [...]}`` of the counted ones, nanoseconds of the clock.
-
-    Raises:
-        InputError: Nobody listens.
+    Returns ``{"stamps": [...]}`` in nanoseconds of the clock, without those of the first two seconds.
     """
     publisher, sender = node.create_publisher(Image, f"{prefix}/input/image", _QOS), PicturePublisher()
     if not wait_until(partial(_is_complete, node, prefix), _DISCOVERY_SECONDS):
@@ -77,15 +69,11 @@ def send(node: Node, prefix: str, size: tuple[int, int], rate: float, seconds: f
 def listen(node: Node, prefix: str) -> dict[str, Any]:
     """Notes until SIGINT when the outputs come, without unpacking them.
 
-    Args:
-        node: Spins in another thread.
-        prefix: As of ``send``.
-
     Returns:
         Topic of a node with one camera -> [[stamp, arrival], ...] in nanoseconds of the clock, and ``diagnostics``, the
         camera's last report.
     """
-    heard: dict[str, Any] = {topic: [] for topic in WATCHED} | {"diagnostics": {}}
+    heard: dict[str, Any] = {topic: [] for topic in _WATCHED} | {"diagnostics": {}}
 
     def note(topic: str, data: bytes) -> None:
         heard[topic].append((header_stamp_ns(data), time.time_ns()))
@@ -95,14 +83,36 @@ def listen(node: Node, prefix: str) -> dict[str, Any]:
             if status.hardware_id == f"{prefix}/input/image":
                 heard["diagnostics"] = {pair.key: pair.value for pair in status.values}
 
-    end = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: end.set())
     node.create_subscription(DiagnosticArray, DIAGNOSTICS_TOPIC, report, 10)
-    for topic in WATCHED:
+    for topic in _WATCHED:
         kind = DiagnosticArray if topic == ALERT_TOPIC else Image
         node.create_subscription(kind, _of(prefix, topic), partial(note, topic), _QOS, raw=True)
-    end.wait()
+    _wait_for_interrupt()
     return heard
+
+
+def _relay(node: Node) -> dict[str, Any]:
+    """Answers every image with an empty alert and empty masks of its size until SIGINT: what rclpy costs by itself."""
+    alerts = node.create_publisher(DiagnosticArray, ALERT_TOPIC, 10)
+    masks = {topic: node.create_publisher(Image, topic, IMAGE_QOS) for topic in _MASKS}
+
+    def answer(message: Image) -> None:
+        alerts.publish(DiagnosticArray(header=message.header))
+        for topic, (encoding, dtype) in _MASKS.items():
+            pixels = np.zeros((message.height, message.width), dtype)
+            masks[topic].publish(image_message(Picture(message.header, pixels, encoding)))
+
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    node.create_subscription(Image, f"/{NODE_NAME}/input/image", answer, qos)
+    node.get_logger().info("active: relay")
+    _wait_for_interrupt()
+    return {}
+
+
+def _wait_for_interrupt() -> None:
+    end = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: end.set())
+    end.wait()
 
 
 def _of(prefix: str, topic: str) -> str:
@@ -110,30 +120,23 @@ def _of(prefix: str, topic: str) -> str:
 
 
 def _is_complete(node: Node, prefix: str) -> bool:
-    topics = [_of(prefix, topic) for topic in WATCHED]
+    topics = [_of(prefix, topic) for topic in _WATCHED]
     heard = all(node.count_subscribers(topic) and node.count_publishers(topic) for topic in topics)
     return heard and node.count_subscribers(f"{prefix}/input/image") > 0
 
 
+_ROLES: dict[str, Callable[..., dict[str, Any]]] = {"camera": _send, "listener": listen, "relay": _relay}
+
+
 def main() -> int:
-    """Is the camera if it is given a rate, else the listener."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prefix", required=True)
-    parser.add_argument("--width", type=int)
-    parser.add_argument("--height", type=int)
-    parser.add_argument("--rate", type=float)
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args()
-    with spinning_node("latency_camera" if args.rate else "latency_listener") as node:
+    """Is what the first argument names, with the options of the second; prints what it has found, both in JSON."""
+    role, options = sys.argv[1], json.loads(sys.argv[2])
+    with spinning_node(f"latency_{role}") as node:
         try:
-            if args.rate:
-                found = send(node, args.prefix, (args.width, args.height), args.rate, args.seconds)
-            else:
-                found = listen(node, args.prefix)
+            found = _ROLES[role](node, **options)
         except InputError as error:
             found = {"error": str(error)}
-    write_text_atomically(args.output, json.dumps(found))
+    print(json.dumps(found))
     return 0
 
 

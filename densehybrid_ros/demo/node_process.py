@@ -9,55 +9,50 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import writing
 from densehybrid_ros.perception.settings import PARAMETERS
 from densehybrid_ros.processes import ends_with_this_process
 
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11
+
 _POLL = 0.05
 _ACTIVE = "]: active: "
+_LAST_LINES = 3  # of a log without errors
 _ROS_LEVELS = ("[FATAL]", "[ERROR]")
 
 
-class NodeProcess:
-    """Runs ``perception_node`` in a process group of its own; a context manager that ends it at the end."""
+class ModuleProcess:
+    """Runs a Python module in a process group of its own; a context manager that ends it at the end."""
 
     def __init__(
         self,
-        parameters: Mapping[str, Any] | None = None,
-        remappings: Mapping[str, str] | None = None,
+        module: str,
+        arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-        extra_arguments: tuple[str, ...] = (),
         log: Path | None = None,
-        module: str = "densehybrid_ros.nodes",
     ) -> None:
         """Starts the process.
 
         Args:
-            parameters: Parameter -> value, as ``-p NAME:=VALUE``.
-            remappings: From -> to, as ``-r FROM:=TO``.
+            module: Its name.
+            arguments: Of its command line.
             environment: Of the process; see ``transport_environment``. None: that of this process.
-            extra_arguments: More ROS arguments, such as ``("--params-file", "my.yaml")``.
             log: Where the process's output goes; None: a temporary file.
-            module: Python module that runs the node.
         """
-        command = [sys.executable, "-m", module, "--ros-args", *extra_arguments]
-        for name, value in (parameters or {}).items():
-            command += ["-p", f"{name}:={_parameter_text(name, value)}"]
-        for name, target in (remappings or {}).items():
-            command += ["-r", f"{name}:={target}"]
         self._own_log = log is None
         self.log_path = log or _temporary_log()
         with writing(self.log_path):
             output = self.log_path.open("wb")
         with output:
             self.process = subprocess.Popen(
-                ends_with_this_process(command),
+                ends_with_this_process([sys.executable, "-m", module, *arguments]),
                 env=with_this_package(environment if environment is not None else os.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -66,7 +61,7 @@ class NodeProcess:
                 start_new_session=True,
             )
 
-    def __enter__(self) -> NodeProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -89,9 +84,9 @@ class NodeProcess:
         end = time.monotonic() + timeout
         while text not in self.log():
             if self.process.poll() is not None and text not in self.log():
-                raise InputError(f"perception_node ended with status {self.process.returncode}: {self._errors()}")
+                self.check_alive()
             if time.monotonic() > end:
-                raise InputError(f"perception_node has not logged {text!r} within {timeout:.0f} s: {self._errors()}")
+                raise InputError(f"perception_node has not logged {text!r} within {timeout:.0f} s: {self.errors()}")
             time.sleep(_POLL)
 
     def wait_until_active(self, timeout: float = 120.0) -> None:
@@ -101,6 +96,15 @@ class NodeProcess:
             InputError: It did not come to that; with the errors that the node has logged.
         """
         self.wait_for_log(_ACTIVE, timeout)
+
+    def check_alive(self) -> None:
+        """Checks that the process runs.
+
+        Raises:
+            InputError: It has ended; with the errors it has logged.
+        """
+        if (status := self.process.poll()) is not None:
+            raise InputError(f"perception_node ended with status {status}: {self.errors()}")
 
     def stop(self, number: int = signal.SIGINT, timeout: float = 10.0) -> int:
         """Ends the process with a signal, and kills it and its children if that does not help.
@@ -120,11 +124,44 @@ class NodeProcess:
             os.killpg(self.process.pid, signal.SIGKILL)
             return self.process.wait()
 
-    def _errors(self) -> str:
+    def errors(self) -> str:
+        """Returns the errors that the process has logged, or else its last lines, as one line."""
         lines = self.log().strip().splitlines()
         # "[ERROR] [time] [node]: text"
-        errors = [line.partition("]: ")[2] or line for line in lines if line.startswith(_ROS_LEVELS)] or lines[-1:]
-        return " | ".join(errors) or "it has written nothing"
+        errors = [line.partition("]: ")[2] or line for line in lines if line.startswith(_ROS_LEVELS)]
+        if not lines:
+            return "it has written nothing"
+        return " | ".join(errors) or f"its log ends: {' | '.join(lines[-_LAST_LINES:])}"
+
+
+class NodeProcess(ModuleProcess):
+    """Runs ``perception_node``."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Any] | None = None,
+        remappings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        extra_arguments: Sequence[str] = (),
+        log: Path | None = None,
+        module: str = "densehybrid_ros.nodes",
+    ) -> None:
+        """Starts the process.
+
+        Args:
+            parameters: Parameter -> value, as ``-p NAME:=VALUE``.
+            remappings: From -> to, as ``-r FROM:=TO``.
+            environment: As of ``ModuleProcess``.
+            extra_arguments: More ROS arguments, such as ``("--params-file", "my.yaml")``.
+            log: As of ``ModuleProcess``.
+            module: Python module that runs the node.
+        """
+        arguments = ["--ros-args", *extra_arguments]
+        for name, value in (parameters or {}).items():
+            arguments += ["-p", f"{name}:={_parameter_text(name, value)}"]
+        for name, target in (remappings or {}).items():
+            arguments += ["-r", f"{name}:={target}"]
+        super().__init__(module, arguments, environment, log)
 
 
 def with_this_package(environment: Mapping[str, str]) -> dict[str, str]:

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 
 from densehybrid_ros.datasets.pictures import write_picture
-from densehybrid_ros.datasets.taxonomy import SemanticClass, color_table
-from densehybrid_ros.demo import pictures
+from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass, color_table
 from densehybrid_ros.demo.answers import AnsweredFrame
 from densehybrid_ros.demo.figures import DriveFigures
 from densehybrid_ros.files import make_folder, write_text_atomically
@@ -26,6 +25,13 @@ _ROLES = ("camera", "semantic", "score", "open_set", "overlay")
 _JPEG_QUALITY = 92
 _CLASS_MAP_WIDTH, _SCORE_MAP_WIDTH = 256, 128
 _LONGEST_RUN = 255
+UNKNOWN_COLOR = (0, 229, 255)
+"""Colour of unknown pixels in the pictures (red, green, blue): none of the classes comes near it."""
+
+_SEMANTIC_OPACITY = 0.62
+_DIMMED_OPACITY = 0.30
+_UNKNOWN_OPACITY = 0.80
+_COLOR_MAP = cv2.COLORMAP_INFERNO
 
 
 class DrivePage:
@@ -63,8 +69,8 @@ class DrivePage:
         """
         made = self._pictures(answered)
         for role, picture in made.items():
-            self._write(role, picture)
-        self._size = _size(answered)
+            write_picture(self._folder / role / f"{len(self._frames) + 1:04}.jpg", picture, _JPEG_QUALITY)
+        self._size = answered.frame.image.shape[1], answered.frame.image.shape[0]
         self._frames.append(
             {
                 "time": answered.frame.stamp / 1e9,
@@ -87,7 +93,6 @@ class DrivePage:
         Returns:
             Path of the HTML file.
         """
-        low, high = self._range
         first = self._frames[0]["time"] if self._frames else 0.0
         for frame in self._frames:
             frame["time"] = round(frame["time"] - first, 4)
@@ -97,11 +102,11 @@ class DrivePage:
             "files": list(listing.items()),
             "size": self._size,
             "classes": [{"name": item.name, "color": item.color} for item in self._classes],
-            "unknown": {"color": pictures.UNKNOWN_COLOR},
+            "unknown": {"color": UNKNOWN_COLOR},
             "score": {
-                "range": [low, high],
+                "range": list(self._range),
                 "threshold": self._threshold,
-                "colors": pictures.color_map(),
+                "colors": color_map(),
                 "map": _map_size(self._size, _SCORE_MAP_WIDTH),
             },
             "map": _map_size(self._size, _CLASS_MAP_WIDTH),
@@ -115,29 +120,25 @@ class DrivePage:
         image = np.ascontiguousarray(answered.frame.image)
         made = {"camera": image}
         if answered.semantic is not None:
-            made["semantic"] = pictures.semantic_picture(image, answered.semantic, self._colors)
+            made["semantic"] = semantic_picture(image, answered.semantic, self._colors)
         if answered.score is not None:
-            made["score"] = pictures.score_picture(answered.score, *self._range)
+            made["score"] = score_picture(answered.score, *self._range)
         if answered.open_set is not None:
-            made["open_set"] = pictures.open_set_picture(image, answered.open_set, len(self._classes), self._colors)
+            made["open_set"] = open_set_picture(image, answered.open_set, len(self._classes), self._colors)
             draw_marks(made["open_set"], alert_marks(answered.alert) if answered.alert else [])
         if answered.overlay is not None:
             made["overlay"] = answered.overlay
         return made
 
-    def _write(self, role: str, picture: np.ndarray) -> None:
-        write_picture(self._folder / role / f"{len(self._frames) + 1:04}.jpg", picture, _JPEG_QUALITY)
-
     def _map_entries(self, answered: AnsweredFrame) -> dict[str, Any]:
         """Returns small maps for the pointer: classes run by run, scores in 256 steps."""
         if answered.semantic is None or answered.score is None or answered.open_set is None:
             return {}
-        size = _size(answered)
-        classes = _subsample(answered.semantic, _map_size(size, _CLASS_MAP_WIDTH))
-        scores = _subsample(answered.score, _map_size(size, _SCORE_MAP_WIDTH))
+        classes = _subsample(answered.semantic, _map_size(self._size, _CLASS_MAP_WIDTH))
+        scores = _subsample(answered.score, _map_size(self._size, _SCORE_MAP_WIDTH))
         return {
             "classes": _base64(run_lengths(classes)),
-            "score": _base64(pictures.quantize(scores, *self._range)),
+            "score": _base64(quantize(scores, *self._range)),
             "unknown": round(float(np.mean(answered.open_set == len(self._classes))), 6),
         }
 
@@ -157,33 +158,20 @@ def run_lengths(ids: np.ndarray) -> np.ndarray:
 def _alert_entries(alert: Alert | None, latency_ms: float | None) -> dict[str, Any]:
     if alert is None:
         return {"state": "missing", "message": "the node did not answer this frame", "chips": [], "box": None}
-    chips, values = [], alert.summary.values
+    chips, box, values = [], None, alert.summary.values
     if alert.level > Level.OK:
-        for name, entry, unit in (
+        shown = (
             ("regions", "hazard_count", ""),
             ("area", "hazard_area_px", " px"),
             ("peak score", "largest_peak_score", ""),
-        ):
-            if entry in values:
-                chips.append([name, _short(values[entry]) + unit])
+        )
+        chips = [[name, _short(values[entry]) + unit] for name, entry, unit in shown if entry in values]
     if latency_ms is not None:
         chips.append(["latency", f"{latency_ms:.0f} ms"])
+    if "largest_left" in values:
+        box = [int(values[f"largest_{side}"]) for side in ("left", "top", "width", "height")]
     state = "alert" if alert.level > Level.OK else "clear"
-    return {"state": state, "message": alert.summary.message, "chips": chips, "box": _largest_box(values)}
-
-
-def _largest_box(values: dict[str, str]) -> tuple[int, int, int, int] | None:
-    """Left, top, width and height of the largest unknown region in pixels, from an alert's values."""
-    if "largest_left" not in values:
-        return None
-    left, top, width, height = (int(values[f"largest_{side}"]) for side in ("left", "top", "width", "height"))
-    return left, top, width, height
-
-
-def _size(answered: AnsweredFrame) -> tuple[int, int]:
-    """Width and height of a frame in pixels."""
-    height, width = answered.frame.image.shape[:2]
-    return width, height
+    return {"state": state, "message": alert.summary.message, "chips": chips, "box": box}
 
 
 def _short(number: str) -> str:
@@ -192,12 +180,9 @@ def _short(number: str) -> str:
 
 def _figure_cards(figures: DriveFigures) -> list[list[str]]:
     """Returns (name, figure, remark) of what is shown at the top of the page."""
-    lost = [f"{figures.dropped} dropped", f"{figures.rejected} rejected"]
-    if figures.failed:
-        lost.append(f"{figures.failed} failed")
     cards = [
         ["frames sent", str(figures.sent), ""],
-        ["processed", str(figures.processed), ", ".join(lost)],
+        ["processed", str(figures.processed), figures.lost],
         ["alerts", str(figures.alerts), f"of {figures.answered} frames"],
     ]
     if figures.latency_median_ms is not None:
@@ -222,3 +207,71 @@ def _subsample(values: np.ndarray, size: dict[str, int]) -> np.ndarray:
 
 def _base64(values: np.ndarray) -> str:
     return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+def semantic_picture(image: np.ndarray, ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Lays class colours over the camera picture.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        ids: uint8 [H, W], train ids.
+        colors: uint8 [256, 3], colour of every id.
+
+    Returns:
+        uint8 RGB [H, W, 3]; pixels without a class show the picture in grey.
+    """
+    blended = _blend(image, colors[ids], _SEMANTIC_OPACITY)
+    return np.where((ids == VOID)[..., None], _gray(image), blended)
+
+
+def open_set_picture(image: np.ndarray, ids: np.ndarray, unknown: int, colors: np.ndarray) -> np.ndarray:
+    """Shows what is unknown, outlined and in one bright colour over the dimmed classes.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        ids: uint8 [H, W], train ids with ``unknown`` among them.
+        unknown: The id of unknown pixels.
+        colors: uint8 [256, 3], colour of every id.
+    """
+    is_unknown = ids == unknown
+    dimmed = _blend(_gray(image), colors[np.where(is_unknown, VOID, ids)], _DIMMED_OPACITY)
+    dimmed = cv2.convertScaleAbs(dimmed, alpha=0.78)
+    marked = _blend(image, np.full_like(image, UNKNOWN_COLOR), _UNKNOWN_OPACITY)
+    picture = np.where(is_unknown[..., None], marked, dimmed)
+    outlines, _ = cv2.findContours(is_unknown.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    thickness = max(1, round(image.shape[1] / 1000))
+    return cv2.drawContours(picture, outlines, -1, (255, 255, 255), thickness, cv2.LINE_AA)
+
+
+def score_picture(score: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Shows a score as a colour map from ``low`` (black) to ``high`` (bright).
+
+    Args:
+        score: float32 [H, W].
+        low: The score of the darkest colour; what lies below looks the same.
+        high: The score of the brightest colour, above ``low``.
+
+    Returns:
+        uint8 RGB [H, W, 3].
+    """
+    return cv2.applyColorMap(quantize(score, low, high), _COLOR_MAP)[..., ::-1]
+
+
+def quantize(score: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Returns uint8 [H, W]: 0 at ``low`` and below, 255 at ``high`` and above; NaN becomes 0."""
+    steps = (score - low) * (255.0 / (high - low))
+    return np.clip(np.nan_to_num(steps, nan=0.0) + 0.5, 0, 255).astype(np.uint8)
+
+
+def color_map() -> list[str]:
+    """Returns the 256 colours of ``score_picture`` as #rrggbb, from low to high."""
+    ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8).reshape(1, -1), _COLOR_MAP)[0, :, ::-1]
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in ramp.tolist()]
+
+
+def _gray(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def _blend(below: np.ndarray, above: np.ndarray, opacity: float) -> np.ndarray:
+    return cv2.addWeighted(np.ascontiguousarray(below), 1.0 - opacity, above, opacity, 0.0)

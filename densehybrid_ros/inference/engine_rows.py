@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
 from densehybrid_ros.inference.cost import network_cost
 from densehybrid_ros.inference.dense_output import dense_output
@@ -25,10 +27,10 @@ from densehybrid_ros.inference.host_runner import HostRunner
 from densehybrid_ros.inference.input_policy import place
 from densehybrid_ros.inference.openvino_engine import openvino_engine, openvino_problem
 from densehybrid_ros.inference.results import Levels
-from densehybrid_ros.inference.timing import device_ms, device_rates, interleaved_ms, wall_ms
 from densehybrid_ros.networks import LoadedModel
 
 BASELINE = "eager fp32, one operation after another"
+_WARM_UP = 20
 
 
 @dataclass
@@ -40,16 +42,19 @@ class Row:
         values: Figures: milliseconds, ratios and the like, named with their units.
         problem: Why there is no figure; empty where there is.
         note: What else a reader should know.
+        milliseconds: Of a frame, where measured; of a CPU that others use it means little, so only a table of speeds
+            shows it.
     """
 
     name: str
     values: dict[str, float] = field(default_factory=dict)
     problem: str = ""
     note: str = ""
+    milliseconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain types."""
-        return asdict(self)
+        """Returns plain types, without the milliseconds."""
+        return {name: value for name, value in asdict(self).items() if name != "milliseconds"}
 
     @property
     def result(self) -> str:
@@ -57,169 +62,123 @@ class Row:
         return self.problem or "  ".join(f"{name} {value:.4g}" for name, value in self.values.items())
 
 
-@dataclass
-class Settings:
-    """What to measure.
-
-    Attributes:
-        size: (height, width) of the frame.
-        repeats: Runs of which the median is taken.
-        cache: Directory of engines; None: the user's.
-        build: Compile what the cache lacks.
-        tune: Measure inductor's tuned engine as well, whose build takes minutes.
-        profile: Where to write a profile of the best row; None: nowhere.
-        report: Is told what is being done.
-    """
-
-    size: tuple[int, int]
-    repeats: int
-    cache: Path | None = None
-    build: bool = True
-    tune: bool = False
-    profile: Path | None = None
-    report: Report = lambda text: None
-
-
 def noise_frame(size: tuple[int, int]) -> np.ndarray:
     """Returns a random frame, uint8 [H, W, 3]."""
     return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
-def gpu_rows(model: LoadedModel, device: torch.device, settings: Settings) -> list[Row]:
-    """Measures one model on a GPU in fp16: all backends, the closed-set model on the best, and host to host."""
-    measured = _Gpu(model, device, settings)
-    best: tuple[float, str] | None = None
-    for name, make in measured.engines(closed_set=False).items():
-        row = measured.device_row(f"{model.card.name}: {name}", make)
-        if row.values and (best is None or row.values["device_ms"] < best[0]):
-            best = row.values["device_ms"], name
-    if best is not None:
-        measured.best_rows(best[1], best[0])
-    return measured.rows
-
-
-class _Gpu:
-    def __init__(self, model: LoadedModel, device: torch.device, settings: Settings) -> None:
-        self._model, self._device, self._settings = model, device, settings
-        self._cache = EngineCache(model.network, model.card.architecture, device, settings.cache)
-        self._flops, self._bandwidth = device_rates(device)
-        self._placement = place("exact", settings.size, settings.size, model.network.input_stride)
-        self._cost = network_cost(model.network, self._placement.network, torch.float16)
-        self.rows: list[Row] = []
-
-    def engines(self, closed_set: bool) -> dict[str, Callable[[], Engine]]:
-        network, size = self._model.network, self._placement.network
-
-        def compiled(backend: str, tuned: bool = False) -> Callable[[], Engine]:
-            spec = EngineSpec(backend, size, "fp16", closed_set, tuned)
-            return lambda: _compiled(self._cache, spec, self._settings)
-
-        def eager() -> Engine:
-            return eager_engine(network, "fp16", self._device, closed_set=closed_set)
-
-        found = {}
-        if fused_problem(network, self._device) is None:
-            found["eager fp16, fused kernels"] = compiled("eager")
-        found |= {
-            "eager fp16, PyTorch's operations": eager,
-            "tensorrt fp16": compiled("tensorrt"),
-            "inductor fp16": compiled("inductor"),
-        }
-        if self._settings.tune:
-            found["inductor fp16, tuned"] = compiled("inductor", tuned=True)
-        problem = tensorrt_problem(self._device)
-        if problem:
-            found["tensorrt fp16"] = _refuse(problem)
-        return found
-
-    def device_row(self, name: str, make: Callable[[], Engine], **options: bool) -> Row:
-        def measure(row: Row) -> None:
-            runner = self._runner(make(), **options)
-            row.note = runner.note
-            row.values = self._device_values(device_ms(runner.compute, runner.stream, self._settings.repeats))
-
-        return self._add(name, measure)
-
-    def best_rows(self, best: str, best_ms: float) -> None:
-        name, make = self._model.card.name, self.engines(closed_set=False)[best]
-        self.device_row(f"{name}: {best}, without CUDA graph", make, graph=False)
-        self.device_row(f"{name}: {best}, passes by PyTorch's operations", make, fused=False)
-
-        def closed(row: Row) -> None:
-            # In turns with the open-set model: the difference sought is smaller than the drift of clocks.
-            runners = {
-                "open": self._runner(make()),
-                "closed": self._runner(self.engines(closed_set=True)[best]()),
-            }
-            turns = [
-                {key: device_ms(each.compute, each.stream, self._settings.repeats) for key, each in runners.items()}
-                for _ in range(3)
-            ]
-            opened, alone = (sorted(turn[key] for turn in turns)[1] for key in ("open", "closed"))
-            row.values = {"device_ms": alone, "open_set_ms": opened, "overhead_percent": 100 * (opened / alone - 1)}
-
-        self._add(f"{name}: {best}, closed set, argmax alone", closed)
-
-        def host(row: Row) -> None:
-            runner = self._runner(make())
-            frame, levels = noise_frame(self._settings.size), Levels(-10.0, self._model.card.confidence)
-            total = wall_ms(lambda: runner(frame, levels), self._settings.repeats)
-            row.values = {"host_to_host_ms": total, "over_device_ms": total - best_ms}
-
-        self._add(f"{name}: {best}, host to host", host)
-        if self._settings.profile is not None:
-            path = self._settings.profile
-            self._add(f"{name}: profile in {path}", lambda row: _profile(self._runner(make()), path))
-
-    def _runner(self, engine: Engine, graph: bool = True, fused: bool = True) -> DeviceRunner:
-        align, confidence = self._model.network.align_corners, self._model.card.confidence
-        return DeviceRunner(engine, self._placement, align, self._device, confidence, graph=graph, fused=fused)
-
-    def _device_values(self, milliseconds: float) -> dict[str, float]:
-        cost = self._cost
-        floor = cost.floor_ms(self._flops, self._bandwidth)
-        return {
-            "device_ms": milliseconds,
-            "gflop": cost.flops / 1e9,
-            "megabytes": cost.megabytes,
-            "floor_ms": floor,
-            "times_floor": milliseconds / floor,
-        }
-
-    def _add(self, name: str, measure: Callable[[Row], None]) -> Row:
-        self._settings.report(name)
-        row = _measured(name, measure)
-        self.rows.append(row)
-        self._settings.report(f"{name}: {row.result}")
-        torch.cuda.empty_cache()
-        return row
-
-
-def cpu_rows(model: LoadedModel, settings: Settings, show_times: bool = False) -> list[Row]:
-    """Measures one model on the CPU, whole frames host to host, as ratios to eager fp32 without this package's passes.
+def gpu_rows(
+    model: LoadedModel,
+    device: torch.device,
+    size: tuple[int, int],
+    repeats: int,
+    build: bool = True,
+    report: Report = lambda text: None,
+) -> list[Row]:
+    """Measures one model on a GPU in fp16: all backends, the closed-set model on the best, and host to host.
 
     Args:
         model: The model.
-        settings: What to measure.
-        show_times: Milliseconds as well; on a machine that others use they mean little.
+        device: The GPU.
+        size: (height, width) of the frame.
+        repeats: Runs of which the median is taken.
+        build: Compile what the cache lacks.
+        report: Is told what is being done.
+    """
+    network, card = model.network, model.card
+    cache = EngineCache(network, card.architecture, device)
+    placement = place("exact", size, size, network.input_stride)
+    cost = network_cost(network, placement.network, torch.float16)
+    floor_ms = cost.floor_ms(*device_rates(device))
+    rows: list[Row] = []
+
+    def runner(engine: Engine, graph: bool = True, fused: bool = True) -> DeviceRunner:
+        align = network.align_corners
+        return DeviceRunner(engine, placement, align, device, card.confidence, graph=graph, fused=fused)
+
+    def timed(made: DeviceRunner) -> float:
+        return device_ms(made.compute, made.stream, repeats)
+
+    def add(name: str, measure: Callable[[Row], None]) -> Row:
+        name = f"{card.name}: {name}"
+        report(name)
+        rows.append(_measured(name, measure))
+        report(f"{name}: {rows[-1].result}")
+        torch.cuda.empty_cache()
+        return rows[-1]
+
+    def device_row(name: str, make: Callable[[], Engine], **options: bool) -> Row:
+        def measure(row: Row) -> None:
+            made = runner(make(), **options)
+            row.note, row.milliseconds = made.note, timed(made)
+            row.values = {"device_ms": row.milliseconds, "gflop": cost.flops / 1e9, "megabytes": cost.megabytes}
+            row.values |= {"floor_ms": floor_ms, "times_floor": row.milliseconds / floor_ms}
+
+        return add(name, measure)
+
+    def makers(closed_set: bool) -> dict[str, Callable[[], Engine]]:
+        found: dict[str, Callable[[], Engine]] = {}
+        if fused_problem(network, device) is None:
+            found["eager fp16, fused kernels"] = partial(compiled, "eager", closed_set)
+        found["eager fp16, PyTorch's operations"] = partial(
+            eager_engine, network, "fp16", device, closed_set=closed_set
+        )
+        return found | {f"{name} fp16": partial(compiled, name, closed_set) for name in ("tensorrt", "inductor")}
+
+    def compiled(backend: str, closed_set: bool) -> Engine:
+        if backend == "tensorrt" and (problem := tensorrt_problem(device)):
+            raise RuntimeError(problem)
+        return _compiled(cache, EngineSpec(backend, placement.network, "fp16", closed_set), build, report)
+
+    opened = makers(closed_set=False)
+    measured = {name: device_row(name, make).values.get("device_ms", math.inf) for name, make in opened.items()}
+    best = min(measured, key=measured.__getitem__)
+    if not math.isfinite(measured[best]):
+        return rows
+    device_row(f"{best}, without CUDA graph", opened[best], graph=False)
+    device_row(f"{best}, passes by PyTorch's operations", opened[best], fused=False)
+
+    def closed(row: Row) -> None:
+        # In turns with the open-set model: the difference sought is smaller than the drift of clocks.
+        pair = [runner(make()) for make in (opened[best], makers(closed_set=True)[best])]
+        both, alone = np.median([[timed(each) for each in pair] for _ in range(3)], axis=0).tolist()
+        row.values = {"device_ms": alone, "open_set_ms": both, "overhead_percent": 100 * (both / alone - 1)}
+        row.milliseconds = alone
+
+    def host(row: Row) -> None:
+        made, frame, levels = runner(opened[best]()), noise_frame(size), Levels(-10.0, card.confidence)
+        total = interleaved_ms({best: lambda: made(frame, levels)}, repeats, warm_up=_WARM_UP)[best]
+        row.values = {"host_to_host_ms": total, "over_device_ms": total - measured[best]}
+
+    add(f"{best}, closed set, argmax alone", closed)
+    add(f"{best}, host to host", host)
+    return rows
+
+
+def cpu_rows(
+    model: LoadedModel, size: tuple[int, int], repeats: int, build: bool = True, report: Report = lambda text: None
+) -> list[Row]:
+    """Measures one model on the CPU, whole frames host to host, as ratios to eager fp32 without this package's passes.
+
+    The arguments are those of ``gpu_rows``.
     """
     device = choose_device("cpu")
-    cache = EngineCache(model.network, model.card.architecture, device, settings.cache)
+    cache = EngineCache(model.network, model.card.architecture, device)
     kernels, problem = host_kernels(cache.files)
-    frame, levels = noise_frame(settings.size), Levels(-10.0, model.card.confidence)
-    placement = place("exact", settings.size, settings.size, model.network.input_stride)
+    frame, levels = noise_frame(size), Levels(-10.0, model.card.confidence)
+    placement = place("exact", size, size, model.network.input_stride)
     makers: dict[str, Callable[[], Engine]] = {
-        "eager fp32": lambda: eager_engine(model.network, "fp32", device),
-        "eager bf16": lambda: eager_engine(model.network, "bf16", device),
-        "inductor fp32": lambda: _compiled(cache, EngineSpec("inductor", placement.network, "fp32"), settings),
-        "inductor bf16": lambda: _compiled(cache, EngineSpec("inductor", placement.network, "bf16"), settings),
+        f"eager {precision}": partial(eager_engine, model.network, precision, device) for precision in ("fp32", "bf16")
     }
+    for precision in ("fp32", "bf16"):
+        spec = EngineSpec("inductor", placement.network, precision)
+        makers[f"inductor {precision}"] = partial(_compiled, cache, spec, build, report)
     if openvino_problem(device) is None:
         makers["openvino fp32"] = lambda: openvino_engine(model.network)
     runs: dict[str, Callable[[], object]] = {BASELINE: _plain_cpu(model, frame)}
     rows = {}
     for name, make in makers.items():
-        settings.report(f"{model.card.name} on the CPU: {name}")
+        report(f"{model.card.name} on the CPU: {name}")
 
         def prepare(row: Row, name: str = name, make: Callable[[], Engine] = make) -> None:
             runner = HostRunner(make(), placement, model.network.align_corners, kernels)
@@ -230,12 +189,10 @@ def cpu_rows(model: LoadedModel, settings: Settings, show_times: bool = False) -
         rows[name] = _measured(f"{model.card.name} on the CPU: {name}", prepare)
         rows[name].note = problem
     with torch.inference_mode():
-        times = interleaved_ms(runs, settings.repeats)
+        times = interleaved_ms(runs, repeats)
     for name, row in rows.items():
         if name in times:
-            row.values = {"times_faster_than_eager": times[BASELINE] / times[name]}
-            if show_times:
-                row.values["milliseconds"] = times[name]
+            row.values, row.milliseconds = {"times_faster_than_eager": times[BASELINE] / times[name]}, times[name]
     return list(rows.values())
 
 
@@ -251,13 +208,13 @@ def _plain_cpu(model: LoadedModel, frame: np.ndarray) -> Callable[[], object]:
     return run
 
 
-def _compiled(cache: EngineCache, spec: EngineSpec, settings: Settings) -> Engine:
+def _compiled(cache: EngineCache, spec: EngineSpec, build: bool, report: Report) -> Engine:
     engine, problem = cache.find(spec)
     if engine is not None:
         return engine
-    if not settings.build:
+    if not build:
         raise RuntimeError(f"{problem}; make one with densehybrid compile")
-    return cache.build(spec, settings.report)
+    return cache.build(spec, report)
 
 
 def _measured(name: str, measure: Callable[[Row], None]) -> Row:
@@ -271,21 +228,47 @@ def _measured(name: str, measure: Callable[[Row], None]) -> Row:
     return row
 
 
-def _refuse(problem: str) -> Callable[[], Engine]:
-    def refuse() -> Engine:
-        raise RuntimeError(problem)
+def device_ms(run: Callable[[], object], stream: torch.cuda.Stream, repeats: int) -> float:
+    """Returns the median milliseconds that ``run`` takes on the GPU, by events on ``stream``."""
+    with torch.cuda.device(stream.device), torch.cuda.stream(stream):
+        for _ in range(_WARM_UP):
+            run()
+        pairs = []
+        for _ in range(repeats):
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record(stream)
+            run()
+            end.record(stream)
+            pairs.append((begin, end))
+        stream.synchronize()
+    return statistics.median(begin.elapsed_time(end) for begin, end in pairs)
 
-    return refuse
+
+def interleaved_ms(runs: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2) -> dict[str, float]:
+    """Times several in turn, so that all bear what else the machine does; each waits for its device. Name -> median."""
+    for run in runs.values():
+        for _ in range(warm_up):
+            run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - began))
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _profile(runner: DeviceRunner, path: Path) -> None:
-    from torch.profiler import ProfilerActivity, profile
+def device_rates(device: torch.device) -> tuple[float, float]:
+    """Measures what the GPU reaches.
 
-    with torch.cuda.stream(runner.stream):
-        runner.compute()
-        with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiler:
-            for _ in range(10):
-                runner.compute()
-            runner.stream.synchronize()
-    table = profiler.key_averages().table(sort_by="self_cuda_time_total", row_limit=60, max_name_column_width=100)
-    write_text_atomically(path, table)
+    Returns:
+        Operations a second of a large fp16 product, and bytes a second (read plus written) of a large copy.
+    """
+    stream, side, size = torch.cuda.current_stream(device), 8192, 1 << 30
+    left, right = (torch.randn(side, side, device=device, dtype=torch.float16) for _ in range(2))
+    product = torch.empty_like(left)
+    product_ms = device_ms(lambda: torch.mm(left, right, out=product), stream, 10)
+    source = torch.empty(size, dtype=torch.uint8, device=device).random_(0, 255)
+    target = torch.empty_like(source)
+    copy_ms = device_ms(lambda: target.copy_(source), stream, 10)
+    return 2.0 * side**3 / (product_ms * 1e-3), 2.0 * size / (copy_ms * 1e-3)

@@ -50,7 +50,7 @@ def test_compiles_once_and_the_cache_is_shown_and_measured(model: Path, tmp_path
     assert "48x32 fp32, inductor for" in facts["engines"][0]
     capsys.readouterr()
 
-    measure = ["benchmark", "engine", "--models", str(model), "--cpu-size", "48x32", "--cpu-repeats", "2"]
+    measure = ["benchmark", "engine", "--models", str(model), "--size", "48x32", "--repeats", "2"]
     assert main([*measure, "--device", "cpu", "--no-build", "--json", str(tmp_path / "rows.json")]) == 0
     rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
     assert rows["tiny on the CPU: inductor fp32"]["values"]["times_faster_than_eager"] > 0
@@ -74,7 +74,7 @@ def test_refusals_are_one_line_and_status_2(model: Path, capsys, options: list[s
     assert message in lines[0]
 
 
-@pytest.mark.parametrize("command", ["compile --size", "benchmark engine --size", "benchmark engine --cpu-size"])
+@pytest.mark.parametrize("command", ["compile --size", "benchmark engine --size"])
 def test_the_former_order_of_a_size_is_refused_with_a_hint(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "512x1024"])

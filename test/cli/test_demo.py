@@ -228,7 +228,7 @@ def test_death_of_the_node_is_one_line_with_the_end_of_its_log(
 
     assert status == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("densehybrid demo: perception_node ended with status -9; its log: ")
+    assert last.startswith("densehybrid demo: perception_node ended with status -9: its log ends: ")
     assert "active: random (light)" in last
     assert list(tmp_path.iterdir()) == []
 

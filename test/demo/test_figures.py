@@ -69,10 +69,8 @@ def test_object_without_measured_depth_has_no_distance(disparity: float | None) 
 
 
 def test_summary_says_all_and_is_json() -> None:
-    figures = DriveFigures(
-        sent=10, processed=7, dropped=2, rejected=1, answered=7, alerts=3, largest_region=1234, seconds={"drive": 2.25}
-    )
-    figures.set_latencies([100.0, 200.0, 300.0])
+    figures = DriveFigures(sent=10, answered=7, alerts=3, largest_region=1234, seconds={"drive": 2.25})
+    figures.finish({"processed": "7", "dropped": "2", "rejected": "1"}, [100.0, 200.0, 300.0])
     figures.truth = TruthFigures()
     figures.truth.add(*frame(), unknown((slice(5, 15), slice(0, 10))))
 
@@ -89,6 +87,6 @@ def test_summary_says_all_and_is_json() -> None:
 
 def test_summary_without_answers_or_truth() -> None:
     figures = DriveFigures(sent=2)
-    figures.set_latencies([])
+    figures.finish({}, [])
     assert "latency   none" in figures.lines()[1]
     assert figures.to_dict()["latency_median_ms"] is None

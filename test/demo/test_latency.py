@@ -11,7 +11,6 @@ import pytest
 
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.demo.latency import ANSWERS, STAGES, figures, table
-from densehybrid_ros.demo.latency_cameras import cameras_table
 from densehybrid_ros.demo.topics import ALERT_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC, SEMANTIC_TOPIC
 from densehybrid_ros.errors import InputError
 
@@ -69,4 +68,4 @@ def test_several_cameras_are_measured_in_one_process_and_in_several(
         assert row["answered_hz"] == row["answered"] / 2 > 0
         assert row["alert_median_ms"] > 0
     assert 0 < one["memory_mib"] < several["memory_mib"]
-    assert cameras_table(rows) in capsys.readouterr().out
+    assert table(rows) in capsys.readouterr().out

@@ -16,7 +16,7 @@ import pytest
 from densehybrid_ros.bags.recording import RecordedFrame
 from densehybrid_ros.bags.storage import RawMessage
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, color_table
-from densehybrid_ros.demo import pictures
+from densehybrid_ros.demo import page as pictures
 from densehybrid_ros.demo.answers import AnsweredFrame
 from densehybrid_ros.demo.figures import DriveFigures
 from densehybrid_ros.demo.page import DrivePage, run_lengths

@@ -24,8 +24,7 @@ from densehybrid_ros.bags.storage import open_storage
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter, RawBagWriter
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.demo.bag_player import BagPlayer
-from densehybrid_ros.demo.bag_recorder import BagRecorder
+from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder
 from densehybrid_ros.demo.spinning import spinning_node
 from densehybrid_ros.errors import InputError
 
@@ -106,12 +105,8 @@ def playing(
     bag: Path, recording: Path, topics: Collection[str], domain_id: int
 ) -> Iterator[tuple[BagPlayer, BagRecorder]]:
     """Yields a player whose pictures somebody listens to, and what records the topics meanwhile."""
-    with (
-        spinning_node("player", domain_id) as node,
-        BagPlayer(node, BagFrames(bag)) as player,
-        RawBagWriter(recording) as writer,
-    ):
-        recorder = BagRecorder(node, writer)
+    with spinning_node("player", domain_id) as node, RawBagWriter(recording) as writer:
+        player, recorder = BagPlayer(node, BagFrames(bag)), BagRecorder(node, writer)
         recorder.subscribe(topics, timeout=20)
         assert player.wait_for_subscriber(timeout=20)
         yield player, recorder
@@ -119,7 +114,8 @@ def playing(
 
 def test_only_what_the_node_listens_to_is_played(bag: Path, domain_id: int) -> None:
     frames = BagFrames(bag)
-    with spinning_node("player", domain_id) as node, BagPlayer(node, frames) as player:
+    with spinning_node("player", domain_id) as node:
+        player = BagPlayer(node, frames)
         assert node.count_publishers("/camera/image") == 1
         assert node.count_publishers("/camera/camera_info") == 1
         assert node.count_publishers("/camera/labels") == 0
@@ -134,7 +130,8 @@ def test_compressed_pictures_of_another_name_are_played_as_they_are(tmp_path: Pa
     with BagWriter(path, topics=names, compression="png") as writer:
         writer.write(BagFrame(10**9, image, labels=image[..., 0]))
     frames = BagFrames(path, names)
-    with spinning_node("player", domain_id) as node, BagPlayer(node, frames):
+    with spinning_node("player", domain_id) as node:
+        BagPlayer(node, frames)
         (offer,) = node.get_publishers_info_by_topic("/left/image/compressed")
     assert offer.topic_type == "sensor_msgs/msg/CompressedImage"
 
@@ -146,7 +143,8 @@ def test_pictures_come_at_the_pace_of_the_recording(tmp_path: Path, domain_id: i
         for number in range(4):
             writer.write(BagFrame(10**9 + number * 10**8, np.zeros((32, 64, 3), np.uint8)))
     frames = BagFrames(path)
-    with spinning_node("player", domain_id) as node, BagPlayer(node, frames) as player:
+    with spinning_node("player", domain_id) as node:
+        player = BagPlayer(node, frames)
         sent = [frame.sent for frame in player.play(frames, rate)]
     assert sent[-1] - sent[0] > 0.2e9 / rate  # 0.3 s, less what the first one took
 
@@ -193,7 +191,8 @@ def test_a_first_picture_without_an_answer_is_sent_once_more_with_what_precedes_
 
 
 def test_a_topic_that_nobody_publishes_or_hears_is_noticed(tmp_path: Path, bag: Path, domain_id: int) -> None:
-    with spinning_node("player", domain_id) as node, BagPlayer(node, BagFrames(bag)) as player:
+    with spinning_node("player", domain_id) as node:
+        player = BagPlayer(node, BagFrames(bag))
         assert not player.wait_for_subscriber(timeout=0.2)
         recorder = BagRecorder(node, RawBagWriter(tmp_path / "echoed"))
         with pytest.raises(InputError, match=r"^/nothing: nobody published this topic within 0.2 s$"):
@@ -203,7 +202,8 @@ def test_a_topic_that_nobody_publishes_or_hears_is_noticed(tmp_path: Path, bag: 
 def test_what_goes_wrong_while_recording_reaches_who_waits(
     tmp_path: Path, bag: Path, echo: subprocess.Popen[bytes], domain_id: int
 ) -> None:
-    with spinning_node("player", domain_id) as node, BagPlayer(node, BagFrames(bag)) as player:
+    with spinning_node("player", domain_id) as node:
+        player = BagPlayer(node, BagFrames(bag))
         with RawBagWriter(tmp_path / "echoed") as writer:
             recorder = BagRecorder(node, writer)
             recorder.subscribe(["/echo/image"], timeout=20)

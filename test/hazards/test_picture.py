@@ -15,9 +15,7 @@ from densehybrid_ros.hazards.picture import (
     draw_caption,
     draw_marks,
     hazard_marks,
-    hazard_picture,
     mark_text,
-    view_from_above,
 )
 
 PLACE = Location((3.0, 1.2, 30.0), 30.0, 3.0, 1.0, 2.0, Source.GROUND_PLANE)
@@ -72,21 +70,3 @@ def test_a_caption_fits_the_picture_and_covers_little_of_it(width: int) -> None:
     assert not changed[round(0.08 * width) :].any()
     assert is_drawn(canvas, LEVEL_COLORS[Level.WARN], slice(None), slice(None)) or width == 64
     assert not (canvas[:, -width // 100 :] > 90).any(), "nothing is cut at the right edge"
-
-
-def test_view_from_above() -> None:
-    """30 m ahead of 60 is half-way up, 3 m to the right of 12 five eighths to the right."""
-    picture = view_from_above(frame_of(HAZARD), 480, 320)
-    assert is_drawn(picture, LEVEL_COLORS[Level.ERROR], slice(237, 243), slice(197, 203))
-    empty = view_from_above(frame_of(replace(HAZARD, location=Location())), 480, 320)
-    assert not is_drawn(empty, LEVEL_COLORS[Level.ERROR], slice(None), slice(None))
-
-
-@pytest.mark.parametrize("height", [128, 512])
-def test_both_side_by_side(height: int) -> None:
-    image = np.full((height, 2 * height, 3), 90, dtype=np.uint8)
-    picture = hazard_picture(image, frame_of(HAZARD))
-    assert picture.shape == (height, 2 * height + height // 2, 3)
-    assert (image == 90).all()
-    lowest = picture[-1, : 2 * height]
-    assert (lowest != 90).any(), "the drivable surface is tinted"

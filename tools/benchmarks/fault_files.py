@@ -425,7 +425,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "compile": ("--model", "--size", "--precision", "--backend", "--device", "--cache"),
     "export": ("--model", "--output", "--size", "--opset", "--format"),
     "completion": ("--shell",),
-    "benchmark": ("--models", "--size", "--repeats", "--threads", "--device", "--cache", "--json"),
+    "benchmark": ("--models", "--size", "--repeats", "--device", "--json"),
     "info": ("--json", "--cache"),
 }
 _VALUES: tuple[str, ...] = (

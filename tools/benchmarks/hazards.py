@@ -23,8 +23,8 @@ from densehybrid_ros.datasets.rendered_road import render_drive, standard_camera
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards import HazardChain, HazardFrame, HazardSettings, Source
-from densehybrid_ros.hazards.picture import hazard_picture
 from densehybrid_ros.progress import progress
+from hazard_picture import hazard_picture
 from rehearsal import ImitatedDetector, Rehearsal, false_alarms_at, without_tracker
 from running import run_benchmark
 

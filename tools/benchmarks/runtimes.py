@@ -14,11 +14,11 @@ import torch
 
 from densehybrid_ros.cli.options import count, network_size
 from densehybrid_ros.inference.engine_cache import EngineCache
+from densehybrid_ros.inference.engine_rows import interleaved_ms
 from densehybrid_ros.inference.engines import Engine, EngineSpec, blotches, eager_engine, heads_module
 from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.inference.onnx_export import check_packages, onnx_model
 from densehybrid_ros.inference.openvino_engine import openvino_engine
-from densehybrid_ros.inference.timing import interleaved_ms
 from densehybrid_ros.networks import DenseHybrid, load_model
 from running import run_benchmark
 

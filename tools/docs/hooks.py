@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hooks of the docs build: README.md is its first page, and links that leave docs/ are names of files."""
 
 from __future__ import annotations
