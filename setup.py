@@ -112,5 +112,7 @@ setup(
             "densehybrid = densehybrid_ros.cli.main:main",
             "perception_node = densehybrid_ros.nodes.__main__:main",
         ],
+        # By this a node finds the network that no other part than the command line imports.
+        "densehybrid_ros.networks": ["deeplab_wrn38 = densehybrid_ros.research.deeplab_wrn38:DeepLabV3Plus"],
     },
 )

@@ -22,6 +22,7 @@ LAYERS = (
     {"bags", "perception", "training"},
     {"evaluation"},
     {"demo", "nodes"},
+    {"research"},
     {"cli"},
 )
 """Parts of the package from the ground up; a part may import its own layer and those below."""
@@ -92,6 +93,10 @@ def test_arrows_go_one_way(path: Path) -> None:
     height = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
     upward = {part for part in imported_parts(path) & height.keys() if height[part] > height[part_of(path)]}
     assert not upward, f"{part_of(path)} lies below {sorted(upward)}"
+
+
+def test_only_the_command_line_imports_research() -> None:
+    assert {part_of(path) for path in modules() if "research" in imported_parts(path)} <= {"cli", "research"}
 
 
 def circle(arrows: dict[str, set[str]]) -> dict[str, set[str]]:

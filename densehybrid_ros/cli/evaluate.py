@@ -25,15 +25,7 @@ from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_s
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer
 from densehybrid_ros.evaluation.evaluate import evaluate, spread
-from densehybrid_ros.evaluation.fitting import build_model_scores, collect_pixels, fit_scores
 from densehybrid_ros.evaluation.froc import StillStage
-from densehybrid_ros.evaluation.paper_tables import (
-    PAPER_TABLES,
-    PaperTable,
-    format_paper_table,
-    open_parts,
-    paper_table_csv,
-)
 from densehybrid_ros.evaluation.protocols import PROTOCOLS
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
@@ -42,9 +34,16 @@ from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import model_path, read_card, write_card
-from densehybrid_ros.scores import SCORES
-from densehybrid_ros.scores.model_score import ModelScore
-from densehybrid_ros.scores.model_scores import MODEL_SCORES
+from densehybrid_ros.research.model_score import ModelScore, collect_pixels
+from densehybrid_ros.research.paper_tables import (
+    PAPER_TABLES,
+    PaperTable,
+    format_paper_table,
+    open_parts,
+    page_table,
+    paper_table_csv,
+)
+from densehybrid_ros.research.scores import BASELINE_SCORES, MODEL_SCORES
 
 _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_obstacle21_val --root /data/road_obstacle21_val --model light
@@ -55,8 +54,8 @@ _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_anomaly --root DIR --score-maps maps --name mine
   densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ...
   torchrun --nproc-per-node 2 -m densehybrid_ros evaluate --dataset folder --root DIR --model light"""
-_KNOWN_SCORES = (*SCORES, ROAD_HAZARD, *MODEL_SCORES)
-_BASIC_SCORES = ("hybrid", "posterior", "likelihood", "max_softmax", "max_logit")
+_BASIC_SCORES = (HYBRID, "posterior", "likelihood", "max_softmax", "max_logit")
+_KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD, *MODEL_SCORES)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -260,14 +259,16 @@ def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segment
     for name in names:
         if name not in _KNOWN_SCORES:
             raise InputError(f"--scores {name}: unknown; choose from {', '.join(_KNOWN_SCORES)}")
-    built = build_model_scores(names)
+    built = {name: MODEL_SCORES[name]() for name in names if name in MODEL_SCORES}
     needing = [name for name, score in built.items() if score.needs_fit]
     if needing:
         if not (args.fit_dataset and args.fit_root):
             raise InputError(f"--scores {needing[0]}: needs training frames; give --fit-dataset and --fit-root")
         dataset = open_evaluation_set(args.fit_dataset, args.fit_root)
         indices = spread(len(dataset), args.fit_frames)
-        fit_scores(built, collect_pixels(segmenter, dataset, indices))
+        pixels = collect_pixels(segmenter, dataset, indices)
+        for name in needing:
+            built[name].fit(pixels)
     return built
 
 
@@ -321,5 +322,5 @@ def _publish(
     if args.csv:
         write_text_atomically(args.csv, rows)
     if args.report:
-        write_report(args.report, results, table)
+        write_report(args.report, results, page_table(table, results) if table else None)
         print(f"report: {args.report / 'report.html'}")

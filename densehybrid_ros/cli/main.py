@@ -15,6 +15,8 @@ from densehybrid_ros.cli.options import JsonOutput, discard, flush_output, join_
 from densehybrid_ros.errors import ComputationError, InputError
 
 _INTERRUPTED = 130
+_WITHOUT_NAMES = (None, "bag", "demo")
+"""Commands that take no name of a network, score or loss, and so start the quicker; None is ``--help``."""
 
 
 def _leave(*_: object) -> None:
@@ -64,6 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = join_negative_values(sys.argv[1:] if arguments is None else arguments)
     selected = next((word for word in argv if word in COMMANDS), None)
     name = " ".join(filter(None, ("densehybrid", selected)))
+    if selected not in _WITHOUT_NAMES:
+        from densehybrid_ros import research  # loads torch
+
+        research.register()
     parser = build_parser([selected] if selected else [])
     try:
         parsed, rest = parser.parse_known_args(argv)

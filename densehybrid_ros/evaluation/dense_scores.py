@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,8 +18,8 @@ from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.hazards.road import find_ground, road_hazard
 from densehybrid_ros.inference import Segmenter
+from densehybrid_ros.inference.look import Observation
 from densehybrid_ros.scores import SCORES
-from densehybrid_ros.scores.model_score import ModelScore
 
 _READERS = 4
 _AHEAD = 8
@@ -92,14 +92,17 @@ class FrameScorer:
         segmenter: What runs the model.
         scores: Names of scores to compute: keys of ``SCORES`` or of ``model_scores``, or ``ROAD_HAZARD``. All but this
             and the hybrid one cost a further pass of the network, see ``Segmenter.look``.
-        model_scores: Scores that need the model itself, fitted where they must be.
+        model_scores: Scores that need the model itself, from one look at a frame to float32 [B, h, w].
 
     Raises:
         InputError: A score is unknown.
     """
 
     def __init__(
-        self, segmenter: Segmenter, scores: Sequence[str], model_scores: Mapping[str, ModelScore] | None = None
+        self,
+        segmenter: Segmenter,
+        scores: Sequence[str],
+        model_scores: Mapping[str, Callable[[Observation], Tensor]] | None = None,
     ) -> None:
         self._model_scores = dict(model_scores or {})
         for name in scores:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,6 @@ from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, WRONG
 from densehybrid_ros.evaluation.hazard_figures import HazardFigures, Moment
 from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
 from densehybrid_ros.evaluation.operating_points import point_rows
-from densehybrid_ros.evaluation.paper_tables import DASH, PaperTable, table_layout
 from densehybrid_ros.evaluation.protocols import AP, FPR95
 from densehybrid_ros.evaluation.results import (
     EvaluationResult,
@@ -79,13 +78,13 @@ class _Shown:
     beside: str
 
 
-def write_report(folder: Path, results: Sequence[EvaluationResult], table: PaperTable | None = None) -> None:
+def write_report(folder: Path, results: Sequence[EvaluationResult], table: Mapping[str, object] | None = None) -> None:
     """Writes ``report.html``, ``report.json`` and ``report.csv`` into a folder, all or none.
 
     Args:
         folder: Where to.
         results: What was found.
-        table: The paper's table that it is for, which the page then begins with.
+        table: What the page begins with, as ``research.paper_tables.page_table`` gives it.
     """
     texts = {
         "report.json": json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False) + "\n",
@@ -95,16 +94,11 @@ def write_report(folder: Path, results: Sequence[EvaluationResult], table: Paper
     write_together({folder / name: text.encode() for name, text in texts.items()})
 
 
-def report_page(results: Sequence[EvaluationResult], table: PaperTable | None = None) -> str:
+def report_page(results: Sequence[EvaluationResult], table: Mapping[str, object] | None = None) -> str:
     """Builds the page; arguments as of ``write_report``."""
     models = ", ".join(dict.fromkeys(result.model for result in results))
-    layout: dict[str, object] | None = None
-    if table is not None:
-        corner, parts, groups = table_layout(table, results)
-        title = f"Table {table.number}: {table.title}"
-        layout = {"title": title, "corner": corner, "parts": parts, "groups": groups, "dash": DASH}
     sections = [_section(result) for result in results]
-    return render("report.html", title=f"Evaluation of {models}", version=__version__, table=layout, sections=sections)
+    return render("report.html", title=f"Evaluation of {models}", version=__version__, table=table, sections=sections)
 
 
 def _section(result: EvaluationResult) -> dict[str, object]:

@@ -12,7 +12,24 @@ from torch import Tensor
 from densehybrid_ros.inference.dense_output import enlarge
 from densehybrid_ros.inference.input_policy import Placement
 from densehybrid_ros.networks import DenseHybrid
-from densehybrid_ros.scores.model_score import Observation, observe
+
+
+class Observation(NamedTuple):
+    """What one pass over an image yields; maps are at the network's output stride.
+
+    Attributes:
+        model: The model that made the pass.
+        images: float32 [B, 3, H, W], RGB in 0..1.
+        prelogits: [B, C, h, w].
+        logits: [B, K, h, w].
+        posterior: [B, 2, h, w], index 1 = outlier.
+    """
+
+    model: DenseHybrid
+    images: Tensor
+    prelogits: Tensor
+    logits: Tensor
+    posterior: Tensor
 
 
 class Look(NamedTuple):
@@ -32,6 +49,12 @@ class Look(NamedTuple):
         if self.placement.whole:
             return enlarge(maps, camera, align)
         return enlarge(maps, camera, align, self.placement.sampling((maps.shape[2], maps.shape[3]), align))
+
+
+def observe(model: DenseHybrid, images: Tensor) -> Observation:
+    """Runs the model once and keeps what the scores may need."""
+    prelogits, logits = model.network(images)
+    return Observation(model, images, prelogits, logits, model.posterior_head(prelogits))
 
 
 @torch.inference_mode()

@@ -10,7 +10,6 @@ from torch import nn
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.base import DenseHybrid
-from densehybrid_ros.networks.deeplab_v3_plus import DeepLabV3Plus
 from densehybrid_ros.networks.foreign import first_line
 from densehybrid_ros.networks.ladder_densenet import LadderDenseNet121
 from densehybrid_ros.networks.libraries import LIBRARIES
@@ -26,7 +25,6 @@ ENTRY_POINTS = "densehybrid_ros.networks"
 ARCHITECTURES: dict[str, Callable[[int], SegmentationNetwork]] = {
     "ldn121": LadderDenseNet121,
     "light": LightNetwork,
-    "deeplab_wrn38": DeepLabV3Plus,
 }
 """The project's own: architecture name -> constructor that takes the number of classes."""
 

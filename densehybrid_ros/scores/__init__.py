@@ -1,15 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anomaly scores from logits and dataset posterior; float32, higher = more anomalous."""
+"""Anomaly scores from logits and dataset posterior; float32, higher = more anomalous (paper, equations 1 to 8)."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
 from torch import Tensor
+from torch.nn import functional
 
-from densehybrid_ros.scores.confidence import max_logit, max_softmax
-from densehybrid_ros.scores.energy import energy, entropy
-from densehybrid_ros.scores.hybrid import hybrid, likelihood, posterior
-from densehybrid_ros.scores.k_plus_1 import k_plus_1
-from densehybrid_ros.scores.outlier_head import outlier_head, outlier_head_max_softmax
+
+def likelihood(logits: Tensor, posterior: Tensor | None = None) -> Tensor:
+    """Returns -ln p̂(x) = -logsumexp of the logits, equation (4).
+
+    Args:
+        logits: [B, K, H, W], any floating dtype; computed in float32.
+        posterior: Not used; there so that all scores are called alike.
+
+    Returns:
+        float32 [B, H, W]; higher = more anomalous.
+    """
+    return -logits.float().logsumexp(dim=1)
+
+
+def posterior(logits: Tensor | None, posterior: Tensor) -> Tensor:
+    """Returns ln P(d_out|x), equation (6), from the two logits of the dataset posterior.
+
+    As the log-sigmoid of their difference: the logarithm of a softmax underflows to -inf on confident inliers, and
+    ``log_softmax`` rounds to 0 on outliers from 17 nats on, where they could no longer be told apart.
+
+    Args:
+        logits: Not used; there so that all scores are called alike.
+        posterior: [B, 2, H, W], index 1 = outlier.
+
+    Returns:
+        float32 [B, H, W], at most 0; higher = more anomalous.
+    """
+    return _log_outlier(posterior)
+
+
+def hybrid(logits: Tensor, posterior: Tensor) -> Tensor:
+    """Returns s(x) = ln P(d_out|x) - ln p̂(x), equation (8).
+
+    Args:
+        logits: [B, K, H, W].
+        posterior: [B, 2, H, W], index 1 = outlier.
+
+    Returns:
+        float32 [B, H, W]; higher = more anomalous.
+    """
+    return _log_outlier(posterior) - logits.float().logsumexp(dim=1)
+
+
+def _log_outlier(posterior: Tensor) -> Tensor:
+    return functional.logsigmoid(posterior[:, 1].float() - posterior[:, 0].float())
+
+
+def max_softmax(logits: Tensor, posterior: Tensor | None = None) -> Tensor:
+    """Returns minus the largest softmax probability (Hendrycks & Gimpel 2017).
+
+    Args:
+        logits: [B, K, H, W].
+        posterior: Not used; there so that all scores are called alike.
+
+    Returns:
+        float32 [B, H, W] in -1..-1/K; higher = more anomalous.
+    """
+    return -functional.softmax(logits.float(), dim=1).amax(dim=1)
+
+
+def max_logit(logits: Tensor, posterior: Tensor | None = None) -> Tensor:
+    """Returns minus the largest logit (Hendrycks et al. 2022).
+
+    Args:
+        logits: [B, K, H, W].
+        posterior: Not used; there so that all scores are called alike.
+
+    Returns:
+        float32 [B, H, W]; higher = more anomalous.
+    """
+    return -logits.float().amax(dim=1)
+
 
 SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hybrid": hybrid,
@@ -17,12 +87,5 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "likelihood": likelihood,
     "max_softmax": max_softmax,
     "max_logit": max_logit,
-    "entropy": entropy,
-    "energy": energy,
-    "oh": outlier_head,
-    "oh_msp": outlier_head_max_softmax,
-    "k_plus_1": k_plus_1,
 }
-"""Name -> function of full-resolution logits [B, K, H, W] and posterior [B, 2, H, W]."""
-
-__all__ = ["SCORES", "hybrid", "likelihood", "max_logit", "max_softmax", "posterior"]
+"""Name -> function of full-resolution logits [B, K, H, W] and posterior [B, 2, H, W]; ``research`` adds baselines."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.training.crops import CropConfig
+from densehybrid_ros.training.losses import BASELINE_LOSSES
 from densehybrid_ros.training.pasting import PasteConfig
 
 STAGES = ("closed_set", "open_set", "flow")
@@ -16,7 +17,6 @@ SCHEDULES = ("cosine", "constant")
 SOURCES = ("cutouts", "dataset", "flow", "void")
 SMALLEST_PATCH = 16
 """Pixels of the shortest side of a flow's patch."""
-LOSSES = ("hybrid", "ood_head", "outlier_exposure", "energy", "k_plus_1")
 IMAGENET = "imagenet"
 _OF_ANY_SIGN = ("likelihood_floor", "likelihood_ceiling")  # nats
 _RISING = ("scale", "count", "size", "ground_size")  # pairs of a smallest and a largest value
@@ -152,7 +152,7 @@ class TrainConfig:
             ("stage", self.stage, STAGES),
             ("schedule", self.schedule, SCHEDULES),
             ("negatives.source", self.negatives.source, SOURCES),
-            ("loss.kind", self.loss.kind, LOSSES),
+            ("loss.kind", self.loss.kind, ("hybrid", *BASELINE_LOSSES)),
             ("loss.weighting", self.loss.weighting, ("paper", "authors", "margins")),
         ):
             if value not in choices:

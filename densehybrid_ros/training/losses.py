@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The losses of the paper (section 4), each a pure function of logits and labels.
+"""The losses of the paper (section 4): of a segmentation model by logits and labels, and of the flow beside it.
 
 Labels are train ids with 255 = void. A mask ``origin`` says where a pixel comes from: 0 inlier, 1 outlier (pasted
 negative), 255 neither (a mixed border, or void). Every mean over an empty set is 0 with a zero gradient, so a batch
@@ -8,6 +8,8 @@ without negatives, or one that is all void, trains on.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.networks.dense_flow import DenseFlow, dequantize
 
 INLIER, OUTLIER, NEITHER = 0, 1, 255
 
@@ -248,5 +251,81 @@ def margin_loss(
     }
 
 
+def distillation_loss(logits: Tensor, teacher: Tensor, origin: Tensor) -> Tensor:
+    """KL(teacher || student) of the class posteriors, mean over pixels that are no outliers.
+
+    Args:
+        logits: [B, K, h, w], of the model that learns.
+        teacher: [B, K, h, w], of a frozen one.
+        origin: integer [B, H, W]; 1 = outlier. Taken at the nearest pixel where its size differs.
+    """
+    student_log, teacher_log = (functional.log_softmax(exact(values), dim=1) for values in (logits, teacher))
+    divergence = functional.kl_div(student_log, teacher_log, reduction="none", log_target=True).sum(1)
+    return mean_where(divergence, mask_at(origin, (logits.shape[2], logits.shape[3])) != OUTLIER)
+
+
+def flow_likelihood_loss(
+    flow: Callable[..., Tensor],
+    crops: Tensor,
+    generator: torch.Generator | None = None,
+    noise: list[Tensor] | None = None,
+) -> Tensor:
+    """L_mle, equation (19), as bits a subpixel: the mean of -log2 p(crop), dequantised.
+
+    Args:
+        flow: A ``DenseFlow``, or one inside DistributedDataParallel.
+        crops: float [B, 3, h, w] in 0..1.
+        generator: Source of the dequantisation.
+        noise: What the flow appends; drawn where None.
+    """
+    likelihood = flow(dequantize(crops, generator), noise)
+    return (8 - likelihood / (crops[0].numel() * math.log(2))).mean()
+
+
+def jensen_shannon_loss(logits: Tensor, generated: Tensor) -> Tensor:
+    """L_jsd, equation (20): mean Jensen-Shannon divergence of the class posterior from the uniform one, in nats.
+
+    JSD = (KL(p || m) + KL(u || m)) / 2 with m = (p + u) / 2. The text calls the term its negative, but says that
+    confident samples are penalised: so it is the divergence itself that is made small.
+
+    Args:
+        logits: [B, K, H, W].
+        generated: bool [B, H, W], pixels that the flow made.
+    """
+    log_p = functional.log_softmax(exact(logits), dim=1)
+    log_u = -math.log(logits.shape[1])
+    log_m = torch.logaddexp(log_p, torch.full_like(log_p, log_u)) - math.log(2)
+    divergence = 0.5 * (log_p.exp() * (log_p - log_m) + math.exp(log_u) * (log_u - log_m)).sum(1)
+    return mean_where(divergence, generated)
+
+
+def held_out_bits(flow: DenseFlow, crops: Tensor, seed: int = 0, chunk: int = 64) -> float:
+    """Bits a subpixel of held-out crops, uint8 [N, 3, h, w], with fixed noise: the same figure at every call."""
+    device = crops.device
+    generator = torch.Generator(device).manual_seed(seed)
+    total = 0.0
+    with torch.no_grad():
+        for part in crops.split(chunk):
+            noise = flow.draw_noise(len(part), (part.shape[2], part.shape[3]), generator)
+            total += float(flow_likelihood_loss(flow, part, generator, noise)) * len(part)
+    return total / len(crops)
+
+
 OPEN_SET_LOSSES = {"paper": compound_loss, "authors": authors_loss}
 """Name in a configuration -> weighting of the open-set loss."""
+
+
+class BaselineLoss(NamedTuple):
+    """A loss that takes the place of the hybrid one.
+
+    Attributes:
+        loss: Of logits, posterior, labels, origin and beta; arguments and result as of ``compound_loss``.
+        uses_posterior: Whether the second head gets a gradient.
+    """
+
+    loss: Callable[[Tensor, Tensor, Tensor, Tensor, float], dict[str, Tensor]]
+    uses_posterior: bool
+
+
+BASELINE_LOSSES: dict[str, BaselineLoss] = {}
+"""``loss.kind`` beside ``hybrid`` -> loss; ``densehybrid_ros.research.register`` fills it."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,13 +14,19 @@ from torch import Tensor, nn
 from densehybrid_ros.networks import DenseHybrid, upsample
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.confusion import ConfusionMatrix
-from densehybrid_ros.training.baseline_losses import distillation_loss
 from densehybrid_ros.training.batches import Source
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.graphs import accelerate, replayed
+from densehybrid_ros.training.losses import (
+    BASELINE_LOSSES,
+    OPEN_SET_LOSSES,
+    Margins,
+    closed_set_loss,
+    distillation_loss,
+    margin_loss,
+)
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.objectives import objective, uses_posterior
 from densehybrid_ros.training.optimization import (
     MovingAverage,
     autocast,
@@ -201,6 +208,42 @@ class SegmentationTask:
 
             self._ask = replayed(ask, images) if self.config.cuda_graph else ask
         return self._ask
+
+
+def objective(
+    config: TrainConfig,
+    logits: Tensor,
+    posterior: Tensor,
+    labels: Tensor,
+    origin: Tensor,
+    weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Returns ``loss`` and its parts for logits [B, K, H, W] and [B, 2, H, W] of a batch; see ``losses``.
+
+    ``weights`` of outliers count in the loss with margins alone.
+    """
+    settings = config.loss
+    if config.stage == "closed_set":
+        return {"loss": closed_set_loss(logits, labels)}
+    if settings.kind != "hybrid":
+        return BASELINE_LOSSES[settings.kind].loss(logits, posterior, labels, origin, settings.beta)
+    if settings.weighting == "margins":
+        margins = Margins(
+            settings.beta,
+            settings.likelihood_floor if settings.likelihood_floor is not None else -math.inf,
+            settings.likelihood_ceiling,
+            settings.posterior_weight,
+            settings.hard_share,
+        )
+        return margin_loss(logits, posterior, labels, origin, margins, weights)
+    weighting = OPEN_SET_LOSSES[settings.weighting]
+    return weighting(logits, posterior, labels, origin, settings.beta, settings.likelihood_floor)
+
+
+def uses_posterior(config: TrainConfig) -> bool:
+    """Whether the second head gets a gradient."""
+    kind = config.loss.kind
+    return config.stage == "open_set" and (kind == "hybrid" or BASELINE_LOSSES[kind].uses_posterior)
 
 
 @torch.inference_mode()

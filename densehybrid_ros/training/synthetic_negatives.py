@@ -22,8 +22,7 @@ from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.networks.dense_flow import DenseFlow
 from densehybrid_ros.training.config import SMALLEST_PATCH
 from densehybrid_ros.training.distributed import Processes
-from densehybrid_ros.training.flow_losses import flow_likelihood_loss, jensen_shannon_loss
-from densehybrid_ros.training.losses import OUTLIER
+from densehybrid_ros.training.losses import OUTLIER, flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.mixed_content import MixedBatch
 
 _CLIP_NORM = 10.0

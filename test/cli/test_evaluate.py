@@ -20,6 +20,7 @@ from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_scor
 from small_frames import write_small_frames
 from still_hazards import still_hazards
 
+from densehybrid_ros import research
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS
 from densehybrid_ros.evaluation.dense_scores import ROAD_PRIOR
@@ -119,6 +120,7 @@ def _reference(root: Path, segmenter: Segmenter) -> dict[str, tuple[float, float
 
 
 def test_figures_are_those_of_scikit_learn(folder: Path, model_path: Path, tmp_path: Path, capsys) -> None:
+    research.register()
     names = ",".join((*SCORES, "road_hazard"))
     assert _evaluate("folder", folder, model_path, "--json", tmp_path / "r.json", "--scores", names) == 0
     result = json.loads((tmp_path / "r.json").read_text())

@@ -18,7 +18,7 @@ import torch
 
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.networks import build_network, load_model
-from densehybrid_ros.networks.import_tables import densenet121_names
+from densehybrid_ros.research.published_weights import densenet121_names
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.input_policy import place, size_problem
 from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, SegmentationNetwork, build_network
-from densehybrid_ros.networks.deeplab_v3_plus import DeepLabV3Plus
+from densehybrid_ros.research.deeplab_wrn38 import DeepLabV3Plus
 
 
 class BrightnessNetwork(SegmentationNetwork):

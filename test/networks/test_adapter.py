@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from densehybrid_ros import DenseHybrid
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference.look import observe
 from densehybrid_ros.networks.light import LightNetwork
-from densehybrid_ros.scores.model_score import classifier_features, logits_of_features, observe
+from densehybrid_ros.research.model_score import classifier_features, logits_of_features
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 

@@ -16,10 +16,10 @@ from densehybrid_ros.networks import (
     build_network,
     count_parameters,
 )
-from densehybrid_ros.networks.deeplab_v3_plus import DeepLabV3Plus
+from densehybrid_ros.research.deeplab_wrn38 import DeepLabV3Plus
 
 
-@pytest.fixture(params=sorted(ARCHITECTURES))
+@pytest.fixture(params=[*ARCHITECTURES, "deeplab_wrn38"])
 def network(request: pytest.FixtureRequest) -> SegmentationNetwork:
     torch.manual_seed(0)
     if request.param == "deeplab_wrn38":  # 137 M parameters at full width

@@ -9,7 +9,7 @@ import pytest
 import torch
 from plain_network import PlainNetwork
 
-from densehybrid_ros import DenseHybrid, register_network
+from densehybrid_ros import DenseHybrid, register_network, research
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import (
     ModelCard,
@@ -62,6 +62,7 @@ def test_a_registered_network_is_saved_and_loaded_by_its_name(tmp_path: Path) ->
         torch.testing.assert_close(loaded.network(images).logits, model(images).logits)
 
     registry._registered.clear()
+    research.register()
     with pytest.raises(InputError) as refused:
         load_model(tmp_path / "m.safetensors")
     assert str(refused.value) == (
@@ -71,8 +72,9 @@ def test_a_registered_network_is_saved_and_loaded_by_its_name(tmp_path: Path) ->
 
 
 def test_an_entry_point_brings_a_network(package: None) -> None:
+    research.register()
     assert isinstance(build_network("plain", 7), SegmentationNetwork)
-    assert architecture_names() == ["ldn121", "light", "deeplab_wrn38", "broken", "plain"]
+    assert architecture_names() == ["ldn121", "light", "broken", "deeplab_wrn38", "plain"]
     with pytest.raises(InputError, match=r"'broken': entry point some_package:nothing does not load \(AttributeError"):
         build_network("broken", 7)
 

@@ -27,7 +27,6 @@ def heads() -> tuple[torch.Tensor, torch.Tensor]:
         ("likelihood", lambda s, d: -logsumexp(s, axis=1)),
         ("max_softmax", lambda s, d: -softmax(s, axis=1).max(axis=1)),
         ("max_logit", lambda s, d: -s.max(axis=1)),
-        ("k_plus_1", lambda s, d: log_softmax(np.concatenate([s, d[:, 1:]], axis=1), axis=1)[:, -1]),
     ],
 )
 def test_score_equals_its_definition(name: str, reference, heads) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax, logsumexp, softmax
 
 from densehybrid_ros.training.losses import (
     INLIER,
@@ -16,6 +16,8 @@ from densehybrid_ros.training.losses import (
     authors_loss,
     closed_set_loss,
     compound_loss,
+    distillation_loss,
+    jensen_shannon_loss,
     outlier_likelihood,
     posterior_loss,
 )
@@ -140,3 +142,35 @@ def test_the_floor_stops_the_push_on_negatives(batch) -> None:
     low = (batch["logits"] - 100).requires_grad_()
     outlier_likelihood(low, batch["origin"], floor=-50.0).backward()
     assert not low.grad.any()
+
+
+def test_distillation(batch) -> None:
+    teacher = batch["logits"].flip(1)
+    expected = []
+    t, s = teacher.double().numpy(), batch["logits"].double().numpy()
+    for b, i, j in np.argwhere(batch["origin"].numpy() != OUTLIER):
+        p = softmax(t[b, :, i, j])
+        expected.append((p * (log_softmax(t[b, :, i, j]) - log_softmax(s[b, :, i, j]))).sum())
+    loss = distillation_loss(batch["logits"], teacher, batch["origin"])
+    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(distillation_loss(teacher, teacher, batch["origin"])) == pytest.approx(0, abs=1e-6)
+
+
+def test_jensen_shannon(batch) -> None:
+    mask = batch["origin"] == OUTLIER
+    expected = []
+    for s in batch["logits"].double().permute(0, 2, 3, 1)[mask].numpy():
+        p, u = softmax(s), np.full(K, 1 / K)
+        m = (p + u) / 2
+        expected.append(0.5 * ((p * np.log(p / m)).sum() + (u * np.log(u / m)).sum()))
+    assert float(jensen_shannon_loss(batch["logits"], mask)) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(jensen_shannon_loss(torch.zeros_like(batch["logits"]), mask)) == pytest.approx(0, abs=1e-6)
+    sure = torch.zeros_like(batch["logits"])
+    sure[:, 0] = 200.0
+    assert float(jensen_shannon_loss(sure, mask)) < np.log(2)
+
+
+def test_distillation_and_divergence_pass_gradcheck_in_float64(batch) -> None:
+    logits, teacher = (batch["logits"].double() / 3).requires_grad_(), batch["logits"].double().flip(1)
+    assert torch.autograd.gradcheck(lambda s: distillation_loss(s, teacher, batch["origin"]), logits)
+    assert torch.autograd.gradcheck(lambda s: jensen_shannon_loss(s, batch["origin"] == OUTLIER), logits)

@@ -9,8 +9,7 @@ from tiny import CPU, TinyNetwork, colored_store
 
 from densehybrid_ros.networks import DenseHybrid, upsample
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
-from densehybrid_ros.training.flow_losses import flow_likelihood_loss, jensen_shannon_loss
-from densehybrid_ros.training.losses import OUTLIER, compound_loss
+from densehybrid_ros.training.losses import OUTLIER, compound_loss, flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.mixed_content import Batch, MixedBatch, without_pasting
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from densehybrid_ros import research
 from densehybrid_ros.datasets.negative_recipes import RECIPES
 from densehybrid_ros.datasets.registry import NEGATIVE_SETS, TRAINING_SETS
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import ARCHITECTURES
+from densehybrid_ros.networks import architecture_names
 from densehybrid_ros.networks.dense_flow import FLOWS
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.config_file import FINE_TUNE, read_config
@@ -23,11 +24,12 @@ MINIMAL = "name: a\narchitecture: light\n"
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "train").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_is_valid(path: Path) -> None:
+    research.register()
     config = read_config(path)
     if path.stem != FINE_TUNE:  # whose model and data are the user's
         assert path.stem.startswith(config.name)
         assert config.terms
-    assert config.architecture in (FLOWS if config.stage == "flow" else ARCHITECTURES)
+    assert config.architecture in (FLOWS if config.stage == "flow" else architecture_names())
     assert not set(config.data.sets) - set(TRAINING_SETS)
     if config.negatives.source == "dataset":
         assert config.negatives.dataset in NEGATIVE_SETS

@@ -14,7 +14,6 @@ from tiny import colored_store, settings, trainer
 
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.training.batches import CropTask
 from densehybrid_ros.training.config import DataConfig, LossConfig, NegativesConfig
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.optimization import set_rate
@@ -80,21 +79,6 @@ def test_open_set_training_tells_negatives_from_inliers(source: str) -> None:
     )
     assert last["inlier_posterior"] + last["outlier_posterior"] < first["inlier_posterior"] + first["outlier_posterior"]
     assert last["outlier_likelihood"] < first["outlier_likelihood"]
-
-
-@pytest.mark.parametrize("kind", ["ood_head", "outlier_exposure", "energy", "k_plus_1"])
-def test_every_baseline_trains(kind: str) -> None:
-    source = "void" if kind == "k_plus_1" else "cutouts"
-    store = colored_store()
-    store.labels[:, :8] = 255
-    loss = LossConfig(kind=kind, beta=0.5)
-    run = trainer(
-        settings(stage="open_set", steps=40, loss=loss, negatives=NegativesConfig(source=source)), None, store
-    )
-    batch = run.maker.batch(CropTask(1000, 0, 16))
-    before = float(run.task.losses(batch)[1]["loss"].detach())
-    run.run()
-    assert float(run.task.losses(batch)[1]["loss"].detach()) < 0.8 * before
 
 
 @pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING.keys())
@@ -250,7 +234,7 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_dropped(tmp_path: Path)
         ({"steps": 0}, "steps=0"),
         ({"crops": CropConfig(rare_share=2.0)}, "rare_share"),
         ({"loss": LossConfig(weighting="mine")}, r"loss\.weighting=mine.*paper"),
-        ({"loss": LossConfig(kind="mine")}, r"loss\.kind=mine.*energy"),
+        ({"loss": LossConfig(kind="mine")}, r"loss\.kind=mine: choose one of hybrid"),
         ({"cuda_graph": True, **EVERYTHING["joint flow"]}, "cuda_graph=true: not with a flow that learns along"),
         ({**EVERYTHING["joint flow"], "crops": CropConfig(height=8)}, "crops: must be 16 pixels high and wide"),
     ],

@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import torch
 
+from densehybrid_ros import research
 from densehybrid_ros.cli.options import count, size
 from densehybrid_ros.datasets.evaluation_set import FrameFiles
 from densehybrid_ros.datasets.label_values import TRAIN_IDS
@@ -34,7 +35,7 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import choose_device, device_name
-from densehybrid_ros.networks import ARCHITECTURES, DenseHybrid, build_network
+from densehybrid_ros.networks import DenseHybrid, architecture_names, build_network
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.progress import progress
 from densehybrid_ros.training.batches import BatchMaker, BatchSource, CropTask, Source, plain_crops, stream
@@ -59,7 +60,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "  python tools/benchmarks/training.py --architecture dense_flow_25_6 --crop 64x64 --batch 64 cuda_graph=true\n"
         "  torchrun --nproc-per-node 2 tools/benchmarks/training.py --batch 32 cuda_graph=true"
     )
-    parser.add_argument("--architecture", default="ldn121", help=f"{', '.join([*ARCHITECTURES, *FLOWS])} (ldn121)")
+    research.register()
+    names = ", ".join([*architecture_names(), *FLOWS])
+    parser.add_argument("--architecture", default="ldn121", help=f"{names} (ldn121)")
     parser.add_argument("--crop", type=size, default=(768, 768), metavar="WxH", help="of a crop (768x768)")
     parser.add_argument("--batch", type=count, default=16, help="crops a step, over all processes (16)")
     parser.add_argument(
@@ -101,8 +104,9 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     if args.architecture in FLOWS:
         content["stage"] = "flow"
         content["crops"] |= _PLAIN
-    elif args.architecture not in ARCHITECTURES:
-        raise InputError(f"--architecture {args.architecture}: choose one of {', '.join([*ARCHITECTURES, *FLOWS])}")
+    elif args.architecture not in architecture_names():
+        names = ", ".join([*architecture_names(), *FLOWS])
+        raise InputError(f"--architecture {args.architecture}: choose one of {names}")
     return build_config(content, args.overrides)
 
 

@@ -1,33 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores that need more than the two heads of one pass: features, training statistics, gradients or several passes."""
+"""Scores of more than the two heads of one pass: features, statistics of training frames, gradients, several passes."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.dense_scores import LeftOut, read_ahead
+from densehybrid_ros.inference import Segmenter
+from densehybrid_ros.inference.input_policy import Placement
+from densehybrid_ros.inference.look import Observation
 from densehybrid_ros.networks import DenseHybrid
+from densehybrid_ros.progress import progress
 
-
-class Observation(NamedTuple):
-    """What one pass over an image yields; maps are at the network's output stride.
-
-    Attributes:
-        model: The model that made the pass.
-        images: float32 [B, 3, H, W], RGB in 0..1.
-        prelogits: [B, C, h, w].
-        logits: [B, K, h, w].
-        posterior: [B, 2, h, w], index 1 = outlier.
-    """
-
-    model: DenseHybrid
-    images: Tensor
-    prelogits: Tensor
-    logits: Tensor
-    posterior: Tensor
+PIXELS_PER_FRAME = 4096
 
 
 class TrainingPixels(NamedTuple):
@@ -66,12 +61,6 @@ class ModelScore(ABC):
         """Returns float32 [B, h, w]; higher = more anomalous. The caller enlarges it to the image."""
 
 
-def observe(model: DenseHybrid, images: Tensor) -> Observation:
-    """Runs the model once and keeps what the scores may need."""
-    prelogits, logits = model.network(images)
-    return Observation(model, images, prelogits, logits, model.posterior_head(prelogits))
-
-
 def classifier_features(model: DenseHybrid, prelogits: Tensor) -> Tensor:
     """What the classifier's convolution sees: pre-logits after its batch norm and ReLU, [B, C, h, w]."""
     return model.network.classifier_features(prelogits)
@@ -108,3 +97,42 @@ def _rows(maps: Tensor) -> Tensor:
 def per_pixel(maps: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     """Turns [B, C, h, w] into rows, float32 [B h w, C], and the shape (B, h, w) to return to."""
     return _rows(maps), (maps.shape[0], maps.shape[2], maps.shape[3])
+
+
+@torch.inference_mode()
+def collect_pixels(
+    segmenter: Segmenter, dataset: EvaluationSet, indices: Sequence[int], per_frame: int = PIXELS_PER_FRAME
+) -> TrainingPixels:
+    """Samples labelled pixels of training frames.
+
+    Args:
+        segmenter: What runs the model.
+        dataset: Frames with semantic labels of the model's classes.
+        indices: Which of them.
+        per_frame: Pixels of a frame at most.
+
+    Raises:
+        InputError: A frame can't be read, has no semantic labels, or none has a labelled pixel.
+    """
+    parts = []
+    dataset = dataset.for_classes([item.name for item in segmenter.card.classes])
+    frames = progress(read_ahead(dataset, indices), "fit scores", total=len(indices))
+    for index, frame in zip(indices, frames, strict=True):
+        if isinstance(frame, LeftOut):
+            raise InputError(frame.reason)
+        if frame.semantic is None:
+            raise InputError(f"{frame.name}: no semantic labels; fit scores on a data set that has classes")
+        look = segmenter.look(frame.image)
+        labels = torch.from_numpy(_fit(frame.semantic, look.placement)).to(segmenter.device)
+        parts.append(training_pixels(look.seen, labels[None], per_frame, seed=index))
+    if not sum(len(part.labels) for part in parts):
+        raise InputError("--fit-dataset: none of its frames has a labelled pixel")
+    return TrainingPixels(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def _fit(labels: np.ndarray, placement: Placement) -> np.ndarray:
+    """Brings labels, uint8 [H, W], to where their frame lies in the network's input; the rest of it is void."""
+    fitted = np.full(placement.network, VOID, dtype=np.uint8)
+    rows, columns = placement.content
+    fitted[:rows, :columns] = cv2.resize(np.ascontiguousarray(labels), (columns, rows), interpolation=cv2.INTER_NEAREST)
+    return fitted

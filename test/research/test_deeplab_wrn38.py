@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
+from pathlib import Path
+
 import pytest
 import torch
 
+from densehybrid_ros.inference.look import observe
 from densehybrid_ros.networks import DenseHybrid, build_network, count_parameters, upsample
-from densehybrid_ros.networks.deeplab_v3_plus import AtrousPyramid, DeepLabV3Plus
-from densehybrid_ros.scores.model_score import classifier_features, logits_of_features, observe
+from densehybrid_ros.networks.registry import ENTRY_POINTS
+from densehybrid_ros.research.deeplab_wrn38 import AtrousPyramid, DeepLabV3Plus
+from densehybrid_ros.research.model_score import classifier_features, logits_of_features
 
 
 @pytest.fixture
@@ -90,3 +96,11 @@ def test_corners_stay_where_they_are_when_align_corners_is_asked_for() -> None:
     maps = torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])
     torch.testing.assert_close(upsample(maps, (3, 3), align_corners=True)[0, 0, 1], torch.tensor([1.0, 1.5, 2.0]))
     torch.testing.assert_close(upsample(maps, (4, 4))[0, 0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
+
+
+def test_a_process_that_never_registers_finds_it_by_the_entry_point_of_the_package() -> None:
+    setup = (Path(__file__).parents[2] / "setup.py").read_text()
+    name, module, attribute = re.search(r'"(\w+) = (densehybrid_ros\.research[\w.]+):(\w+)"', setup).groups()
+    assert name == "deeplab_wrn38"
+    assert getattr(import_module(module), attribute) is DeepLabV3Plus
+    assert f'"{ENTRY_POINTS}": [' in setup

@@ -11,9 +11,9 @@ from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.training.losses import (
     INLIER,
     OUTLIER,
+    BaselineLoss,
     closed_set_loss,
     exact,
-    mask_at,
     mean_where,
     posterior_loss,
 )
@@ -32,7 +32,9 @@ def ood_head_loss(logits: Tensor, posterior: Tensor, labels: Tensor, origin: Ten
     }
 
 
-def outlier_exposure_loss(logits: Tensor, labels: Tensor, origin: Tensor, beta: float) -> dict[str, Tensor]:
+def outlier_exposure_loss(
+    logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, beta: float
+) -> dict[str, Tensor]:
     """Outlier exposure (Hendrycks et al. 2019): the classifier shall be undecided on negatives.
 
     L = E_in[-ln P(y|x)] + beta E_out[-(1/K) sum_k ln P(k|x)]; the published beta is 0.5.
@@ -42,7 +44,7 @@ def outlier_exposure_loss(logits: Tensor, labels: Tensor, origin: Tensor, beta: 
     return {"loss": closed_set + beta * undecided, "closed_set": closed_set, "outlier_uniform": undecided}
 
 
-def energy_loss(logits: Tensor, labels: Tensor, origin: Tensor, beta: float) -> dict[str, Tensor]:
+def energy_loss(logits: Tensor, posterior: Tensor, labels: Tensor, origin: Tensor, beta: float) -> dict[str, Tensor]:
     """Energy fine-tuning (Liu et al. 2020, equation 6) with the energy E(x) = -ln sum_k exp s_k.
 
     L = E_in[-ln P(y|x)] + beta (E_in[max(0, E - m_in)^2] + E_out[max(0, m_out - E)^2]); the published beta is 0.1. With
@@ -74,14 +76,10 @@ def k_plus_1_loss(logits: Tensor, posterior: Tensor, labels: Tensor, origin: Ten
     return {"loss": closed_set + beta * unknown, "closed_set": closed_set, "outlier_class": unknown}
 
 
-def distillation_loss(logits: Tensor, teacher: Tensor, origin: Tensor) -> Tensor:
-    """KL(teacher || student) of the class posteriors, mean over pixels that are no outliers.
-
-    Args:
-        logits: [B, K, h, w], of the model that learns.
-        teacher: [B, K, h, w], of a frozen one.
-        origin: integer [B, H, W]; 1 = outlier. Taken at the nearest pixel where its size differs.
-    """
-    student_log, teacher_log = (functional.log_softmax(exact(values), dim=1) for values in (logits, teacher))
-    divergence = functional.kl_div(student_log, teacher_log, reduction="none", log_target=True).sum(1)
-    return mean_where(divergence, mask_at(origin, (logits.shape[2], logits.shape[3])) != OUTLIER)
+BASELINE_LOSSES = {
+    "ood_head": BaselineLoss(ood_head_loss, uses_posterior=True),
+    "outlier_exposure": BaselineLoss(outlier_exposure_loss, uses_posterior=False),
+    "energy": BaselineLoss(energy_loss, uses_posterior=False),
+    "k_plus_1": BaselineLoss(k_plus_1_loss, uses_posterior=True),
+}
+"""``loss.kind`` in a configuration -> loss."""

@@ -6,16 +6,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax, logsumexp
+from tiny import colored_store, settings, trainer
 
-from densehybrid_ros.training.baseline_losses import (
-    distillation_loss,
+from densehybrid_ros.research.losses import (
+    BASELINE_LOSSES,
     energy_loss,
     k_plus_1_loss,
     ood_head_loss,
     outlier_exposure_loss,
 )
-from densehybrid_ros.training.flow_losses import jensen_shannon_loss
+from densehybrid_ros.training.batches import CropTask
+from densehybrid_ros.training.config import LossConfig, NegativesConfig
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 
 K = 4
@@ -60,7 +62,7 @@ def test_ood_head(batch) -> None:
 
 def test_outlier_exposure(batch) -> None:
     uniform = np.mean([-log_softmax(s).mean() for s, _, _ in pixels(batch, OUTLIER)])
-    loss = outlier_exposure_loss(**without(batch, "posterior"), beta=0.5)["loss"]
+    loss = outlier_exposure_loss(**batch, beta=0.5)["loss"]
     assert float(loss) == pytest.approx(classification(batch) + 0.5 * uniform, rel=1e-5)
 
 
@@ -69,18 +71,18 @@ def test_energy(batch) -> None:
     outlier = np.mean([max(0.0, -5 + logsumexp(s)) ** 2 for s, _, _ in pixels(batch, OUTLIER)])
     assert inlier > 0
     assert outlier > 0
-    loss = energy_loss(**without(batch, "posterior"), beta=0.1)["loss"]
+    loss = energy_loss(**batch, beta=0.1)["loss"]
     assert float(loss) == pytest.approx(classification(batch) + 0.1 * (inlier + outlier), rel=1e-5)
 
 
 def test_the_energy_is_low_on_inliers(batch) -> None:
     """Inliers with a log-sum-exp of 20 and outliers with one of 0 cost nothing; the other way round they do."""
     logits = torch.zeros_like(batch["logits"])
-    settings = {"labels": batch["labels"], "origin": batch["origin"]}
+    others = without(batch, "logits")
     is_outlier = (batch["origin"] == OUTLIER).unsqueeze(1)
     first = torch.tensor([20.0] + (K - 1) * [0.0]).view(1, K, 1, 1).expand_as(logits)
-    right = energy_loss(torch.where(is_outlier, logits, first), **settings, beta=1)
-    wrong = energy_loss(torch.where(is_outlier, first, logits), **settings, beta=1)
+    right = energy_loss(torch.where(is_outlier, logits, first), **others, beta=1)
+    wrong = energy_loss(torch.where(is_outlier, first, logits), **others, beta=1)
     assert float(right["inlier_energy"] + right["outlier_energy"]) == 0
     assert min(float(wrong["inlier_energy"]), float(wrong["outlier_energy"])) > 100
 
@@ -91,62 +93,44 @@ def test_k_plus_1(batch) -> None:
     assert float(k_plus_1_loss(**batch, beta=0.3)["loss"]) == pytest.approx(known + 0.3 * unknown, rel=1e-5)
 
 
-def test_distillation(batch) -> None:
-    teacher = batch["logits"].flip(1)
-    expected = []
-    t, s = teacher.double().numpy(), batch["logits"].double().numpy()
-    for b, i, j in np.argwhere(batch["origin"].numpy() != OUTLIER):
-        p = softmax(t[b, :, i, j])
-        expected.append((p * (log_softmax(t[b, :, i, j]) - log_softmax(s[b, :, i, j]))).sum())
-    loss = distillation_loss(batch["logits"], teacher, batch["origin"])
-    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-5)
-    assert float(distillation_loss(teacher, teacher, batch["origin"])) == pytest.approx(0, abs=1e-6)
-
-
-def test_jensen_shannon(batch) -> None:
-    mask = batch["origin"] == OUTLIER
-    expected = []
-    for s, _, _ in pixels(batch, OUTLIER):
-        p, u = softmax(s), np.full(K, 1 / K)
-        m = (p + u) / 2
-        expected.append(0.5 * ((p * np.log(p / m)).sum() + (u * np.log(u / m)).sum()))
-    assert float(jensen_shannon_loss(batch["logits"], mask)) == pytest.approx(np.mean(expected), rel=1e-5)
-    assert float(jensen_shannon_loss(torch.zeros_like(batch["logits"]), mask)) == pytest.approx(0, abs=1e-6)
-    sure = torch.zeros_like(batch["logits"])
-    sure[:, 0] = 200.0
-    assert float(jensen_shannon_loss(sure, mask)) < np.log(2)
-
-
-@pytest.mark.parametrize(
-    "name", ["ood_head", "outlier_exposure", "energy", "k_plus_1", "distillation", "jensen_shannon"]
-)
+@pytest.mark.parametrize("name", BASELINE_LOSSES)
 def test_gradcheck_in_float64(batch, name: str) -> None:
-    labels, origin, mask = batch["labels"], batch["origin"], batch["origin"] == OUTLIER
-    teacher = batch["logits"].double().flip(1)
-    functions = {
-        "ood_head": lambda s, d: ood_head_loss(s, d, labels, origin, 0.5)["loss"],
-        "outlier_exposure": lambda s, d: outlier_exposure_loss(s, labels, origin, 0.5)["loss"],
-        "energy": lambda s, d: energy_loss(s, labels, origin, 0.1)["loss"],
-        "k_plus_1": lambda s, d: k_plus_1_loss(s, d, labels, origin, 0.5)["loss"],
-        "distillation": lambda s, d: distillation_loss(s, teacher, origin),
-        "jensen_shannon": lambda s, d: jensen_shannon_loss(s, mask),
-    }
     inputs = [(batch[key].double() / 3).requires_grad_() for key in ("logits", "posterior")]
-    assert torch.autograd.gradcheck(functions[name], inputs)
+    loss = BASELINE_LOSSES[name].loss
+    assert torch.autograd.gradcheck(lambda s, d: loss(s, d, batch["labels"], batch["origin"], 0.5)["loss"], inputs)
 
 
-@pytest.mark.parametrize("name", ["ood_head", "outlier_exposure", "energy", "k_plus_1"])
+@pytest.mark.parametrize("name", BASELINE_LOSSES)
 def test_a_batch_without_anything_trains_on(batch, name: str) -> None:
     batch["labels"][:], batch["origin"][:] = 255, NEITHER
     batch["logits"].requires_grad_()
     batch["posterior"].requires_grad_()
-    plain = without(batch, "posterior")
-    loss = {
-        "ood_head": lambda: ood_head_loss(**batch, beta=0.5),
-        "outlier_exposure": lambda: outlier_exposure_loss(**plain, beta=0.5),
-        "energy": lambda: energy_loss(**plain, beta=0.1),
-        "k_plus_1": lambda: k_plus_1_loss(**batch, beta=0.5),
-    }[name]()["loss"]
+    loss = BASELINE_LOSSES[name].loss(*batch.values(), 0.5)["loss"]
     loss.backward()
     assert loss.item() == 0
     assert not batch["logits"].grad.any()
+
+
+@pytest.mark.parametrize("name", BASELINE_LOSSES)
+def test_the_second_head_learns_where_the_table_says_so(batch, name: str) -> None:
+    posterior = batch["posterior"].requires_grad_()
+    loss = BASELINE_LOSSES[name].loss(
+        batch["logits"].requires_grad_(), posterior, batch["labels"], batch["origin"], 0.5
+    )
+    loss["loss"].backward()
+    assert BASELINE_LOSSES[name].uses_posterior == (posterior.grad is not None)
+
+
+@pytest.mark.parametrize("kind", BASELINE_LOSSES)
+def test_every_baseline_trains(kind: str) -> None:
+    source = "void" if kind == "k_plus_1" else "cutouts"
+    store = colored_store()
+    store.labels[:, :8] = 255
+    loss = LossConfig(kind=kind, beta=0.5)
+    run = trainer(
+        settings(stage="open_set", steps=40, loss=loss, negatives=NegativesConfig(source=source)), None, store
+    )
+    batch = run.maker.batch(CropTask(1000, 0, 16))
+    before = float(run.task.losses(batch)[1]["loss"].detach())
+    run.run()
+    assert float(run.task.losses(batch)[1]["loss"].detach()) < 0.8 * before

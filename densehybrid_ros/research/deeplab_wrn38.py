@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeepLabV3+ (Chen et al. 2018) on WideResNet-38, the paper's network for Fishyscapes and SegmentMeIfYouCan."""
+"""DeepLabV3+ (Chen et al. 2018) on WideResNet-38, the paper's network for Fishyscapes and SegmentMeIfYouCan.
+
+The encoder (Wu, Shen and van den Hengel 2019, "Wider or deeper") is the variant with pre-activation (He et al. 2016),
+dilated to stride 8, as NVIDIA trained it for Cityscapes.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +15,106 @@ from torch.nn import functional
 
 from densehybrid_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD, Normalization
 from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
-from densehybrid_ros.networks.wide_resnet38 import WideResNet38
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Blocks of one width; ``widths`` are the output channels of each convolution of a block."""
+
+    blocks: int
+    widths: tuple[int, ...]
+    stride: int = 1
+    dilation: int = 1
+    dropout: float = 0.0
+
+
+_STEM_CHANNELS = 64
+_STAGES = (
+    _Stage(3, (128, 128)),
+    _Stage(3, (256, 256)),
+    _Stage(6, (512, 512), stride=2),
+    _Stage(3, (512, 1024), dilation=2),
+    _Stage(1, (512, 1024, 2048), dilation=4, dropout=0.3),
+    _Stage(1, (1024, 2048, 4096), dilation=4, dropout=0.5),
+)
+_POOLED_STAGES = (0, 1)  # a 3x3 max pooling of stride 2 stands before these
+_SKIP_STAGE = 0
+
+
+class ResidualBlock(nn.Module):
+    """Norm-ReLU-convolution two or three times, added to the input.
+
+    Two widths make two 3x3 convolutions, three a bottleneck of 1x1, 3x3 and 1x1. Where shapes differ, the input passes
+    a 1x1 convolution after the first norm and ReLU.
+    """
+
+    def __init__(self, inputs: int, stage: _Stage, stride: int) -> None:
+        super().__init__()
+        kernels = (3, 3) if len(stage.widths) == 2 else (1, 3, 1)
+        layers: list[nn.Module] = []
+        channels = inputs
+        for index, (width, kernel) in enumerate(zip(stage.widths, kernels, strict=True)):
+            if index > 0:
+                layers += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+            if index == len(kernels) - 1 and stage.dropout > 0:
+                layers.append(nn.Dropout2d(stage.dropout))
+            dilation = stage.dilation if kernel == 3 else 1
+            padding = dilation * (kernel // 2)
+            step = stride if index == 0 else 1
+            layers.append(nn.Conv2d(channels, width, kernel, step, padding, dilation, bias=False))
+            channels = width
+        self.norm = nn.BatchNorm2d(inputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.layers = nn.Sequential(*layers)
+        fits = stride == 1 and inputs == channels
+        self.projection = None if fits else nn.Conv2d(inputs, channels, 1, stride, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps [B, inputs, h, w] to [B, widths[-1], h / stride, w / stride]."""
+        activated = self.relu(self.norm(features))
+        shortcut = features if self.projection is None else self.projection(activated)
+        return self.layers(activated) + shortcut
+
+
+class WideResNet38(nn.Module):
+    """The encoder: a 3x3 convolution, then six stages of residual blocks, two of them after max pooling.
+
+    Args:
+        width_divisor: Divides every width; 1 is the published network, more makes small ones for tests.
+
+    Attributes:
+        channels: Of the deepest features.
+        skip_channels: Of the features at stride 2.
+    """
+
+    def __init__(self, width_divisor: int = 1) -> None:
+        super().__init__()
+        channels = _STEM_CHANNELS // width_divisor
+        self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        stages = []
+        for stage in _STAGES:
+            widths = tuple(width // width_divisor for width in stage.widths)
+            scaled = _Stage(stage.blocks, widths, stage.stride, stage.dilation, stage.dropout)
+            blocks = []
+            for index in range(stage.blocks):
+                blocks.append(ResidualBlock(channels, scaled, stage.stride if index == 0 else 1))
+                channels = widths[-1]
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+        self.channels = channels
+        self.skip_channels = _STAGES[_SKIP_STAGE].widths[-1] // width_divisor
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps images [B, 3, H, W] to features at stride 2 [B, 128, H/2, W/2] and stride 8 [B, 4096, H/8, W/8]."""
+        features = self.stem(images)
+        skip = features
+        for index, stage in enumerate(self.stages):
+            features = stage(self.pool(features) if index in _POOLED_STAGES else features)
+            if index == _SKIP_STAGE:
+                skip = features
+        return skip, features
+
 
 _DILATIONS = (12, 24, 36)  # of the atrous pyramid at stride 8
 _PYRAMID_CHANNELS = 256

@@ -15,11 +15,11 @@ import torch
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.datasets.registry import EVALUATION_SETS
 from densehybrid_ros.evaluation.curves import CurveMetrics
-from densehybrid_ros.evaluation.paper_tables import DASH, PAPER_TABLES, format_paper_table, header, table_rows
 from densehybrid_ros.evaluation.protocols import AP, FPR95, MEAN_IOU, PROTOCOLS
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.evaluation.text_tables import WIDEST, format_groups
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
+from densehybrid_ros.research.paper_tables import DASH, PAPER_TABLES, format_paper_table, header, table_rows
 from densehybrid_ros.scores import SCORES
 
 

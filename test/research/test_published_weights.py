@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks import DenseHybrid, import_tables, importers
-from densehybrid_ros.networks.deeplab_v3_plus import DeepLabV3Plus
-from densehybrid_ros.networks.importers import import_weights
+from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.networks.ladder_densenet import LadderDenseNet121
+from densehybrid_ros.research import published_weights
+from densehybrid_ros.research.deeplab_wrn38 import DeepLabV3Plus
+from densehybrid_ros.research.published_weights import import_weights
 
 _LAYERS = (6, 12, 24, 16)
 
@@ -125,7 +126,7 @@ def save(path: Path, content: object) -> Path:
 @pytest.fixture
 def small_deeplab(monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds the DeepLabV3+ at a sixteenth of its widths."""
-    monkeypatch.setattr(importers, "build_network", lambda _, classes: DeepLabV3Plus(classes, width_divisor=16))
+    monkeypatch.setattr(published_weights, "build_network", lambda _, classes: DeepLabV3Plus(classes, width_divisor=16))
 
 
 def test_the_authors_open_set_file_has_827_entries_and_fills_every_layer(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_a_closed_set_file_leaves_the_posterior_head_random_but_repeatable(tmp_p
 def test_the_tables_name_every_module_once(architecture: str) -> None:
     with torch.device("meta"):
         network = LadderDenseNet121(19) if architecture == "ldn121" else DeepLabV3Plus(19)
-    tables = {"ldn121": import_tables.ladder_densenet_names, "deeplab_wrn38": import_tables.deeplab_wrn38_names}
+    tables = {"ldn121": published_weights.ladder_densenet_names, "deeplab_wrn38": published_weights.deeplab_wrn38_names}
     names = tables[architecture]()
     assert set(names) == {key.rpartition(".")[0] for key in network.state_dict()}
     assert len(set(names.values())) == len(names)
@@ -169,7 +170,7 @@ def test_the_tables_name_every_module_once(architecture: str) -> None:
 def test_every_key_and_shape_of_the_full_size_deeplab_is_nvidias() -> None:
     with torch.device("meta"):
         ours = DenseHybrid(DeepLabV3Plus(19)).state_dict()
-        names = import_tables.deeplab_wrn38_names()
+        names = published_weights.deeplab_wrn38_names()
         mine = {}
         for key, tensor in ours.items():
             module, _, leaf = key.removeprefix("network.").rpartition(".")
@@ -177,7 +178,7 @@ def test_every_key_and_shape_of_the_full_size_deeplab_is_nvidias() -> None:
                 mine[f"{names[module]}.{leaf}"] = tuple(tensor.shape)
     # The published widths, without the memory: torch.rand on the meta device holds no values.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("test_importers._values", lambda *shape: torch.empty(*shape, device="meta"))
+        patch.setattr("test_published_weights._values", lambda *shape: torch.empty(*shape, device="meta"))
         published = {key: tuple(value.shape) for key, value in nvidia_deeplab(1).items()}
     assert mine == published
 

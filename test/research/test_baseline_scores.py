@@ -9,29 +9,22 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.metrics import roc_auc_score
 
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.inference.look import Observation, observe
 from densehybrid_ros.networks import DenseHybrid, SegmentationNetwork, build_network
-from densehybrid_ros.scores import SCORES
-from densehybrid_ros.scores.flow_density import FlowDensity, PointwiseFlow
-from densehybrid_ros.scores.gaussians import GaussianDiscriminant, GaussianMixture
-from densehybrid_ros.scores.mc_dropout import McDropout
-from densehybrid_ros.scores.model_score import (
-    Observation,
+from densehybrid_ros.research.densities import FlowDensity, GaussianDiscriminant, GaussianMixture, PointwiseFlow
+from densehybrid_ros.research.model_score import (
     TrainingPixels,
     classifier_features,
     logits_of_features,
-    observe,
     per_pixel,
     training_pixels,
 )
-from densehybrid_ros.scores.model_scores import MODEL_SCORES
-from densehybrid_ros.scores.odin import Odin
-from densehybrid_ros.scores.openmax import OpenMax
-from densehybrid_ros.scores.react import ReAct
-from densehybrid_ros.scores.sml import StandardizedMaxLogit
+from densehybrid_ros.research.scores import MODEL_SCORES, McDropout, Odin, OpenMax, ReAct, StandardizedMaxLogit
+from densehybrid_ros.scores import SCORES
 
 K = 5
 
@@ -68,6 +61,7 @@ def test_simple_scores_equal_their_definitions() -> None:
         "energy": SCORES["likelihood"](logits, posterior).numpy(),
         "oh": in_out[:, 1],
         "oh_msp": -in_out[:, 0] * class_probability.max(axis=1),
+        "k_plus_1": log_softmax(np.concatenate([logits, posterior[:, 1:]], axis=1).astype(float), axis=1)[:, -1],
     }
     for name, values in expected.items():
         np.testing.assert_allclose(SCORES[name](logits, posterior).numpy(), values, rtol=1e-5, atol=1e-6)

@@ -270,6 +270,13 @@ def table_layout(table: PaperTable, results: Sequence[EvaluationResult]) -> tupl
     return "method", parts, groups
 
 
+def page_table(table: PaperTable, results: Sequence[EvaluationResult]) -> dict[str, object]:
+    """The table as ``evaluation.report`` shows it."""
+    corner, parts, groups = table_layout(table, results)
+    title = f"Table {table.number}: {table.title}"
+    return {"title": title, "corner": corner, "parts": parts, "groups": groups, "dash": DASH}
+
+
 def _layout_by_distance(results: Sequence[EvaluationResult]) -> tuple[str, list[TextPart], list[Group]]:
     edges = results[0].edges
     parts: list[TextPart] = []
