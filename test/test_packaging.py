@@ -137,11 +137,12 @@ def test_dynamic_fields_are_those_that_setup_py_gives(declared: dict, project: d
         "dependencies": "install_requires",
         "optional-dependencies": "extras_require",
         "scripts": "entry_points",
+        "entry-points": "entry_points",
         "license": "license",
     }
     assert set(project["dynamic"]) == set(given)
     assert all(declared[argument] for argument in given.values())
-    assert list(declared["entry_points"]) == ["console_scripts"]
+    assert list(declared["entry_points"]) == ["console_scripts", "densehybrid_ros.networks"]
 
 
 def test_its_type_hints_are_shipped(declared: dict) -> None:
