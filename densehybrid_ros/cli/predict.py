@@ -159,6 +159,7 @@ def _hazard(hazard: Hazard) -> dict[str, Any]:
     return {
         "id": hazard.id,
         "state": hazard.state.value,
+        "missed_frames": hazard.missed,
         "level": hazard.level.name,
         "box": [region.left, region.top, region.width, region.height],
         "area": region.area,

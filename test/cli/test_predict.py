@@ -94,6 +94,8 @@ def test_a_bag_gives_overlays_masks_scores_hazards_and_a_video(bag: Path, tmp_pa
         assert entry["stamp"] == pytest.approx(frame.stamp / 1e9)
         assert entry["level"] in ("OK", "WARN", "ERROR")
         for hazard in entry["hazards"]:
+            if hazard["missed_frames"]:
+                continue  # the box is where it is expected
             left, top, width, height = hazard["box"]
             box = masks.open_set[top : top + height, left : left + width]
             assert hazard["area"] <= np.count_nonzero(box == UNKNOWN)

@@ -19,6 +19,7 @@ import pytest
 from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.networks import load_model
 from densehybrid_ros.perception.parameter_files import read_settings
 
 PARAMETERS = ("-p", "min_hazard_area:=8", "-p", "trigger_count:=1", "-p", "anomaly_threshold:=-113.25")
@@ -67,8 +68,9 @@ def _rows(folder: Path) -> dict[tuple, dict[str, Any]]:
 def test_a_replay_of_several_thresholds_says_what_tune_says(tuned: Path, drive: Path, tmp_path: Path, capsys) -> None:
     content = _replayed(drive, tmp_path, "--threshold", "-60,outlier_tpr95,20")
     printed = capsys.readouterr().out.splitlines()
+    named = load_model("light").card.threshold("outlier_tpr95")
     assert printed[0].split()[:2] == ["threshold", "hazards"]
-    assert [line.split()[0] for line in printed[2:]] == ["-60.00", "-113.23", "20.00"]
+    assert [line.split()[0] for line in printed[2:]] == ["-60.00", f"{named:.2f}", "20.00"]
     assert (content["frames"], content["left_out"]) == (11, [])
     rows = _rows(tuned)
     for row in content["thresholds"]:

@@ -45,7 +45,7 @@ def _frames(dataset: EvaluationSet) -> list:
 
 
 def test_every_data_set_but_those_of_mapped_classes_has_a_protocol() -> None:
-    assert set(EVALUATION_SETS) == set(PROTOCOLS) | {"mapillary_vistas", "wilddash2"}
+    assert set(EVALUATION_SETS) == set(PROTOCOLS) | {"idd_lite", "mapillary_vistas", "wilddash2"}
 
 
 def test_unknown_name_lists_the_known(tmp_path: Path) -> None:
