@@ -31,7 +31,7 @@ def _drive(path: Path, frames: int, **changes: Any) -> Path:
     """A rendered drive with a gaudy bonnet, which is not judged."""
     bonnet = np.random.default_rng(0).integers(0, 255, (7, 15, 3), np.uint8).repeat(4, 0).repeat(6, 1)
     with BagWriter(path) as writer:
-        for frame in RenderedFrames(3, frames, (256, 128), 10.0):
+        for frame in RenderedFrames(4, frames, (256, 128), 10.0):
             image, labels = frame.image.copy(), np.array(frame.labels)
             image[100:, 60:150], labels[100:, 60:150] = bonnet, 255
             writer.write(replace(frame, **{"image": image, "labels": labels} | changes))
