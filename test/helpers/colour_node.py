@@ -43,6 +43,7 @@ class ColourSegmenter:
             confidence=CONFIDENCE,
             thresholds={"middle": 0.0},
             threshold=lambda name: 0.0,
+            region_classifier=None,
         )
 
     reason = "it is a stand-in"
