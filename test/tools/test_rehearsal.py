@@ -25,7 +25,7 @@ SETTINGS = HazardSettings(min_hazard_area=16)
 
 @pytest.fixture(scope="module")
 def drive() -> list[RenderedFrame]:
-    return list(render_drive(4, FRAMES, WIDTH, HEIGHT))  # of many obstacles that none hides
+    return list(render_drive(9, FRAMES, WIDTH, HEIGHT))  # of many obstacles that none hides
 
 
 @pytest.fixture(scope="module")
