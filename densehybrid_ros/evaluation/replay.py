@@ -23,6 +23,7 @@ from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.hazard_figures import FrameTruth, HazardAccumulator
+from densehybrid_ros.evaluation.obstacles import ObstacleAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.perception.alert import Alert
@@ -200,7 +201,7 @@ class Replay(Drives):
         super().__init__(bags)
         self._pixels = PixelAccumulator()
         self._bins = DistanceBins([SCORE], edges)
-        self._threshold = threshold
+        self._obstacles = ObstacleAccumulator(threshold, edges)
         self._hazards = hazards
         self._gallery = Gallery(SCORE, threshold)
         self._overlays = overlays
@@ -252,6 +253,7 @@ class Replay(Drives):
         self._pixels.update(scores, truth, name)
         if distance is not None:
             self._bins.update({SCORE: scores}, truth, torch.from_numpy(distance), name)
+        self._obstacles.update(number, score, labels, frame.instances, distance, self.drive_name())
         shown = EvaluationFrame(name, np.ascontiguousarray(frame.image), anomaly=labels)
         self._gallery.add(ScoredFrame(self._index(number), shown, {SCORE: scores}, truth))
 
@@ -267,6 +269,7 @@ class Replay(Drives):
         super().merge(other)
         self._pixels.merge(other._pixels)
         self._bins.merge(other._bins)
+        self._obstacles.merge(other._obstacles)
         self._hazards.merge(other._hazards)
         self._gallery.merge(other._gallery)
         self._latencies += other._latencies
@@ -284,6 +287,7 @@ class Replay(Drives):
             result.pixel = {SCORE: self._pixels.compute()}
             result.curves = {SCORE: self._pixels.curve()}
             result.inlier_q95 = {SCORE: self._pixels.inlier_quantile(0.95)}
+            result.obstacles = self._obstacles.compute()
         result.gallery = self._gallery
         result.hazards = self._hazards.compute()
         result.remarks = self.summary().splitlines()
@@ -298,14 +302,14 @@ class Replay(Drives):
         """Returns everything for JSON."""
         content = result.to_dict()
         content["alerted_frames"] = self.alerts
-        content["threshold"] = self._threshold
+        content["threshold"] = self._obstacles.threshold
         content["latency_ms"] = self._median_latency()
         return content
 
     def summary(self) -> str:
         """Says in a few lines what is not in the tables."""
         lines = [
-            f"unknown: {self.alerts} of {self.frames} frames have a pixel above {self._threshold:.3f}",
+            f"unknown: {self.alerts} of {self.frames} frames have a pixel above {self._obstacles.threshold:.3f}",
             f"latency: {self._median_latency():.1f} ms a frame (median)",
         ]
         if not self.labelled:
@@ -313,7 +317,7 @@ class Replay(Drives):
         elif ANOMALY not in self._label_values:
             values = ", ".join(str(value) for value in sorted(self._label_values))
             meaning = f"values found: {values}; 1 is anomaly, 255 is ignored"
-            lines.append(f"no pixel is labelled as an anomaly ({meaning}): no figures by pixel")
+            lines.append(f"no pixel is labelled as an anomaly ({meaning}): no figures by pixel and obstacle")
         elif not self._sources:
             lines.append("neither disparity nor a mount can be used: no figures by distance")
         return "\n".join(lines)

@@ -26,6 +26,8 @@ from densehybrid_ros.evaluation.results import (
     distance_rows,
     main_rows,
     notes,
+    obstacle_lines,
+    obstacle_rows,
     percent,
     published_bins,
     to_csv,
@@ -121,6 +123,7 @@ def _blocks(result: EvaluationResult) -> list[_Block | None]:
         _curves(result.curves) if result.curves else None,
         *(_by_threshold(result, name, bool(place)) for place, name in enumerate(result.curves)),
         _distances(result) if result.distances else None,
+        _obstacles(result),
         _froc(result.froc) if result.froc is not None else None,
         _alerts(result.hazards) if result.hazards is not None else None,
         _closed_set(result) if classes else None,
@@ -271,6 +274,13 @@ def _timeline(drives: dict[str, list[Moment]]) -> list[str]:
         y_axis = Axis("distance [m]", 0, round_up(max(*known, 10.0)))
         charts.append(line_chart("Distance of the nearest hazard", x_axis, y_axis, distances))
     return charts
+
+
+def _obstacles(result: EvaluationResult) -> _Block | None:
+    figures = result.obstacles
+    if figures is None:
+        return None
+    return _Block("Obstacles", obstacle_lines(figures), tables=[_Table(*obstacle_rows(figures))])
 
 
 def _closed_set(result: EvaluationResult) -> _Block:

@@ -19,6 +19,7 @@ from densehybrid_ros.evaluation.froc import Froc, froc_rows, hazard_rows
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.hazard_figures import HazardFigures
 from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
+from densehybrid_ros.evaluation.obstacles import ObstacleFigures
 from densehybrid_ros.evaluation.open_set import OpenSetMetrics
 from densehybrid_ros.evaluation.operating_points import OperatingPoint, point_rows
 from densehybrid_ros.evaluation.protocols import (
@@ -76,6 +77,7 @@ class EvaluationResult:
         confusion: Pixels of each class, in the order of ``class_iou``, by predicted class; empty without a closed set.
         gallery: The frames with the worst errors, where they were asked for.
         froc: What the hazards of single frames were worth.
+        obstacles: Detection by obstacle along a drive, before the hazard stage.
         hazards: What the alerts of a drive were worth.
         remarks: What else is worth telling in the report, one sentence each; not in the JSON.
     """
@@ -107,6 +109,7 @@ class EvaluationResult:
     confusion: list[list[int]] = field(default_factory=list)
     gallery: Gallery | None = None
     froc: Froc | None = None
+    obstacles: ObstacleFigures | None = None
     hazards: HazardFigures | None = None
     remarks: list[str] = field(default_factory=list)
 
@@ -146,6 +149,11 @@ class EvaluationResult:
         result["size"] = f"{self.size[1]}x{self.size[0]}" if self.size else None
         if self.froc is not None:
             result["froc"] = self.froc.to_dict()
+        if self.obstacles is not None:
+            result["obstacles"] |= {
+                "recall": self.obstacles.recall,
+                "false_alarms_per_frame": self.obstacles.false_alarms_per_frame,
+            }
         if self.hazards is not None:
             result["hazards"] |= {
                 "false_alarms_per_minute": self.hazards.false_alarms_per_minute,
@@ -201,6 +209,8 @@ def format_result(result: EvaluationResult) -> str:
         parts.append(format_table(*distance_rows(result)))
     if result.froc is not None:
         parts += [format_table(*rows(result.froc)) for rows in (hazard_rows, froc_rows)]
+    if result.obstacles is not None:
+        parts += [format_table(*obstacle_rows(result.obstacles)), *obstacle_lines(result.obstacles)]
     if result.hazards is not None:
         if result.hazards.first_alert:
             parts += [format_table(*rows(result.hazards)) for rows in (hazard_bin_rows, speed_rows)]
@@ -287,3 +297,33 @@ def to_csv(result: EvaluationResult) -> str:
 
 def _cell(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.6f}"
+
+
+def obstacle_rows(figures: ObstacleFigures) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the recall by distance."""
+    header = ["distance [m]", "seen", "detected", "recall"]
+    rows = [
+        [
+            f"{item.low:g} to {item.high:g}",
+            str(item.seen),
+            str(item.detected),
+            percent(100 * item.detected / item.seen if item.seen else None),
+        ]
+        for item in figures.bins
+    ]
+    return header, [*rows, ["all", str(figures.seen), str(figures.detected), percent(100 * figures.recall)]]
+
+
+def obstacle_lines(figures: ObstacleFigures) -> list[str]:
+    """Says what the threshold does, and from where on each obstacle stays detected."""
+    lines = [
+        f"obstacles: at threshold {figures.threshold:.3f}, {percent(100 * figures.recall)} % of the sightings are "
+        f"detections; {figures.false_alarms_per_frame:.2f} false alarms a frame"
+    ]
+    if figures.lasting:
+        known = [
+            f"#{number} " + ("never" if distance is None else f"from {distance:.1f} m")
+            for number, distance in figures.lasting.items()
+        ]
+        lines.append(f"detected for good: {', '.join(known)}")
+    return lines
