@@ -78,7 +78,7 @@ def test_same_bag_same_figures(bag: Path, model_path: Path, tmp_path: Path, caps
 
 
 def test_figures_are_those_of_the_frames(bag: Path, model_path: Path, tmp_path: Path) -> None:
-    network, scores, labels = load_model(model_path).network, [], []
+    network, scores, labels, seen = load_model(model_path).network, [], [], 0
     for frame in BagFrames(bag):
         image = torch.from_numpy(frame.image.copy()).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
@@ -86,11 +86,14 @@ def test_figures_are_those_of_the_frames(bag: Path, model_path: Path, tmp_path: 
             score = hybrid(upsample(output.logits, (128, 256)), upsample(output.posterior, (128, 256)))[0].numpy()
         scores.append(score[frame.labels < 2])
         labels.append(frame.labels[frame.labels < 2])
+        ids, sizes = torch.from_numpy(frame.instances[frame.labels == 1].astype(int)).unique(return_counts=True)
+        seen += int(((ids > 0) & (sizes >= 50)).sum())
     assert _replay(bag, model_path, "--threshold", -3, "--json", tmp_path / "r.json") == 0
     result = json.loads((tmp_path / "r.json").read_text())
     expected = roc_auc_score(torch.cat([torch.from_numpy(x) for x in labels]).numpy(),
                              torch.cat([torch.from_numpy(x) for x in scores]).numpy())  # fmt: skip
     assert result["pixel"]["hybrid"]["auroc"] == pytest.approx(expected, abs=1e-3)
+    assert result["obstacles"]["seen"] == seen > 0
     assert result["frames"] == FRAMES
 
 
@@ -250,6 +253,7 @@ def test_a_parameter_file_says_all_that_it_says_to_the_node(
     assert "'trigger_cuont' is given, but the node has none of that name; did you mean" in capsys.readouterr().err
     assert base["model"] == "light"
     assert base["threshold"] == pytest.approx(load_model("light").card.threshold("outlier_tpr95"))
+    assert base["obstacles"]["threshold"] == base["threshold"]
     assert base["hazards"]["raised"] > base["hazards"]["false_alarms"]
 
     def changed(*assignments: str) -> dict:
