@@ -27,7 +27,7 @@ from densehybrid_ros.hazards.hazard import (
 from densehybrid_ros.hazards.location import Locator
 from densehybrid_ros.hazards.polygon import polygon_mask
 from densehybrid_ros.hazards.region_classifier import region_features
-from densehybrid_ros.hazards.region_points import RegionPoints, region_points
+from densehybrid_ros.hazards.region_points import region_points
 from densehybrid_ros.hazards.regions import MaskedRegion, find_clusters, largest_regions
 from densehybrid_ros.hazards.road import GROUND_CLASSES, drivable_ids, find_ground, hazard_mask, reaching
 from densehybrid_ros.hazards.settings import HazardSettings
@@ -40,7 +40,7 @@ class Candidates:
 
     Attributes:
         regions: Regions on the road, the largest first; what lies flat in it is no longer among them.
-        points: A grid of points of each; None where no region needs them.
+        unknown: bool [H, W], the pixels that they were found in.
         locator: What locates them.
         problems: What was wrong with the input.
         left_out: Regions beyond ``max_hazards``.
@@ -48,7 +48,7 @@ class Candidates:
     """
 
     regions: list[MaskedRegion]
-    points: RegionPoints | None
+    unknown: np.ndarray
     locator: Locator
     problems: tuple[str, ...]
     left_out: int
@@ -58,9 +58,10 @@ class Candidates:
         self, score: np.ndarray, semantic: np.ndarray, classes: Sequence[SemanticClass], floor: float
     ) -> np.ndarray:
         """Returns the features of the regions, see ``region_features``."""
-        if self.points is None:
+        if not self.regions:
             return np.zeros((0, len(REGION_FEATURES)))
-        return region_features(self.regions, self.points, score, semantic, classes, floor, self.locator.horizon)
+        points = region_points(self.regions, self.unknown)
+        return region_features(self.regions, points, score, semantic, classes, floor, self.locator.horizon)
 
 
 @dataclass(frozen=True)
@@ -217,14 +218,12 @@ class HazardChain:
         wanted = np.arange(len(clusters.pixels)) > 0 if ground is None else reaching(clusters, ground)
         numbers = np.flatnonzero(wanted)
         regions, left_out = largest_regions(clusters, numbers, unknown, settings.min_hazard_area, settings.max_hazards)
-        points = region_points(regions, unknown) if regions else None
-        if points is not None and locator.tells_heights:
+        if regions and locator.tells_heights:
+            points = region_points(regions, unknown)
             ids = drivable_ids(self._classes, (*settings.drivable_classes, *GROUND_CLASSES))
-            high = ~locator.flat(points, np.isin(points.of(semantic), ids))
-            regions = [region for region, is_high in zip(regions, high.tolist(), strict=True) if is_high]
-            points = RegionPoints(*(part[high] for part in points)) if regions else None
+            regions = list(compress(regions, ~locator.flat(points, np.isin(points.of(semantic), ids))))
         surface = None if ground is None else ground.surface | wanted[clusters.labels]
-        return Candidates(regions, points, locator, tuple(problems), left_out, surface)
+        return Candidates(regions, unknown, locator, tuple(problems), left_out, surface)
 
     def track(
         self, stamp: float, found: Detected, settings: HazardSettings, ego_speed: float | None = None
