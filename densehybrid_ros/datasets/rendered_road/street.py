@@ -42,7 +42,7 @@ class Street:
         kerb: Height of everything beside the road over the road.
         verge: Width of the grass between kerb and pavement.
         front: Where the pavement ends, measured from the kerb.
-        strips: (outer position measured from the kerb, cover) from the kerb outwards; a side's last goes on for ever.
+        strips: (outer position measured from the kerb, cover) from the kerb outwards; a side's last has no end.
         asphalt: Cover of the road.
         kerb_color: Colour of the kerb's face.
         decals: Markings and patches.
