@@ -23,6 +23,8 @@ ifdef AMENT_PREFIX_PATH
 unexport AMENT_PREFIX_PATH AMENT_CURRENT_PREFIX COLCON_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH ROS_DISTRO
 endif
 
+LAST_FAILED := .pytest_cache/v/cache/lastfailed
+
 .PHONY: help demo test lint pytest docs clean distclean
 
 help:
@@ -47,9 +49,10 @@ lint: $(VENV)/.test-installed
 	$(BIN)/mypy --no-error-summary
 
 pytest: $(VENV)/.test-installed
-	@# What failed beside others, who took the cores from a real node or camera, runs once more with nothing beside it.
+	@# What failed beside others, who took the cores from a real node or camera, runs once more with nothing beside it:
+	@# the whole file, as its tests may share a node and what the ones before have done to it.
 	OMP_NUM_THREADS=$$(($(CORES) / $(WORKERS))) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) || \
-	    { [ $$? = 1 ] && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
+	    { [ $$? = 1 ] && $(BIN)/python -m pytest $$(sed -n 's/^ *"\([^":]*\).*/\1/p' $(LAST_FAILED) | sort -u); }
 
 docs: $(VENV)/.docs-installed
 	$(BIN)/python -m mkdocs build --strict --quiet

@@ -7,8 +7,10 @@ All else is the real node. It starts without PyTorch and answers a small frame i
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,9 +72,11 @@ class ColourSegmenter:
 
 
 class ColourNode(PerceptionNode):
-    """Loads that in the place of a model."""
+    """Loads that in the place of a model; where ``model`` is a path, loading lasts until it exists."""
 
     def _load(self, settings: Settings) -> Any:
+        while (model := Path(settings.model)).is_absolute() and not model.exists():
+            time.sleep(0.05)
         segmenter: Any = ColourSegmenter()
         self._server.take_card(segmenter.card)
         return segmenter

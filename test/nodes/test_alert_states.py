@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,13 +36,17 @@ PARAMETERS = {
 ROAD = draw(160, 320, HORIZON)
 
 
-@pytest.fixture(scope="module")
-def peer(ros: None) -> Iterator[HazardPeer]:
+def start_colour_node(**parameters: Any) -> NodeProcess:
     here = str(Path(__file__).parents[1] / "helpers")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
     remappings = {"~/input/image": "/camera", "~/input/camera_info": "/camera_info"}
+    return NodeProcess(PARAMETERS | parameters, remappings, environment, module="colour_node")
+
+
+@pytest.fixture(scope="module")
+def peer(ros: None) -> Iterator[HazardPeer]:
     peer = HazardPeer()
-    with NodeProcess(PARAMETERS, remappings, environment, module="colour_node") as node:
+    with start_colour_node() as node:
         node.wait_until_active()
         peer.wait_for(lambda: peer.publisher.get_subscription_count() == 1, "the node's input")
         yield peer
@@ -167,11 +172,13 @@ def test_switching_the_alert_off_is_its_last_word(peer: HazardPeer) -> None:
     assert answer(peer, ROAD).level == OK
 
 
-def test_a_model_that_loads_says_so(start_node: Callable[..., NodeProcess]) -> None:
+def test_a_model_that_loads_says_so(ros: None, tmp_path: Path) -> None:
     peer = HazardPeer()
+    model = tmp_path / "model"
     try:
-        with start_node() as node:
+        with start_colour_node(model=str(model)) as node:
             peer.wait_for_alert("the node is loading the model")
+            model.touch()
             node.wait_until_active()
     finally:
         peer.close()

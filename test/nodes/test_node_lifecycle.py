@@ -55,6 +55,14 @@ def listeners(peer: RosPeer) -> int:
     return int(peer.node.count_subscribers("/camera"))
 
 
+def activate(peer: RosPeer) -> None:
+    """Brings the node up, if no test before has done so."""
+    if peer.state() == "unconfigured":
+        assert peer.change_state(Transition.TRANSITION_CONFIGURE)
+    if peer.state() == "inactive":
+        assert peer.change_state(Transition.TRANSITION_ACTIVATE)
+
+
 def test_life_cycle(peer: RosPeer, node: NodeProcess) -> None:
     """All transitions, and what each brings and takes."""
     peer.wait_for(lambda: peer.diagnostics.get("lifecycle_state") == "unconfigured", "diagnostics while unconfigured")
@@ -99,6 +107,7 @@ def test_values_of_the_file_are_taken(peer: RosPeer) -> None:
 
 def test_silence_names_both_sides(peer: RosPeer, node: NodeProcess) -> None:
     """The node asks for reliable, the publisher offers best effort: nothing arrives, and the log says why."""
+    activate(peer)
     node.wait_for_log("no frame on /camera")
     (warning,) = [line for line in node.log().splitlines() if "no frame on /camera" in line]
     publisher, _, ours = warning.partition("; this node: ")
@@ -111,6 +120,7 @@ def test_silence_names_both_sides(peer: RosPeer, node: NodeProcess) -> None:
 
 
 def test_shutdown_transition(peer: RosPeer) -> None:
+    activate(peer)
     assert peer.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     assert peer.state() == "finalized"
     peer.wait_for(lambda: listeners(peer) == 0, "the end of the subscription")
