@@ -227,7 +227,7 @@ def test_triton_is_needed_by_the_fused_kernels_alone() -> None:
     imports = "from densehybrid_ros.inference import backends, engine_rows, fused, segmenter"
     subprocess.run([sys.executable, "-c", blocked + imports], check=True, cwd=REPOSITORY)
     kernels = subprocess.run(
-        [sys.executable, "-c", blocked + "import densehybrid_ros.inference.fused.light"],
+        [sys.executable, "-c", blocked + "import densehybrid_ros.inference.fused.networks"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -20,7 +20,7 @@ import sys, time
 from pathlib import Path
 import torch
 from tiny_network import SIZE, tiny_model
-from densehybrid_ros.inference.engine_builder import BackgroundBuild
+from densehybrid_ros.inference.background_build import BackgroundBuild
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec
 cache = EngineCache(tiny_model(), "tiny", torch.device("cpu"), Path(sys.argv[1]))
@@ -33,7 +33,7 @@ time.sleep(600)
 TRIAL = """
 import sys
 from pathlib import Path
-from densehybrid_ros.inference.trial_load import fatal_problem
+from densehybrid_ros.inference.engines import fatal_problem
 fatal_problem(Path(), -1, "import os, time; time.sleep(600)")
 """
 

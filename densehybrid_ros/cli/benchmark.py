@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -22,9 +23,9 @@ _GPU_SIZE, _CPU_SIZE = (1024, 2048), (512, 1024)
 _GPU_REPEATS, _CPU_REPEATS = 200, 30
 _ENGINE = """How fast models run here, on every backend and host to host.
 
-On a GPU all models in fp16, batch 1: the device's time by events, with the ratio to the floor that the measured rates
-of this GPU give; then on the CPU as ratios to eager fp32. Compiles what the cache lacks, which takes minutes. A row
-that can't be measured says why, and the others go on. Times on a CPU that others use mean little: ratios alone."""
+On a GPU all models in fp16, batch 1: the device's time by events; then on the CPU as ratios to eager fp32, since times
+on a CPU that others use mean little. Compiles what the cache lacks, which takes minutes. A row that can't be measured
+says why, and the others go on."""
 _NODE = """From a picture's stamp to its alert, masks and score, beside a bare rclpy relay.
 
 Camera, node or relay, and listener are processes of their own; the relay computes nothing. The figures without the
@@ -95,7 +96,7 @@ def _engine(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             figures |= {"cpu_size": size_text(frame), "cpu_repeats": repeats, "cpu_threads": threads}
             lines.append(f"CPU rows: {size_text(frame)}, {threads} threads, medians of {repeats} runs in turns")
             rows += [row for model in models for row in cpu_rows(model, frame, repeats, not args.no_build, report)]
-    figures["rows"] = [row.to_dict() for row in rows]
+    figures["rows"] = [asdict(row) for row in rows]
     width = max((len(row.name) for row in rows), default=0)
     lines += [f"{row.name:<{width}}  {row.result}" + (f"  ({row.note})" if row.note else "") for row in rows]
     return figures, "\n".join(lines)

@@ -36,7 +36,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="auto: block sizes of the fused kernels (backend eager) on a GPU that runs them, else tensorrt where "
         "torch_tensorrt imports, else inductor",
     )
-    parser.add_argument("--tune", action="store_true", help="inductor on a GPU: search for faster kernels; minutes")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument(
         "--cache", type=output_folder, metavar="DIR", help="where engines are kept (user's cache directory)"
@@ -53,13 +52,11 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     precision = args.precision or default_precision(device)
     check_precision(precision, args.backend, device)
-    if args.tune and device.type != "cuda":
-        raise InputError("--tune: is for backend inductor on a GPU; leave it out")
     model = load_model(args.model)
     backend = backend_to_build(args.backend, model.network, device, precision)
     check_precision(precision, backend, device)
     size = args.size or model.card.input_size
-    spec = EngineSpec(backend, padded(size, model.network.input_stride), precision, tuned=args.tune)
+    spec = EngineSpec(backend, padded(size, model.network.input_stride), precision)
     cache = EngineCache(model.network, model.card.architecture, device, args.cache)
     if problem := cache.files.problem:
         raise InputError(problem)
@@ -68,22 +65,18 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     with steps("compile") as report:
         report(what)
-        found, problem = cache.find(spec)
-        if problem:
+        engine, problem = cache.find(spec)
+        built = engine is None
+        if engine is None:
             report(problem)
-        engine = cache.build(spec, report)
-    mean, largest = engine.facts["score_error_mean"], engine.facts["score_error_max"]
-    error = f"; score off eager fp32 by {mean:.2g} nats on average, {largest:.2g} at most"
-    done = (
-        "already there"
-        if found is not None and found.reason == engine.reason
-        else f"built in {time.monotonic() - began:.0f} s"
-    )
+            engine = cache.build(spec, report)
+    seconds = time.monotonic() - began
     if args.json:
         about = {"model": model.card.name, "backend": backend, "precision": precision, "size": size_text(spec.size)}
-        times = {"seconds": time.monotonic() - began, "built": not done.startswith("already")}
-        args.json.write({**about, **times, "folder": str(cache.files.directory), **engine.facts})
-    print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}{error}")
-    if cache.find(spec)[0] is None:
-        raise InputError(f"{cache.files.directory}: the engine is not stored; free space, or name another --cache")
+        about |= {"seconds": seconds, "built": built, "folder": str(cache.files.directory)}
+        args.json.write({**about, **engine.facts})
+    mean, largest = engine.facts["score_error_mean"], engine.facts["score_error_max"]
+    done = f"built in {seconds:.0f} s" if built else "already there"
+    error = f"score off eager fp32 by {mean:.2g} nats on average, {largest:.2g} at most"
+    print(f"{what}: {done}, in {cache.files.directory}: {engine.reason}; {error}")
     return 0

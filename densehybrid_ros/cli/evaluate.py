@@ -19,7 +19,6 @@ from densehybrid_ros.cli.measuring import (
     still_stage,
 )
 from densehybrid_ros.cli.options import add_json, count, output_file, output_folder, thresholds
-from densehybrid_ros.cli.speed_table import SPEED_TABLE, run_speed_table
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
@@ -67,8 +66,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--table",
         type=int,
-        choices=(*PAPER_TABLES, SPEED_TABLE),
-        help=f"a table of the paper: all of its data sets that are there; {SPEED_TABLE}: speeds, without data",
+        choices=tuple(PAPER_TABLES),
+        help="a table of the paper: all of its data sets that are there",
     )
     root = "folder of the data set; with several, or --table, that of the data sets, each in a folder of its name"
     parser.add_argument("--root", type=Path, metavar="DIR", help=root)
@@ -119,8 +118,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates and prints."""
-    if args.table == SPEED_TABLE:
-        return run_speed_table(args)
     args.model = [name for text in args.model for name in text.split(",") if name]
     _check(args)
     table = PAPER_TABLES[args.table] if args.table else None

@@ -18,12 +18,11 @@ from densehybrid_ros import __version__
 from densehybrid_ros.cli.options import JsonOutput, add_json
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import file_digest
-from densehybrid_ros.inference.artifact_cache import default_cache
 from densehybrid_ros.inference.backends import tensorrt_problem
+from densehybrid_ros.inference.cache import default_cache, sharing_problem
 from densehybrid_ros.inference.engine_cache import list_engines
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import version_facts
-from densehybrid_ros.inference.private_folder import sharing_problem
 from densehybrid_ros.networks import (
     ModelCard,
     architecture_names,
@@ -143,8 +142,7 @@ def _torch_tensorrt() -> str:
     problem = tensorrt_problem(device)
     if problem:
         return f"backend tensorrt can't run here: {problem}"
-    facts = version_facts("tensorrt")
-    return f"{facts['torch_tensorrt']}, {facts['tensorrt']}"
+    return str(version_facts("tensorrt")["tensorrt"])
 
 
 def _version(package: str) -> str:

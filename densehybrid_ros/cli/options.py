@@ -34,12 +34,10 @@ def size(text: str) -> tuple[int, int]:
 
 def network_size(text: str) -> tuple[int, int]:
     """Reads ``1024x512`` as (height, width) of the network's input, and refuses one that is taller than wide."""
-    from densehybrid_ros.inference.input_policy import size_problem  # imports PyTorch, which few commands need
-
     width, height = size(text)
-    problem = size_problem(width, height)
-    if problem:
-        raise argparse.ArgumentTypeError(problem)
+    if height > width:  # cameras of vehicles are not taller than wide: who writes such a size means (height, width)
+        message = f"{text}: sizes are WIDTHxHEIGHT; did you mean {height}x{width}?"
+        raise argparse.ArgumentTypeError(message)
     return height, width
 
 

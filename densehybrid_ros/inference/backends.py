@@ -4,27 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.host_memory import keep_freed_memory
-from densehybrid_ros.inference.engine_builder import BackgroundBuild
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import (
     Engine,
     EngineSpec,
-    Report,
     check_precision,
     default_precision,
     eager_engine,
     fused_engine,
-    jit_engine,
 )
 from densehybrid_ros.inference.fused import fused_problem
-from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.input_policy import size_text
 from densehybrid_ros.inference.machine import torch_tensorrt_problem
 from densehybrid_ros.inference.openvino_engine import openvino_engine, openvino_problem
@@ -99,42 +94,36 @@ def backend_to_build(backend: str, network: DenseHybrid, device: torch.device, p
     return backend
 
 
-@dataclass
 class EngineChoice:
-    """Chooses an engine for an input size.
+    """Chooses an engine for an input size."""
 
-    Attributes:
-        cache: Compiled engines of the model.
-        backend: One of ``BACKENDS``.
-        precision: One of ``engines.PRECISIONS``, or None for the device's own.
-        build: Compile into the cache where it has none, and wait.
-        at_once: Never wait for a compilation within this process.
-        report: Is told what a build does.
-    """
+    def __init__(self, cache: EngineCache, backend: str, precision: str | None = None, at_once: bool = False) -> None:
+        """Checks what is asked for.
 
-    cache: EngineCache
-    backend: str
-    precision: str | None = None
-    build: bool = False
-    at_once: bool = False
-    report: Report = field(default=lambda text: None)
+        Args:
+            cache: Compiled engines of the model.
+            backend: One of ``BACKENDS``.
+            precision: One of ``engines.PRECISIONS``, or None for the device's own.
+            at_once: Start on the eager network where nothing is compiled.
 
-    def __post_init__(self) -> None:
-        if self.backend == "openvino":
-            if problem := openvino_problem(self.cache.device, self.precision):
+        Raises:
+            InputError: It can't run here.
+        """
+        self.cache, self.backend, self.precision, self.at_once = cache, backend, precision, at_once
+        if backend == "openvino":
+            if problem := openvino_problem(cache.device, precision):
                 raise InputError(f"backend 'openvino': {problem}; use auto, eager or inductor")
-        elif self.backend != "eager":
+        elif backend != "eager":
             self._backend_to_build()  # refuses what can't run here
-        if self.precision is not None:
-            check_precision(self.precision, self.backend, self.cache.device)
+        if precision is not None:
+            check_precision(precision, backend, cache.device)
+        self._default = precision or default_precision(cache.device)
         self._fused = (
-            self.backend in ("auto", "eager")
-            and fused_problem(self.cache.network, self.cache.device) is None
-            and (self.precision or default_precision(self.cache.device)) == "fp16"
+            backend in ("auto", "eager")
+            and fused_problem(cache.network, cache.device) is None
+            and self._default == "fp16"
         )
-        self._eager: Engine | None = None
-        self._openvino: Engine | None = None
-        self._fused_as_given: Engine | None = None
+        self._uncompiled: dict[str, Engine] = {}
         self._added: dict[tuple[int, int] | None, Engine] = {}
 
     def add(self, engine: Engine) -> None:
@@ -150,43 +139,41 @@ class EngineChoice:
         added = self._added.get(size) or self._added.get(None)
         if added is not None:
             return added
-        if self.backend == "eager" and not self._fused:
-            return self._eager_engine("as asked")
-        if self.backend == "openvino":
-            if self._openvino is None:
-                self._openvino = openvino_engine(self.cache.network, "as asked")
-            return self._openvino
+        if not self._compiles:
+            return self._made(self.backend, "as asked")
         engine, reason = self._find(size)
         if engine is not None:
             return engine
-        if self.build:
-            return self._build(size, reason)
-        return self._without_engine(reason)
+        if self._fused and not self.at_once:  # Triton compiles them within this process
+            try:
+                return self._made(
+                    "fused", f"fused kernels with given block sizes, {reason}; densehybrid compile measures them"
+                )
+            except InputError as error:
+                reason = str(error)
+        elif self.backend in ("inductor", "tensorrt") and not self.at_once:
+            raise InputError(f"backend {self.backend!r}: {reason}; make one with densehybrid compile, or use auto")
+        return self._made("eager", f"{reason}; densehybrid compile makes one")
 
-    def choose_cached(self, size: tuple[int, int]) -> Engine | None:
-        """Returns the compiled engine for this input size, None where there is none."""
-        return self._added.get(size) or self._find(size)[0]
+    def missing(self, size: tuple[int, int]) -> EngineSpec | None:
+        """Returns what ``densehybrid compile`` could add for an input of this size; None where there is nothing."""
+        if not self._compiles or self._added.get(size) or self._find(size)[0] is not None:
+            return None
+        return EngineSpec(self._backend_to_build(), size, self._default)
+
+    @property
+    def _compiles(self) -> bool:
+        return self.backend != "openvino" and (self.backend != "eager" or self._fused)
 
     def _find(self, size: tuple[int, int]) -> tuple[Engine | None, str]:
         problems = []
         for backend in self._candidates():
             for precision in self._precisions():
-                for tuned in (True, False) if backend == "inductor" else (False,):
-                    engine, problem = self.cache.find(EngineSpec(backend, size, precision, tuned=tuned))
-                    if engine is not None:
-                        return engine, ""
+                engine, problem = self.cache.find(EngineSpec(backend, size, precision))
+                if engine is not None:
+                    return engine, ""
             problems.append(f"no {backend} engine for {size_text(size)}: {problem}")
         return None, "; ".join(problems)
-
-    def start_build(self, size: tuple[int, int], model: Path) -> BackgroundBuild | None:
-        """Starts to compile in another process what ``choose`` lacks; see ``Segmenter.start_build``."""
-        if self.backend == "openvino" or (self.backend == "eager" and not self._fused):
-            return None
-        if self.choose_cached(size) is not None:
-            return None
-        backend = self._backend_to_build()
-        precision = self.precision or default_precision(self.cache.device)
-        return BackgroundBuild(self.cache, EngineSpec(backend, size, precision), model)
 
     def _candidates(self) -> Iterator[str]:
         if self.backend != "auto":
@@ -199,58 +186,20 @@ class EngineChoice:
         yield "inductor"
 
     def _precisions(self) -> list[str]:
-        if self.precision is not None:
-            return [self.precision]
-        # Whoever has compiled for bf16 on this machine wants it: nothing else puts such an engine there.
-        on_cpu = self.cache.device.type == "cpu"
-        return ["bf16", "fp32"] if on_cpu else [default_precision(self.cache.device)]
-
-    def _build(self, size: tuple[int, int], reason: str) -> Engine:
-        backend = self._backend_to_build()
-        precision = self.precision or default_precision(self.cache.device)
-        try:
-            return self.cache.build(EngineSpec(backend, size, precision), self.report)
-        except InputError as error:
-            if self.backend not in ("auto", "eager"):
-                raise
-            return self._without_engine(f"{reason}; {error}")
+        # Whoever has compiled for bf16 on a CPU wants it: nothing else puts such an engine there.
+        return ["bf16", "fp32"] if self.precision is None and self.cache.device.type == "cpu" else [self._default]
 
     def _backend_to_build(self) -> str:
         return backend_to_build(self.backend, self.cache.network, self.cache.device, self.precision)
 
-    def _without_engine(self, reason: str) -> Engine:
-        if self._fused and self.at_once:  # Triton would compile them within this process
-            return self._eager_engine(f"{reason}; densehybrid compile makes fused kernels ready")
-        if self._fused:
-            try:
-                return self._fused_engine(reason)
-            except InputError as error:
-                reason = str(error)
-                if self.backend == "eager":
-                    return self._eager_engine(reason)
-        if self.backend == "tensorrt":
-            if self.at_once:
-                return self._eager_engine(reason)
-            raise InputError(f"backend 'tensorrt': {reason}; make one with densehybrid compile, or use auto")
-        waits = self.backend == "inductor" or self.cache.device.type == "cuda"
-        if waits and not self.at_once and compiler() is not None:
-            precision = self.precision or default_precision(self.cache.device)
-            spec = EngineSpec("inductor", (0, 0), precision)
-            return jit_engine(self.cache.network, spec, self.cache.device, f"{reason}; compiled at the first frame")
-        if self.backend == "inductor" and not self.at_once:
-            raise InputError("backend 'inductor': no C++ compiler (c++, g++ or clang++) on this machine; use eager")
-        if self.cache.device.type == "cpu":
-            reason += "; compiling takes minutes on a CPU"
-        return self._eager_engine(f"{reason}; densehybrid compile makes one")
-
-    def _fused_engine(self, reason: str) -> Engine:
-        if self._fused_as_given is None:
-            self._fused_as_given = fused_engine(self.cache.network, self.cache.device)
-        why = f"fused kernels with given block sizes, {reason}; densehybrid compile measures them"
-        return replace(self._fused_as_given, reason=why)
-
-    def _eager_engine(self, reason: str) -> Engine:
-        if self._eager is None:
-            precision = self.precision or default_precision(self.cache.device)
-            self._eager = eager_engine(self.cache.network, precision, self.cache.device)
-        return replace(self._eager, reason=reason)
+    def _made(self, kind: str, reason: str) -> Engine:
+        """The engine that takes any size and is made within this process, once."""
+        if kind not in self._uncompiled:
+            network, device = self.cache.network, self.cache.device
+            if kind == "openvino":
+                self._uncompiled[kind] = openvino_engine(network)
+            elif kind == "fused":
+                self._uncompiled[kind] = fused_engine(network, device)
+            else:
+                self._uncompiled[kind] = eager_engine(network, self._default, device)
+        return replace(self._uncompiled[kind], reason=reason)

@@ -378,53 +378,18 @@ def write_dense_output(
     logits, posterior = output
     rows, columns = result.semantic.shape
     in_rows, in_columns = logits.shape[2:]
-    if (
-        sampling == _FOUR_TIMES
-        and (rows, columns) == (4 * in_rows, 4 * in_columns)
-        and logits.shape[1] <= _UNROLLED_CLASSES
-    ):
-        _launch(
-            _quadruple_output_kernel[(in_rows + 1, triton.cdiv(columns, _QUADRUPLE_BLOCK))],
-            logits.device,
-            logits,
-            posterior,
-            controls,
-            result.semantic,
-            result.anomaly_score,
-            result.open_set,
-            result.confidence,
-            result.not_finite,
-            in_rows,
-            in_columns,
-            *logits.stride()[1:],
-            *posterior.stride()[1:],
-            CLASSES=logits.shape[1],
-            OPEN=open_set,
-            BLOCK=_QUADRUPLE_BLOCK,
-        )
+    targets = (result.semantic, result.anomaly_score, result.open_set, result.confidence, result.not_finite)
+    strides = (*logits.stride()[1:], *posterior.stride()[1:])
+    kinds = {"CLASSES": logits.shape[1], "OPEN": open_set}
+    four_times = sampling == _FOUR_TIMES and (rows, columns) == (4 * in_rows, 4 * in_columns)
+    if four_times and logits.shape[1] <= _UNROLLED_CLASSES:
+        kernel = _quadruple_output_kernel[(in_rows + 1, triton.cdiv(columns, _QUADRUPLE_BLOCK))]
+        arguments = (logits, posterior, controls, *targets, in_rows, in_columns, *strides)
+        _launch(kernel, logits.device, *arguments, **kinds, BLOCK=_QUADRUPLE_BLOCK)
         return
-    grid = (rows, triton.cdiv(columns, _BLOCK))
-    _launch(
-        _dense_output_kernel[grid],
-        logits.device,
-        logits,
-        posterior,
-        controls,
-        result.semantic,
-        result.anomaly_score,
-        result.open_set,
-        result.confidence,
-        result.not_finite,
-        columns,
-        logits.shape[2],
-        logits.shape[3],
-        *(float(value) for value in sampling),
-        *logits.stride()[1:],
-        *posterior.stride()[1:],
-        CLASSES=logits.shape[1],
-        OPEN=open_set,
-        BLOCK=_BLOCK,
-    )
+    kernel = _dense_output_kernel[(rows, triton.cdiv(columns, _BLOCK))]
+    sizes = (columns, in_rows, in_columns, *(float(value) for value in sampling))
+    _launch(kernel, logits.device, logits, posterior, controls, *targets, *sizes, *strides, **kinds, BLOCK=_BLOCK)
 
 
 def write_network_input(image: Tensor, controls: Tensor, images: Tensor, not_finite: Tensor) -> None:

@@ -13,34 +13,13 @@ from typing import Any
 import torch
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.artifact_cache import ArtifactCache, Entry
-from densehybrid_ros.inference.engines import (
-    Engine,
-    EngineSpec,
-    Report,
-    build_engine,
-    fused_engine,
-    load_engine,
-    tune_tiles,
-)
-from densehybrid_ros.inference.fused.tiles import Tiles
+from densehybrid_ros.inference.cache import Cache
+from densehybrid_ros.inference.engines import Engine, EngineSpec, Report, build_engine, load_engine
 from densehybrid_ros.inference.machine import device_facts, recipe_digest, source_digest, version_facts, weights_digest
 from densehybrid_ros.networks import DenseHybrid
 
 _KIND = "engine"
 _ROOM_PER_WEIGHT_BYTE = 3  # a TensorRT engine of the light network takes 2.1 bytes of a byte of float32 weights
-_DESCRIBING = (
-    "architecture",
-    "weights",
-    "height",
-    "width",
-    "precision",
-    "closed_set",
-    "tuned",
-    "backend",
-    "device",
-    "torch",
-)
 
 
 @dataclass
@@ -58,10 +37,10 @@ class EngineCache:
     architecture: str
     device: torch.device
     directory: Path | None = None
-    files: ArtifactCache = field(init=False)
+    files: Cache = field(init=False)
 
     def __post_init__(self) -> None:
-        self.files = ArtifactCache(self.directory)
+        self.files = Cache(self.directory)
 
     @cached_property
     def _model_facts(self) -> dict[str, Any]:
@@ -71,27 +50,17 @@ class EngineCache:
             "weights": weights_digest(self.network),
             "source": source_digest(self.network),
             "recipe": recipe_digest(),
+            **device_facts(self.device),
         }
 
     def key(self, spec: EngineSpec) -> dict[str, Any]:
         """Returns all that an engine depends on."""
-        return {
-            "kind": _KIND,
-            "backend": spec.backend,
-            "precision": spec.precision,
-            "height": spec.size[0],
-            "width": spec.size[1],
-            "batch": 1,
-            # Block sizes are the same without the second head, which has none to choose.
-            "closed_set": spec.closed_set and spec.backend != "eager",
-            "tuned": spec.tuned,
-            **self._model_facts,
-            **version_facts(spec.backend),
-            **device_facts(self.device),
-        }
+        size = {"height": spec.size[0], "width": spec.size[1], "batch": 1}
+        asked = {"kind": _KIND, "backend": spec.backend, "precision": spec.precision}
+        return {**asked, **size, **self._model_facts, **version_facts(spec.backend)}
 
-    def find(self, spec: EngineSpec) -> tuple[Engine | None, str]:
-        """Loads an engine.
+    def find(self, spec: EngineSpec, closed_set: bool = False) -> tuple[Engine | None, str]:
+        """Loads an engine; ``closed_set``: see ``load_engine``.
 
         Returns:
             The engine and "", or None and the reason in a few words.
@@ -100,9 +69,10 @@ class EngineCache:
         if entry is None:
             return None, reason
         try:
-            return self._load(entry, spec), ""
+            engine = load_engine(entry.path, self.network, spec, self.device, closed_set)
         except Exception as error:  # whatever the libraries raise on a file that is whole but not theirs
             return None, f"{entry.path}: does not load ({type(error).__name__})"
+        return replace(engine, facts=entry.facts), ""
 
     def build(self, spec: EngineSpec, report: Report = lambda text: None) -> Engine:
         """Returns the engine of ``spec``, built now where the cache has none that loads.
@@ -112,32 +82,30 @@ class EngineCache:
             report: Is told each step.
 
         Raises:
-            InputError: It can't be built here.
+            InputError: It can't be built here, or not be stored.
         """
         engine, _ = self.find(spec)
         if engine is not None:
             return engine
         key = self.key(spec)
         whole, _ = self.files.find(key)
-        useless = whole.path if whole is not None else None
         suffix = ".tiles" if spec.backend == "eager" else ".pt2"
-        make = partial(self._make, spec, report)
         try:
-            built = self.files.build(key, suffix, make, report, useless)
-        except OSError as error:  # of a temporary folder: without the cache it would have gone
-            raise InputError(f"{error.filename or 'temporary folder'}: {error.strerror or error}") from error
-        engine = self._load(built.entry, spec)
-        return replace(engine, reason=f"{engine.reason}; {built.note}") if built.note else engine
+            self.files.build(key, suffix, partial(self._make, spec, report), report, whole.path if whole else None)
+        except OSError as error:
+            raise InputError(f"{error.filename or self.files.directory}: {error.strerror or error}") from error
+        engine, reason = self.find(spec)
+        if engine is None:
+            raise InputError(reason)
+        return engine
 
     def _make(self, spec: EngineSpec, report: Report, path: Path) -> dict[str, Any]:
         need = _ROOM_PER_WEIGHT_BYTE * sum(tensor.nbytes for tensor in self.network.state_dict().values())
         if shutil.disk_usage(path.parent).free < need:  # PyTorch's writer ends the process where the room runs out
-            raise OSError(errno.ENOSPC, f"less than {need / 1e6:.0f} MB of free space", str(path.parent))
+            raise OSError(errno.ENOSPC, f"less than {need / 1e6:.0f} MB of free space", str(self.files.directory))
         try:
-            if spec.backend == "eager":
-                return tune_tiles(self.network, spec, self.device, path, report)
             return build_engine(self.network, spec, self.device, path, report)
-        except (InputError, KeyboardInterrupt, OSError):
+        except (InputError, OSError):
             raise
         except Exception as error:
             text = (str(error).strip() or "no message").splitlines()[0]
@@ -145,36 +113,27 @@ class EngineCache:
                 f"backend {spec.backend!r}: compiling failed ({type(error).__name__}: {text}); use eager"
             ) from error
 
-    def _load(self, entry: Entry, spec: EngineSpec) -> Engine:
-        if spec.backend == "eager":
-            reason = f"fused kernels with the block sizes of {entry.path.name}"
-            engine = fused_engine(self.network, self.device, Tiles.read(entry.path), reason, spec.closed_set)
-            return replace(engine, size=spec.size, facts=entry.facts)
-        return load_engine(
-            entry.path, self.network, spec, self.device, f"compiled engine {entry.path.name}", entry.facts
-        )
-
 
 def list_engines(directory: Path | None = None) -> list[str]:
     """Describes the engines in a cache, one line each, and says which were built on another machine or version."""
-    found = [entry for entry in ArtifactCache(directory).entries() if entry.key.get("kind") == _KIND]
-    return [_described(entry) for entry in found]
-
-
-def _described(entry: Entry) -> str:
-    # Other versions of this package may have written fewer facts, or others.
-    key = {**dict.fromkeys(_DESCRIBING, "?"), **entry.key}
-    head = "closed-set " if key["closed_set"] is True else ""
-    precision = f"{key['precision']} tuned" if key["tuned"] is True else key["precision"]
-    text = f"{head}{key['architecture']} {str(key['weights'])[:8]} {key['width']}x{key['height']} {precision}"
-    versions = ", ".join(str(key[name]) for name in ("torch_tensorrt", "tensorrt") if key.get(name))
-    on = f"{key['device']}, torch {key['torch']}{', ' + versions if versions else ''}"
-    stale = "" if _is_of_here(key) else ", of another machine or version"
-    return f"{text}, {key['backend']} for {on}, {entry.path.stat().st_size / 1e6:.1f} MB{stale}"
+    lines = []
+    for entry in Cache(directory).entries():
+        key = entry.key
+        if key.get("kind") != _KIND:
+            continue
+        # Other versions of this package may have written fewer facts, or others.
+        names = ("architecture", "weights", "width", "height", "precision", "backend", "device", "torch")
+        architecture, weights, width, height, precision, backend, device, torch_version = (
+            str(key.get(name, "?")) for name in names
+        )
+        what = f"{architecture} {weights[:8]} {width}x{height} {precision}, {backend} for {device}"
+        versions = f"torch {torch_version}" + (f", {key['tensorrt']}" if key.get("tensorrt") else "")
+        stale = "" if _is_of_here(key) else ", of another machine or version"
+        lines.append(f"{what}, {versions}, {entry.path.stat().st_size / 1e6:.1f} MB{stale}")
+    return lines
 
 
 def _is_of_here(key: dict[str, Any]) -> bool:
     devices = [torch.device("cpu"), *(torch.device("cuda", index) for index in range(torch.cuda.device_count()))]
-    common = {**version_facts(str(key["backend"])), "recipe": recipe_digest()}
-    here = [{**common, **device_facts(device)} for device in devices]
-    return any(all(key.get(name) == value for name, value in facts.items()) for facts in here)
+    common = {**version_facts(str(key.get("backend"))), "recipe": recipe_digest()}
+    return any({**common, **device_facts(device)}.items() <= key.items() for device in devices)

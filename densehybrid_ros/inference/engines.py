@@ -8,9 +8,13 @@ are the runners'. Compiled ones are built into files, which ``engine_cache`` kee
 from __future__ import annotations
 
 import copy
+import os
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.compiler_cache import keep_compiled_apart
+from densehybrid_ros.inference.cache import default_cache, usable_folder
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.folding import fold_batch_norms
 from densehybrid_ros.inference.fused import fuse, fused_problem
-from densehybrid_ros.inference.fused.images import bordered
+from densehybrid_ros.inference.fused.layout import bordered
 from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import torch_tensorrt, torch_tensorrt_problem
-from densehybrid_ros.inference.trial_load import fatal_problem
 from densehybrid_ros.networks import DenseHybrid, HybridOutput
+from densehybrid_ros.processes import ends_with_this_process
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Name -> dtype of images, weights and activations; log-sum-exp and score are float32 always."""
@@ -39,9 +43,13 @@ it would say little: models' scores spread over one to twenty of them."""
 _SMALLEST_SPREAD = 0.5
 """Nats that a score's deviation is taken for at least: one of a network without training is next to none."""
 
-_TUNING = {"conv_1x1_as_mm": True, "max_autotune_gemm": True, "prologue_fusion": True, "epilogue_fusion": True}
-
 _TRIAL_SIZE = (64, 128)
+_INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+TRIAL_PROGRAM = """
+import sys, torch
+torch._inductor.aoti_load_package(sys.argv[1], run_single_threaded=True, device_index=int(sys.argv[2]))
+"""
 
 Report = Callable[[str], None]
 """Is told what a build is doing, a few words at a time."""
@@ -52,19 +60,14 @@ class EngineSpec:
     """What to compile.
 
     Attributes:
-        backend: ``eager``, ``inductor`` or ``tensorrt``.
+        backend: ``eager`` (block sizes of the fused kernels), ``inductor`` or ``tensorrt``.
         size: (height, width) of the input in pixels; batch is 1.
         precision: One of ``PRECISIONS``.
-        closed_set: Leave the dataset posterior out: the model to compare with.
-        tuned: Let inductor try kernels of its own for each 1x1 convolution, with what comes before it fused into their
-            reads. Takes minutes; GPUs only.
     """
 
     backend: str
     size: tuple[int, int]
     precision: str
-    closed_set: bool = False
-    tuned: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,10 @@ class Engine:
         backend: ``eager``, ``inductor``, ``openvino`` or ``tensorrt``.
         precision: One of ``PRECISIONS``.
         size: The only input (height, width) that it takes; None: any.
-        closed_set: See ``EngineSpec``.
+        closed_set: Whether it leaves the dataset posterior out: the model to compare with.
         reason: Why this one was taken, for people.
         facts: What its build noted: error of the score in nats.
-        border: Of the images, see ``fused.images``; None: they have none.
+        border: Of the images, see ``fused.layout``; None: they have none.
     """
 
     run: Callable[[Tensor], HybridOutput]
@@ -97,20 +100,12 @@ class Engine:
         return PRECISIONS[self.precision]
 
     def new_images(self, size: tuple[int, int], device: torch.device | str) -> Tensor:
-        """Returns images [1, 3, H, W] to fill, laid out as this engine reads them; they stay valid for many frames.
-
-        Args:
-            size: (height, width).
-            device: Where it runs.
-        """
+        """Returns images [1, 3, H, W] to fill, laid out as this engine reads them; they stay valid for many frames."""
         if self.border is not None:
             return bordered(size, torch.device(device), self.border)
+        plain = self.backend in ("openvino", "tensorrt")
         images = torch.zeros((1, 3, *size), dtype=self.dtype, device=device)
-        return images.contiguous(memory_format=_memory_format(self.backend))
-
-
-def _memory_format(backend: str) -> torch.memory_format:
-    return torch.contiguous_format if backend in ("openvino", "tensorrt") else torch.channels_last
+        return images.contiguous(memory_format=torch.contiguous_format if plain else torch.channels_last)
 
 
 class _Maps(nn.Module):
@@ -163,13 +158,6 @@ def fused_engine(
 ) -> Engine:
     """Runs the network in fp16 with the kernels of ``fused``, at any size. ``network`` itself is left as it is.
 
-    Args:
-        network: float32, anywhere.
-        device: A GPU.
-        tiles: The kernels' block sizes; None: the given ones.
-        reason: Why this one was taken, for people.
-        closed_set: See ``EngineSpec``.
-
     Raises:
         InputError: There are no such kernels for this network or device.
     """
@@ -189,47 +177,6 @@ def fused_engine(
     return engine
 
 
-def tune_tiles(
-    network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report
-) -> dict[str, Any]:
-    """Tries the block sizes of the fused kernels for an input size and writes the best into a file.
-
-    Args:
-        network: float32, anywhere; left as it is.
-        spec: What for: backend ``eager``, precision ``fp16``.
-        device: A GPU.
-        path: File to write.
-        report: Is told each step.
-
-    Returns:
-        Facts for the manifest: error of the score against eager fp32.
-
-    Raises:
-        InputError: There are no such kernels, or their result is not equal to the network.
-    """
-    if spec.precision != "fp16":
-        raise InputError(f"precision {spec.precision}: the fused kernels of backend eager are for fp16")
-    tiles = Tiles()
-    engine = fused_engine(network, device, tiles, closed_set=spec.closed_set)
-    report("trying block sizes")
-    tiles.tune()  # at the wanted size alone: most of the time goes into compiling the candidates
-    with torch.cuda.device(device), torch.inference_mode():
-        engine.run(engine.new_images(spec.size, device).copy_(blotches(spec.size, device)))
-    tiles.write(path)
-    report("checking against eager fp32")
-    return check_engine(network, engine, spec, device)
-
-
-def jit_engine(network: DenseHybrid, spec: EngineSpec, device: torch.device, reason: str = "") -> Engine:
-    """Lets inductor compile within this process: the first frame waits for it."""
-    if compiler() is None:
-        raise InputError("backend 'inductor': no C++ compiler on this machine; install g++ or use eager")
-    keep_compiled_apart()
-    module = heads_module(network, spec.precision, device, torch.channels_last, spec.closed_set)
-    run = pair(torch.compile(module, dynamic=False))
-    return Engine(run, "inductor", spec.precision, None, spec.closed_set, reason)
-
-
 def build_engine(
     network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report
 ) -> dict[str, Any]:
@@ -239,7 +186,7 @@ def build_engine(
         network: float32, anywhere; left as it is.
         spec: What to compile.
         device: What to compile for.
-        path: File to write, ``.pt2``.
+        path: File to write: ``.pt2``, of backend eager ``.tiles``.
         report: Is told each step.
 
     Returns:
@@ -249,14 +196,10 @@ def build_engine(
         InputError: The backend can't be had here, or its result is not equal to the network.
     """
     check_precision(spec.precision, spec.backend, device)
-    if spec.tuned and (spec.backend != "inductor" or device.type != "cuda"):
-        raise InputError("tuning is for backend inductor on a GPU; leave --tune out")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compilers' own deprecations
-        if spec.backend == "tensorrt":
-            _build_tensorrt(network, spec, device, path, report)
-        else:
-            _build_inductor(network, spec, device, path, report)
+        make = {"eager": _tune_tiles, "inductor": _build_inductor, "tensorrt": _build_tensorrt}[spec.backend]
+        make(network, spec, device, path, report)
         if spec.backend == "inductor":  # seen with one build of torch 2.11, for its GPU and for the CPU beside it
             report("loading it in a process of its own")
             problem = fatal_problem(path, _index(device))
@@ -267,25 +210,49 @@ def build_engine(
 
 
 def load_engine(
-    path: Path,
-    network: DenseHybrid,
-    spec: EngineSpec,
-    device: torch.device,
-    reason: str = "",
-    facts: Mapping[str, Any] | None = None,
+    path: Path, network: DenseHybrid, spec: EngineSpec, device: torch.device, closed_set: bool = False
 ) -> Engine:
-    """Loads what ``build_engine`` wrote for ``network``.
+    """Loads what ``build_engine`` wrote for ``network``; ``closed_set`` is for block sizes, which serve both models.
 
     Raises whatever the libraries raise on a file that they can't take.
     """
+    if spec.backend == "eager":
+        reason = f"fused kernels with the block sizes of {path.name}"
+        return replace(fused_engine(network, device, Tiles.read(path), reason, closed_set), size=spec.size)
     if spec.backend == "tensorrt":
         module = torch_tensorrt().load(str(path)).module()
     else:
         # The runner's locks and events get in the way of capturing a CUDA graph; one thread calls it anyway.
         single = device.type == "cuda"
         module = torch._inductor.aoti_load_package(str(path), run_single_threaded=single, device_index=_index(device))
-    known = facts or {}
-    return Engine(pair(module), spec.backend, spec.precision, spec.size, spec.closed_set, reason, known)
+    return Engine(pair(module), spec.backend, spec.precision, spec.size, reason=f"compiled engine {path.name}")
+
+
+def fatal_problem(path: Path, device_index: int, program: str = TRIAL_PROGRAM) -> str | None:
+    """Says how an engine of AOTInductor ends the process that loads it, tried in one of its own; None if it does not.
+
+    An engine that loads with an error like any other is no matter of this: whoever loads it meets that error.
+
+    Args:
+        path: The ``.pt2`` file.
+        device_index: Number of the GPU; -1 on a CPU.
+        program: What the process runs.
+    """
+    command = ends_with_this_process([sys.executable, "-c", program, str(path), str(device_index)])
+    status = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+    if status >= 0:
+        return None
+    return f"torch {torch.__version__} ends with {signal.Signals(-status).name} where it loads the engine it compiled"
+
+
+def keep_compiled_apart() -> None:
+    """Names to PyTorch a folder of this user alone for what inductor, and Triton under it, compile.
+
+    By default it is one in /tmp, named after the user, which another may have made first. What the environment names
+    stays.
+    """
+    if not os.environ.get(_INDUCTOR_CACHE):
+        os.environ[_INDUCTOR_CACHE] = str(usable_folder(default_cache() / "inductor"))
 
 
 def _index(device: torch.device) -> int:
@@ -294,17 +261,29 @@ def _index(device: torch.device) -> int:
     return torch.cuda.current_device() if device.type == "cuda" else -1
 
 
+def _tune_tiles(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:
+    if spec.precision != "fp16":
+        raise InputError(f"precision {spec.precision}: the fused kernels of backend eager are for fp16")
+    tiles = Tiles()
+    engine = fused_engine(network, device, tiles)
+    report("trying block sizes")
+    tiles.tune()  # at the wanted size alone: most of the time goes into compiling the candidates
+    with torch.cuda.device(device), torch.inference_mode():
+        engine.run(engine.new_images(spec.size, device).copy_(blotches(spec.size, device)))
+    tiles.write(path)
+
+
 def _build_inductor(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:
     if compiler() is None:
         raise InputError("backend 'inductor': no C++ compiler (c++, g++ or clang++) on this machine; install g++")
     report("exporting the graph")
-    module = heads_module(network, spec.precision, device, torch.channels_last, spec.closed_set)
+    module = heads_module(network, spec.precision, device, torch.channels_last)
     images = blotches(spec.size, device).to(PRECISIONS[spec.precision]).contiguous(memory_format=torch.channels_last)
     program = torch.export.export(module, (images,))
     keep_compiled_apart()
     report("compiling with inductor")
     # Freezing folds batch normalisation into convolutions and packs their weights. Threads: as many as at run time.
-    options = {"freezing": True, "cpp.dynamic_threads": True, **(_TUNING if spec.tuned else {})}
+    options = {"freezing": True, "cpp.dynamic_threads": True}
     torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
 
 
@@ -314,7 +293,13 @@ def _build_tensorrt(network: DenseHybrid, spec: EngineSpec, device: torch.device
         raise InputError(f"backend 'tensorrt': {problem}; use inductor or eager")
     package = torch_tensorrt()
     report("exporting the graph")
-    program, images = _folded_program(network, spec, device)
+    # Without batch normalisation, which is folded in float32.
+    images = blotches(spec.size, device)
+    module = heads_module(network, "fp32", images.device, torch.contiguous_format)
+    graph = torch.export.export(module, (images,)).module(check_guards=False)
+    fold_batch_norms(graph)
+    images = images.to(PRECISIONS[spec.precision])
+    program = torch.export.export(graph.to(images.dtype), (images,))
     report("compiling with Torch-TensorRT")
     compiled = package.dynamo.compile(
         program,
@@ -331,18 +316,6 @@ def _build_tensorrt(network: DenseHybrid, spec: EngineSpec, device: torch.device
         package.save(compiled, str(path), arg_inputs=(images,))
     except Exception:  # its exporter, which traces the compiled module again, does not take every graph
         package.save(compiled, str(path), retrace=False)
-
-
-def _folded_program(
-    network: DenseHybrid, spec: EngineSpec, device: torch.device
-) -> tuple[torch.export.ExportedProgram, Tensor]:
-    """Exports the network without batch normalisation, which is folded in float32; returns it and an input."""
-    images = blotches(spec.size, device)
-    module = heads_module(network, "fp32", images.device, torch.contiguous_format, spec.closed_set)
-    graph = torch.export.export(module, (images,)).module(check_guards=False)
-    fold_batch_norms(graph)
-    images = images.to(PRECISIONS[spec.precision])
-    return torch.export.export(graph.to(images.dtype), (images,)), images
 
 
 def heads_module(
@@ -382,12 +355,6 @@ def blotches(size: tuple[int, int], device: torch.device | str = "cpu") -> Tenso
 def check_engine(network: DenseHybrid, engine: Engine, spec: EngineSpec, device: torch.device) -> dict[str, float]:
     """Compares an engine with the eager network in fp32, on random blotches.
 
-    Args:
-        network: float32, anywhere.
-        engine: What to check.
-        spec: What it was built for.
-        device: Where it runs.
-
     Returns:
         Mean and largest error of the score in nats, named as in the manifest.
 
@@ -395,14 +362,10 @@ def check_engine(network: DenseHybrid, engine: Engine, spec: EngineSpec, device:
         InputError: It is further off than its precision explains.
     """
     images = blotches(spec.size, device)
-    reference = eager_engine(network, "fp32", device, closed_set=spec.closed_set)
     scores = []
-    for each in (reference, engine):
+    for each in (eager_engine(network, "fp32", device), engine):
         output = each.run(each.new_images(spec.size, device).copy_(images))
-        if spec.closed_set:
-            scores.append(output.logits.float().logsumexp(dim=1))
-        else:
-            scores.append(dense_output(output, spec.size, 0.0).anomaly_score)
+        scores.append(dense_output(output, spec.size, 0.0).anomaly_score)
     difference = (scores[0] - scores[1]).abs()
     mean, largest = float(difference.mean()), float(difference.max())
     spread = max(float(scores[0].std()), _SMALLEST_SPREAD)

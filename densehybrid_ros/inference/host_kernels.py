@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import os
 import shutil
 import subprocess
@@ -19,7 +18,9 @@ from typing import Any
 import torch
 
 from densehybrid_ros.confidence import Confidence
-from densehybrid_ros.inference.artifact_cache import ArtifactCache
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import file_digest
+from densehybrid_ros.inference.cache import Cache, usable_folder
 from densehybrid_ros.inference.dense_output import DenseOutput
 from densehybrid_ros.inference.input_policy import Sampling
 from densehybrid_ros.inference.machine import processor
@@ -42,11 +43,7 @@ class HostKernels:
     """The compiled library."""
 
     def __init__(self, library: Path) -> None:
-        """Loads the library.
-
-        Raises:
-            OSError: It can't be loaded.
-        """
+        """Loads the library; raises an OSError where it can't."""
         self._function = ctypes.CDLL(str(library)).dense_output_rows
         pointer, integer, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
         self._function.argtypes = [pointer] * 2 + [integer] * 6 + [number] * 7 + [pointer] * 5
@@ -82,7 +79,7 @@ class HostKernels:
             other.result()
 
 
-def host_kernels(cache: ArtifactCache) -> tuple[HostKernels | None, str]:
+def host_kernels(cache: Cache) -> tuple[HostKernels | None, str]:
     """Compiles (about a second, once) and loads the kernels.
 
     Returns:
@@ -96,23 +93,21 @@ def _host_kernels(directory: Path) -> tuple[HostKernels | None, str]:
     program = compiler()
     if program is None:
         return None, "no C++ compiler (c++, g++ or clang++) on this machine"
-    cache = ArtifactCache(directory)
-    _KEPT.append(cache)
     try:
-        built = cache.build(_key(program), ".so", lambda path: _compile(program, path))
-        return HostKernels(built.entry.path), ""
-    except (OSError, subprocess.SubprocessError) as error:
+        key = _key(program)
+        entry, _ = Cache(directory).find(key)
+        if entry is None:
+            entry = Cache(usable_folder(directory)).build(key, ".so", lambda path: _compile(program, path))
+        return HostKernels(entry.path), ""
+    except (InputError, OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
         return None, f"{program} failed: {detail.strip().splitlines()[0] if detail.strip() else error}"
 
 
-_KEPT: list[ArtifactCache] = []  # a library built aside lies in a temporary folder deleted with its cache object
-
-
 def _key(program: str) -> dict[str, Any]:
     version = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout
-    source = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()
-    return {"kind": "host kernels", "source": source, "flags": " ".join(_FLAGS), "compiler": version, **processor()}
+    flags = " ".join(_FLAGS)
+    return {"kind": "host kernels", "source": file_digest(_SOURCE), "flags": flags, "compiler": version, **processor()}
 
 
 def _compile(program: str, path: Path) -> dict[str, Any]:

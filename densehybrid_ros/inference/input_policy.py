@@ -32,16 +32,6 @@ def size_text(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def size_problem(width: int, height: int) -> str | None:
-    """Says why a size of the network's input is refused; None where it is not.
-
-    Cameras of vehicles are not taller than wide: who writes such a size means (height, width).
-    """
-    if height > width:
-        return f"{width}x{height}: sizes are WIDTHxHEIGHT; did you mean {height}x{width}?"
-    return None
-
-
 def padded(size: tuple[int, int], stride: int) -> tuple[int, int]:
     """Returns the smallest multiples of ``stride`` that ``size`` fits into."""
     # Numbers below 0, which would be shorter here, are divided otherwise in an exported graph.
@@ -113,8 +103,6 @@ def place(policy: str, camera: tuple[int, int], engine: tuple[int, int], stride:
     Raises:
         InputError: There is no such policy.
     """
-    if policy == "roi":
-        raise InputError("input_policy 'roi': is called 'letterbox' now")
     if policy not in INPUT_POLICIES:
         raise InputError(f"input_policy {policy!r}: unknown; choose one of {', '.join(INPUT_POLICIES)}")
     if policy == "exact":

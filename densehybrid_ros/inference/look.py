@@ -59,14 +59,7 @@ def observe(model: DenseHybrid, images: Tensor) -> Observation:
 
 @torch.inference_mode()
 def look(network: DenseHybrid, placement: Placement, image: np.ndarray, device: torch.device) -> Look:
-    """Runs the network once.
-
-    Args:
-        network: float32 in evaluation mode, on ``device``.
-        placement: Of the frame.
-        image: uint8 [H, W, 3] RGB; a strided view is fine.
-        device: Where to run.
-    """
+    """Runs the network, float32 in evaluation mode on ``device``, on a frame, uint8 [H, W, 3] RGB."""
     rows, columns = placement.content
     pixels = np.zeros((*placement.network, 3), np.uint8)
     pixels[:rows, :columns] = placement.fit(image)

@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import inspect
 import logging
-import pkgutil
 import platform
 import sys
 from importlib import metadata
@@ -27,33 +26,22 @@ _TALKATIVE = (
 )
 """Loggers that warn, in many lines, of what nothing here uses: plug-ins, methods of a traced engine."""
 
-_RECIPE = ("engines", "folding")
-
-_TENSORRT_PACKAGES = ("-rtx-cu13-libs", "-rtx-cu12-libs", "-rtx", "-cu13-libs", "-cu12-libs", "")
-
 
 @functools.cache
 def processor() -> dict[str, Any]:
-    """Returns the CPU's name and a digest of its instruction sets."""
-    name, flags = _processor_text()
-    digest = hashlib.sha256(flags.encode()).hexdigest()[:12]
-    return {"device": name, "capability": f"{torch.backends.cpu.get_cpu_capability()} {digest}"}
-
-
-def _processor_text() -> tuple[str, str]:
-    """Returns the name and the sorted instruction sets that Linux gives."""
-    name, flags = platform.machine(), ""
-    try:
+    """Returns the CPU's name and a digest of the instruction sets that Linux gives."""
+    fields: dict[str, str] = {}
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             field, _, value = line.partition(":")
-            if field.strip() in ("model name", "CPU part") and name == platform.machine():
-                name = f"{name} {value.strip()}"
-            if field.strip() in ("flags", "Features"):
-                flags = " ".join(sorted(value.split()))
-                break
-    except OSError:
-        pass
-    return name, flags
+            fields.setdefault(field.strip(), value.strip())
+    name = fields.get("model name", fields.get("CPU part", ""))
+    flags = " ".join(sorted(fields.get("flags", fields.get("Features", "")).split()))
+    digest = hashlib.sha256(flags.encode()).hexdigest()[:12]
+    return {
+        "device": f"{platform.machine()} {name}".strip(),
+        "capability": f"{torch.backends.cpu.get_cpu_capability()} {digest}",
+    }
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
@@ -62,16 +50,6 @@ def device_facts(device: torch.device) -> dict[str, Any]:
         return processor()
     properties = torch.cuda.get_device_properties(device)
     return {"device": properties.name, "capability": f"{properties.major}.{properties.minor}"}
-
-
-def version_of(*packages: str) -> str | None:
-    """Returns name and version of the first of these distributions that is installed."""
-    for package in packages:
-        try:
-            return f"{package} {metadata.version(package)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def torch_tensorrt() -> Any:
@@ -97,32 +75,17 @@ def torch_tensorrt_problem() -> str | None:
 def version_facts(backend: str) -> dict[str, Any]:
     """Returns the versions that an engine of this backend depends on."""
     facts: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda}
-    facts["torch_tensorrt"] = facts["tensorrt"] = None
-    if backend == "tensorrt":
-        facts["torch_tensorrt"] = version_of("torch-tensorrt-rtx", "torch-tensorrt")
-        facts["tensorrt"] = _tensorrt_version()
-    if backend == "eager":
-        facts["triton"] = version_of("triton", "pytorch-triton")
-        facts["kernels"] = _kernels_digest()
+    package = {"tensorrt": "tensorrt", "eager": "triton"}.get(backend)
+    if package is not None:
+        facts[package] = _versions(package)
     return facts
 
 
 @functools.cache
-def _kernels_digest() -> str:
-    """Returns the SHA-256 of the fused kernels' modules: after an update other block sizes may be better."""
-    digest = hashlib.sha256()
-    for path in sorted((Path(__file__).parent / "fused").glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _tensorrt_version() -> str | None:
-    # As far as pip knows it: one of these carries the libraries. Else what the imported package says of itself.
-    found = version_of(*(f"tensorrt{kind}" for kind in _TENSORRT_PACKAGES))
-    if found is None and "torch_tensorrt" in sys.modules:
-        version = getattr(sys.modules.get("tensorrt"), "__version__", None)
-        found = version and f"tensorrt {version}"
-    return found
+def _versions(part: str) -> str:
+    """Names and versions of the installed distributions with ``part`` in their name: builds of one carry several."""
+    found = {f"{each.metadata['Name']} {each.version}" for each in metadata.distributions()}
+    return ", ".join(sorted(name for name in found if part in name.lower()))
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -135,12 +98,12 @@ def weights_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def recipe_digest() -> str:
-    """Returns the SHA-256 of the modules that turn a network into an engine."""
-    digest = hashlib.sha256()
-    for name in _RECIPE:
-        digest.update(pkgutil.get_data(__package__, f"{name}.py") or b"")
-    return digest.hexdigest()
+    """Returns the SHA-256 of the modules that turn a network into an engine, those of the fused kernels among them."""
+    here = Path(__file__).parent
+    modules = [here / "engines.py", here / "folding.py", *sorted((here / "fused").glob("*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in modules)).hexdigest()
 
 
 def source_digest(network: nn.Module) -> str:

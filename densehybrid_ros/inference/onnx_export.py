@@ -72,11 +72,7 @@ def export_onnx(
 
 
 def check_packages() -> None:
-    """Refuses to go on without the packages of the extra ``export``.
-
-    Raises:
-        InputError: One is missing.
-    """
+    """Raises an InputError where a package of the extra ``export`` is missing."""
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise InputError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
@@ -112,14 +108,9 @@ def _graph(model: LoadedModel, size: tuple[int, int], dynamic: bool, opset: int)
 
 
 def onnx_model(module: nn.Module, image: Tensor, outputs: list[str], opset: int = OPSET, dynamic: bool = False) -> Any:
-    """Returns the ``ModelProto`` of a module whose input is ``image``.
+    """Returns the ``ModelProto`` of a module in evaluation mode, traced with ``image`` [1, 3, H, W], its input.
 
-    Args:
-        module: In evaluation mode.
-        image: [1, 3, H, W], what it is traced with.
-        outputs: Their names.
-        opset: Of ONNX's operations.
-        dynamic: Whether H and W may be others.
+    ``dynamic``: H and W may be others.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # tells, in many lines, of packages that nobody needs
     sides = ({2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO},) if dynamic else None
@@ -151,7 +142,11 @@ def _metadata(model: LoadedModel, size: tuple[int, int] | None) -> dict[str, str
 def _errors(network: DenseHybrid, content: bytes, size: tuple[int, int]) -> dict[str, float]:
     """Compares the file's outputs with those of the eager network, on random blotches."""
     image = blotches(size)
-    semantic, score = _session(content).run(None, {"image": image.numpy()})
+    runtime = import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    semantic, score = session.run(None, {"image": image.numpy()})
     placement = Placement(size, size, padded(size, network.input_stride))
     frame = torch.zeros(1, 3, *placement.network)
     frame[:, :, : size[0], : size[1]] = image
@@ -169,13 +164,6 @@ def _errors(network: DenseHybrid, content: bytes, size: tuple[int, int]) -> dict
             "not written"
         )
     return {"score_error_max": off, "classes_differ": float(differ.float().mean())}
-
-
-def _session(content: bytes) -> Any:
-    runtime = import_module("onnxruntime")
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def _means(cells: int, length: int) -> Tensor:

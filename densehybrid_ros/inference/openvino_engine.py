@@ -21,12 +21,7 @@ _TRIAL_STRIDES = 4  # along a side
 
 
 def openvino_problem(device: torch.device, precision: str | None = None) -> str | None:
-    """Says in a few words why backend openvino can't run here; None where it can.
-
-    Args:
-        device: Where it is to run.
-        precision: One of ``engines.PRECISIONS``, or None for the device's own.
-    """
+    """Says in a few words why backend openvino can't run here; None where it can."""
     if device.type != "cpu":
         return "it is for CPUs"
     if (precision or "fp32") != "fp32":
@@ -34,12 +29,10 @@ def openvino_problem(device: torch.device, precision: str | None = None) -> str 
     return None if find_spec("openvino") else "OpenVINO is not installed (pip install openvino)"
 
 
-def openvino_engine(network: DenseHybrid, reason: str = "") -> Engine:
+def openvino_engine(network: DenseHybrid) -> Engine:
     """Makes an engine that compiles within this process for each size of its input, when it first comes.
 
-    Args:
-        network: float32, anywhere; left as it is.
-        reason: Why this one was taken, for people.
+    ``network`` is float32, anywhere, and left as it is.
 
     Raises:
         InputError: OpenVINO can't take this network.
@@ -51,8 +44,7 @@ def openvino_engine(network: DenseHybrid, reason: str = "") -> Engine:
     except Exception as error:  # its front end, on operations that it does not know
         text = (str(error).strip() or "no message").splitlines()[0]
         raise InputError(f"backend 'openvino': {type(error).__name__}: {text}; use eager or inductor") from error
-    why = f"{reason}; compiled when a size first comes"
-    return Engine(pair(heads), "openvino", "fp32", None, reason=why)
+    return Engine(pair(heads), "openvino", "fp32", None)
 
 
 class _Heads:

@@ -76,11 +76,7 @@ def views(buffer: Tensor, size: tuple[int, int]) -> DenseOutput:
 
 
 def check_finite(buffer: Tensor, result: FrameResult) -> None:
-    """Looks at the last byte of a filled buffer, which costs nothing.
-
-    Raises:
-        ComputationError: A score of the result that lies in it is not finite.
-    """
+    """Raises a ComputationError where the last byte of a filled buffer marks a score that is not finite."""
     if buffer[-1]:
         score = result.anomaly_score
         where = f"{np.count_nonzero(~np.isfinite(score))} of {score.size} pixels"
@@ -92,17 +88,12 @@ def check_finite(buffer: Tensor, result: FrameResult) -> None:
 class ResultPool:
     """Host buffers for results, used again once their former results are gone.
 
-    A caller that drops each result before it asks for the second next one, as the node does, makes two buffers do for
-    ever; one that keeps results gets new ones. So nothing is overwritten, and nothing is allocated for each frame.
+    A caller that drops each result before it asks for the second next one, as the node does, needs two buffers in all;
+    one that keeps results gets new ones. So nothing is overwritten, and nothing is allocated for each frame.
     """
 
     def __init__(self, size: tuple[int, int], pinned: bool) -> None:
-        """Makes an empty pool.
-
-        Args:
-            size: (height, width) of the frames.
-            pinned: Page-locked memory, which a GPU copies to without help of the CPU.
-        """
+        """Makes an empty pool; ``pinned``: of page-locked memory, which a GPU copies to without help of the CPU."""
         self._size, self._pinned = size, pinned
         self._buffers: list[tuple[Tensor, weakref.ref[np.ndarray] | None]] = []
 

@@ -12,15 +12,13 @@ import torch
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import EngineChoice, choose_device, device_name
-from densehybrid_ros.inference.device_runner import DeviceRunner
-from densehybrid_ros.inference.engine_builder import BackgroundBuild
 from densehybrid_ros.inference.engine_cache import EngineCache
-from densehybrid_ros.inference.engines import Engine
+from densehybrid_ros.inference.engines import Engine, EngineSpec
 from densehybrid_ros.inference.host_kernels import HostKernels, host_kernels
-from densehybrid_ros.inference.host_runner import HostRunner
 from densehybrid_ros.inference.input_policy import Placement, place, size_text
 from densehybrid_ros.inference.look import Look, look
 from densehybrid_ros.inference.results import FrameResult, Levels
+from densehybrid_ros.inference.runners import DeviceRunner, HostRunner
 from densehybrid_ros.networks import LoadedModel, load_model
 
 _log = logging.getLogger(__name__)
@@ -34,6 +32,7 @@ class Segmenter:
         model: What it runs.
         card: The model's card.
         device: Where it runs.
+        engines: Compiled engines of the model.
         threshold: Anomaly threshold in nats of calls that give none; None: the card's default.
     """
 
@@ -47,7 +46,6 @@ class Segmenter:
         input_policy: str = "exact",
         precision: str | None = None,
         cache: Path | None = None,
-        build: bool = False,
         at_once: bool = False,
         threshold: float | None = None,
         warn: Callable[[str], None] = _log.warning,
@@ -64,8 +62,7 @@ class Segmenter:
             precision: One of ``engines.PRECISIONS``; None: fp16 on a GPU; on a CPU fp32, or what an engine in the cache
                 has.
             cache: Directory of compiled engines; None: the user's cache directory.
-            build: Compile where the cache has no engine, and wait for it.
-            at_once: Never wait for a compilation: start on the eager network where nothing is compiled.
+            at_once: Start on the eager network where nothing is compiled, instead of compiling or refusing.
             threshold: Anomaly threshold in nats; None: the card's default.
             warn: Is told once about each thing that a user should know, such as a camera of another size.
 
@@ -79,13 +76,13 @@ class Segmenter:
         self._stride = model.network.input_stride
         self._chosen_for = place(input_policy, self._size, self._size, self._stride).network
         self._align_corners = model.network.align_corners
-        engines = EngineCache(model.network, model.card.architecture, self.device, cache)
-        if problem := engines.files.problem:
+        self.engines = EngineCache(model.network, model.card.architecture, self.device, cache)
+        if problem := self.engines.files.problem:
             warn(problem)
-        self._choice = EngineChoice(engines, backend, precision, build, at_once, _log.info)
+        self._choice = EngineChoice(self.engines, backend, precision, at_once)
         self._kernels: HostKernels | None = None
         if self.device.type == "cpu":
-            self._kernels, problem = host_kernels(engines.files)
+            self._kernels, problem = host_kernels(self.engines.files)
             if problem:
                 warn(f"{problem}: the pass after the network runs slower")
         self._engine = self._choice.choose(self._chosen_for)
@@ -152,8 +149,8 @@ class Segmenter:
             camera: Number of the camera. Each has buffers of its own, for frames of its own size.
 
         Returns:
-            What waits for the result, as a call returns it, and raises the ComputationError; it is to be called before
-            the next frame of this camera.
+            What waits for the result and does and raises what else a call does; to be called before the next frame of
+            this camera.
 
         Raises:
             InputError: As a call.
@@ -166,8 +163,7 @@ class Segmenter:
     def look(self, image: np.ndarray) -> Look:
         """Shows what other scores than the hybrid one need of a frame: a pass of the network in eager float32.
 
-        Args:
-            image: As for a call; the network gets the same input.
+        The network gets the same input as in a call.
 
         Raises:
             InputError: The array is not such an image.
@@ -207,13 +203,8 @@ class Segmenter:
         self._engine = engine
         self._chosen_for = engine.size or self._chosen_for
 
-    def start_build(self, height: int, width: int) -> BackgroundBuild | None:
-        """Starts to compile, in another process, the engine that ``auto`` would take for a camera of this size.
-
-        Its ``swap_into`` is to be called between frames. Building again after a change of size is the caller's affair.
-
-        Returns:
-            The build, or None where such an engine is in the cache, or eager was asked for.
+    def missing_engine(self, height: int, width: int) -> EngineSpec | None:
+        """Returns the engine that ``densehybrid compile`` could add for a camera of this size; None: there is none.
 
         Raises:
             InputError: The backend can't be had here, or the input is taller than wide, which nobody compiles for.
@@ -221,7 +212,7 @@ class Segmenter:
         network = place(self._policy, (height, width), self._size, self._stride).network
         if network[0] > network[1]:
             raise InputError(f"frames of {width}x{height} are taller than wide; use input_policy letterbox")
-        return self._choice.start_build(network, self.model.path)
+        return self._choice.missing(network)
 
     def _runner_for(self, size: tuple[int, int], camera: int) -> HostRunner | DeviceRunner:
         runner = self._runners.get(camera)

@@ -30,7 +30,7 @@ from densehybrid_ros.shared_memory import missing_segment
 
 if TYPE_CHECKING:
     from densehybrid_ros.inference import Segmenter
-    from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
+    from densehybrid_ros.inference.background_build import EngineUpgrade
 
 _INPUTS = ("image", "camera_info", "disparity", "odometry")
 _FOLLOW_PERIOD = 0.2  # seconds between two looks at the type of the camera's topic
@@ -102,7 +102,7 @@ class PerceptionNode(LifecycleNode):
         for camera, inputs in zip(self._cameras, self._side.inputs, strict=True):
             camera.begin(inputs)
         if self._settings().build_engine:
-            from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
+            from densehybrid_ros.inference.background_build import EngineUpgrade
 
             self._upgrade = EngineUpgrade(segmenter, self.get_logger().info, self.get_logger().error)
         self._worker = Worker(self, self._settings, self._cameras, self._upgrade)

@@ -25,7 +25,7 @@ from densehybrid_ros.perception.settings import Settings
 
 if TYPE_CHECKING:
     # PyTorch is imported when the node configures, not before.
-    from densehybrid_ros.inference.engine_upgrade import EngineUpgrade
+    from densehybrid_ros.inference.background_build import EngineUpgrade
 
 
 class FrameSlots:

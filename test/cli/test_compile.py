@@ -54,7 +54,6 @@ def test_compiles_once_and_the_cache_is_shown_and_measured(model: Path, tmp_path
     assert main([*measure, "--device", "cpu", "--no-build", "--json", str(tmp_path / "rows.json")]) == 0
     rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
     assert rows["tiny on the CPU: inductor fp32"]["values"]["times_faster_than_eager"] > 0
-    assert "milliseconds" not in rows["tiny on the CPU: inductor fp32"]["values"]
     assert "none in the cache" in rows["tiny on the CPU: inductor bf16"]["problem"]  # that row alone
     assert "none in the cache" in capsys.readouterr().out
 
@@ -82,9 +81,3 @@ def test_the_former_order_of_a_size_is_refused_with_a_hint(command: str, capsys)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert f"{command.split()[-1]}: 512x1024: sizes are WIDTHxHEIGHT; did you mean 1024x512?" in lines[0]
-
-
-def test_tuning_on_a_cpu_is_refused_before_the_cache_is_touched(model: Path, tmp_path: Path, capsys) -> None:
-    assert main(["compile", "--model", str(model), "--device", "cpu", "--tune"]) == 2
-    assert capsys.readouterr().err == "densehybrid compile: --tune: is for backend inductor on a GPU; leave it out\n"
-    assert not (tmp_path / "user").exists()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from loadable_engines import loadable
-from tiny_network import SIZE, tiny_model
+from tiny_network import SIZE, loadable, tiny_model
 
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choice of a backend: what is in the cache, what may be built, and the reason that people read."""
+"""The choice of a backend: what is in the cache, what may be built, OpenVINO, and the reason that people read."""
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_network import SIZE, tiny_model
@@ -13,89 +15,64 @@ from tiny_network import SIZE, tiny_model
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import EngineChoice, backend_to_build
 from densehybrid_ros.inference.engine_cache import EngineCache
-from densehybrid_ros.inference.engines import EngineSpec, fused_engine
-from densehybrid_ros.inference.fused import fused_problem
+from densehybrid_ros.inference.engines import EngineSpec, eager_engine, fused_engine
+from densehybrid_ros.inference.openvino_engine import openvino_engine, openvino_problem
 from densehybrid_ros.inference.segmenter import Segmenter
-from densehybrid_ros.networks import LoadedModel
+from densehybrid_ros.networks import LoadedModel, load_model
 
 CPU = torch.device("cpu")
+installed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 
 
 def choice(directory: Path, backend: str = "auto", **options) -> EngineChoice:
     return EngineChoice(EngineCache(tiny_model(), "tiny", CPU, directory), backend, **options)
 
 
-def test_auto_takes_a_compiled_engine_at_once(compiled: Path) -> None:
-    engine = choice(compiled).choose(SIZE)
-    assert (engine.backend, engine.precision, engine.size) == ("inductor", "fp32", SIZE)
-    assert "compiled engine" in engine.reason
-
-
-def test_auto_on_a_cpu_without_an_engine_is_eager_and_says_why(tmp_path: Path) -> None:
-    engine = choice(tmp_path).choose(SIZE)
-    assert (engine.backend, engine.size) == ("eager", None)
-    assert "no inductor engine for 48x32: none in the cache" in engine.reason
-    assert "densehybrid compile" in engine.reason
-
-
-def test_an_engine_of_another_size_is_not_taken(compiled: Path) -> None:
+def test_auto_takes_a_compiled_engine_of_the_size_and_says_so(tiny: LoadedModel, compiled: Path) -> None:
+    segmenter = Segmenter(tiny, device="cpu", cache=compiled)
+    assert segmenter.describe() == "tiny (tiny), inductor fp32 on CPU"
+    assert segmenter.reason.startswith("compiled engine")
     assert choice(compiled).choose((64, 64)).backend == "eager"
-
-
-def test_eager_stays_eager(compiled: Path) -> None:
     engine = choice(compiled, "eager").choose(SIZE)
     assert (engine.backend, engine.reason) == ("eager", "as asked")
 
 
-def test_inductor_starts_at_once_on_eager_if_it_must(tmp_path: Path) -> None:
+def test_without_an_engine_auto_is_eager_and_a_named_backend_an_error(tmp_path: Path) -> None:
+    engine = choice(tmp_path).choose(SIZE)
+    assert (engine.backend, engine.size) == ("eager", None)
+    assert engine.reason == "no inductor engine for 48x32: none in the cache; densehybrid compile makes one"
     assert choice(tmp_path, "inductor", at_once=True).choose(SIZE).backend == "eager"
-    assert choice(tmp_path, "inductor").choose(SIZE).backend == "inductor"
-
-
-def test_a_build_that_fails_leaves_auto_on_eager_and_inductor_with_an_error(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    engine = choice(tmp_path, build=True).choose(SIZE)
-    assert engine.backend == "eager"
-    assert "no C++ compiler" in engine.reason
-    for build in (True, False):
-        with pytest.raises(InputError, match=r"no C\+\+ compiler"):
-            choice(tmp_path, "inductor", build=build).choose(SIZE)
+    with pytest.raises(InputError, match=r"backend 'inductor': no inductor engine for 48x32.*densehybrid compile"):
+        choice(tmp_path, "inductor").choose(SIZE)
 
 
 def test_fused_kernels_that_are_not_compiled_yet_do_not_hold_up_a_node(tmp_path: Path, monkeypatch) -> None:
     made = []
-    monkeypatch.setattr(EngineChoice, "_fused_engine", lambda self, reason: made.append(reason))
+    monkeypatch.setattr(
+        "densehybrid_ros.inference.backends.fused_engine",
+        lambda network, device: made.append(device) or eager_engine(network, "fp32", device),
+    )
     for at_once in (True, False):
         chosen = choice(tmp_path, "auto", at_once=at_once)
         monkeypatch.setattr(chosen, "_fused", True)
-        engine = chosen.choose(SIZE)
+        assert ("given block sizes" in chosen.choose(SIZE).reason) is not at_once
         assert len(made) == int(not at_once)
-        if at_once:
-            assert engine.backend == "eager"
-            assert "makes fused kernels ready" in engine.reason
 
 
 def test_fused_kernels_are_for_gpus() -> None:
-    assert fused_problem(tiny_model(), CPU) == "fused kernels need a GPU"
     with pytest.raises(InputError, match="fused kernels need a GPU"):
         fused_engine(tiny_model(), CPU)
 
 
 def test_what_auto_would_compile() -> None:
     assert backend_to_build("auto", tiny_model(), CPU) == "inductor"
-    with pytest.raises(InputError, match="nothing to compile"):
-        backend_to_build("eager", tiny_model(), CPU)
-    with pytest.raises(InputError, match="needs an NVIDIA GPU"):
-        backend_to_build("tensorrt", tiny_model(), CPU)
-
-
-def test_the_pipeline_says_what_it_took_and_why(tiny: LoadedModel, compiled: Path) -> None:
-    segmenter = Segmenter(tiny, device="cpu", cache=compiled)
-    assert (segmenter.backend, segmenter.precision) == ("inductor", "fp32")
-    assert segmenter.describe() == "tiny (tiny), inductor fp32 on CPU"
-    assert segmenter.reason.startswith("compiled engine")
-    assert "as asked" in Segmenter(tiny, "eager", "cpu", cache=compiled).reason
+    for backend, message in (
+        ("eager", "nothing to compile"),
+        ("openvino", "nothing to compile ahead of time"),
+        ("tensorrt", "needs an NVIDIA GPU"),
+    ):
+        with pytest.raises(InputError, match=message):
+            backend_to_build(backend, tiny_model(), CPU)
 
 
 def test_precision_is_checked(tiny: LoadedModel, tmp_path: Path) -> None:
@@ -109,11 +86,45 @@ def test_auto_takes_the_fastest_precision_that_was_compiled(compiled: Path, tmp_
     shutil.copytree(compiled, directory)
     cache = EngineCache(tiny_model(), "tiny", CPU, directory)
     engine_file = next(compiled.glob("*.pt2"))
-
-    def copy(path: Path) -> dict:
-        shutil.copy(engine_file, path)
-        return {}
-
-    cache.files.build(cache.key(EngineSpec("inductor", SIZE, "bf16")), ".pt2", copy)
+    key = cache.key(EngineSpec("inductor", SIZE, "bf16"))
+    cache.files.build(key, ".pt2", lambda path: {"file": str(shutil.copy(engine_file, path))})
     assert choice(directory).choose(SIZE).precision == "bf16"
     assert choice(directory, precision="fp32").choose(SIZE).precision == "fp32"
+
+
+@installed
+def test_openvino_has_the_classes_and_scores_of_eager_at_each_size(tmp_path: Path) -> None:
+    model = load_model("light")
+    frames = [np.random.default_rng(side).integers(0, 256, (side, 2 * side - 5, 3), np.uint8) for side in (96, 70)]
+    eager = Segmenter(model, "eager", "cpu", cache=tmp_path)
+    segmenter = Segmenter(model, "openvino", "cpu", cache=tmp_path)
+    assert segmenter.describe() == "light (light), openvino fp32 on CPU"
+    assert segmenter.missing_engine(64, 96) is None
+    for frame in (*frames, frames[0]):
+        made, expected = segmenter(frame), eager(frame)
+        np.testing.assert_allclose(made.anomaly_score, expected.anomaly_score, atol=1e-2, rtol=1e-4)
+        assert np.mean(made.semantic == expected.semantic) > 0.999
+
+
+@installed
+def test_more_sizes_than_openvino_compiles_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("densehybrid_ros.inference.openvino_engine._MOST_SIZES", 1)
+    model = tiny_model()
+    engine = openvino_engine(model)
+    with torch.inference_mode():
+        for size in (SIZE, (16, 32), SIZE):
+            images = torch.rand(1, 3, *size)
+            for made, expected in zip(engine.run(images), model(images), strict=True):
+                torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
+    assert len(engine.run.__closure__[0].cell_contents._requests) == 2  # the trial's and SIZE's
+
+
+def test_what_openvino_is_not_for_is_refused_in_one_line(
+    tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert openvino_problem(torch.device("cuda")) == "it is for CPUs"
+    with pytest.raises(InputError, match="backend 'openvino': it is for precision fp32; use auto"):
+        Segmenter(tiny, "openvino", "cpu", precision="bf16", cache=tmp_path)
+    monkeypatch.setattr("densehybrid_ros.inference.openvino_engine.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install openvino"):
+        Segmenter(tiny, "openvino", "cpu", cache=tmp_path)

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from densehybrid_ros.confidence import Confidence
-from densehybrid_ros.inference.artifact_cache import ArtifactCache
+from densehybrid_ros.inference.cache import Cache
 from densehybrid_ros.inference.dense_output import DenseOutput, dense_output
 from densehybrid_ros.inference.host_kernels import HostKernels, compiler, host_kernels
 from densehybrid_ros.inference.input_policy import Placement, place, resample
@@ -47,7 +47,7 @@ def assert_equal_to_reference(
 def kernels(user_cache: Path) -> HostKernels:
     if compiler() is None:
         pytest.skip("no C++ compiler on this machine")
-    made, problem = host_kernels(ArtifactCache())
+    made, problem = host_kernels(Cache())
     assert made is not None, problem
     return made
 
@@ -141,6 +141,6 @@ def test_letterboxed_output_lies_where_the_camera_saw_it(align_corners: bool) ->
 def test_a_missing_compiler_is_named_and_the_reference_takes_over(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    made, problem = host_kernels(ArtifactCache(tmp_path / "cache"))
+    made, problem = host_kernels(Cache(tmp_path / "cache"))
     assert made is None
     assert "no C++ compiler" in problem

@@ -13,7 +13,7 @@ from tiny_network import SIZE
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.dense_output import dense_output
-from densehybrid_ros.inference.input_policy import place, size_problem
+from densehybrid_ros.inference.input_policy import place
 from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, SegmentationNetwork, build_network
 from densehybrid_ros.research.deeplab_wrn38 import DeepLabV3Plus
@@ -47,24 +47,8 @@ def test_placements() -> None:
     boxed = place("letterbox", (30, 40), (60, 120), 4)
     assert (boxed.content, boxed.network) == ((60, 80), (60, 120))
     assert [place("exact", size, size, 4).whole for size in ((32, 40), (32, 39))] == [True, False]
-
-
-@pytest.mark.parametrize(
-    ("policy", "message"),
-    [
-        ("crop", "input_policy 'crop': unknown; choose one of exact, resize, letterbox"),
-        ("roi", "input_policy 'roi': is called 'letterbox' now"),
-    ],
-)
-def test_other_names_of_policies_are_refused(policy: str, message: str) -> None:
-    with pytest.raises(InputError) as refused:
-        place(policy, (30, 40), (64, 64), 32)
-    assert str(refused.value) == message
-
-
-def test_a_size_that_is_taller_than_wide_gets_a_hint() -> None:
-    assert size_problem(512, 1024) == "512x1024: sizes are WIDTHxHEIGHT; did you mean 1024x512?"
-    assert size_problem(1024, 512) is size_problem(64, 64) is None
+    with pytest.raises(InputError, match="input_policy 'crop': unknown; choose one of exact, resize, letterbox"):
+        place("crop", (30, 40), (64, 64), 32)
 
 
 def test_a_frame_is_scaled_to_its_content_alone() -> None:
@@ -98,7 +82,7 @@ def light() -> LoadedModel:
     return LoadedModel(network, ModelCard("toy", "light"), Path("toy.safetensors"))
 
 
-@pytest.mark.parametrize("camera", [(1080, 1920), (227, 320), (1, 1), (33, 65), (64, 96)], ids=str)
+@pytest.mark.parametrize("camera", [(227, 320), (1, 1), (33, 65), (64, 96)], ids=str)
 def test_exact_pads_to_the_stride_and_stays_near_the_unpadded_network(light, tmp_path: Path, camera) -> None:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (camera[0] // 16 + 1, camera[1] // 16 + 1, 3), dtype=np.uint8)
@@ -116,8 +100,8 @@ def test_exact_pads_to_the_stride_and_stays_near_the_unpadded_network(light, tmp
 
 
 @pytest.mark.parametrize("architecture", ["ldn121", "deeplab_wrn38"])
-@pytest.mark.parametrize("camera", [(1, 1), (33, 65)], ids=str)
-def test_every_network_takes_any_size(tmp_path: Path, architecture: str, camera) -> None:
+def test_every_network_takes_any_size(tmp_path: Path, architecture: str) -> None:
+    camera = (33, 65)
     torch.manual_seed(4)
     network = DeepLabV3Plus(19, width_divisor=16) if architecture == "deeplab_wrn38" else build_network("ldn121", 19)
     model = LoadedModel(DenseHybrid(network).eval(), ModelCard("toy", architecture), Path("toy.safetensors"))
@@ -137,19 +121,13 @@ def test_a_compiled_engine_of_the_padded_size_is_found(tiny: LoadedModel, compil
     np.testing.assert_allclose(results["auto"], results["eager"], atol=1e-3)
 
 
-def test_nothing_is_compiled_for_frames_that_are_taller_than_wide(tiny: LoadedModel, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="frames of 48x64 are taller than wide; use input_policy letterbox"):
-        Segmenter(tiny, device="cpu", cache=tmp_path).start_build(64, 48)
-
-
 @pytest.mark.parametrize("policy", ["exact", "resize", "letterbox"])
 @pytest.mark.parametrize("camera", [(96, 160), (200, 120), (64, 96), (97, 161)], ids=str)
-@pytest.mark.parametrize("bgr", [False, True])
-def test_a_disc_is_found_where_the_camera_sees_it(brightness, tmp_path: Path, policy, camera, bgr: bool) -> None:
+def test_a_disc_is_found_where_the_camera_sees_it(brightness, tmp_path: Path, policy, camera) -> None:
     image = np.zeros((*camera, 3), dtype=np.uint8)
     centre = (camera[1] * 2 // 3, camera[0] // 3)
     cv2.circle(image, centre, 24, (255, 255, 255), -1)
-    frame = np.ascontiguousarray(image[:, :, ::-1])[:, :, ::-1] if bgr else image
+    frame = np.ascontiguousarray(image[:, :, ::-1])[:, :, ::-1]
     segmenter = Segmenter(
         brightness, "eager", "cpu", size=(64, 96), input_policy=policy, cache=tmp_path, warn=lambda _: None
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The segmenter: its three masks, strided inputs, thresholds, and refusals."""
+"""The segmenter: its three masks, strided inputs, thresholds, looks, modules of others, and refusals."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from plain_network import PlainNetwork
 from tiny_network import overflowing_model, tiny_model
+from torch.nn import functional
 
 from densehybrid_ros.errors import ComputationError, InputError
-from densehybrid_ros.inference import Segmenter, dense_output
-from densehybrid_ros.networks import (
-    DenseHybrid,
-    HybridOutput,
-    LoadedModel,
-    ModelCard,
-    build_network,
-    upsample,
-)
+from densehybrid_ros.inference import INPUT_POLICIES, FrameResult, Segmenter, dense_output
+from densehybrid_ros.inference.results import ResultPool
+from densehybrid_ros.networks import DenseHybrid, HybridOutput, LoadedModel, ModelCard, build_network
 from densehybrid_ros.scores import hybrid
 
 
+def segmenter_of(network: DenseHybrid, **options) -> Segmenter:
+    model = LoadedModel(network, ModelCard("toy", "toy"), Path("toy.safetensors"))
+    return Segmenter(model, "eager", "cpu", warn=lambda text: None, **options)
+
+
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
+def light() -> DenseHybrid:
     torch.manual_seed(4)
-    model = DenseHybrid(build_network("light", 19)).eval()
-    return Segmenter(LoadedModel(model, ModelCard("toy", "light"), Path("toy.safetensors")), "eager", "cpu")
+    return DenseHybrid(build_network("light", 19)).eval()
+
+
+@pytest.fixture(scope="module")
+def segmenter(light: DenseHybrid) -> Segmenter:
+    return segmenter_of(light)
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +40,11 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 
 
-def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, image: np.ndarray) -> None:
-    torch.manual_seed(4)
-    reference = DenseHybrid(build_network("light", 19)).eval()
+def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, light: DenseHybrid, image: np.ndarray) -> None:
     with torch.inference_mode():
-        output = reference(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
-    logits = upsample(output.logits, (64, 96))
-    score = hybrid(logits, upsample(output.posterior, (64, 96)))[0].numpy()
+        output = light(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+    logits, posterior = (functional.interpolate(part, (64, 96), mode="bilinear") for part in output)
+    score = hybrid(logits, posterior)[0].numpy()
     threshold = float(np.median(score))
     result = segmenter(image, threshold)
     np.testing.assert_allclose(result.anomaly_score, score, atol=1e-4)
@@ -52,14 +55,8 @@ def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, image: np.
     assert 0.4 < unknown.mean() < 0.6
     assert (result.open_set[unknown] == 19).all()
     assert (result.open_set[~unknown] == result.semantic[~unknown]).all()
-
-
-def test_results_are_contiguous_arrays_of_the_cameras_size(segmenter: Segmenter, image: np.ndarray) -> None:
-    result = segmenter(image, 0.0)
     for array, dtype in ((result.semantic, np.uint8), (result.anomaly_score, np.float32), (result.open_set, np.uint8)):
-        assert array.dtype == dtype
-        assert array.shape == (64, 96)
-        assert array.flags.c_contiguous
+        assert (array.dtype, array.shape, array.flags.c_contiguous) == (dtype, (64, 96), True)
 
 
 @pytest.mark.parametrize(
@@ -78,13 +75,6 @@ def test_views_give_the_same_result(segmenter: Segmenter, image: np.ndarray, vie
     assert not recwarn.list
 
 
-def test_a_later_frame_does_not_overwrite_an_earlier_result(segmenter: Segmenter, image: np.ndarray) -> None:
-    first = segmenter(image, 0.0)
-    kept = first.anomaly_score.copy()
-    segmenter(255 - image, 0.0)
-    assert (first.anomaly_score == kept).all()
-
-
 def test_the_threshold_itself_is_not_exceeded() -> None:
     output = HybridOutput(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, 2))
     score = float(dense_output(output, (2, 2), 0.0).anomaly_score[0, 0])
@@ -94,7 +84,7 @@ def test_the_threshold_itself_is_not_exceeded() -> None:
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_score_that_is_not_finite_is_an_error_and_the_next_frame_none(compiled: bool) -> None:
-    segmenter = Segmenter(LoadedModel(overflowing_model(), ModelCard("tiny", "tiny"), Path("x")), "eager", "cpu")
+    segmenter = segmenter_of(overflowing_model())
     segmenter._kernels = segmenter._kernels if compiled else None
     segmenter.warm_up(13, 22)
     with pytest.raises(ComputationError, match=r"score of this frame is not finite \(286 of 286 pixels\): .* fp32"):
@@ -106,48 +96,92 @@ def test_a_score_that_is_not_finite_is_an_error_and_the_next_frame_none(compiled
 def test_a_warm_up_finds_a_broken_model(value: float) -> None:
     network = tiny_model()
     network.network.classifier.bias.data[2] = value
-    segmenter = Segmenter(LoadedModel(network, ModelCard("tiny", "tiny"), Path("x")), "eager", "cpu")
     with pytest.raises(ComputationError, match="256 of 256"):
-        segmenter.warm_up()
+        segmenter_of(network).warm_up()
 
 
-def test_a_warm_up_without_a_size_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None:
-    segmenter = Segmenter(LoadedModel(tiny_model(), ModelCard("tiny", "tiny"), Path("x")), "eager", "cpu")
-    segmenter.warm_up()
-    segmenter(np.zeros((13, 22, 3), np.uint8), 0.0)
-    assert not [record for record in caplog.records if "size" in record.message]
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
+def test_what_is_no_image_or_not_here_is_refused(segmenter: Segmenter) -> None:
+    for image in (
         np.zeros((4, 4), np.uint8),
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((0, 4, 3), np.uint8),
-    ],
-    ids=["grey", "rgba", "float", "empty"],
-)
-def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) -> None:
-    with pytest.raises(InputError, match="uint8"):
-        segmenter(image, 0.0)
+    ):
+        for use in (segmenter.look, lambda frame: segmenter(frame, 0.0)):
+            with pytest.raises(InputError, match="needs uint8"):
+                use(image)
+    for backend, device, message in (
+        ("onnx", "cpu", "backend 'onnx'"),
+        ("eager", "tpu!", "device 'tpu!'"),
+        ("eager", "cuda:99", "cuda:99"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Segmenter(segmenter.model, backend, device)
 
 
-@pytest.mark.parametrize(
-    ("backend", "device", "message"),
-    [("onnx", "cpu", "backend 'onnx'"), ("eager", "tpu!", "device 'tpu!'"), ("eager", "cuda:99", "cuda:99")],
-)
-def test_what_is_not_here_is_named(backend: str, device: str, message: str) -> None:
-    model = LoadedModel(DenseHybrid(build_network("light", 19)).eval(), ModelCard("toy", "light"), Path("x"))
-    with pytest.raises(InputError, match=message):
-        Segmenter(model, backend, device)
+@pytest.mark.parametrize("policy", INPUT_POLICIES)
+@pytest.mark.parametrize("size", [(64, 128), (128, 96)])
+def test_score_and_classes_of_a_look_are_those_of_a_drive(light, policy: str, size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (70, 110, 3), dtype=np.uint8)[:, :, ::-1]
+    made = segmenter_of(light, input_policy=policy, size=size)
+    result, look = made(frame, 0.0), made.look(frame)
+    logits, posterior = look.enlarge(look.seen.logits), look.enlarge(look.seen.posterior)
+    np.testing.assert_allclose(hybrid(logits, posterior)[0].numpy(), result.anomaly_score, atol=1e-4)
+    top = logits[0].topk(2, dim=0).values
+    clear = (top[0] - top[1]).numpy() > 1e-4
+    assert (logits.argmax(dim=1)[0].numpy() == result.semantic)[clear].all()
+    assert look.seen.images.shape[2:] == look.placement.network
+    assert made.input_size == (None if policy == "exact" else size)
+
+
+def test_gradients_go_through_what_looked(segmenter: Segmenter, image: np.ndarray) -> None:
+    with torch.inference_mode():
+        seen = segmenter.look(image).seen
+    images = seen.images.clone().requires_grad_()
+    seen.model.network(images)[1].sum().backward()
+    assert images.grad is not None
+
+
+@pytest.mark.parametrize("camera", [(64, 96), (33, 61)], ids=str)
+@torch.no_grad()
+def test_a_module_of_others_sees_the_padded_frame(camera: tuple[int, int]) -> None:
+    torch.manual_seed(2)
+    plain = DenseHybrid(PlainNetwork(19), classifier="head.1", mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)).eval()
+    image = np.random.default_rng(0).integers(0, 256, (*camera, 3), dtype=np.uint8)
+    made = segmenter_of(plain)(image, 0.0)
+    images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    padding = (-camera[1] % 8, -camera[0] % 8)
+    size = (camera[0] + padding[1], camera[1] + padding[0])
+    output = plain(functional.pad(images, (0, padding[0], 0, padding[1])))
+    expected = dense_output(output, size, 0.0).anomaly_score[: camera[0], : camera[1]]
+    np.testing.assert_allclose(made.anomaly_score, expected.numpy(), atol=1e-4)
+    look = segmenter_of(plain, size=(30, 50), input_policy="resize").look(image)
+    assert look.seen.images.shape == (1, 3, 32, 56)  # a multiple of its stride
+
+
+def fill(pool: ResultPool, value: int) -> FrameResult:
+    buffer, result = pool.take()
+    buffer.fill_(value)
+    return result
+
+
+def test_results_that_are_dropped_make_room_and_those_that_are_kept_are_not_overwritten() -> None:
+    pool = ResultPool((4, 6), pinned=False)
+    for value in range(50):
+        result = fill(pool, value)
+        assert (result.semantic == value).all()
+    assert len(pool) == 2  # the one in hand and the one being made
+    del result
+    kept = [fill(pool, value) for value in range(5)]
+    views = [memoryview(fill(pool, 100 + value).confidence[1:, ::2]) for value in range(3)]
+    for value in range(20):
+        fill(pool, 50 + value)
+    assert [int(result.open_set[0, 0]) for result in kept] == list(range(5))
+    assert [int(np.asarray(view)[0, 0]) for view in views] == [100, 101, 102]
+    assert len(pool) == 9  # the eight that are looked at, and one for the rest
 
 
 @pytest.mark.gpu
-def test_half_precision_on_the_gpu_agrees_with_the_cpu(image: np.ndarray) -> None:
-    results = []
-    for device in ("cpu", "cuda"):
-        torch.manual_seed(4)
-        model = LoadedModel(DenseHybrid(build_network("light", 19)).eval(), ModelCard("toy", "light"), Path("x"))
-        results.append(Segmenter(model, "eager", device)(image, 0.0))
-    np.testing.assert_allclose(results[0].anomaly_score, results[1].anomaly_score, atol=0.05)
+def test_half_precision_on_the_gpu_agrees_with_the_cpu(segmenter: Segmenter, image: np.ndarray) -> None:
+    made = Segmenter(segmenter.model, "eager", "cuda")(image, 0.0)
+    np.testing.assert_allclose(segmenter(image, 0.0).anomaly_score, made.anomaly_score, atol=0.05)

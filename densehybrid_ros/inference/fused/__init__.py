@@ -25,7 +25,7 @@ class FusedNetwork(Protocol):
     """A network from fused kernels.
 
     Attributes:
-        border: Value of the pixels around the image that the first layer reads, see ``images``.
+        border: Value of the pixels around the image that the first layer reads, see ``layout``.
     """
 
     border: float
@@ -58,8 +58,7 @@ def fuse(network: DenseHybrid, tiles: Tiles, closed_set: bool = False) -> FusedN
         closed_set: Leave the dataset posterior out.
     """
     # Here, since importing the kernels needs Triton.
-    from densehybrid_ros.inference.fused.ladder_densenet import FusedLadderDenseNet
-    from densehybrid_ros.inference.fused.light import FusedLight
+    from densehybrid_ros.inference.fused.networks import FusedLadderDenseNet, FusedLight
 
     kind = FusedLadderDenseNet if isinstance(network.network, LadderDenseNet121) else FusedLight
     return kind(tiles, network.network, None if closed_set else network.posterior_head)

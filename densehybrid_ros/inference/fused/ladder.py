@@ -11,10 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from densehybrid_ros.inference.fused.convolutions import Convolution
+from densehybrid_ros.inference.fused.convolutions import Convolution, Pointwise
 from densehybrid_ros.inference.fused.device_functions import RELU, early_start, follow, normalised
-from densehybrid_ros.inference.fused.folding import affine, filled
-from densehybrid_ros.inference.fused.pointwise import Pointwise
+from densehybrid_ros.inference.fused.layout import affine, filled
 from densehybrid_ros.inference.fused.pooling import Pyramid
 from densehybrid_ros.inference.fused.tiles import Tile, Tiles
 
@@ -102,23 +101,11 @@ class Heads:
         pixels = rows * columns
 
         def launch(tile: Tile) -> None:
+            sizes = {"INPUTS": inputs, "OUTPUTS": self.outputs, "BOTH": len(self._parts) == 2}
+            sizes |= {"BLOCK_PIXELS": tile.pixels, "BLOCK_OUTPUTS": self._block}
             _heads_kernel[(triton.cdiv(pixels, tile.pixels),)](
-                source,
-                *first[:2],
-                *second[:2],
-                first[2],
-                second[2],
-                self._bias,
-                out,
-                pixels,
-                source.stride(1),
-                INPUTS=inputs,
-                OUTPUTS=self.outputs,
-                BOTH=len(self._parts) == 2,
-                BLOCK_PIXELS=tile.pixels,
-                BLOCK_OUTPUTS=self._block,
-                **early_start(),
-                num_warps=tile.warps,
+                *(source, *first[:2], *second[:2], first[2], second[2], self._bias, out, pixels, source.stride(1)),
+                **{**sizes, **early_start(), "num_warps": tile.warps},
             )
 
         candidates = [Tile(side, self._block, inputs, warps, 1) for side, warps in _HEADS]

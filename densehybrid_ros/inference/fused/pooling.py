@@ -12,9 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
+from densehybrid_ros.inference.fused.convolutions import Pointwise
 from densehybrid_ros.inference.fused.device_functions import early_start, enlarged, follow, normalised
-from densehybrid_ros.inference.fused.folding import affine, filled
-from densehybrid_ros.inference.fused.pointwise import Pointwise
+from densehybrid_ros.inference.fused.layout import affine, filled
 from densehybrid_ros.inference.fused.tiles import Tile, Tiles
 
 
@@ -142,22 +142,12 @@ class Pool:
         pixels = out.shape[0] * out.shape[1]
 
         def launch(tile: Tile) -> None:
+            strides = (source.stride(1), out.stride(1))
+            blocks = {"BLOCK_PIXELS": tile.pixels, "BLOCK_CHANNELS": tile.outputs}
             _pool_kernel[(triton.cdiv(pixels, tile.pixels), triton.cdiv(self.channels, tile.outputs))](
-                source,
-                self._scale,
-                self._shift,
-                out,
-                rows,
-                columns,
-                self.channels,
-                out.shape[1],
-                pixels,
-                source.stride(1),
-                out.stride(1),
-                BLOCK_PIXELS=tile.pixels,
-                BLOCK_CHANNELS=tile.outputs,
-                **early_start(),
-                num_warps=tile.warps,
+                *(source, self._scale, self._shift, out),
+                *(rows, columns, self.channels, out.shape[1], pixels, *strides),
+                **{**blocks, **early_start(), "num_warps": tile.warps},
             )
 
         candidates = (Tile(16, 128, 0, 4, 1), Tile(32, 64, 0, 4, 1), Tile(8, 256, 0, 4, 1), Tile(32, 128, 0, 8, 1))
@@ -185,45 +175,24 @@ class Pyramid:
     def __call__(self, source: Tensor) -> Tensor:
         """Maps [H, W, inputs] to [H, W, outputs]."""
         rows, columns = source.shape[:2]
-        averages, level_of, grids = self._for(rows, columns)
+        if (rows, columns) not in self._prepared:
+            self._prepared[rows, columns] = self._prepare(rows, columns)
+        averages, level_of, grids = self._prepared[rows, columns]
         width, level_width = self._bottleneck.outputs, self._weights.shape[2]
         joined = source.new_empty(rows, columns, width + len(self._grids) * level_width)
         features = self._bottleneck(source, out=joined[..., :width])
         cells = torch.mm(averages, features.view(rows * columns, width))
         made = source.new_empty(len(cells), level_width)
+        sizes = {"INPUTS": width, "OUTPUTS": level_width, "BLOCK_CELLS": self._CELLS, "BLOCK_INPUTS": 64}
         _levels_kernel[(len(cells) // self._CELLS,)](
-            cells,
-            level_of,
-            self._scale,
-            self._shift,
-            self._weights,
-            made,
-            INPUTS=width,
-            OUTPUTS=level_width,
-            BLOCK_CELLS=self._CELLS,
-            BLOCK_INPUTS=64,
-            **early_start(),
-            num_warps=4,
+            *(cells, level_of, self._scale, self._shift, self._weights, made),
+            **{**sizes, **early_start(), "num_warps": 4},
         )
         _enlarge_levels_kernel[(triton.cdiv(rows * columns, 32), len(self._grids))](
-            made,
-            grids,
-            joined[..., width:],
-            rows * columns,
-            rows,
-            columns,
-            joined.stride(1),
-            CHANNELS=level_width,
-            BLOCK_PIXELS=32,
-            **early_start(),
-            num_warps=4,
+            *(made, grids, joined[..., width:], rows * columns, rows, columns, joined.stride(1)),
+            **{"CHANNELS": level_width, "BLOCK_PIXELS": 32, **early_start(), "num_warps": 4},
         )
         return self._fuse(joined)
-
-    def _for(self, rows: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:
-        if (rows, columns) not in self._prepared:
-            self._prepared[rows, columns] = self._prepare(rows, columns)
-        return self._prepared[rows, columns]
 
     def _prepare(self, rows: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:
         parts, level_of, table = [], [], []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First layers, which read an image as ``images`` lays it out."""
+"""First layers, which read an image as ``layout`` has it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from densehybrid_ros.inference.fused.device_functions import activated, early_start, follow
-from densehybrid_ros.inference.fused.folding import folded
+from densehybrid_ros.inference.fused.layout import folded
 from densehybrid_ros.inference.fused.tiles import Tile, Tiles
 
 
@@ -63,7 +63,7 @@ def _stem_kernel(
     BLOCK_PIXELS: tl.constexpr,
     EARLY: tl.constexpr,
 ):
-    # A 3x3 convolution with stride 2 of an image laid out as for `pooled_stem_kernel`: 4 pixels are 16 values.
+    # A 3x3 convolution with stride 2 of an image laid out as for `_pooled_stem_kernel`: 4 pixels are 16 values.
     follow(EARLY)
     pixel = tl.program_id(0) * BLOCK_PIXELS + tl.arange(0, BLOCK_PIXELS)
     inside = (pixel < pixels)[:, None]
@@ -98,19 +98,9 @@ class PooledStem:
 
         def launch(tile: Tile) -> None:
             _pooled_stem_kernel[(triton.cdiv(rows * columns, tile.pixels),)](
-                image,
-                self._weights,
-                self._bias,
-                out,
-                rows * columns,
-                columns,
-                image.stride(0),
-                out.stride(1),
-                OUTPUTS=self.outputs,
-                BLOCK_PIXELS=tile.pixels,
-                **early_start(),
-                num_warps=tile.warps,
-                num_stages=tile.stages,
+                *(image, self._weights, self._bias, out, rows * columns, columns, image.stride(0), out.stride(1)),
+                **{"OUTPUTS": self.outputs, "BLOCK_PIXELS": tile.pixels, **early_start()},
+                **{"num_warps": tile.warps, "num_stages": tile.stages},
             )
 
         candidates = (Tile(64, 0, 0, 4, 4), Tile(64, 0, 0, 4, 3), Tile(128, 0, 0, 8, 3))
@@ -138,17 +128,8 @@ class Stem:
 
         def launch(tile: Tile) -> None:
             _stem_kernel[(triton.cdiv(rows * columns, tile.pixels),)](
-                image,
-                self._weights,
-                self._bias,
-                out,
-                rows * columns,
-                columns,
-                image.stride(0),
-                OUTPUTS=self.outputs,
-                BLOCK_PIXELS=tile.pixels,
-                **early_start(),
-                num_warps=tile.warps,
+                *(image, self._weights, self._bias, out, rows * columns, columns, image.stride(0)),
+                **{"OUTPUTS": self.outputs, "BLOCK_PIXELS": tile.pixels, **early_start(), "num_warps": tile.warps},
             )
 
         candidates = (Tile(128, 0, 0, 4, 1), Tile(256, 0, 0, 8, 1), Tile(64, 0, 0, 4, 1))

@@ -11,7 +11,7 @@ pytest.importorskip("triton", reason="Triton is not installed: PyTorch's CPU whe
 
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.fused import fuse
-from densehybrid_ros.inference.fused.images import bordered
+from densehybrid_ros.inference.fused.layout import bordered
 from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, build_network
 

@@ -11,13 +11,10 @@ from torch.nn import functional
 
 pytest.importorskip("triton", reason="Triton is not installed: PyTorch's CPU wheels come without it")
 
-from densehybrid_ros.inference.fused.convolutions import Grow
-from densehybrid_ros.inference.fused.depthwise import Depthwise
+from densehybrid_ros.inference.fused.convolutions import Depthwise, Grow, Pointwise
 from densehybrid_ros.inference.fused.device_functions import NONE, RELU, RELU6
-from densehybrid_ros.inference.fused.folding import padded
-from densehybrid_ros.inference.fused.images import bordered, with_border
 from densehybrid_ros.inference.fused.ladder import Heads, Step
-from densehybrid_ros.inference.fused.pointwise import Pointwise
+from densehybrid_ros.inference.fused.layout import bordered, padded, with_border
 from densehybrid_ros.inference.fused.pooling import Pool, Pyramid
 from densehybrid_ros.inference.fused.stems import PooledStem, Stem
 from densehybrid_ros.inference.fused.tiles import Tiles

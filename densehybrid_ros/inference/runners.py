@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs frames on a GPU: pinned buffers, streams to copy and to compute, a CUDA graph, no allocation for a frame."""
+"""Takes frames of one size through an engine: on the CPU, or on a GPU without any allocation for a frame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,8 +15,9 @@ from torch import Tensor
 from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.inference.dense_output import DenseOutput, dense_output, enlarge
 from densehybrid_ros.inference.engines import Engine
+from densehybrid_ros.inference.host_kernels import HostKernels
 from densehybrid_ros.inference.input_policy import Placement, Sampling
-from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, check_finite, packed_output
+from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, check_finite, packed_output, views
 from densehybrid_ros.networks import HybridOutput
 
 try:
@@ -26,8 +29,67 @@ _WARM_UP_RUNS = 3  # as PyTorch's guide to CUDA graphs advises
 _PIECES = 4  # of a frame on its way up: one is copied to pinned memory while the one before it travels
 
 
+class HostRunner:
+    """On the CPU.
+
+    Attributes:
+        placement: Of the frames.
+    """
+
+    def __init__(self, engine: Engine, placement: Placement, align_corners: bool, kernels: HostKernels | None) -> None:
+        """Prepares buffers; without ``kernels`` PyTorch's operations are the pass after the network."""
+        self._engine, self.placement = engine, placement
+        self._align_corners, self._kernels = align_corners, kernels
+        self._images = engine.new_images(placement.network, "cpu")
+        self._content = self._images[:, :, : placement.content[0], : placement.content[1]]  # around it, black stays
+        self._pool = ResultPool(placement.camera, pinned=False)
+
+    def submit(self, image: np.ndarray, levels: Levels) -> Callable[[], FrameResult]:
+        """Returns what segments the frame: all cores compute one, so a second one at the same time brings nothing."""
+        return partial(self, image, levels)
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:
+        """Segments a frame, uint8 [H, W, 3] RGB with any strides.
+
+        Raises:
+            ComputationError: The score is not finite.
+        """
+        fitted = self.placement.fit(_rgb(image))
+        # One pass: conversion, scaling and the order of bytes; channels_last is how they come.
+        torch.div(torch.from_numpy(fitted).permute(2, 0, 1).unsqueeze(0), 255, out=self._content)
+        output = self._engine.run(self._images)
+        maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
+        positions = self.placement.sampling(maps, self._align_corners)
+        buffer, result = self._pool.take()
+        target = views(buffer, self.placement.camera)
+        if self._kernels is not None:
+            self._kernels.write_dense_output(output, positions, *levels, target)
+        else:
+            made = dense_output(
+                output,
+                self.placement.camera,
+                *levels,
+                align_corners=self._align_corners,
+                sampling=None if self.placement.whole else positions,
+            )
+            for tensor, values in zip(target, made, strict=True):
+                tensor.copy_(values)
+        check_finite(buffer, result)
+        return result
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """Returns an array that PyTorch can wrap: writable (it warns otherwise) and without negative strides."""
+    if image.strides[2] < 0:  # a BGR frame, seen as RGB: OpenCV swaps its channels much faster than NumPy
+        return cv2.cvtColor(np.ascontiguousarray(image[:, :, ::-1]), cv2.COLOR_BGR2RGB)
+    if image.flags.writeable and min(image.strides) >= 0:
+        return image
+    return np.array(image, order="C")
+
+
 class DeviceRunner:
-    """Takes frames of one size through an engine on a GPU.
+    """On a GPU: pinned buffers, streams to copy and to compute, and a CUDA graph.
 
     Attributes:
         placement: Of the frames.
@@ -42,11 +104,9 @@ class DeviceRunner:
         align_corners: bool,
         device: torch.device,
         confidence: Confidence,
-        graph: bool = True,
-        fused: bool = True,
         beside: DeviceRunner | None = None,
     ) -> None:
-        """Allocates everything, runs a few times and captures the graph.
+        """Allocates everything, runs a few times and captures the graph; where that fails, ``note`` says so.
 
         Args:
             engine: The network.
@@ -54,14 +114,11 @@ class DeviceRunner:
             align_corners: The model's.
             device: The GPU.
             confidence: Of the model.
-            graph: Capture a CUDA graph. Where that fails it runs without; ``note`` says so.
-            fused: Use the Triton kernels where Triton is installed; False: PyTorch's operations, to compare with.
             beside: Another camera's runner. The two compute one after the other, as an engine has memory of its own and
                 a frame fills the GPU, and share the graphs' memory; the one copies while the other computes.
         """
         self._engine, self.placement, self._align_corners = engine, placement, align_corners
         self._confidence, self._device = confidence, device
-        self._fused = fused and device_kernels is not None
         self._stream = torch.cuda.Stream(device) if beside is None else beside.stream
         self._copies = torch.cuda.Stream(device)
         shape = (*placement.network, 3)
@@ -74,7 +131,7 @@ class DeviceRunner:
         self.pool = ResultPool(placement.camera, pinned=True)
         self._graph: torch.cuda.CUDAGraph | None = None
         self.note = ""
-        self._prepare(graph, None if beside is None else beside._graph)
+        self._prepare(None if beside is None else beside._graph)
 
     @property
     def stream(self) -> torch.cuda.Stream:
@@ -131,15 +188,13 @@ class DeviceRunner:
             np.copyto(self._staging[first:end, :columns].numpy(), source[first:end])
             self._image[first:end].copy_(self._staging[first:end], non_blocking=True)
 
-    def _prepare(self, graph: bool, other: torch.cuda.CUDAGraph | None) -> None:
+    def _prepare(self, other: torch.cuda.CUDAGraph | None) -> None:
         with torch.cuda.device(self._device):
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
                 for _ in range(_WARM_UP_RUNS):
                     self._compute()
             self._stream.synchronize()
-            if not graph:
-                return
             captured = torch.cuda.CUDAGraph()
             pool = None if other is None else other.pool()
             try:
@@ -152,21 +207,18 @@ class DeviceRunner:
                 torch.cuda.synchronize(self._device)
 
     def _compute(self) -> None:
-        if self._fused:
+        if device_kernels is not None:
             device_kernels.write_network_input(self._image, self._controls, self._images, self._result.not_finite)
         else:
             self._images.copy_(self._plain_input())
         output = self._engine.run(self._images)
-        positions = self._positions(output)
-        if self._fused:
+        maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
+        positions = self.placement.sampling(maps, self._align_corners)
+        if device_kernels is not None:
             open_set = not self._engine.closed_set
             device_kernels.write_dense_output(output, positions, self._controls, self._result, open_set)
         else:
             self._plain_output(output, None if self.placement.whole else positions)
-
-    def _positions(self, output: HybridOutput) -> Sampling:
-        maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
-        return self.placement.sampling(maps, self._align_corners)
 
     def _plain_input(self) -> Tensor:
         images = self._image.permute(2, 0, 1).unsqueeze(0) / 255

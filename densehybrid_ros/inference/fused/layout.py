@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch normalisation folded into weights, and weights laid out for the kernels."""
+"""What the kernels read: weights with batch normalisation folded in, and the image as the stems want it.
+
+That has four channels a pixel, the fourth zero, and a border.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+_ROWS, _COLUMNS, _CHANNELS = 3, 4, 4  # border above and below, left and right; channels
 
 
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -35,3 +40,30 @@ def folded(conv: nn.Conv2d, after: nn.BatchNorm2d | None) -> tuple[Tensor, Tenso
         return weights, bias
     scale, shift = affine(after)
     return weights * scale[:, None, None, None], bias * scale + shift
+
+
+def bordered(size: tuple[int, int], device: torch.device, value: float = 0.0) -> Tensor:
+    """Returns images [1, 3, H, W], float16, that lie in a bordered piece of memory.
+
+    Args:
+        size: (height, width).
+        device: Where.
+        value: Of the border.
+    """
+    height, width = size
+    whole = torch.zeros(height + 2 * _ROWS, width + 2 * _COLUMNS, _CHANNELS, dtype=torch.float16, device=device)
+    whole[..., :3] = value
+    return whole[_ROWS:-_ROWS, _COLUMNS:-_COLUMNS, :3].permute(2, 0, 1).unsqueeze(0)
+
+
+def with_border(images: Tensor, value: float = 0.0) -> Tensor:
+    """Returns [H + 6, W + 8, 4] around images [1, 3, H, W]: the memory they lie in, or a copy."""
+    height, width = images.shape[2:]
+    line = (width + 2 * _COLUMNS) * _CHANNELS
+    before = _ROWS * line + _COLUMNS * _CHANNELS
+    if images.stride()[1:] != (1, line, _CHANNELS) or images.storage_offset() != before:
+        copy = bordered((height, width), images.device, value)
+        copy.copy_(images)
+        images = copy
+    shape = (height + 2 * _ROWS, width + 2 * _COLUMNS, _CHANNELS)
+    return images.as_strided(shape, (line, _CHANNELS, 1), 0)

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A directory of things that took long to build, each taken only if it is whole and was built for exactly this key.
+"""A folder of what took long to build: engines, block sizes, host kernels.
 
-An entry is a file DIGEST.CHECKSUM.SUFFIX and its manifest DIGEST.json, which names that file. The manifest is renamed
-into place last, so a build that was killed leaves nothing that is taken for an entry, and of two processes that store
-the same the later one wins whole. A directory that others can write to is not used: what lies in it may be native code.
+An entry is taken only if it is whole and was built for exactly this key: a file DIGEST.CHECKSUM.SUFFIX and its manifest
+DIGEST.json, which names that file and is renamed into place last, so that a build that was killed leaves no entry. What
+lies here is native code, so a folder that anybody but this user and root can change is not used.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
+import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,22 +24,87 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from densehybrid_ros.files import file_digest
-from densehybrid_ros.inference.private_folder import make_private, sharing_problem
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.files import file_digest, writing
 
 Key = Mapping[str, Any]
 """What an entry depends on: name -> text, number or None; compared whole."""
 
 _FORMAT = 1
-_SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_UNTIL_ABANDONED = 24 * 3600.0
+_MEND = "or name a folder of your own (engine_cache, --cache)"
 
 
 def default_cache() -> Path:
     """Returns ``densehybrid_ros`` in the user's cache directory ($XDG_CACHE_HOME, else ~/.cache)."""
     configured = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(configured) if os.path.isabs(configured) else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111, PTH117
+    base = Path(configured) if os.path.isabs(configured) else Path("~/.cache").expanduser()  # noqa: PTH117
     return base / "densehybrid_ros"
+
+
+def sharing_problem(folder: Path) -> str:
+    """Says in one line how others could change what lies in a folder, with the mend; empty where they can't.
+
+    Looked at are the folder, what lies in it, and the folders above it, through links and beside them: whoever can
+    rename one of those can put another in its place. A folder that is not there yet is as good as those above it.
+    """
+    lexical, real = folder.absolute(), folder.resolve()
+    try:
+        above = (*real.parents, *lexical.parents)
+        inside = sorted(real.iterdir()) if real.is_dir() else []
+        problems = [_problem(path, above=path in above) for path in dict.fromkeys((real, lexical, *above))]
+        problems += [_problem(path, follow=False) for path in inside]
+        problem = next(filter(None, problems), "")
+    except OSError as error:
+        problem = f"{error.filename}: {error.strerror}"
+    return f"engine cache {folder} is not used: {problem}, {_MEND}" if problem else ""
+
+
+def _problem(path: Path, above: bool = False, follow: bool = True) -> str:
+    try:
+        status = path.stat() if follow else path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    if stat.S_ISLNK(status.st_mode):
+        return f"{path} is a link; remove it"
+    if status.st_uid not in (os.geteuid(), 0):
+        return f"{path} belongs to another user; remove it"
+    safe = above and status.st_mode & stat.S_ISVTX  # as /tmp: others can't rename what is not theirs
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not safe:
+        return f"others can write to {path}; chmod go-w {path}"
+    return ""
+
+
+def make_private(folder: Path) -> str:
+    """Makes a folder and those above it that are not there, for this user alone.
+
+    Returns:
+        Why it can't be used, in one line with the mend, and then nothing is made; empty where it can be used.
+    """
+    if problem := sharing_problem(folder):
+        return problem
+    try:
+        for path in (*reversed(folder.absolute().parents), folder):
+            if not path.exists():
+                path.mkdir(mode=0o700, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            return f"engine cache {folder} is not used: it can't be written to; chmod u+wx it, {_MEND}"
+    except OSError as error:
+        return f"engine cache {folder} is not used: {error.filename}: {error.strerror}, {_MEND}"
+    return sharing_problem(folder)  # another may have been quicker
+
+
+def usable_folder(folder: Path) -> Path:
+    """Returns a folder, made for this user alone, or a temporary one of this process where it can't be used."""
+    return _temporary_folder() if make_private(folder) else folder
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    with writing("temporary folder"):
+        folder = tempfile.mkdtemp(prefix="densehybrid_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @dataclass(frozen=True)
@@ -45,7 +114,7 @@ class Entry:
     Attributes:
         path: Its file.
         key: What it was built for.
-        facts: What the build noted: time, error against the reference and the like.
+        facts: What the build noted: its error against the reference and the like.
     """
 
     path: Path
@@ -53,28 +122,12 @@ class Entry:
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Built:
-    """What ``ArtifactCache.build`` returns.
-
-    Attributes:
-        entry: The entry; where it could not be stored, its file lies in a temporary folder.
-        fresh: Whether it was built now.
-        note: Why it was not stored; empty where it was.
-    """
-
-    entry: Entry
-    fresh: bool
-    note: str = ""
-
-
-class ArtifactCache:
+class Cache:
     """See the module. Several processes may use one directory; one of them builds an entry, the others wait for it."""
 
     def __init__(self, directory: Path | None = None) -> None:
         """Takes a directory, which need not exist; None: ``default_cache()``."""
         self.directory = directory if directory is not None else default_cache()
-        self._temporary: list[tempfile.TemporaryDirectory[str]] = []
 
     @property
     def problem(self) -> str:
@@ -95,11 +148,7 @@ class ArtifactCache:
         """Returns all whole entries, sorted by their keys; none where others can write to the directory."""
         if self.problem:
             return []
-        try:
-            manifests = sorted(self.directory.glob("*.json"))
-        except OSError:
-            return []
-        found = [self._read(path, None)[0] for path in manifests]
+        found = [self._read(path, None)[0] for path in self.directory.glob("*.json")]
         return sorted((entry for entry in found if entry), key=lambda entry: json.dumps(entry.key, sort_keys=True))
 
     def build(
@@ -109,7 +158,7 @@ class ArtifactCache:
         make: Callable[[Path], dict[str, Any]],
         report: Callable[[str], None] = lambda text: None,
         useless: Path | None = None,
-    ) -> Built:
+    ) -> Entry:
         """Returns the entry of ``key``; builds it where there is none.
 
         Args:
@@ -118,33 +167,21 @@ class ArtifactCache:
             make: Writes the file at the path that it is given, in a folder of its own, and returns facts about it.
             report: Is told what is waited for.
             useless: File of an entry that is whole but does not load: it counts as none.
+
+        Raises:
+            InputError: The directory can't be used.
+            OSError: It can't be written to, or ``make`` raised this.
         """
-
-        def find() -> Entry | None:
+        if problem := make_private(self.directory):
+            raise InputError(problem)
+        with self._locked(key, report):
             entry, _ = self.find(key)
-            return entry if entry is not None and entry.path != useless else None
+            if entry is not None and entry.path != useless:
+                return entry
+            self._sweep(key)
+            return self._store(key, suffix, make)
 
-        try:
-            problem = make_private(self.directory)
-            if not problem:
-                with self._locked(key, report):
-                    entry = find()
-                    if entry is not None:
-                        return Built(entry, fresh=False)
-                    self._sweep(key)
-                    return Built(self._build_and_store(key, suffix, make), fresh=True)
-            note = f"not stored: {problem}"
-        except OSError as error:
-            if not _is_about_storing(error, self.directory):
-                raise
-            note = f"not stored: {self.directory}: {error.strerror or error}"
-        report(note)
-        entry = find()
-        if entry is not None:
-            return Built(entry, fresh=False)
-        return Built(self._build_aside(key, suffix, make), fresh=True, note=note)
-
-    def _build_and_store(self, key: Key, suffix: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
+    def _store(self, key: Key, suffix: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
         digest = _digest(key)
         with tempfile.TemporaryDirectory(prefix=f".{digest}.", dir=self.directory) as folder:
             path = Path(folder) / f"artifact{suffix}"
@@ -161,12 +198,6 @@ class ArtifactCache:
             if old != final:
                 old.unlink(missing_ok=True)
         return Entry(final, dict(key), facts)
-
-    def _build_aside(self, key: Key, suffix: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
-        folder: tempfile.TemporaryDirectory[str] = tempfile.TemporaryDirectory(prefix="densehybrid_")
-        self._temporary.append(folder)  # removed with this object, when nothing loaded from it is in use any more
-        path = Path(folder.name) / f"artifact{suffix}"
-        return Entry(path, dict(key), make(path))
 
     def _manifest(self, key: Key) -> Path:
         return self.directory / f"{_digest(key)}.json"
@@ -190,16 +221,11 @@ class ArtifactCache:
         # The kernel drops the lock when its holder dies. The file stays: to remove it would race.
         handle = os.open(self.directory / f"{_digest(key)}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         with os.fdopen(handle, "r+b") as file:
-            waited = False
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if not waited:
-                        report("another process builds the same; waiting for it")
-                    waited = True
-                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                report("another process builds the same; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _sweep(self, key: Key) -> None:
@@ -208,28 +234,8 @@ class ArtifactCache:
             with contextlib.suppress(OSError):
                 age = time.time() - folder.stat().st_mtime
                 if folder.name.startswith(f".{_digest(key)}.") or age > _SECONDS_UNTIL_ABANDONED:
-                    _remove(folder)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        for child in path.iterdir():
-            _remove(child)
-        path.rmdir()
-    else:
-        path.unlink()
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digest(key: Key) -> str:
     return hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _is_about_storing(error: OSError, directory: Path) -> bool:
-    """Whether the cache directory is at fault rather than the build itself."""
-    names = [name for name in (error.filename, error.filename2) if name is not None]
-    return any(str(name).startswith(str(directory)) or directory.is_relative_to(str(name)) for name in names) or (
-        not names and error.errno in _NO_ROOM
-    )
-
-
-_NO_ROOM = {28, 30, 122}  # ENOSPC, EROFS, EDQUOT
