@@ -65,12 +65,6 @@ def tensorrt_problem(device: torch.device) -> str | None:
 def backend_to_build(backend: str, network: DenseHybrid, device: torch.device, precision: str | None = None) -> str:
     """Returns what ``auto`` would build here: the fused kernels' block sizes, else a tensorrt, else an inductor engine.
 
-    Args:
-        backend: One of ``BACKENDS``.
-        network: What is to run.
-        device: Where.
-        precision: One of ``engines.PRECISIONS``, or None for the device's own.
-
     Raises:
         InputError: The named backend can't be compiled or can't run here.
     """
@@ -98,16 +92,13 @@ class EngineChoice:
     """Chooses an engine for an input size."""
 
     def __init__(self, cache: EngineCache, backend: str, precision: str | None = None, at_once: bool = False) -> None:
-        """Checks what is asked for.
+        """Raises an InputError where that can't run here.
 
         Args:
             cache: Compiled engines of the model.
             backend: One of ``BACKENDS``.
             precision: One of ``engines.PRECISIONS``, or None for the device's own.
             at_once: Start on the eager network where nothing is compiled.
-
-        Raises:
-            InputError: It can't run here.
         """
         self.cache, self.backend, self.precision, self.at_once = cache, backend, precision, at_once
         if backend == "openvino":

@@ -43,13 +43,9 @@ class BackgroundBuild:
     """
 
     def __init__(self, cache: EngineCache, spec: EngineSpec, model: Path, program: Sequence[str] | None = None) -> None:
-        """Starts the process.
+        """Starts the process for a model's weights file, with its card beside it.
 
-        Args:
-            cache: The model's engines.
-            spec: What to build.
-            model: The model's weights file, with its card beside it.
-            program: The command to which the options of ``densehybrid compile`` are given; None: ``COMPILE_PROGRAM``.
+        ``program``: the command to which the options of ``densehybrid compile`` are given; None: ``COMPILE_PROGRAM``.
 
         Raises:
             OutputError: There is no room for a temporary folder.
@@ -130,13 +126,7 @@ class EngineUpgrade:
     """At most one build at a time; one for each size that a camera has."""
 
     def __init__(self, segmenter: Segmenter, inform: Callable[[str], None], warn: Callable[[str], None]) -> None:
-        """Notes what to upgrade.
-
-        Args:
-            segmenter: The model, on whatever could be had at once.
-            inform: Is told when a build begins and when its engine takes over.
-            warn: Is told when a build can't be had or fails.
-        """
+        """Notes what to upgrade; ``inform`` is told of begun and finished builds, ``warn`` of those that fail."""
         self._segmenter, self._inform, self._warn = segmenter, inform, warn
         self._sizes: dict[int, tuple[int, int]] = {}
         self._begun: list[tuple[int, int]] = []

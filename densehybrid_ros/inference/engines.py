@@ -123,11 +123,7 @@ class _Maps(nn.Module):
 
 
 def check_precision(precision: str, backend: str, device: torch.device) -> None:
-    """Refuses what does not exist.
-
-    Raises:
-        InputError: There is no such precision, or the backend has none such on the device.
-    """
+    """Raises an InputError where there is no such precision, or the backend has none such on the device."""
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}: unknown; choose one of {', '.join(PRECISIONS)}")
     if precision == "fp16" and device.type == "cpu":
@@ -232,11 +228,7 @@ def fatal_problem(path: Path, device_index: int, program: str = TRIAL_PROGRAM) -
     """Says how an engine of AOTInductor ends the process that loads it, tried in one of its own; None if it does not.
 
     An engine that loads with an error like any other is no matter of this: whoever loads it meets that error.
-
-    Args:
-        path: The ``.pt2`` file.
-        device_index: Number of the GPU; -1 on a CPU.
-        program: What the process runs.
+    ``device_index`` is the GPU's number, -1 on a CPU.
     """
     command = ends_with_this_process([sys.executable, "-c", program, str(path), str(device_index)])
     status = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode

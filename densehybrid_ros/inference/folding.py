@@ -18,8 +18,7 @@ _NORMALISATION = torch.ops.aten.batch_norm.default
 def fold_batch_norms(module: fx.GraphModule) -> int:
     """Folds each normalisation into the convolution before it, or makes one scale and one shift of it.
 
-    Args:
-        module: Of ``torch.export.export(...).module()``, in eval mode and float32; changed in place.
+    ``module`` is of ``torch.export.export(...).module()``, in eval mode and float32; it is changed in place.
 
     Returns:
         How many went into a convolution.

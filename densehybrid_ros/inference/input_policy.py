@@ -78,11 +78,9 @@ class Placement:
         return cv2.resize(np.ascontiguousarray(image), self.content[::-1], interpolation=interpolation)
 
     def sampling(self, network_output: tuple[int, int], align_corners: bool) -> Sampling:
-        """Says where the frame's pixels lie in an output of the network.
+        """Says where the frame's pixels lie in an output of the network of this size.
 
-        Args:
-            network_output: Size of the output.
-            align_corners: Whether corner pixels of input and output coincide, else half-pixel centres.
+        ``align_corners``: corner pixels of input and output coincide, else half-pixel centres.
         """
         rows, columns = (
             _axis(self.camera[axis], self.content[axis], self.network[axis], network_output[axis], align_corners)
@@ -92,13 +90,7 @@ class Placement:
 
 
 def place(policy: str, camera: tuple[int, int], engine: tuple[int, int], stride: int) -> Placement:
-    """Applies a policy.
-
-    Args:
-        policy: One of ``INPUT_POLICIES``.
-        camera: Size of the frame.
-        engine: Size that the engine wants; ``exact`` does not look at it.
-        stride: The network's ``input_stride``: the input's sides are multiples of it.
+    """Applies a policy to a frame of size ``camera``; ``exact`` does not look at the engine's size.
 
     Raises:
         InputError: There is no such policy.

@@ -57,11 +57,7 @@ class FrameResult:
 def packed_output(
     size: tuple[int, int], device: torch.device | str, pinned: bool = False
 ) -> tuple[Tensor, DenseOutput]:
-    """Allocates all results of a frame as one piece, so that one copy moves them.
-
-    Returns:
-        uint8 [7 * H * W + 1], and the five tensors that are views of it.
-    """
+    """Returns all results of a frame as one piece, uint8 [7 * H * W + 1], which one copy moves, and its five views."""
     length = _BYTES_A_PIXEL * size[0] * size[1] + 1
     buffer = torch.zeros(length, dtype=torch.uint8, device=device, pin_memory=pinned)
     return buffer, views(buffer, size)

@@ -143,17 +143,12 @@ class Segmenter:
         On a GPU one is uploaded while another one is computed and a third one is judged. On a CPU they are computed one
         after another, each when its result is asked for.
 
-        Args:
-            image: As for a call; it must not change until the result is there.
-            threshold: Likewise.
-            camera: Number of the camera. Each has buffers of its own, for frames of its own size.
+        ``image`` must not change until the result is there. Each ``camera`` has buffers of its own, for frames of its
+        own size.
 
         Returns:
             What waits for the result and does and raises what else a call does; to be called before the next frame of
             this camera.
-
-        Raises:
-            InputError: As a call.
         """
         if threshold is None:
             threshold = self.card.threshold() if self.threshold is None else self.threshold
@@ -177,10 +172,8 @@ class Segmenter:
     def warm_up(self, height: int = 0, width: int = 0, cameras: int = 1) -> None:
         """Runs a black frame, so that a model that computes nothing of use is found before a real one comes.
 
-        Args:
-            height: Of the frames to come; compilation and allocation then don't fall on the first one either.
-            width: Likewise. Without a size: that of the compiled engine, else a small one, which costs little.
-            cameras: How many there are.
+        With the cameras' size, compilation and allocation don't fall on the first frame either; without it the frame is
+        of the compiled engine's size, else a small one, which costs little.
 
         Raises:
             ComputationError: The score is not finite.
@@ -194,10 +187,7 @@ class Segmenter:
         runner(np.zeros((*size, 3), dtype=np.uint8), Levels(0.0, self.card.confidence))
 
     def swap(self, engine: Engine) -> None:
-        """Goes over to another engine from the next frame on; to be called between two frames, by the same thread.
-
-        The former one is given up first, so that no two models are on the device for a frame.
-        """
+        """Goes over to another engine between two frames, called by the same thread; gives the former one up first."""
         self._runners.clear()
         self._choice.add(engine)
         self._engine = engine

@@ -224,17 +224,6 @@ def test_nothing_is_allocated_for_a_frame(device: torch.device) -> None:
     assert result.semantic.shape == SIZE
 
 
-def test_results_that_are_kept_are_not_overwritten(device: torch.device) -> None:
-    segmenter = Segmenter(shipped("light"), "eager", "cuda", size=FRAME)
-    first = [segmenter(noise(FRAME, seed), 0.0) for seed in range(4)]
-    copies = [result.anomaly_score.copy() for result in first]
-    for seed in range(4, 12):
-        segmenter(noise(FRAME, seed), 0.0)
-    for result, copy in zip(first, copies, strict=True):
-        assert (result.anomaly_score == copy).all()
-    assert not (copies[0] == copies[1]).all()
-
-
 @pytest.mark.parametrize("policy", ["exact", "resize", "letterbox"])
 def test_input_policies_agree_with_the_cpu(device: torch.device, policy: str) -> None:
     image = noise((90, 200))

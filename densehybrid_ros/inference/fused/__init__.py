@@ -50,13 +50,7 @@ def fused_problem(network: DenseHybrid, device: torch.device) -> str | None:
 
 
 def fuse(network: DenseHybrid, tiles: Tiles, closed_set: bool = False) -> FusedNetwork:
-    """Folds the normalisations and lays the weights out for the kernels.
-
-    Args:
-        network: float32 in inference mode, on the device that is to run it; left as it is.
-        tiles: The kernels' block sizes.
-        closed_set: Leave the dataset posterior out.
-    """
+    """Folds the normalisations of ``network``, float32 on its device, and lays the weights out for the kernels."""
     # Here, since importing the kernels needs Triton.
     from densehybrid_ros.inference.fused.networks import FusedLadderDenseNet, FusedLight
 

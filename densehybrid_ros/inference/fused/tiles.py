@@ -51,12 +51,7 @@ class Tiles:
         self._tuning = True
 
     def launch(self, key: str, candidates: Sequence[Tile], run: Callable[[Tile], object]) -> None:
-        """Launches a kernel with its tile.
-
-        Args:
-            key: Kernel and shape.
-            candidates: Tiles to choose from, the one that is most likely good first.
-            run: Launches the kernel; it must be harmless to repeat.
+        """Launches a kernel with its tile, the best of ``candidates``; ``run`` must be harmless to repeat.
 
         Raises:
             RuntimeError: The device can run the kernel with none of them.

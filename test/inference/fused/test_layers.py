@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each fused layer against PyTorch's operations in float32, at sizes that no block divides."""
+"""Each fused layer, and the networks of them, against PyTorch's operations in float32, at sizes no block divides."""
 
 from __future__ import annotations
 
+import os
+from typing import TypeVar
+
 import pytest
 import torch
-from random_norms import with_random_norms
 from torch import Tensor, nn
 from torch.nn import functional
 
+if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("no CUDA device; TRITON_INTERPRET=1 runs these in Triton's interpreter", allow_module_level=True)
 pytest.importorskip("triton", reason="Triton is not installed: PyTorch's CPU wheels come without it")
 
+from densehybrid_ros.inference.dense_output import dense_output
+from densehybrid_ros.inference.fused import fuse
 from densehybrid_ros.inference.fused.convolutions import Depthwise, Grow, Pointwise
 from densehybrid_ros.inference.fused.device_functions import NONE, RELU, RELU6
 from densehybrid_ros.inference.fused.ladder import Heads, Step
@@ -18,10 +24,33 @@ from densehybrid_ros.inference.fused.layout import bordered, padded, with_border
 from densehybrid_ros.inference.fused.pooling import Pool, Pyramid
 from densehybrid_ros.inference.fused.stems import PooledStem, Stem
 from densehybrid_ros.inference.fused.tiles import Tiles
+from densehybrid_ros.networks import DenseHybrid, HybridOutput, build_network
 from densehybrid_ros.networks.blocks import BNReLUConv, LadderStep, SpatialPyramidPooling
 from densehybrid_ros.networks.ladder_densenet import DenseLayer, Transition
 
 SIZE = (11, 37)
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """A GPU, or the CPU with Triton's interpreter."""
+    torch.manual_seed(0)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def with_random_norms(module: Module) -> Module:
+    """Fills all batch normalisations of ``module``, some factors negative, and returns it in inference mode."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            assert part.running_mean is not None
+            assert part.running_var is not None
+            part.running_mean.normal_(0, 0.3)
+            part.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            part.weight.data[::5] *= -1
+            nn.init.normal_(part.bias, 0, 0.3)
+    return module.eval().requires_grad_(False)
 
 
 def maps(channels: int, device: torch.device, size: tuple[int, int] = SIZE) -> Tensor:
@@ -144,3 +173,22 @@ def test_a_bordered_image_is_not_copied(device: torch.device) -> None:
     assert (whole[..., 3] == 0).all()
     assert (whole[:3, :, :3] == 0.5).all()
     assert torch.equal(with_border(images.clone(), 0.5), whole)
+
+
+@pytest.mark.parametrize("size", [(32, 64), (45, 71)])
+@pytest.mark.parametrize("architecture", ["ldn121", "light"])
+def test_scores_and_logits_agree(architecture: str, size: tuple[int, int], device: torch.device) -> None:
+    model = with_random_norms(DenseHybrid(build_network(architecture, 19))).to(device)
+    images = torch.rand(1, 3, *size, device=device).half().float()
+    expected = model(images)
+    made = fuse(model, Tiles())
+    filled = bordered(size, device, made.border).copy_(images)
+    output = HybridOutput(*made(filled))
+    for part, wanted in zip(output, expected, strict=True):
+        assert part.shape == wanted.shape
+        assert float((part.float() - wanted).norm() / wanted.norm()) < 0.01
+    scores = [dense_output(each, size, 0.0).anomaly_score for each in (output, expected)]
+    assert float((scores[0] - scores[1]).abs().mean()) < 0.02
+    closed = fuse(model, Tiles(), closed_set=True)(filled)
+    assert len(closed) == 1
+    torch.testing.assert_close(closed[0], output.logits)
