@@ -20,7 +20,7 @@ from densehybrid_ros.cli.measuring import (
 )
 from densehybrid_ros.cli.options import add_json, count, output_file, output_folder, thresholds
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
-from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
+from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer
 from densehybrid_ros.evaluation.evaluate import evaluate, spread
@@ -31,9 +31,8 @@ from densehybrid_ros.evaluation.results import EvaluationResult, format_result, 
 from densehybrid_ros.evaluation.score_maps import SUFFIXES, ScoreMaps
 from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import model_path, read_card, write_card
-from densehybrid_ros.research.model_score import ModelScore, collect_pixels
+from densehybrid_ros.research.baselines import BASELINE_SCORES
 from densehybrid_ros.research.paper_tables import (
     PAPER_TABLES,
     PaperTable,
@@ -42,7 +41,6 @@ from densehybrid_ros.research.paper_tables import (
     page_table,
     paper_table_csv,
 )
-from densehybrid_ros.research.scores import BASELINE_SCORES, MODEL_SCORES
 
 _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_obstacle21_val --root /data/road_obstacle21_val --model light
@@ -54,7 +52,7 @@ _EXAMPLE = """examples:
   densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ...
   torchrun --nproc-per-node 2 -m densehybrid_ros evaluate --dataset folder --root DIR --model light"""
 _BASIC_SCORES = (HYBRID, "posterior", "likelihood", "max_softmax", "max_logit")
-_KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD, *MODEL_SCORES)
+_KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -86,10 +84,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"any of {', '.join(_KNOWN_SCORES)} (default: the basic five, or those of the table); {ROAD_HAZARD} is "
         f"{HYBRID}, {ROAD_PRIOR:g} nats lower away from the ground",
     )
-    fitted = ", ".join(name for name, build in MODEL_SCORES.items() if build().needs_fit)
-    parser.add_argument("--fit-dataset", metavar="NAME", help=f"training frames, which {fitted} need")
-    parser.add_argument("--fit-root", type=Path, metavar="DIR", help="folder of the training frames")
-    parser.add_argument("--fit-frames", type=count, default=100, metavar="N", help="how many of them (default: 100)")
     parser.add_argument(
         "--threshold",
         type=thresholds,
@@ -210,8 +204,7 @@ def _measure(
             named = {str(item): value for item, value in zip(args.threshold, thresholds, strict=True)}
             named |= {"default": card.threshold()} if card.default_threshold else {}
             stage = still_stage(args, card, named)
-        names = _scores(args)
-        scorer = FrameScorer(segmenter, names, _model_scores(args, names, segmenter))
+        scorer = FrameScorer(segmenter, _scores(args))
         found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, shards, missing, stage)
     return found
 
@@ -249,24 +242,6 @@ def _measure_one(
     if not results:
         raise InputError(f"{args.root}: none of the data sets could be evaluated; {missing[-1]}")
     return results
-
-
-def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segmenter) -> dict[str, ModelScore]:
-    """Builds the scores that need the model and fits those that need it."""
-    for name in names:
-        if name not in _KNOWN_SCORES:
-            raise InputError(f"--scores {name}: unknown; choose from {', '.join(_KNOWN_SCORES)}")
-    built = {name: MODEL_SCORES[name]() for name in names if name in MODEL_SCORES}
-    needing = [name for name, score in built.items() if score.needs_fit]
-    if needing:
-        if not (args.fit_dataset and args.fit_root):
-            raise InputError(f"--scores {needing[0]}: needs training frames; give --fit-dataset and --fit-root")
-        dataset = open_evaluation_set(args.fit_dataset, args.fit_root)
-        indices = spread(len(dataset), args.fit_frames)
-        pixels = collect_pixels(segmenter, dataset, indices)
-        for name in needing:
-            built[name].fit(pixels)
-    return built
 
 
 def _edges(text: str | None, dataset: str) -> tuple[float, ...]:

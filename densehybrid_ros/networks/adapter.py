@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,15 @@ from torch.nn import functional
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.blocks import Normalization
-from densehybrid_ros.networks.encoder_files import fill_encoder
-from densehybrid_ros.networks.foreign import first_line, trial
-from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
+from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, fill_encoder, first_line
 
 _TRIAL_SIDES = (64, 128)  # pixels; what does not grow with the input, such as pooled grids, has no stride
 
 
 class _Recorder(nn.Module):
-    """The classifier, which keeps its input and output until they are taken.
+    """Stands in the classifier's place and keeps its input and output until they are taken.
 
-    It stands in the module's place of the classifier. Unlike hooks, compilers and exporters see through it, and drop
-    what the module computes after it.
+    Unlike hooks, compilers and exporters see through it, and drop what the module computes after it.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -33,7 +31,6 @@ class _Recorder(nn.Module):
         self.seen: tuple[Tensor, Tensor] | None = None
 
     def forward(self, features: Tensor) -> Tensor:
-        """Applies the layer."""
         logits: Tensor = self.layer(features)
         self.seen = (features, logits)
         return logits
@@ -43,8 +40,8 @@ class AdaptedNetwork(SegmentationNetwork):
     """A module whose classifier's input is the pre-logits; pads its input to its stride and crops its outputs.
 
     Args:
-        module: Maps float [B, 3, H, W] to anything, by way of its classifier. It is changed: its classifier moves one
-            level down, to ``CLASSIFIER.layer``. Weights of its own are to be loaded before.
+        module: Maps float [B, 3, H, W] to anything, by way of its classifier, which moves one level down, to
+            ``CLASSIFIER.layer``. Weights of its own are to be loaded before.
         classifier: Name of the layer that maps pre-logits [B, C, h, w] to logits [B, K, h, w].
         mean: Of red, green and blue in 0..1, which is taken from the images.
         std: Divides them after that.
@@ -111,12 +108,6 @@ class AdaptedNetwork(SegmentationNetwork):
             raise InputError(f"classifier {self._classifier}: has no convolution")
         return f"{layer}.{found[-1]}".rstrip(".")
 
-    def classifier_features(self, prelogits: Tensor) -> Tensor:
-        """Returns the pre-logits, where the classifier is a convolution."""
-        if self.classifier_layer != f"module.{self._classifier}.layer":
-            raise InputError(f"classifier {self._classifier}: this score needs one that is a convolution alone")
-        return prelogits
-
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
         recorder: _Recorder = self._recorder  # type: ignore[assignment]
         self.module(self.normalization(images))
@@ -172,11 +163,7 @@ class AdaptedNetwork(SegmentationNetwork):
 
 
 def adapted(network: nn.Module, classifier: str | None = None, **options: Any) -> SegmentationNetwork:
-    """Returns a ``SegmentationNetwork`` as it is, and makes one of any other module.
-
-    Raises:
-        InputError: ``classifier`` is missing or not for this module, or as ``AdaptedNetwork``.
-    """
+    """Returns a ``SegmentationNetwork`` as it is, and makes one of any other module."""
     name = type(network).__name__
     if isinstance(network, SegmentationNetwork):
         if classifier is not None or options:
@@ -195,3 +182,16 @@ def _part(module: nn.Module, name: str) -> nn.Module:
     except AttributeError as error:
         known = ", ".join(key for key, _ in module.named_children())
         raise InputError(f"{type(module).__name__}: has no layer {name!r}; it has {known}") from error
+
+
+@contextmanager
+def trial(module: nn.Module) -> Iterator[None]:
+    """Switches to evaluation without gradients, and each part back to how it was."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -28,14 +28,11 @@ class DenseHybrid(nn.Module):
     """A segmentation network with the dataset-posterior head g (BN-ReLU-Conv1x1, equation 6) on its pre-logits.
 
     Args:
-        network: A ``SegmentationNetwork``, or any module that maps images [B, 3, H, W] to logits.
+        network: A ``SegmentationNetwork``, or any module that maps images [B, 3, H, W] to logits, which is adapted.
         classifier: Of such a module: name of the layer whose input is the pre-logits and whose output is the logits,
             such as ``"classifier.4"``.
         options: Of such a module: the other arguments of ``adapter.AdaptedNetwork`` (``mean``, ``std``, ``encoder``,
             ``input_stride``, ``align_corners``).
-
-    Attributes:
-        network: The network, adapted where it was another module.
 
     Raises:
         InputError: The module has no such layer, or does not run; see ``adapter.AdaptedNetwork``.
@@ -73,11 +70,5 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def upsample(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Resizes [B, C, h, w] bilinearly to ``size`` (rows, columns).
-
-    Args:
-        maps: Outputs of a network.
-        size: (rows, columns) of the result.
-        align_corners: The ``align_corners`` of the model that they come from.
-    """
+    """Resizes outputs [B, C, h, w] bilinearly to ``size`` (rows, columns), with ``align_corners`` of their model."""
     return torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)

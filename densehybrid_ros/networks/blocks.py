@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building blocks that the networks share: pre-activation convolutions, pyramid pooling, ladder upsampling."""
+"""Building blocks that the networks share: pre-activation convolutions, pyramid pooling, the ladder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -90,3 +92,40 @@ class LadderStep(nn.Module):
         skip = self.bottleneck(skip)
         features = functional.interpolate(features, size=skip.shape[2:], mode="bilinear", align_corners=False)
         return self.blend(features + skip)
+
+
+class LadderNetwork(SegmentationNetwork):
+    """Goes on from the features of ``encode``, which each network has of its own.
+
+    ``pyramid`` pools the deepest features; ``ladder`` has a step for each of the other three, the deepest first.
+    """
+
+    prelogit_channels = 128
+    pyramid: nn.Module
+    ladder: nn.ModuleList
+    classifier: nn.Module
+
+    def build_ladder(self, channels: Sequence[int], num_classes: int) -> None:
+        """Adds pyramid pooling (256) and a 128-wide ladder for features of these channels at strides 4, 8, 16, 32."""
+        *skips, deepest = channels
+        width = self.prelogit_channels
+        self.num_classes = num_classes
+        self.pyramid = SpatialPyramidPooling(deepest, bottleneck=256, level_channels=64, outputs=width)
+        self.ladder = nn.ModuleList(LadderStep(width, skip, width) for skip in reversed(skips))
+        self.classifier = BNReLUConv(width, num_classes, kernel_size=1, bias=True)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns pre-logits [B, 128, H/4, W/4] and logits [B, K, H/4, W/4]."""
+        return self.decode(self.encode(images))
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Returns the encoder's features at strides 4, 8, 16 and 32."""
+        raise NotImplementedError
+
+    def decode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns pre-logits and logits."""
+        *skips, deepest = features
+        path = self.pyramid(deepest)
+        for step, skip in zip(self.ladder, reversed(skips), strict=True):
+            path = step(path, skip)
+        return path, self.classifier(path)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,6 @@ from densehybrid_ros.confidence import REGION_FEATURES, Confidence, RegionClassi
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.networks.card_entries import Entries, items, number, shown, text, whole
 
 _LARGEST_SCORE = 1000.0  # nats; the span of parameter anomaly_threshold
 _NATS = (1e-6, 10_000.0)  # widths in nats; narrower ones overflow float32
@@ -22,6 +22,7 @@ _LONGEST_SIDE = 16_384
 _DIGEST = re.compile("[0-9a-f]{64}")
 _INPUT = {"colors": "RGB", "scaling": "value / 255"}
 _DRIVABLE = "road"  # is so where a card does not say; no other class is
+_SHOWN = 60  # characters of a wrong value
 _DETAILS = {"calibration": dict, "figures": dict, "training": list}  # what commands add to
 
 
@@ -91,7 +92,10 @@ class ModelCard:
         height, width = self.input_size
         fitted = self.fitted_confidence
         confidence = {"confidence": {"midpoint": fitted.midpoint, "scale": fitted.scale}} if fitted else {}
-        regions = {"regions": _regions_entry(self.region_classifier)} if self.region_classifier else {}
+        regions = {}
+        if item := self.region_classifier:
+            features = {name: list(numbers) for name, numbers in item.features.items()}
+            regions = {"regions": {"floor": item.floor, "bias": item.bias, "features": features}}
         return {
             "name": self.name,
             "architecture": self.architecture,
@@ -109,11 +113,6 @@ class ModelCard:
 def _class_entry(item: SemanticClass) -> dict[str, Any]:
     drivable = {} if item.drivable == (item.name == _DRIVABLE) else {"drivable": item.drivable}
     return {"name": item.name, "color": list(item.color), **drivable}
-
-
-def _regions_entry(item: RegionClassifier) -> dict[str, Any]:
-    features = {name: list(numbers) for name, numbers in item.features.items()}
-    return {"floor": item.floor, "bias": item.bias, "features": features}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -190,37 +189,37 @@ def _card(content: Entries) -> ModelCard:
         sha256=content.values.get("sha256"),
     )
     if card.default_threshold is not None and card.default_threshold not in list(card.thresholds):
-        raise InputError(f"default_threshold: {shown(card.default_threshold)} is not among thresholds")
+        raise InputError(f"default_threshold: {_shown(card.default_threshold)} is not among thresholds")
     if card.sha256 is not None and not (isinstance(card.sha256, str) and _DIGEST.fullmatch(card.sha256)):
-        raise InputError(f"sha256: {shown(card.sha256)} is no digest of 64 hexadecimal digits, in quotes")
+        raise InputError(f"sha256: {_shown(card.sha256)} is no digest of 64 hexadecimal digits, in quotes")
     for key, kind in _DETAILS.items():
         if not isinstance(card.details.get(key, kind()), kind):
-            raise InputError(f"{key}: {shown(card.details[key])} is no {'list' if kind is list else 'mapping'}")
+            raise InputError(f"{key}: {_shown(card.details[key])} is no {'list' if kind is list else 'mapping'}")
     return card
 
 
 def _classes(values: Any) -> tuple[SemanticClass, ...]:
-    entries = [Entries(value, f"classes[{index}]") for index, value in enumerate(items(values, "classes"))]
+    entries = [Entries(value, f"classes[{index}]") for index, value in enumerate(_items(values, "classes"))]
     if not 1 <= len(entries) < 255:
         raise InputError(f"classes: are {len(entries)}; 1 to 254 are possible")
     found: dict[str, SemanticClass] = {}
     for entry in entries:
-        name, color = entry.text("name"), items(entry.needed("color"), entry.name("color"))
+        name, color = entry.text("name"), _items(entry.needed("color"), entry.name("color"))
         if name in found:
-            raise InputError(f"{entry.name('name')}: {shown(name)} is there twice")
+            raise InputError(f"{entry.name('name')}: {_shown(name)} is there twice")
         if len(color) != 3:
-            raise InputError(f"{entry.name('color')}: {shown(color)} is no red, green and blue")
-        red, green, blue = (whole(value, entry.name("color"), 0, 255) for value in color)
+            raise InputError(f"{entry.name('color')}: {_shown(color)} is no red, green and blue")
+        red, green, blue = (_whole(value, entry.name("color"), 0, 255) for value in color)
         drivable = entry.values.get("drivable", name == _DRIVABLE)
         if not isinstance(drivable, bool):
-            raise InputError(f"{entry.name('drivable')}: {shown(drivable)} is neither true nor false")
+            raise InputError(f"{entry.name('drivable')}: {_shown(drivable)} is neither true nor false")
         found[name] = SemanticClass(name, (red, green, blue), drivable)
     return tuple(found.values())
 
 
 def _thresholds(values: Entries) -> dict[str, float]:
     return {
-        text(key, f"name in {values.where}"): number(value, values.name(key), -_LARGEST_SCORE, _LARGEST_SCORE)
+        _text(key, f"name in {values.where}"): _number(value, values.name(key), -_LARGEST_SCORE, _LARGEST_SCORE)
         for key, value in values.values.items()
     }
 
@@ -233,14 +232,14 @@ def _region_classifier(values: Entries) -> RegionClassifier:
     features = Entries(values.needed("features"), values.name("features"))
     unknown = [key for key in features.values if key not in REGION_FEATURES]
     if unknown:
-        raise InputError(f"{features.name(shown(unknown[0]))}: is unknown; there are {', '.join(REGION_FEATURES)}")
+        raise InputError(f"{features.name(_shown(unknown[0]))}: is unknown; there are {', '.join(REGION_FEATURES)}")
     found: dict[str, tuple[float, float, float]] = {}
     for key in REGION_FEATURES:
-        name, numbers = features.name(key), items(features.needed(key), features.name(key))
+        name, numbers = features.name(key), _items(features.needed(key), features.name(key))
         if len(numbers) != 3:
-            raise InputError(f"{name}: {shown(numbers)} is no mean, scale and weight")
-        mean, weight = (number(value, name, -_LARGEST_SCORE, _LARGEST_SCORE) for value in numbers[::2])
-        found[key] = mean, number(numbers[1], f"{name}, scale", *_NATS), weight
+            raise InputError(f"{name}: {_shown(numbers)} is no mean, scale and weight")
+        mean, weight = (_number(value, name, -_LARGEST_SCORE, _LARGEST_SCORE) for value in numbers[::2])
+        found[key] = mean, _number(numbers[1], f"{name}, scale", *_NATS), weight
     floor, bias = (values.number(key, -_LARGEST_SCORE, _LARGEST_SCORE) for key in ("floor", "bias"))
     return RegionClassifier(floor, bias, found)
 
@@ -248,11 +247,90 @@ def _region_classifier(values: Entries) -> RegionClassifier:
 def _input_size(values: Entries) -> tuple[int, int]:
     for key, only in _INPUT.items():
         if values.values.get(key, only) != only:
-            raise InputError(f"{values.name(key)}: {shown(values.values[key])} is unknown; there is only {only!r}")
+            raise InputError(f"{values.name(key)}: {_shown(values.values[key])} is unknown; there is only {only!r}")
     if "size" in values.values:  # cards of earlier versions have both sides in one entry, the height first
-        sides = items(values.values["size"], values.name("size"))
+        sides = _items(values.values["size"], values.name("size"))
         if len(sides) != 2:
-            raise InputError(f"{values.name('size')}: {shown(sides)} is no height and width")
-        height, width = (whole(side, values.name("size"), 1, _LONGEST_SIDE) for side in sides)
+            raise InputError(f"{values.name('size')}: {_shown(sides)} is no height and width")
+        height, width = (_whole(side, values.name("size"), 1, _LONGEST_SIDE) for side in sides)
         return height, width
-    return values.whole("height", 1, _LONGEST_SIDE), values.whole("width", 1, _LONGEST_SIDE)
+    height, width = (_whole(values.needed(key), values.name(key), 1, _LONGEST_SIDE) for key in ("height", "width"))
+    return height, width
+
+
+class Entries:
+    """A mapping within a card: each entry is what it must be, or an ``InputError`` names it with what is wrong.
+
+    Attributes:
+        values: The mapping.
+        where: Its own name in the card, such as ``confidence``; empty for the card as a whole.
+    """
+
+    def __init__(self, values: Any, where: str = "") -> None:
+        if not isinstance(values, dict):
+            raise InputError(f"{where or 'card'}: {_shown(values)} is no mapping")
+        self.values, self.where = values, where
+
+    def name(self, key: object) -> str:
+        """Returns the full name of an entry, such as ``confidence.scale``."""
+        return f"{self.where}.{key}" if self.where else str(key)
+
+    def needed(self, key: str) -> Any:
+        """Returns a value of any kind."""
+        if key not in self.values:
+            raise InputError(f"{self.name(key)}: is missing")
+        return self.values[key]
+
+    def text(self, key: str) -> str:
+        """Returns a text of one line that is not empty."""
+        return _text(self.needed(key), self.name(key))
+
+    def number(self, key: str, low: float, high: float) -> float:
+        """Returns a number within ``low..high``."""
+        return _number(self.needed(key), self.name(key), low, high)
+
+    def block(self, key: str) -> Entries | None:
+        """Returns the mapping of this name; None where there is none, or null."""
+        value = self.values.get(key)
+        return None if value is None else Entries(value, self.name(key))
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise InputError(f"{name}: {_shown(value)} is no text of one line")
+    return value
+
+
+def _number(value: Any, name: str, low: float, high: float) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError
+        found = float(value)  # YAML takes 1e-3, without a point, for a text
+    except (ValueError, OverflowError):
+        raise InputError(f"{name}: {_shown(value)} is no number") from None
+    if not math.isfinite(found):
+        raise InputError(f"{name}: {found} is not finite")
+    if not low <= found <= high:
+        raise InputError(f"{name}: {found:g} is outside {low:g}..{high:g}")
+    return found
+
+
+def _whole(value: Any, name: str, low: int, high: int) -> int:
+    found = _number(value, name, low, high)
+    if not found.is_integer():
+        raise InputError(f"{name}: {found:g} is no whole number")
+    return int(found)
+
+
+def _items(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise InputError(f"{name}: {_shown(value)} is no list")
+    return value
+
+
+def _shown(value: Any) -> str:
+    """Writes a value of any kind in a few characters."""
+    if isinstance(value, int) and abs(value) > 10**_SHOWN:  # Python refuses to write the largest
+        return "a number of many digits"
+    written = repr(value)
+    return written if len(written) <= _SHOWN else f"{written[:_SHOWN]}..."

@@ -6,8 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from densehybrid_ros.networks.blocks import BNReLUConv, LadderStep, SpatialPyramidPooling
-from densehybrid_ros.networks.ladder import LadderNetwork
+from densehybrid_ros.networks.blocks import BNReLUConv, LadderNetwork, LadderStep, SpatialPyramidPooling
 
 _GROWTH = 32
 _BOTTLENECK_FACTOR = 4

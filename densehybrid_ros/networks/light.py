@@ -11,8 +11,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks.encoder_files import read_encoder_file
-from densehybrid_ros.networks.ladder import LadderNetwork
+from densehybrid_ros.networks.blocks import LadderNetwork
+from densehybrid_ros.networks.segmentation_network import read_encoder_file
 
 # (expansion, kernel, stride, output channels, repetitions) of the seven stages of EfficientNet-Lite0.
 _STAGES = (
@@ -97,41 +97,14 @@ class LightNetwork(LadderNetwork):
                 ``_bn0`` and ``_blocks.0`` to ``_blocks.15``; the classifier is left out.
 
         Raises:
-            InputError: The file can't be read, or a key or shape is not as expected.
+            InputError: The file can't be read, or is of another network.
         """
         published = read_encoder_file(path)
-        mine = {**self.stem.state_dict(prefix="stem."), **self.stages.state_dict(prefix="stages.")}
-        names = _published_names(self)
-        for name, tensor in mine.items():
-            source = names[name]
-            if source not in published or published[source].shape != tensor.shape:
-                raise InputError(
-                    f"{path}: no tensor {source} of shape {tuple(tensor.shape)}; is it EfficientNet-Lite0?"
-                )
-            tensor.copy_(published[source])
-
-
-def _published_names(network: LightNetwork) -> dict[str, str]:
-    """Maps this encoder's state-dict keys to those of the published file."""
-    names = _rename("stem.", network.stem, ["_conv_stem", "_bn0"])
-    block = 0
-    for stage_index, stage in enumerate(network.stages):
-        for index, residual in enumerate(stage.children()):
-            assert isinstance(residual, InvertedResidual)
-            parts = ["_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
-            if sum(isinstance(layer, nn.Conv2d) for layer in residual.layers) == 3:
-                parts = ["_expand_conv", "_bn0", *parts]
-            targets = [f"_blocks.{block}.{part}" for part in parts]
-            names |= _rename(f"stages.{stage_index}.{index}.layers.", residual.layers, targets)
-            block += 1
-    return names
-
-
-def _rename(prefix: str, layers: nn.Sequential, targets: list[str]) -> dict[str, str]:
-    """Pairs the convolutions and normalisations of ``layers``, in order, with ``targets``."""
-    layered = [(i, layer) for i, layer in enumerate(layers) if not isinstance(layer, nn.ReLU6)]
-    return {
-        f"{prefix}{index}.{key}": f"{target}.{key}"
-        for (index, layer), target in zip(layered, targets, strict=True)
-        for key in layer.state_dict()
-    }
+        found = [
+            value for name, value in published.items() if str(name).startswith(("_conv_stem.", "_bn0.", "_blocks."))
+        ]
+        mine = [*self.stem.state_dict().values(), *self.stages.state_dict().values()]  # in the order of the layers too
+        if [getattr(value, "shape", None) for value in found] != [tensor.shape for tensor in mine]:
+            raise InputError(f"{path}: its tensors are not those of EfficientNet-Lite0; give the file of its package")
+        for tensor, value in zip(mine, found, strict=True):
+            tensor.copy_(value)

@@ -10,11 +10,10 @@ from torch import nn
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.base import DenseHybrid
-from densehybrid_ros.networks.foreign import first_line
 from densehybrid_ros.networks.ladder_densenet import LadderDenseNet121
 from densehybrid_ros.networks.libraries import LIBRARIES
 from densehybrid_ros.networks.light import LightNetwork
-from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
+from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, first_line
 
 Build = Callable[[int], nn.Module]
 """From the number of classes to a ``SegmentationNetwork``, or to a ``DenseHybrid``, whose network is taken."""
@@ -34,9 +33,7 @@ _registered: dict[str, Build] = {}
 def register_network(name: str, build: Build) -> None:
     """Adds an architecture for this process; a package adds one for every process by an entry point.
 
-    Args:
-        name: What the card's ``architecture`` says. One that was registered before is replaced.
-        build: Takes the number of classes and returns a ``SegmentationNetwork`` or a ``DenseHybrid``.
+    ``name`` is what the card's ``architecture`` says; one that was registered before is replaced.
 
     Raises:
         InputError: The name is empty, or that of another kind of architecture.

@@ -2,9 +2,8 @@
 """What the paper compares itself with and no shipped model needs; nothing but the command line imports it."""
 
 from densehybrid_ros.networks import register_network
+from densehybrid_ros.research.baselines import BASELINE_LOSSES, BASELINE_SCORES
 from densehybrid_ros.research.deeplab_wrn38 import DeepLabV3Plus
-from densehybrid_ros.research.losses import BASELINE_LOSSES
-from densehybrid_ros.research.scores import BASELINE_SCORES
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.training import losses
 

@@ -7,7 +7,7 @@ dilated to stride 8, as NVIDIA trained it for Cityscapes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,7 @@ from densehybrid_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD, Normali
 from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
 
 
-@dataclass(frozen=True)
-class _Stage:
+class _Stage(NamedTuple):
     """Blocks of one width; ``widths`` are the output channels of each convolution of a block."""
 
     blocks: int
@@ -38,7 +37,9 @@ _STAGES = (
     _Stage(1, (1024, 2048, 4096), dilation=4, dropout=0.5),
 )
 _POOLED_STAGES = (0, 1)  # a 3x3 max pooling of stride 2 stands before these
-_SKIP_STAGE = 0
+_DILATIONS = (12, 24, 36)  # of the atrous pyramid at stride 8
+_PYRAMID_CHANNELS = 256
+_FINE_CHANNELS = 48
 
 
 class ResidualBlock(nn.Module):
@@ -79,12 +80,7 @@ class ResidualBlock(nn.Module):
 class WideResNet38(nn.Module):
     """The encoder: a 3x3 convolution, then six stages of residual blocks, two of them after max pooling.
 
-    Args:
-        width_divisor: Divides every width; 1 is the published network, more makes small ones for tests.
-
-    Attributes:
-        channels: Of the deepest features.
-        skip_channels: Of the features at stride 2.
+    ``width_divisor`` divides every width; 1 is the published network, more makes small ones for tests.
     """
 
     def __init__(self, width_divisor: int = 1) -> None:
@@ -94,31 +90,24 @@ class WideResNet38(nn.Module):
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         stages = []
         for stage in _STAGES:
-            widths = tuple(width // width_divisor for width in stage.widths)
-            scaled = _Stage(stage.blocks, widths, stage.stride, stage.dilation, stage.dropout)
+            scaled = stage._replace(widths=tuple(width // width_divisor for width in stage.widths))
             blocks = []
             for index in range(stage.blocks):
                 blocks.append(ResidualBlock(channels, scaled, stage.stride if index == 0 else 1))
-                channels = widths[-1]
+                channels = scaled.widths[-1]
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
         self.channels = channels
-        self.skip_channels = _STAGES[_SKIP_STAGE].widths[-1] // width_divisor
+        self.skip_channels = _STAGES[0].widths[-1] // width_divisor
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Maps images [B, 3, H, W] to features at stride 2 [B, 128, H/2, W/2] and stride 8 [B, 4096, H/8, W/8]."""
         features = self.stem(images)
-        skip = features
+        maps = []
         for index, stage in enumerate(self.stages):
             features = stage(self.pool(features) if index in _POOLED_STAGES else features)
-            if index == _SKIP_STAGE:
-                skip = features
-        return skip, features
-
-
-_DILATIONS = (12, 24, 36)  # of the atrous pyramid at stride 8
-_PYRAMID_CHANNELS = 256
-_FINE_CHANNELS = 48
+            maps.append(features)
+        return maps[0], maps[-1]
 
 
 def _conv_norm_relu(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Sequential:
@@ -149,8 +138,7 @@ class AtrousPyramid(nn.Module):
 class DecoderClassifier(nn.Module):
     """Two 3x3 convolutions with norm and ReLU, then the 1x1 convolution to logits, which has no bias.
 
-    ``norm`` holds all before the last ReLU and ``conv`` all after it. The classifiers of the other networks have the
-    same two parts, which is where scores on a classifier's features reach in.
+    ``norm`` holds all before the last ReLU and ``conv`` all after it, as in the classifiers of the other networks.
     """
 
     def __init__(self, inputs: int, width: int, num_classes: int) -> None:
@@ -172,13 +160,8 @@ class DeepLabV3Plus(SegmentationNetwork):
 
     What takes the place of the pre-logits, and feeds the dataset-posterior head as in the authors' code, is the
     decoder's input: 48 channels of the features at stride 2 beside 256 of the enlarged pyramid. The paper names the
-    pre-logits instead.
-
-    Training needs two images or more a batch and process, because batch norm sees the image's mean at one position.
-
-    Args:
-        num_classes: Number of classes K.
-        width_divisor: Divides every width but that of the logits; 1 is the published network.
+    pre-logits instead. Training needs two images or more a batch and process, because batch norm sees the image's mean
+    at one position.
     """
 
     output_stride = 2

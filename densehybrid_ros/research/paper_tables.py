@@ -172,11 +172,7 @@ PAPER_TABLES: dict[int, PaperTable] = {
 
 
 def open_parts(table: PaperTable, root: Path) -> tuple[dict[str, EvaluationSet], list[str]]:
-    """Opens the data sets of a table that are there.
-
-    Args:
-        table: The table.
-        root: Folder that holds the sets, each in a folder of its registry name.
+    """Opens the data sets of a table that lie in ``root``, each in a folder of its registry name.
 
     Returns:
         Name -> data set, and for each set that can't be opened a line that names its folder.

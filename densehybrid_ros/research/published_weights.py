@@ -29,11 +29,7 @@ _NORM_RELU_CONV = ("norm", "conv")
 
 
 def densenet121_names(prefix: str) -> dict[str, str]:
-    """The encoder of the ladder DenseNet in files that follow torchvision's ``densenet121``.
-
-    Args:
-        prefix: Of their names: ``features.`` (torchvision) or ``backbone.features.`` (the authors).
-    """
+    """The encoder of the ladder DenseNet in files whose names are torchvision's ``densenet121`` after ``prefix``."""
     names = {"stem.0": "conv0", "stem.1": "norm0"}
     for block, layers in enumerate(_DENSE_BLOCKS):
         for layer in range(layers):
@@ -91,9 +87,8 @@ def deeplab_wrn38_names() -> dict[str, str]:
     return names
 
 
-def posterior_names() -> dict[str, str]:
-    """The dataset-posterior head in the authors' files; a closed-set file lacks it."""
-    return {f"posterior_head.{part}": f"logits_ood.{part}" for part in _NORM_RELU_CONV}
+_POSTERIOR_NAMES = {f"posterior_head.{part}": f"logits_ood.{part}" for part in _NORM_RELU_CONV}
+"""The dataset-posterior head in the authors' files; a closed-set file lacks it."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ class WeightsFormat:
     """How a kind of published file is read.
 
     Attributes:
-        architecture: What it becomes, a key of ``ARCHITECTURES``.
+        architecture: What it becomes.
         description: Whose file it is.
         names: Our module names within the network -> theirs.
         classifier: Their name of the weight whose first dimension is the number of classes; None for an encoder.
@@ -151,27 +146,15 @@ class _Aside:
     def __setstate__(self, _: object) -> None: ...
 
 
-def _stand_ins(*names: str) -> list[Any]:
-    """Pairs of a class of the same name and the name in a file, as torch takes them."""
-    return [(type(name.rpartition(".")[2], (_Aside,), {}), name) for name in names]
-
-
+_HARMLESS_NAMES = (
+    *("argparse.Namespace", "types.SimpleNamespace", "numpy.dtype", "numpy.ndarray", "datetime.datetime"),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *(f"builtins.{kind}" for kind in ("list", "dict", "tuple", "frozenset", "int", "float", "str", "bool")),
+    *(f"pathlib.{kind}Path" for kind in ("Posix", "PurePosix", "Windows", "PureWindows")),
+    *(f"pathlib._local.{kind}Path" for kind in ("Posix", "PurePosix", "Windows", "PureWindows")),  # of Python 3.13
+)
 _HARMLESS: list[Any] = [
-    *_stand_ins("argparse.Namespace", "types.SimpleNamespace", "numpy.dtype", "numpy.ndarray", "datetime.datetime"),
-    *_stand_ins(
-        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct"))
-    ),
-    *_stand_ins(
-        *(f"builtins.{kind}" for kind in ("list", "dict", "tuple", "frozenset", "int", "float", "str", "bool"))
-    ),
-    *_stand_ins(
-        *(
-            f"{module}.{pure}{system}Path"
-            for module in ("pathlib", "pathlib._local")  # the latter of Python 3.13
-            for pure in ("", "Pure")
-            for system in ("Posix", "Windows")
-        )
-    ),
+    *((type(name.rpartition(".")[2], (_Aside,), {}), name) for name in _HARMLESS_NAMES),
     (lambda *_: {}, "collections.defaultdict"),  # torch adds entries to plain ones alone
     (lambda *_: [], "collections.deque"),
 ]
@@ -181,14 +164,10 @@ is built: a crafted file can crash NumPy's own readers."""
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A model with published weights.
+    """A model with published weights, in evaluation mode, float32.
 
-    Attributes:
-        network: In evaluation mode, float32.
-        architecture: Key of ``ARCHITECTURES``.
-        num_classes: Number of classes K.
-        stage: What has been trained: ``open_set`` (all), ``closed_set`` (all but the posterior head) or ``encoder``;
-            the rest is random.
+    ``stage`` says what has been trained, the rest being random: ``open_set`` (all), ``closed_set`` (all but the
+    posterior head) or ``encoder``.
     """
 
     network: DenseHybrid
@@ -204,13 +183,7 @@ def count_classes(format_name: str, state: Mapping[str, Tensor]) -> int | None:
 
 
 def import_weights(format_name: str, path: Path, num_classes: int, seed: int = 0) -> ImportedModel:
-    """Reads a published file into a model.
-
-    Args:
-        format_name: Key of ``FORMATS``.
-        path: The file, as ``torch.save`` wrote it; read with ``weights_only=True``.
-        num_classes: Number of classes K; for an encoder the K of the random classifier.
-        seed: Of what the file does not hold.
+    """Reads a published file, as ``torch.save`` wrote it, into a model of K classes; the rest is random by ``seed``.
 
     Raises:
         InputError: The file can't be read, or a key is missing, left over or of another shape; the message names it.
@@ -224,7 +197,7 @@ def import_weights(format_name: str, path: Path, num_classes: int, seed: int = 0
         torch.manual_seed(seed)
         network = DenseHybrid(build_network(kind.architecture, num_classes))
     names = {f"network.{ours}": theirs for ours, theirs in kind.names().items()}
-    heads = posterior_names() if kind.classifier is not None else {}
+    heads = _POSTERIOR_NAMES if kind.classifier is not None else {}
     if any(key.rpartition(".")[0] in heads.values() for key in state):
         names |= heads
     stage = "encoder" if kind.classifier is None else "open_set" if heads.keys() <= names.keys() else "closed_set"
@@ -233,10 +206,10 @@ def import_weights(format_name: str, path: Path, num_classes: int, seed: int = 0
 
 
 def read_state(path: Path, format_name: str) -> dict[str, Tensor]:
-    """Reads the tensors of a file under the names that the format's table expects.
+    """Reads the tensors of a file under the names that the format's table expects, without the counters of batch norms.
 
     A file may be the state dict itself or hold it as ``state_dict`` beside other things; ``module.`` before all names
-    (torch's DataParallel) is taken away, and so are the counters of batch norms.
+    (torch's DataParallel) is taken away.
 
     Raises:
         InputError: The file is missing, no file of torch.save, holds more than weights and harmless values, or has no
@@ -295,11 +268,7 @@ def _describe(content: Any) -> str:
 def _fill(
     network: DenseHybrid, state: Mapping[str, Tensor], names: Mapping[str, str], unused: re.Pattern[str], path: Path
 ) -> None:
-    """Copies the tensors of every module that ``names`` lists.
-
-    Raises:
-        InputError: A key is missing, left over or of another shape.
-    """
+    """Copies the tensors of every module that ``names`` lists; a key at fault is named."""
     wanted: dict[str, Tensor] = {}
     for ours, tensor in network.state_dict().items():
         module, _, leaf = ours.rpartition(".")

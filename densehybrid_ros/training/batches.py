@@ -11,8 +11,9 @@ import gc
 import math
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,14 +33,13 @@ from densehybrid_ros.datasets.training_frames import (
     training_labels,
 )
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.crops import Crop, CropConfig, CropContext, cut_batch, draw_crop
+from densehybrid_ros.training.crops import Crop, CropConfig, CropContext, RareClasses, cut_batch, draw_crop
 from densehybrid_ros.training.losses import NEITHER
 from densehybrid_ros.training.mixed_content import DrawOverlay, MixedBatch, lay_over, void_as_negatives
-from densehybrid_ros.training.rare_classes import RareClasses
-from densehybrid_ros.training.side_stream import side_stream
 
 _FINISHED_AHEAD = 2
 _PREPARED_AHEAD = 4
+_STEPS_AHEAD = 2  # what the host may launch before the GPU has come so far: each step's batch takes memory meanwhile
 
 Item = TypeVar("Item")
 Source = FrameStore | LabelledSet
@@ -55,15 +55,10 @@ class CropTask(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A crop before it is computed.
+    """A crop before it is computed: number of its source, frame there, what is made of it and laid over it.
 
-    Attributes:
-        source: Number of the source of its frame.
-        frame: Number of the frame there.
-        crop: What is made of it.
-        image: uint8 [3, r, c], the window of the frame; None where the source holds its frames in memory.
-        label: uint8 [r, c], likewise.
-        overlay: What is laid over it.
+    ``image``, uint8 [3, r, c], and ``label``, uint8 [r, c], are the window of the frame; None where the source holds
+    its frames in memory.
     """
 
     source: int
@@ -75,7 +70,17 @@ class Sample(NamedTuple):
 
 
 class BatchMaker:
-    """Makes the crops of a run. Crop ``i`` of step ``n`` depends on the seed, n and i alone."""
+    """Makes the crops of a run. Crop ``i`` of step ``n`` depends on the seed, n and i alone.
+
+    Args:
+        seed: Of the run.
+        crops: How crops are drawn.
+        sources: Frames with their share of the crops.
+        device: Where crops are computed.
+        negatives: What is pasted; None = nothing.
+        void_is_outlier: Whether void pixels are the negatives.
+        with_unknown: Whether real unknowns of frames in files are negatives. Frames in memory say it themselves.
+    """
 
     def __init__(
         self,
@@ -87,17 +92,6 @@ class BatchMaker:
         void_is_outlier: bool = False,
         with_unknown: bool = False,
     ) -> None:
-        """Keeps what is drawn from.
-
-        Args:
-            seed: Of the run.
-            crops: How crops are drawn.
-            sources: Frames with their share of the crops.
-            device: Where crops are computed.
-            negatives: What is pasted; None = nothing.
-            void_is_outlier: Whether void pixels are the negatives.
-            with_unknown: Whether real unknowns of frames in files are negatives. Frames in memory say it themselves.
-        """
         self.seed = seed
         self.crops = crops
         self.sources = [source for source, _ in sources]
@@ -122,9 +116,7 @@ class BatchMaker:
         number = min(number, len(self.sources) - 1)
         source, rare = self.sources[number], self._rare[number]
         index, focus = int(rng.integers(len(source))), None
-        image: Tensor | None = None
-        label: Tensor | None = None
-        overview: Overview | None = None
+        image = label = overview = None
         if isinstance(source, FrameStore):
             if rare is not None and rng.random() < self.crops.rare_share:
                 index, row, column = rare.draw(rng)
@@ -157,7 +149,11 @@ class BatchMaker:
 
     def batch(self, task: CropTask) -> MixedBatch:
         """Makes a batch here and now."""
-        return self.finish([self.prepare(task.step, task.first + place) for place in range(task.size)])
+        return self.finish(self.samples(task))
+
+    def samples(self, task: CropTask) -> list[Sample]:
+        """Draws the crops of a task; touches no GPU."""
+        return [self.prepare(task.step, task.first + place) for place in range(task.size)]
 
     def _window(self, sample: Sample) -> tuple[Tensor, Tensor]:
         if sample.image is not None and sample.label is not None:
@@ -172,18 +168,17 @@ class PlainCrops:
     """Makes crops as they are, cut from frames in memory by one kernel a batch: what a flow learns from.
 
     A step of a flow is short, and 64 crops made one by one would take as long as the step itself. Crop ``i`` of step
-    ``n`` depends on the configuration, n and i alone.
+    ``n`` depends on the configuration, n and i alone. Labels are void: there is nothing to learn from them.
     """
 
     def __init__(self, config: TrainConfig, store: FrameStore, device: torch.device) -> None:
-        """Keeps what is cut from; the store lies on ``device``."""
         self.device = device
         self._store = store
         self._seed, self._total = config.seed, config.batch_size
         self._size = (config.crops.height, config.crops.width)
 
     def batch(self, task: CropTask) -> MixedBatch:
-        """Cuts a batch, mirrored or not at random. Its labels are void: there is nothing to learn from them."""
+        """Cuts a batch, mirrored or not at random."""
         rng = np.random.default_rng([self._seed, task.step])
         images, size = self._store.images, self._size
         drawn = np.stack(
@@ -201,10 +196,8 @@ class PlainCrops:
         channels = torch.arange(images.shape[1], device=self.device)
         crops = images[index[:, :, None, None], channels[:, None, None], rows[:, None, :, None], columns[:, None, None]]
         shape = (task.size, *size)
-        return MixedBatch(crops.float() / 255, self._full(shape, VOID), self._full(shape, NEITHER))
-
-    def _full(self, shape: tuple[int, ...], value: int) -> Tensor:
-        return torch.full(shape, value, dtype=torch.uint8, device=self.device)
+        labels, origin = (torch.full(shape, value, dtype=torch.uint8, device=self.device) for value in (VOID, NEITHER))
+        return MixedBatch(crops.float() / 255, labels, origin)
 
 
 def plain_crops(
@@ -255,7 +248,7 @@ def stream(maker: BatchSource, tasks: Iterable[CropTask], workers: int) -> Gener
         for samples in prepared:
             yield _finish(maker, samples)
         return
-    with side_stream(maker.device) as aside:
+    with closing(_SideStream(maker.device)) as aside:
         finished = (aside.submit(partial(_finish, maker, samples)) for samples in prepared)
         for pending in _ahead(finished, _FINISHED_AHEAD):
             yield aside.take(pending)
@@ -287,7 +280,7 @@ class _Prepared(Dataset[Any]):
 
     def __getitem__(self, task: CropTask) -> list[Sample] | Exception:
         try:
-            return [self._maker.prepare(task.step, task.first + place) for place in range(task.size)]
+            return self._maker.samples(task)
         except Exception as error:  # a DataLoader would wrap a traceback around its message
             return error
 
@@ -310,3 +303,48 @@ def _ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
         if len(waiting) > count:
             yield waiting.popleft()
     yield from waiting
+
+
+class _SideStream:
+    """Computes tensors on a GPU beside the training step: launched by a thread of its own, on a stream of its own.
+
+    Crops take hundreds of small kernels, and some of them wait for numbers from the host. On the stream of the training
+    step each of these waits would empty the GPU's queue.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+        self._stream.wait_stream(torch.cuda.current_stream(device))  # for what it has launched so far
+        self._pool = ThreadPoolExecutor(1, "side stream")
+        self._steps: deque[torch.cuda.Event] = deque()
+
+    def submit(self, work: Callable[[], MixedBatch]) -> Future[tuple[MixedBatch, torch.cuda.Event]]:
+        """Lets ``work`` be done aside; to be handed to ``take``."""
+        return self._pool.submit(self._do, work)
+
+    def take(self, pending: Future[tuple[MixedBatch, torch.cuda.Event]]) -> MixedBatch:
+        """Returns what ``work`` returned, for use on the caller's stream. What ``work`` raised is raised here."""
+        tensors, ready = pending.result()
+        current = torch.cuda.current_stream(self._device)
+        launched = torch.cuda.Event(blocking=True)
+        launched.record(current)
+        self._steps.append(launched)
+        if len(self._steps) > _STEPS_AHEAD:
+            self._steps.popleft().synchronize()
+        current.wait_event(ready)
+        for tensor in tensors:
+            if tensor is not None:
+                tensor.record_stream(current)
+        return tensors
+
+    def close(self) -> None:
+        """Waits for what is under way and drops the rest."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _do(self, work: Callable[[], MixedBatch]) -> tuple[MixedBatch, torch.cuda.Event]:
+        with torch.cuda.stream(self._stream):
+            tensors = work()
+            ready = torch.cuda.Event()
+            ready.record(self._stream)
+        return tensors, ready

@@ -27,11 +27,7 @@ FINE_TUNE = "fine_tune"
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Reads a run's YAML and applies ``key=value`` overrides (``negatives.size=[16,320]``; values are YAML).
-
-    Args:
-        path: The file, or the name of a shipped one (``light_open_set``).
-        overrides: Entries to replace.
+    """Reads a run's YAML, or the shipped one of this name, and applies overrides (``negatives.size=[16,320]``).
 
     Raises:
         InputError: The file can't be read, or a key is unknown, or a value has the wrong type.
@@ -63,7 +59,7 @@ def merge_config(
     """
     if config is None and init is None and data is None:
         raise InputError("--config: missing; name a recipe, or give --init MODEL and --data FILE to fine-tune a model")
-    path = recipe_path(config or FINE_TUNE)
+    path = _recipe_path(config or FINE_TUNE)
     content = _read_yaml(path)
     if data is not None:
         _merge(content, _user_entries(Path(data)))
@@ -82,12 +78,7 @@ def merge_config(
     return build_config(content, (), f"{path}: ")
 
 
-def recipe_path(config: str | Path) -> Path:
-    """Returns the file of a recipe: a path, or the name of a shipped one.
-
-    Raises:
-        InputError: There is no shipped one of this name.
-    """
+def _recipe_path(config: str | Path) -> Path:
     if Path(config).suffix or "/" in str(config):
         return Path(config)
     folder = resource_path("config/train")
@@ -145,10 +136,10 @@ def _read_yaml(path: Path, reading: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def build_config(content: dict[str, Any], overrides: Sequence[str] = (), where: str = "") -> TrainConfig:
-    """Builds a run's configuration from a mapping and ``key=value`` overrides.
+    """Builds a run's configuration from a mapping and overrides; ``where`` begins the message of an error.
 
     Raises:
-        InputError: A key is unknown, or a value has the wrong type; ``where`` begins its message.
+        InputError: A key is unknown, or a value has the wrong type.
     """
     for override in overrides:
         _apply(content, override)
@@ -170,10 +161,7 @@ def to_mapping(config: Any) -> dict[str, Any]:
 
 
 def config_text(config: Any, indent: str = "") -> str:
-    """Returns the whole configuration, defaults too, with the lines of the dataclasses' docstrings as comments.
-
-    Reading it gives the same configuration.
-    """
+    """Returns the whole configuration as YAML, each key below its meaning in the dataclasses' docstrings."""
     meanings, lines = _meanings(type(config)), []
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random crops for training: scale, position, flip and colour.
 
-Everything random about a crop is drawn first (``draw_crop``), as numbers, so that threads can prepare crops and any
-number of processes draws the same ones. What is computed then runs on the device that holds the pixels, and for a whole
+Everything random about a crop is drawn first (``draw_crop``), as numbers, so that processes can prepare crops and any
+number of them draws the same ones. What is computed then runs on the device that holds the pixels, and for a whole
 batch at once where that saves kernel launches.
 """
 
@@ -24,6 +24,8 @@ from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP, Overview
 _LUMINANCE = (0.299, 0.587, 0.114)
 _PADDING = 0.4  # a plain grey where a shrunken frame does not fill the crop
 _SHARPEST, _SHARPENING_BLUR = 2.0, 1.2
+_SMALLEST_AREA = 8  # pixels of the overview, below which a class is hardly in a frame
+_FLATTENING = 0.5  # 0: all classes alike; 1: each by the inverse of its pixels
 
 
 class Batch(NamedTuple):
@@ -74,8 +76,8 @@ class Photometry:
         blur: Deviation of a Gaussian blur in pixels; 0 = none.
         sharpen: How much of what a blur of 1.2 pixels takes away is added on top; 0 = none.
         noise: Deviation of pixel noise; 0 = none.
-        noise_seed: Seed of the noise.
-        hue: Turn of the colours around the grey axis, in degrees; 0 = none.
+        noise_seed: Its seed.
+        hue: Turn of the colours around the grey axis, in degrees.
     """
 
     factors: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
@@ -88,16 +90,7 @@ class Photometry:
 
 @dataclass(frozen=True)
 class Crop:
-    """A crop in numbers.
-
-    Attributes:
-        rows: Rows of the frame that are taken.
-        columns: Columns of the frame that are taken.
-        size: (height, width) that they are resized to.
-        corner: Row and column in the crop where they are put.
-        flip: Whether left and right change places.
-        photometry: Colour changes.
-    """
+    """A crop in numbers: a window of the frame, resized to ``size`` (height, width) and put at ``corner``."""
 
     rows: slice
     columns: slice
@@ -185,15 +178,10 @@ def draw_photometry(config: CropConfig, rng: np.random.Generator) -> Photometry:
 
 
 def cut_batch(windows: Sequence[tuple[Tensor, Tensor]], crops: Sequence[Crop], config: CropConfig) -> Batch:
-    """Resizes, pads, flips and recolours windows of frames.
-
-    Args:
-        windows: What ``crops`` take from their frames: uint8 [3, r, c] and uint8 [r, c], on one device.
-        crops: One a window.
-        config: Size of the result.
+    """Resizes, pads, flips and recolours windows of frames, uint8 [3, r, c] and uint8 [r, c], one a crop.
 
     Returns:
-        Crops, void where a shrunken frame does not fill them.
+        Crops of the configured size, void where a shrunken frame does not fill them.
     """
     shape = (len(crops), config.height, config.width)
     device = windows[0][0].device
@@ -272,3 +260,35 @@ def gaussian_blur(maps: Tensor, sigma: float) -> Tensor:
     padded = functional.pad(maps.unsqueeze(0), (radius,) * 4, mode="replicate")
     rows = functional.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return functional.conv2d(rows, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)[0]
+
+
+class RareClasses:
+    """Frames and pixels by class, so that crops can be laid around rare ones more often.
+
+    Args:
+        labels: uint8 [N, h, w], train ids of the frames' overviews.
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+        counts = np.stack([np.bincount(frame.ravel(), minlength=256)[:VOID] for frame in labels])
+        self._frames = {
+            name: np.flatnonzero(counts[:, name] >= _SMALLEST_AREA) for name in np.flatnonzero(counts.sum(0)).tolist()
+        }
+        self._frames = {name: frames for name, frames in self._frames.items() if len(frames)}
+        if self._frames:
+            pixels = np.array([counts[:, name].sum() for name in self._frames], float)
+            weights = (pixels / pixels.sum()) ** -_FLATTENING
+            self._cumulative = np.cumsum(weights / weights.sum())
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Draws a class, a frame that has it and a pixel of it: (frame, row, column) of the overview."""
+        if not self._frames:
+            return int(rng.integers(len(self.labels))), 0, 0
+        names = list(self._frames)
+        name = names[min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(names) - 1)]
+        frames = self._frames[name]
+        index = int(frames[int(rng.integers(len(frames)))])
+        rows, columns = np.nonzero(self.labels[index] == name)
+        chosen = int(rng.integers(len(rows)))
+        return index, int(rows[chosen]), int(columns[chosen])

@@ -44,10 +44,7 @@ class Processes:
     def wrap(self, module: nn.Module, device: torch.device, unused: bool = False) -> nn.Module:
         """Returns the module inside DistributedDataParallel, or as it is in a run of one process.
 
-        Args:
-            module: On ``device``. Its state of rank 0 becomes everyone's, once.
-            device: This process's.
-            unused: Whether some parameters may get no gradient.
+        Its state of rank 0 becomes everyone's, once. ``unused``: some parameters may get no gradient.
         """
         if self.count == 1:
             return module
@@ -87,8 +84,7 @@ class Processes:
 def join(device: torch.device) -> tuple[Processes, torch.device]:
     """Joins the processes that torchrun started, if it did, and chooses this one's device.
 
-    Args:
-        device: What was asked for; ``cuda`` without a number becomes the GPU of this process's local rank.
+    ``cuda`` without a number becomes the GPU of this process's local rank.
 
     Raises:
         InputError: There are more processes than GPUs.

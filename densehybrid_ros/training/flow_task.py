@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,76 +17,50 @@ from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.graphs import accelerate
 from densehybrid_ros.training.losses import flow_likelihood_loss, held_out_bits
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.optimization import MovingAverage, build_optimizer, set_rate
+from densehybrid_ros.training.optimization import Task, set_rate
 from densehybrid_ros.training.run_log import sheet
 
 _SAMPLES = 64
-_CLIP_NORM = 50.0
 
 
-class FlowTask:
-    """What one parameter update of a flow is. The flow runs in float32.
+class FlowTask(Task[DenseFlow]):
+    """What one parameter update of a flow is. The flow runs in float32."""
 
-    Attributes:
-        model: Is trained in place.
-        average: Its moving average; None where none is kept.
-        optimizer: Of the flow.
-    """
+    clip_norm = 50.0
 
     def __init__(
         self, config: TrainConfig, flow: DenseFlow, device: torch.device, processes: Processes | None = None
     ) -> None:
-        """Prepares flow, average and optimiser."""
-        self.config = config
-        self.device = device
-        self.processes = processes or Processes()
-        self.model = flow.to(device)
-        self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
-        self.optimizer = build_optimizer(config, [{"params": list(flow.parameters()), "factor": 1.0}], device)
-        self._parameters = list(self.model.parameters())
-        self._module: nn.Module = self.model
+        flow = flow.to(device)
+        super().__init__(config, flow, [{"params": list(flow.parameters()), "factor": 1.0}], device, processes)
+        self._module: nn.Module = flow
         self._forward: nn.Module | None = None
-        self._is_new = config.init == "random"
-
-    def trained(self) -> DenseFlow:
-        """Returns the moving average of the flow, or the flow itself where none is kept."""
-        module = self.average.module if self.average else self.model
-        assert isinstance(module, DenseFlow)
-        return module
 
     def prepare(self, shape: tuple[int, int, int, int]) -> None:
-        """Switches to training, and captures the passes for batches of ``shape``.
+        """Switches to training, and captures the passes.
 
-        To be called before threads prepare crops: what they do on a GPU would break the capture of a graph. The first
-        batch initialises the flow afterwards, in the very tensors that a graph reads.
+        The first batch initialises the flow afterwards, in the very tensors that a graph reads.
         """
         self.train_mode()
-        size = (shape[2], shape[3])
-        samples = (torch.zeros(shape, device=self.device), self.model.draw_noise(shape[0], size))
+        samples = (torch.zeros(shape, device=self.device), self.model.draw_noise(shape[0], (shape[2], shape[3])))
         self._module = accelerate(self.model, self.config, self.device, samples, nullcontext())
         self._forward = None
-
-    def train_mode(self) -> None:
-        """Switches to training."""
-        self.model.train()
 
     def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
         """Takes one step on a batch; returns the loss in bits a subpixel."""
         images, size = batch.images, _size(batch.images)
-        if step == 0 and self._is_new:
+        if step == 0 and self.config.init == "random":
             generator = torch.Generator(self.device).manual_seed(self.config.seed)
             self.model.initialize(dequantize(images, generator), self.model.draw_noise(len(images), size, generator))
+        if self._forward is None:  # after the initialisation: DistributedDataParallel sends out what rank 0 then has
+            self._forward = self.processes.wrap(self._module, self.device)
         set_rate(self.optimizer, self.config, step)
         place = step * self.processes.count + self.processes.rank
         generator = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + place)
         noise = self.model.draw_noise(len(images), size, generator)
-        loss = flow_likelihood_loss(self._passes(), images, generator, noise)
+        loss = flow_likelihood_loss(self._forward, images, generator, noise)
         loss.backward()
-        nn.utils.clip_grad_norm_(self._parameters, max_norm=_CLIP_NORM)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            self.average.update()
+        self._learn()
         return {"loss": loss.detach()}
 
     def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
@@ -96,24 +69,6 @@ class FlowTask:
         with torch.no_grad():
             samples = self.trained().sample(_SAMPLES, _size(batch.images), generator)
         return {"flow_samples": sheet(samples.cpu(), 8), "crops": sheet(batch.images[:_SAMPLES].cpu(), 8)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed run needs."""
-        average = self.average.state_dict() if self.average else None
-        return {"model": self.model.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what ``state_dict`` returned."""
-        self.model.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-
-    def _passes(self) -> nn.Module:
-        # Wrapped at the first step, after the initialisation: DistributedDataParallel sends out what rank 0 then has.
-        if self._forward is None:
-            self._forward = self.processes.wrap(self._module, self.device)
-        return self._forward
 
 
 @torch.no_grad()

@@ -26,13 +26,13 @@ def accelerate(
     samples: tuple[Any, ...],
     precision: AbstractContextManager[Any],
 ) -> nn.Module:
-    """Returns the module captured in a CUDA graph where the configuration says so, or as it is.
+    """Returns the module, in training mode, captured in a CUDA graph where the configuration says so, or as it is.
 
     Args:
-        module: In training mode on ``device``.
+        module: Is on ``device``.
         config: The run.
         device: Where it runs.
-        samples: Arguments of the very shapes that training uses; what a CUDA graph is captured with.
+        samples: Arguments of the very shapes that training uses.
         precision: The autocast that training runs the module in.
 
     Raises:
@@ -55,14 +55,9 @@ def accelerate(
 
 
 def replayed(run: Callable[[Tensor], Result], sample: Tensor) -> Callable[[Tensor], Result]:
-    """Captures what ``run`` does to images in a CUDA graph, without gradients, and returns what replays it.
+    """Captures what ``run`` does to images of the shape of ``sample``, without gradients; returns what replays it.
 
-    Args:
-        run: What is captured; nothing in it may wait for the GPU.
-        sample: On the GPU; of the very shape and memory format that is going to be used.
-
-    Returns:
-        The same function; every call overwrites what the one before returned.
+    Nothing in ``run`` may wait for the GPU. Every call overwrites what the one before returned.
     """
     images = torch.zeros_like(sample)
     stream = torch.cuda.Stream(sample.device)

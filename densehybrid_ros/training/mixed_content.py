@@ -67,12 +67,7 @@ def void_as_negatives(batch: Batch) -> MixedBatch:
 
 
 def lay_over(batch: Batch, overlays: Sequence[Tensor | None]) -> MixedBatch:
-    """Lays each crop's overlay over it: x' = (1 - m) x+ + m x-.
-
-    Args:
-        batch: Inlier crops.
-        overlays: One a crop.
-    """
+    """Lays each inlier crop's overlay over it: x' = (1 - m) x+ + m x-."""
     mixed = without_pasting(batch)
     chosen = [(index, overlay) for index, overlay in enumerate(overlays) if overlay is not None]
     if not chosen:

@@ -1,58 +1,105 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What surrounds a parameter update: groups, schedule, precision, moving average."""
+"""What a parameter update needs: groups, schedule, precision, moving average, and the base of both tasks."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.training.config import TrainConfig
+from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.mixed_content import MixedBatch
 
 _RATE_FLOOR = 1e-3  # the cosine ends at this share of the peak rate
 
-
-def build_optimizer(
-    config: TrainConfig, groups: Sequence[dict[str, Any]], device: torch.device
-) -> torch.optim.Optimizer:
-    """Builds the run's optimiser (Adamax for a flow, AdamW) over groups of parameters with their ``factor``."""
-    if config.stage == "flow":
-        return torch.optim.Adamax(list(groups), lr=config.learning_rate, weight_decay=config.weight_decay)
-    fused = True if device.type == "cuda" else None  # one kernel for all parameters
-    return torch.optim.AdamW(list(groups), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def parameter_groups(model: DenseHybrid, encoder_rate_factor: float) -> list[dict[str, Any]]:
-    """Splits parameters into the encoder's and the rest."""
-    encoder = {id(parameter) for parameter in model.network.encoder_parameters()}
-    groups = []
-    for is_encoder, factor in ((True, encoder_rate_factor), (False, 1.0)):
-        chosen = [p for p in model.parameters() if (id(p) in encoder) == is_encoder]
-        if chosen:
-            groups.append({"params": chosen, "factor": factor})
-    return groups
+class Task(ABC, Generic[Model]):
+    """What is trained: a model, its moving average and its optimiser.
+
+    Attributes:
+        model: Is trained in place.
+        average: Its moving average; None where none is kept.
+        optimizer: AdamW, or Adamax for a flow, over groups of parameters that each learn at a share of the rate.
+    """
+
+    clip_norm: float
+    """Norm that a gradient is cut down to."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: Model,
+        groups: Sequence[dict[str, Any]],
+        device: torch.device,
+        processes: Processes | None,
+    ) -> None:
+        self.config, self.model, self.device = config, model, device
+        self.processes = processes or Processes()
+        self.average = MovingAverage(model, config.ema_decay) if config.ema_decay > 0 else None
+        rate, decay = config.learning_rate, config.weight_decay
+        if config.stage == "flow":
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adamax(list(groups), lr=rate, weight_decay=decay)
+        else:
+            fused = True if device.type == "cuda" else None  # one kernel for all parameters
+            self.optimizer = torch.optim.AdamW(list(groups), lr=rate, weight_decay=decay, fused=fused)
+        self._parameters = list(model.parameters())
+
+    @abstractmethod
+    def prepare(self, shape: tuple[int, int, int, int]) -> None:
+        """Switches to training, and captures the passes for batches [B, 3, h, w] of ``shape``.
+
+        To be called before threads prepare crops: what they do on a GPU would break the capture of a graph.
+        """
+
+    @abstractmethod
+    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
+        """Takes one step on a batch; returns ``loss`` and what it consists of."""
+
+    @abstractmethod
+    def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
+        """Returns pictures by name."""
+
+    def trained(self) -> Model:
+        """Returns the moving average of the model, or the model itself where none is kept."""
+        return self.average.module if self.average else self.model
+
+    def train_mode(self) -> None:
+        """Switches back to training."""
+        self.model.train()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed run needs."""
+        average = self.average.state_dict() if self.average else None
+        return {"model": self.model.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what ``state_dict`` returned."""
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _learn(self) -> None:
+        """Takes the step that the gradients say."""
+        nn.utils.clip_grad_norm_(self._parameters, max_norm=self.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # a graph's gradients lie in buffers of its own: never add to them
+        if self.average is not None:
+            self.average.update()
 
 
-def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> float:
-    """Sets the rate of a step, counted from 0, and returns it."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    decay = 1.0
-    if config.schedule == "cosine":
-        decay = _RATE_FLOOR + (1 - _RATE_FLOOR) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-    rate = config.learning_rate * warm * decay
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("factor", 1.0)
-    return rate
-
-
-class MovingAverage:
-    """Exponential moving average of a model and its buffers.
+class MovingAverage(Generic[Model]):
+    """Exponential moving average of a model and its buffers, which are followed where they lie.
 
     ``torch.optim.swa_utils.AveragedModel`` does the same, but reads its counter from the GPU, which makes every
     step wait.
@@ -62,15 +109,14 @@ class MovingAverage:
         updates: How many models went into it.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        """Begins with a copy of ``model``, whose parameters and buffers are then followed where they lie."""
+    def __init__(self, model: Model, decay: float) -> None:
         self.module = copy.deepcopy(model)
         self.decay = decay
         self.updates = 0
         # Listed once: walking through the modules at every step costs as long as the update itself.
         pairs = list(zip(_state(self.module), _state(model), strict=True))
-        self._means, self._values = _columns([pair for pair in pairs if pair[0].is_floating_point()])
-        self._copies, self._counters = _columns([pair for pair in pairs if not pair[0].is_floating_point()])
+        self._means, self._values = _columns(pair for pair in pairs if pair[0].is_floating_point())
+        self._copies, self._counters = _columns(pair for pair in pairs if not pair[0].is_floating_point())
 
     @torch.no_grad()
     def update(self) -> None:
@@ -96,8 +142,32 @@ def _state(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    return [first for first, _ in pairs], [second for _, second in pairs]
+def _columns(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    kept = list(pairs)
+    return [first for first, _ in kept], [second for _, second in kept]
+
+
+def parameter_groups(model: DenseHybrid, encoder_rate_factor: float) -> list[dict[str, Any]]:
+    """Splits parameters into the encoder's and the rest."""
+    encoder = {id(parameter) for parameter in model.network.encoder_parameters()}
+    groups = []
+    for is_encoder, factor in ((True, encoder_rate_factor), (False, 1.0)):
+        chosen = [p for p in model.parameters() if (id(p) in encoder) == is_encoder]
+        if chosen:
+            groups.append({"params": chosen, "factor": factor})
+    return groups
+
+
+def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> float:
+    """Sets the rate of a step, counted from 0, and returns it."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    decay = 1.0
+    if config.schedule == "cosine":
+        decay = _RATE_FLOOR + (1 - _RATE_FLOOR) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    rate = config.learning_rate * warm * decay
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+    return rate
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:

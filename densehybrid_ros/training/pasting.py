@@ -174,17 +174,10 @@ def put_negative(
     shadow_share: float = _SHADOW_SHARE,
     finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> None:
-    """Pastes a cut-out, uint8 [4, h, w], in a size that fits the place.
+    """Pastes a cut-out, uint8 [4, h, w] (RGB and alpha), in a size that fits the place; None: it lies anywhere.
 
-    Args:
-        canvas: The overlay in the making.
-        cutout: RGB and alpha.
-        place: Where it stands; None: it lies anywhere.
-        config: How it is pasted.
-        context: What the canvas is laid over.
-        rng: Random numbers.
-        shadow_share: Share of what stands on the ground that has a soft shadow.
-        finish: Changes the pasted pixels, float32 [h, w, 4] in 0..1, at the end.
+    ``shadow_share`` of what stands on the ground has a soft shadow. ``finish`` changes the pasted pixels, float32
+    [h, w, 4] in 0..1, at the end.
     """
     pixels = np.ascontiguousarray(cutout.numpy().transpose(1, 2, 0))
     if place is None:

@@ -35,13 +35,7 @@ _RESIZED_RECIPE = "objects"  # the others give cut-outs in their final size
 
 @dataclass
 class CheckedData:
-    """What a look through the data of a run has found.
-
-    Attributes:
-        faults: What ends a run, one line each.
-        warnings: What a run can do with, one line each.
-        found: Frames and negatives, in words.
-    """
+    """What a look through the data of a run has found, one line each: what ends it, what is odd, what there is."""
 
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -49,11 +43,7 @@ class CheckedData:
 
 
 def check_data(config: TrainConfig) -> CheckedData:
-    """Reads every frame and negative of a run.
-
-    Raises:
-        InputError: A data set can't be opened.
-    """
+    """Reads every frame and negative of a run."""
     checked = CheckedData()
     unknown = 0
     for split in ("train", "val"):
@@ -160,26 +150,22 @@ def open_overlays(
 ) -> DrawOverlay | None:
     """Opens what is pasted; None where a flow makes the negatives, void pixels are them, or nothing is pasted.
 
-    Args:
-        config: The run.
-        sources: Its frames, from which known objects are cut where the run pastes them.
-        classes: Their classes.
-
     Raises:
         InputError: The folder, data set or recipe is missing or unknown.
     """
     settings = config.negatives
     known = []
-    ground = ground_ids(classes)
     if settings.known_count:
         if not config.data.cityscapes_640:
             raise InputError("negatives.known_count: known objects come from data.cityscapes_640; name it, or set 0")
         known = cut_known_objects(next(source for source, _ in sources if isinstance(source, FrameStore)))
+    ground = ground_ids(classes)
     if config.stage != "open_set" or settings.source in ("flow", "void"):
         return cutout_overlays(lambda size, rng: None, settings, known) if known else None
     if settings.source == "cutouts":
         cutouts = load_cutouts(Path(_root(config)))
-        textures = _textures(settings.ground_textures)
+        folder = settings.ground_textures
+        textures = [read_color(path) for path in list_pictures(Path(folder))] if folder else []
         road = next((number for number, item in enumerate(classes) if item.name == _ROAD), 0)
 
         def draw_cutout(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
@@ -197,10 +183,6 @@ def open_overlays(
     return cutout_overlays(draw, settings, known, ground) if recipe == _RESIZED_RECIPE else recipe_overlays(draw)
 
 
-def _textures(folder: str | None) -> list[np.ndarray]:
-    return [read_color(path) for path in list_pictures(Path(folder))] if folder else []
-
-
 def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
     """Returns a frame's image, uint8 [3, H, W] RGB, and its label, uint8 [H, W] train ids."""
     if isinstance(source, FrameStore):
@@ -211,11 +193,7 @@ def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
 
 
 def open_sets(config: TrainConfig, split: str) -> list[LabelledSet]:
-    """Opens ``data.sets`` of a run.
-
-    Raises:
-        InputError: One is unknown or can't be read.
-    """
+    """Opens ``data.sets`` of a run."""
     return [open_training_set(name, Path(root), split) for name, root in config.data.sets.items()]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from densehybrid_ros.networks import DenseHybrid, upsample
 from densehybrid_ros.scores import SCORES
@@ -21,36 +21,27 @@ from densehybrid_ros.training.graphs import accelerate, replayed
 from densehybrid_ros.training.losses import (
     BASELINE_LOSSES,
     OPEN_SET_LOSSES,
-    Margins,
     closed_set_loss,
     distillation_loss,
     margin_loss,
 )
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.optimization import (
-    MovingAverage,
-    autocast,
-    build_optimizer,
-    parameter_groups,
-    set_rate,
-)
+from densehybrid_ros.training.optimization import Task, autocast, parameter_groups, set_rate
 from densehybrid_ros.training.run_data import frame_tensors
 from densehybrid_ros.training.run_log import colored, sheet
-from densehybrid_ros.training.synthetic_negatives import FlowPartner, Pasted
+from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
 _PICTURES = 4
-_CLIP_NORM = 10.0
 
 
-class SegmentationTask:
+class SegmentationTask(Task[DenseHybrid]):
     """What one parameter update of a segmentation model is.
 
     Attributes:
-        model: Is trained in place.
-        average: Its moving average; None where none is kept.
-        optimizer: Of the model.
         partner: The flow that makes the negatives, if one does.
     """
+
+    clip_norm = 10.0
 
     def __init__(
         self,
@@ -60,77 +51,38 @@ class SegmentationTask:
         processes: Processes | None = None,
         partner: FlowPartner | None = None,
     ) -> None:
-        """Prepares model, average and optimiser.
-
-        Args:
-            config: The run.
-            model: Is trained in place.
-            device: Where it runs.
-            processes: The processes of this run.
-            partner: The flow that makes the negatives, if one does.
-        """
-        self.config = config
-        self.device = device
-        self.processes = processes or Processes()
-        self.model: DenseHybrid = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay > 0 else None
+        model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(config, model, parameter_groups(model, config.encoder_rate_factor), device, processes)
         taught = config.loss.distillation > 0
-        self.teacher = copy.deepcopy(self.model).eval().requires_grad_(False) if taught else None
-        groups = parameter_groups(self.model, config.encoder_rate_factor)
-        self.optimizer = build_optimizer(config, groups, device)
+        self.teacher = copy.deepcopy(model).eval().requires_grad_(False) if taught else None
         self.partner = partner
-        self._parameters = list(self.model.parameters())
         self._forward: Callable[..., Any] | None = None
         self._ask: Callable[[Tensor], Tensor] | None = None
 
-    def trained(self) -> DenseHybrid:
-        """Returns the moving average of the model, or the model itself where none is kept."""
-        module = self.average.module if self.average else self.model
-        assert isinstance(module, DenseHybrid)
-        return module
-
     def prepare(self, shape: tuple[int, int, int, int]) -> None:
-        """Switches to training, and captures the passes for batches of ``shape``.
-
-        To be called before threads prepare crops: what they do on a GPU would break the capture of a graph.
-        """
+        """Switches to training, and captures the passes of model and teacher."""
         self.train_mode()
         images = torch.zeros(shape, device=self.device).contiguous(memory_format=torch.channels_last)
         self._passes(images)
         if self.teacher is not None:
             self._taught(self.teacher, images)
 
-    def train_mode(self) -> None:
-        """Switches to training."""
-        self.model.train()
-
     def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
-        """Takes one step on a batch; returns the loss and what it consists of."""
+        """Takes one step of the model, and of the flow where there is one."""
         set_rate(self.optimizer, self.config, step)
-        found = self._backward(step, batch)
-        nn.utils.clip_grad_norm_(self._parameters, max_norm=_CLIP_NORM)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)  # a graph's gradients lie in buffers of its own: never add to them
+        if self.partner is None:
+            _, losses = self.losses(batch)
+            losses["loss"].backward()
+        else:
+            pasted = self.partner.paste(batch, step)
+            logits, losses = self.losses(pasted.mixed)
+            divergence, gradient = self.partner.divergence(logits, pasted)
+            losses["loss"].backward()
+            losses |= {"flow_jsd": divergence, "flow_bits": self.partner.backward(pasted, gradient, step)}
+        self._learn()
         if self.partner is not None:
             self.partner.update()
-        if self.average is not None:
-            self.average.update()
-        return found
-
-    def _backward(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
-        """Computes the gradients of the model, and of the flow where there is one."""
-        pasted: Pasted | None = None
-        if self.partner is not None:
-            pasted = self.partner.paste(batch, step)
-            batch = pasted.mixed
-        logits, losses = self.losses(batch)
-        extra: dict[str, Tensor] = {}
-        if self.partner is not None and pasted is not None:
-            extra["flow_jsd"], gradient = self.partner.divergence(logits, pasted)
-        losses["loss"].backward()
-        if self.partner is not None and pasted is not None:
-            extra["flow_bits"] = self.partner.backward(pasted, gradient, step)
-        return {name: value.detach() for name, value in {**losses, **extra}.items()}
+        return {name: value.detach() for name, value in losses.items()}
 
     def losses(self, batch: MixedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Runs the model on a batch; returns full-size logits, and ``loss`` with its parts."""
@@ -140,7 +92,7 @@ class SegmentationTask:
         size = (images.shape[2], images.shape[3])
         align = self.model.align_corners
         logits, posterior = (upsample(maps.float(), size, align) for maps in (output.logits, output.posterior))
-        losses = objective(self.config, logits, posterior, batch.labels, batch.origin, batch.weights)
+        losses = objective(self.config, logits, posterior, batch)
         if self.teacher is not None:
             learnt = self._taught(self.teacher, images)(images)
             losses["distillation"] = distillation_loss(output.logits, learnt, batch.origin)
@@ -169,20 +121,12 @@ class SegmentationTask:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed run needs."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
-            "optimizer": self.optimizer.state_dict(),
-            "partner": self.partner.state_dict() if self.partner else None,
-        }
+        """Returns what a resumed run needs, of the flow too."""
+        return {**super().state_dict(), "partner": self.partner.state_dict() if self.partner else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what ``state_dict`` returned."""
-        self.model.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        super().load_state_dict(state)
         if self.partner is not None:
             self.partner.load_state_dict(state["partner"])
 
@@ -210,34 +154,31 @@ class SegmentationTask:
         return self._ask
 
 
-def objective(
-    config: TrainConfig,
-    logits: Tensor,
-    posterior: Tensor,
-    labels: Tensor,
-    origin: Tensor,
-    weights: Tensor | None = None,
-) -> dict[str, Tensor]:
+def objective(config: TrainConfig, logits: Tensor, posterior: Tensor, batch: MixedBatch) -> dict[str, Tensor]:
     """Returns ``loss`` and its parts for logits [B, K, H, W] and [B, 2, H, W] of a batch; see ``losses``.
 
-    ``weights`` of outliers count in the loss with margins alone.
+    Weights of outliers count in the loss with margins alone.
     """
-    settings = config.loss
+    settings, labels, origin = config.loss, batch.labels, batch.origin
     if config.stage == "closed_set":
         return {"loss": closed_set_loss(logits, labels)}
     if settings.kind != "hybrid":
         return BASELINE_LOSSES[settings.kind].loss(logits, posterior, labels, origin, settings.beta)
-    if settings.weighting == "margins":
-        margins = Margins(
-            settings.beta,
-            settings.likelihood_floor if settings.likelihood_floor is not None else -math.inf,
-            settings.likelihood_ceiling,
-            settings.posterior_weight,
-            settings.hard_share,
-        )
-        return margin_loss(logits, posterior, labels, origin, margins, weights)
-    weighting = OPEN_SET_LOSSES[settings.weighting]
-    return weighting(logits, posterior, labels, origin, settings.beta, settings.likelihood_floor)
+    if settings.weighting != "margins":
+        weighting = OPEN_SET_LOSSES[settings.weighting]
+        return weighting(logits, posterior, labels, origin, settings.beta, settings.likelihood_floor)
+    return margin_loss(
+        logits,
+        posterior,
+        labels,
+        origin,
+        beta=settings.beta,
+        floor=settings.likelihood_floor if settings.likelihood_floor is not None else -math.inf,
+        ceiling=settings.likelihood_ceiling,
+        posterior_weight=settings.posterior_weight,
+        hard_share=settings.hard_share,
+        weights=batch.weights,
+    )
 
 
 def uses_posterior(config: TrainConfig) -> bool:

@@ -3,9 +3,8 @@
 
 A step: sample patches and paste them (``paste``), run the segmentation model, take the gradient of the divergence L_jsd
 with respect to the patches alone (``divergence``), and let the flow learn from it and from the inlier patches that were
-replaced (``backward``, ``update``).
-The patches are cut off from the flow in between, so that the segmentation loss can't reach the flow; and the
-gradient is taken with respect to them alone, so that L_jsd can't reach the segmentation model.
+replaced (``backward``, ``update``). The patches are cut off from the flow in between, so that the segmentation loss
+can't reach the flow; and the gradient is taken with respect to them alone, so that L_jsd can't reach the model.
 """
 
 from __future__ import annotations
@@ -67,7 +66,10 @@ class Pasted(NamedTuple):
 
 
 class FlowPartner:
-    """The flow beside the segmentation model: it makes the negatives and learns from what the model makes of them."""
+    """The flow beside the segmentation model: it makes the negatives and learns from what the model makes of them.
+
+    ``flow`` is pre-trained, and trained in place by Adamax.
+    """
 
     def __init__(
         self,
@@ -77,15 +79,6 @@ class FlowPartner:
         device: torch.device,
         processes: Processes | None = None,
     ) -> None:
-        """Prepares flow and optimiser (Adamax).
-
-        Args:
-            flow: Pre-trained; trained in place.
-            config: How it learns.
-            seed: Of the run.
-            device: Where it runs.
-            processes: The processes of this run.
-        """
         self.config = config
         self.device = device
         self.seed = seed
@@ -96,12 +89,7 @@ class FlowPartner:
         self.optimizer = torch.optim.Adamax(self.flow.parameters(), lr=config.learning_rate)
 
     def paste(self, mixed: MixedBatch, step: int) -> Pasted:
-        """Replaces one random rectangle of each image by a sample of the flow.
-
-        Args:
-            mixed: Crops without negatives.
-            step: Number of the step; it and the process decide all random numbers.
-        """
+        """Replaces one random rectangle of each image by a sample of the flow; step and process decide all draws."""
         rng = np.random.default_rng([self.seed, step, self.processes.rank, 0xF10])
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         images, labels, origin = list(mixed.images.unbind(0)), mixed.labels.clone(), mixed.origin.clone()
@@ -123,24 +111,13 @@ class FlowPartner:
         return Pasted(pasted, generated, leaf, torch.stack(replaced))
 
     def divergence(self, logits: Tensor, pasted: Pasted) -> tuple[Tensor, Tensor]:
-        """L_jsd and its gradient with respect to the pasted patches; the graph behind ``logits`` stays alive.
-
-        Args:
-            logits: [B, K, H, W] of the mixed images.
-            pasted: What ``paste`` returned.
-        """
+        """L_jsd and its gradient with respect to the pasted patches; the graph behind ``logits`` stays alive."""
         loss = jensen_shannon_loss(logits, pasted.mixed.origin == OUTLIER)
         (gradient,) = torch.autograd.grad(loss, pasted.leaf, retain_graph=True)
         return loss.detach(), torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)
 
     def backward(self, pasted: Pasted, gradient: Tensor, step: int) -> Tensor:
-        """Computes the gradient of L_mle + lambda L_jsd, equation (20), in the flow; returns L_mle in bits.
-
-        Args:
-            pasted: What ``paste`` returned.
-            gradient: Of L_jsd, from ``divergence``.
-            step: Number of the step.
-        """
+        """Computes the gradient of L_mle + lambda L_jsd, equation (20), in the flow; returns L_mle in bits."""
         generator = torch.Generator(self.device).manual_seed(self.seed + 1_000_003 * step + self.processes.rank)
         patches = pasted.replaced.detach().float()
         noise = self.flow.draw_noise(len(patches), (patches.shape[2], patches.shape[3]), generator)

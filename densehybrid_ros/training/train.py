@@ -7,6 +7,8 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,12 @@ from densehybrid_ros.training.config_file import merge_config, read_config, to_m
 from densehybrid_ros.training.distributed import Processes, join
 from densehybrid_ros.training.run_data import check_data
 from densehybrid_ros.training.run_parts import RunParts, open_run
-from densehybrid_ros.training.synthetic_negatives import FlowPartner
 from densehybrid_ros.training.trainer import Trainer
 
 __all__ = ["Checked", "TrainConfig", "Trained", "check", "merge_config", "read_config", "run"]
 
 _CURVE_POINTS = 12
+_TIMING = {"seconds", "images_per_second", "gpu_gib"}
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,27 @@ def run(
         InputError: The name has another ending, the device is not there, or what the run needs is missing, unreadable
             or does not fit together.
     """
-    path = Path(output)
-    if path.suffix != ".safetensors":
-        raise InputError(f"output {path}: the name must end in .safetensors")
-    processes, place = join(choose_device(device))
-    try:
-        return _run(config, path, place, processes, resume, command)
-    finally:
-        processes.close()
+    output, started = Path(output), time.monotonic()
+    if output.suffix != ".safetensors":
+        raise InputError(f"output {output}: the name must end in .safetensors")
+    with _joined(device) as (processes, place):
+        parts = open_run(config, place, processes)
+
+        def validate(candidate: Any) -> dict[str, float]:
+            figures = parts.validate(candidate) if parts.validate else {}
+            if processes.is_first:
+                print(f"validation: {json.dumps(figures)}", file=sys.stderr, flush=True)
+            return figures
+
+        trainer = Trainer(config, parts.task, parts.maker, validate, output.parent / f"{output.stem}_run", processes)
+        if resume and trainer.resume() and processes.is_first:
+            print(f"resumed at step {trainer.step}", file=sys.stderr)
+        model = trainer.run().eval()
+        if processes.is_first:
+            hours = round((time.monotonic() - started) / 3600, 3)
+            stage = _stage(config, trainer, place) | {"hours": hours, "data": parts.data}
+            _write(config, output, model, parts, stage | ({"command": command} if command else {}))
+        return Trained(output, model, dict(trainer.figures), processes.is_first)
 
 
 def check(config: TrainConfig, device: str = "auto") -> Checked:
@@ -103,78 +118,56 @@ def check(config: TrainConfig, device: str = "auto") -> Checked:
     Raises:
         InputError: A frame or negative is at fault, the loss is not finite, or as ``run`` says.
     """
+    with _joined(device) as (processes, place):
+        data = check_data(config)
+        if data.faults:
+            more = f" (and {len(data.faults) - 1} more faults)" if data.faults[1:] else ""
+            raise InputError(f"{data.faults[0]}{more}")
+        parts = open_run(config, place, processes)
+        trainer = Trainer(config, parts.task, parts.maker, None, None, processes)
+        started = time.monotonic()
+        steps = trainer.steps()
+        next(steps)
+        steps.close()
+        seconds, loss = time.monotonic() - started, float(trainer.losses["loss"])
+        if not math.isfinite(loss):
+            raise InputError(f"the first step has the loss {loss}; lower learning_rate or look at the data")
+        if parts.validate and config.stage != "flow":
+            parts.validate(parts.task.trained().eval(), limit=1)
+        gpu_gib = torch.cuda.max_memory_allocated(place) / 2**30 if place.type == "cuda" else None
+        return Checked(data.found, data.warnings, seconds, loss, gpu_gib)
+
+
+@contextmanager
+def _joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
     processes, place = join(choose_device(device))
     try:
-        return _check(config, place, processes)
+        yield processes, place
     finally:
         processes.close()
-
-
-def _run(
-    config: TrainConfig,
-    output: Path,
-    device: torch.device,
-    processes: Processes,
-    resume: bool,
-    command: str | None,
-) -> Trained:
-    started = time.monotonic()
-    parts = open_run(config, device, processes)
-
-    def validate(candidate: Any) -> dict[str, float]:
-        figures = parts.validate(candidate) if parts.validate else {}
-        if processes.is_first:
-            print(f"validation: {json.dumps(figures)}", file=sys.stderr, flush=True)
-        return figures
-
-    run_directory = output.parent / f"{output.stem}_run"
-    trainer = Trainer(config, parts.task, parts.maker, validate, run_directory, processes)
-    if resume and trainer.resume() and processes.is_first:
-        print(f"resumed at step {trainer.step}", file=sys.stderr)
-    model = trainer.run().eval()
-    if processes.is_first:
-        hours = round((time.monotonic() - started) / 3600, 3)
-        origin = {"command": command} if command else {}
-        stage = _stage(config, trainer, device) | {"hours": hours, "data": parts.data} | origin
-        _write(config, output, model, parts, stage)
-    return Trained(output, model, dict(trainer.figures), processes.is_first)
-
-
-def _check(config: TrainConfig, device: torch.device, processes: Processes) -> Checked:
-    data = check_data(config)
-    if data.faults:
-        raise InputError(
-            f"{data.faults[0]}" + (f" (and {len(data.faults) - 1} more faults)" if data.faults[1:] else "")
-        )
-    parts = open_run(config, device, processes)
-    trainer = Trainer(config, parts.task, parts.maker, None, None, processes)
-    started = time.monotonic()
-    steps = trainer.steps()
-    next(steps)
-    steps.close()
-    seconds, loss = time.monotonic() - started, float(trainer.losses["loss"])
-    if not math.isfinite(loss):
-        raise InputError(f"the first step has the loss {loss}; lower learning_rate or look at the data")
-    if parts.validate and config.stage != "flow":
-        parts.validate(parts.task.trained().eval(), limit=1)
-    gpu_gib = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-    return Checked(data.found, data.warnings, seconds, loss, gpu_gib)
 
 
 def _stage(config: TrainConfig, trainer: Trainer, device: torch.device) -> dict[str, Any]:
     """What the card says about this run."""
     points = trainer.curves[:: max(1, len(trainer.curves) // _CURVE_POINTS)]
     name = device_name(device)
-    timing = {"seconds", "images_per_second", "gpu_gib"}
-    keys = [key for key in (points[0] if points else {}) if key not in timing]
+    keys = [key for key in (points[0] if points else {}) if key not in _TIMING]
+    mapping = {key: _shortened(value) for key, value in to_mapping(config).items() if key != "terms"}
     return {
         "stage": config.stage,
-        "configuration": _portable(config),
+        "configuration": mapping,
         "device": name if trainer.processes.count == 1 else f"{trainer.processes.count} x {name}",
         "torch": str(torch.__version__),
         "validation": dict(trainer.figures),
         "curve": {key: [point[key] for point in points] for key in keys},
     }
+
+
+def _shortened(value: Any) -> Any:
+    """Of folders of this machine their last name."""
+    if isinstance(value, dict):
+        return {key: _shortened(item) for key, item in value.items()}
+    return Path(value).name if isinstance(value, str) and "/" in value else value
 
 
 def _write(config: TrainConfig, output: Path, model: Any, parts: RunParts, stage: dict[str, Any]) -> None:
@@ -183,29 +176,14 @@ def _write(config: TrainConfig, output: Path, model: Any, parts: RunParts, stage
         if config.init != "random":
             details["parent"] = {"name": Path(config.init).stem, "sha256": file_digest(Path(config.init))}
         save_flow(output, model, config.architecture, {**details, "training": [stage]})
-    else:
-        if config.goes_on:
-            terms = parts.card.details.get("terms", "")
-            details["parent"] = {"name": parts.card.name, "sha256": parts.card.sha256, "terms": terms}
-        details["training"] = [stage]
-        save_model(output, model, ModelCard(config.name, config.architecture, parts.card.classes, details=details))
+        return
+    if config.goes_on:
+        terms = parts.card.details.get("terms", "")
+        details["parent"] = {"name": parts.card.name, "sha256": parts.card.sha256, "terms": terms}
+    details["training"] = [stage]
+    save_model(output, model, ModelCard(config.name, config.architecture, parts.card.classes, details=details))
     if parts.partner is not None:
-        _save_partner(config, parts.partner, output, stage)
-
-
-def _save_partner(config: TrainConfig, partner: FlowPartner, output: Path, stage: dict[str, Any]) -> None:
-    architecture = next(name for name, shape in FLOWS.items() if shape == partner.flow.config)
-    path = output.with_name(f"{output.stem}_flow.safetensors")
-    save_flow(path, partner.flow, architecture, {"terms": config.terms, "training": [stage]})
-
-
-def _portable(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as a card shows it: of folders of this machine their last name; the terms are elsewhere."""
-
-    def shortened(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: shortened(item) for key, item in value.items()}
-        return Path(value).name if isinstance(value, str) and "/" in value else value
-
-    found: dict[str, Any] = shortened({key: value for key, value in to_mapping(config).items() if key != "terms"})
-    return found
+        flow = parts.partner.flow
+        architecture = next(name for name, shape in FLOWS.items() if shape == flow.config)
+        path = output.with_name(f"{output.stem}_flow.safetensors")
+        save_flow(path, flow, architecture, {"terms": config.terms, "training": [stage]})

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_file, writing
@@ -19,6 +19,7 @@ from densehybrid_ros.training.batches import BatchSource, CropTask, stream
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.mixed_content import MixedBatch
+from densehybrid_ros.training.optimization import Task
 from densehybrid_ros.training.run_log import RunLog
 
 _LOG_EVERY = 20  # steps, after the first so many, which are all logged
@@ -26,53 +27,27 @@ _LOG_EVERY = 20  # steps, after the first so many, which are all logged
 Validate = Callable[[Any], dict[str, float]]
 
 
-class Task(Protocol):
-    """What is trained: ``SegmentationTask`` or ``FlowTask``."""
-
-    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
-        """Takes one step."""
-
-    def prepare(self, shape: tuple[int, int, int, int]) -> None:
-        """Gets ready for batches [B, 3, h, w] of ``shape``."""
-
-    def train_mode(self) -> None:
-        """Switches back to training."""
-
-    def trained(self) -> nn.Module:
-        """Returns the result so far."""
-
-    def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
-        """Returns pictures by name."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed run needs."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes it over."""
-
-
 class Trainer:
-    """Runs a task to its last step. The state after step n depends on the configuration and n alone."""
+    """Runs a task to its last step. The state after step n depends on the configuration and n alone.
+
+    Args:
+        config: The run.
+        task: What is trained.
+        maker: Makes the batches.
+        validate: Figures of the averaged model, by name; called in all processes.
+        run_directory: Where losses, pictures and checkpoints go; none are kept without it.
+        processes: The processes of this run.
+    """
 
     def __init__(
         self,
         config: TrainConfig,
-        task: Task,
+        task: Task[Any],
         maker: BatchSource,
         validate: Validate | None = None,
         run_directory: Path | None = None,
         processes: Processes | None = None,
     ) -> None:
-        """Prepares the loop.
-
-        Args:
-            config: The run.
-            task: What is trained.
-            maker: Makes the batches.
-            validate: Figures of the averaged model, by name; called in all processes.
-            run_directory: Where losses, pictures and checkpoints go; none are kept without it.
-            processes: The processes of this run.
-        """
         self.config = config
         self.task = task
         self.maker = maker
@@ -105,14 +80,17 @@ class Trainer:
     def steps(self) -> Generator[int, None, None]:
         """Yields the number of steps taken, after each one."""
         data, crops = self.config.data, self.config.crops
-        if self.step == 0:
-            self._begin()
+        if self.step == 0 and self.run_directory is not None and self.processes.is_first:
+            # What an earlier run of this name left must not mix with this one.
+            (self.run_directory / "checkpoint.pt").unlink(missing_ok=True)
+            self.log.begin()
         self.task.prepare((self._count, 3, crops.height, crops.width))
-        batches = stream(self.maker, self._tasks(), data.workers)
+        first = self.processes.rank * self._count
+        tasks = [CropTask(step, first, self._count) for step in range(self.step, self.config.steps)]
+        batches = stream(self.maker, tasks, data.workers)
         pace = _Pace()
         try:
-            while self.step < self.config.steps:
-                batch = next(batches)
+            for batch in batches:
                 losses = self.losses = self.task.update(self.step, batch)
                 self.step += 1
                 pace.steps += 1
@@ -159,16 +137,6 @@ class Trainer:
         self.log.resume(self.step)
         return True
 
-    def _begin(self) -> None:
-        """Removes what an earlier run of this name left, lest ``resume`` or the curves mix the two."""
-        if self.run_directory is not None and self.processes.is_first:
-            (self.run_directory / "checkpoint.pt").unlink(missing_ok=True)
-            self.log.begin()
-
-    def _tasks(self) -> Iterator[CropTask]:
-        for step in range(self.step, self.config.steps):
-            yield CropTask(step, self.processes.rank * self._count, self._count)
-
     def _record(self, losses: dict[str, Tensor], pace: _Pace) -> None:
         values = {name: round(float(value.detach()), 5) for name, value in losses.items()}
         if not math.isfinite(values["loss"]):
@@ -207,12 +175,7 @@ class Trainer:
 
 
 class _Pace:
-    """How fast a run goes.
-
-    Attributes:
-        steps: Taken so far.
-        pauses: Seconds in which no step was under way: validation, pictures, checkpoints.
-    """
+    """How fast a run goes: ``steps`` so far, and ``pauses``, seconds in which no step was under way."""
 
     def __init__(self) -> None:
         self.steps = 0

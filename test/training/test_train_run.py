@@ -14,7 +14,6 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import load_model
 from densehybrid_ros.training import train
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.config_file import build_config, to_mapping
 
 RUN = """
 name: light
@@ -78,8 +77,3 @@ def test_check_takes_a_step_and_writes_nothing(config: TrainConfig, tmp_path: Pa
 def test_a_name_that_no_model_has_is_refused_before_any_work(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"output light\.pth: the name must end in \.safetensors"):
         train.run(config, "light.pth")
-
-
-def test_a_mapping_of_a_configuration_makes_the_same_again(config: TrainConfig) -> None:
-    mapping = yaml.safe_load(yaml.safe_dump(to_mapping(config)))
-    assert build_config(mapping) == config

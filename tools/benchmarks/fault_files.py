@@ -398,7 +398,6 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
         "--table",
         "--root",
         "--scores",
-        "--fit-dataset",
         "--min-area",
         "--ego-mask",
         "--bins",

@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DenseFlow (Grcić, Grubišić & Šegvić, NeurIPS 2021): blocks of units, noise appended between units, any image size."""
+"""DenseFlow (Grcić, Grubišić & Šegvić, NeurIPS 2021): a normalising flow of images with an exact inverse.
+
+Blocks of units with noise appended between the units, for images of any size; it makes synthetic negatives (paper,
+section 4.2). All of it runs in float32, also under autocast: rounding that differs between the two ways would break the
+inverse.
+"""
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks.dense_flow.config import FlowConfig
-from densehybrid_ros.networks.dense_flow.layers import (
+from densehybrid_ros.files import file_digest, write_together
+from densehybrid_ros.networks.flow_layers import (
     ActNorm,
     Coupling,
     Mixing,
@@ -22,7 +32,43 @@ from densehybrid_ros.networks.dense_flow.layers import (
     unsqueeze,
 )
 
+_FORMAT = "densehybrid_ros-flow-1"
 _LEVELS = 256
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """The shape of a DenseFlow. Its name L-k says L = sum of units x modules, k = ``noise_channels``.
+
+    Attributes:
+        units: Number of units in each of the three blocks.
+        modules: Number of invertible modules (ActNorm, 1x1 convolution, coupling) in each unit of a block.
+        noise_channels: k, channels of noise that are appended between two units of a block.
+        width: Channels of the first convolution of a coupling network.
+        growth: Channels that each of its dense layers adds.
+        layers: Number of its dense layers.
+    """
+
+    units: tuple[int, ...]
+    modules: tuple[int, ...]
+    noise_channels: int
+    width: int = 48
+    growth: int = 24
+    layers: int = 3
+
+    @property
+    def stride(self) -> int:
+        """Images need sides that are multiples of this: every block halves them."""
+        return 2 ** len(self.units)
+
+
+FLOWS: dict[str, FlowConfig] = {
+    "dense_flow_45_6": FlowConfig(units=(5, 3, 1), modules=(3, 5, 15), noise_channels=6),
+    "dense_flow_25_6": FlowConfig(units=(3, 2, 1), modules=(3, 4, 8), noise_channels=6),
+    "dense_flow_tiny": FlowConfig(units=(2, 1, 1), modules=(1, 1, 2), noise_channels=2, width=8, growth=8, layers=1),
+}
+"""Name in a configuration -> shape. The paper names 45-6; 25-6 is the smaller one of the authors' later work, tiny is
+for tests and CPUs. Widths of the coupling networks are this project's choice: the paper gives none."""
 
 
 class Encoding(NamedTuple):
@@ -79,16 +125,8 @@ class DenseFlow(nn.Module):
         appended = sum((normal_log_density(part) for part in encoding.noise), torch.zeros_like(latent))
         return latent + encoding.log_determinant - appended
 
-    def bits_per_dimension(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """-log2 of the probability of 8-bit images per subpixel, [B]; ``images`` as ``log_likelihood``."""
-        return bits_per_dimension(self.log_likelihood(images, noise), images[0].numel())
-
     def encode(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> Encoding:
-        """Maps images to latents.
-
-        Args:
-            images: float32 [B, 3, H, W] in 0..1.
-            noise: Standard normal tensors of ``noise_shapes``; drawn where None.
+        """Maps images, float32 [B, 3, H, W] in 0..1, to latents; ``noise`` of ``noise_shapes`` is drawn where None.
 
         Raises:
             InputError: A side is no multiple of the stride.
@@ -109,19 +147,12 @@ class DenseFlow(nn.Module):
                 values = unsqueeze(block.inverse(joined.contiguous(memory_format=torch.channels_last)))
             return values + 0.5
 
-    def sample(
-        self, count: int, size: tuple[int, int], generator: torch.Generator | None = None, temperature: float = 1.0
-    ) -> Tensor:
+    def sample(self, count: int, size: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
         """Draws images, float32 [count, 3, height, width] in 0..1, with gradients where they are enabled.
 
-        Args:
-            count: Number of images.
-            size: (height, width), multiples of the stride.
-            generator: Source of the random numbers, on the flow's device.
-            temperature: Deviation of the latents; 1 draws from the model.
+        Sides are multiples of the stride; the generator is on the flow's device.
         """
-        latents = [temperature * part for part in self.draw_latents(count, size, generator)]
-        return self.decode(latents).clamp(0, 1)
+        return self.decode(self.draw_latents(count, size, generator)).clamp(0, 1)
 
     def draw_latents(self, count: int, size: tuple[int, int], generator: torch.Generator | None = None) -> list[Tensor]:
         """Draws standard normal latents for ``decode``."""
@@ -240,21 +271,66 @@ class Block(nn.Module):
         return values
 
 
-def bits_per_dimension(log_likelihood: Tensor, dimensions: int) -> Tensor:
-    """Turns ln p of images in 0..1 into bits per subpixel of the 8-bit image that they stand for."""
-    return math.log2(_LEVELS) - log_likelihood / (dimensions * math.log(2))
-
-
 def dequantize(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Spreads 8-bit values evenly over their interval: (value + u) / 256 with u ~ U[0, 1).
+    """Spreads 8-bit values evenly over their interval: (value + u) / 256 with u ~ U[0, 1), float32 in 0..1.
 
-    Args:
-        images: uint8, or float in 0..1, which is rounded to 8 bits first.
-        generator: Source of u, on the images' device.
-
-    Returns:
-        float32 in 0..1.
+    Images are uint8, or float in 0..1, which is rounded to 8 bits first.
     """
     values = images.float() if images.dtype == torch.uint8 else (images.float() * (_LEVELS - 1)).round()
     spread = torch.rand(values.shape, generator=generator, device=values.device)
     return ((values + spread) / _LEVELS).clamp(max=1 - 1e-7)
+
+
+@dataclass
+class LoadedFlow:
+    """A flow in evaluation mode, float32, with the key of ``FLOWS`` and the card (data, terms, training, figures)."""
+
+    flow: DenseFlow
+    architecture: str
+    details: dict[str, Any]
+
+
+def save_flow(path: Path, flow: DenseFlow, architecture: str, details: dict[str, Any]) -> None:
+    """Writes weights (float32: the inverse needs them exact) and card beside each other, both or neither."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in flow.state_dict().items()}
+    weights = save(tensors, {"format": _FORMAT, "architecture": architecture})
+    digest = hashlib.sha256(weights).hexdigest()
+    card = {"name": path.stem, "architecture": architecture, "sha256": digest, **details}
+    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100)
+    write_together({path: weights, path.with_suffix(".yaml"): text.encode()})
+
+
+def load_flow(path: str | Path, device: str | torch.device = "cpu") -> LoadedFlow:
+    """Loads a flow.
+
+    Raises:
+        InputError: The file is missing or damaged, is no flow, or does not fit its architecture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"flow {path}: no such file; `densehybrid train` with a flow configuration makes one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error})") from error
+    architecture = metadata.get("architecture", "")
+    if metadata.get("format") != _FORMAT or architecture not in FLOWS:
+        raise InputError(f"{path}: not a flow of densehybrid_ros (format {metadata.get('format')!r}, {architecture!r})")
+    flow = DenseFlow(FLOWS[architecture])
+    try:
+        flow.load_state_dict(tensors)
+    except RuntimeError as error:
+        fault = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: does not fit {architecture}: {fault}") from error
+    card = path.with_suffix(".yaml")
+    try:
+        details = yaml.safe_load(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{card}: not valid YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(details or {}, dict):
+        raise InputError(f"{card}: must be a YAML mapping")
+    if details and details.get("sha256") not in (None, file_digest(path)):
+        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card again")
+    return LoadedFlow(flow.to(device).eval(), architecture, details or {})
