@@ -23,7 +23,7 @@ def drive() -> list[RenderedFrame]:
 
 @pytest.fixture(scope="module")
 def scenes(drive: list[RenderedFrame]) -> list[RenderedFrame]:
-    return [drive[0], *(next(render_drive(seed, 1, WIDTH, HEIGHT)) for seed in range(40, 44))]
+    return [drive[0], *(next(render_drive(seed, 1, WIDTH, HEIGHT)) for seed in range(40, 43))]
 
 
 def numbers(frame: RenderedFrame) -> list[int]:

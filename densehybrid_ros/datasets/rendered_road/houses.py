@@ -13,7 +13,7 @@ from densehybrid_ros.datasets.rendered_road.textures import Texture, fractal_noi
 
 BUILDING = 2
 """Train id."""
-_FACADES, _PIXELS_PER_METRE = 28, 32
+_FACADES, _PIXELS_PER_METRE = 18, 32
 # fmt: off
 _WALLS = ((196, 182, 150), (206, 200, 186), (176, 168, 156), (150, 98, 80), (168, 120, 96), (214, 196, 158),
           (188, 172, 168), (160, 164, 160), (132, 88, 74), (202, 186, 130), (146, 140, 132), (184, 150, 122))

@@ -31,14 +31,14 @@ class Material:
 @lru_cache(maxsize=8)
 def _asphalt(variant: int) -> Material:
     """Stones, binder, fine cracks."""
-    rng, size = np.random.default_rng(100 + variant), 2 * _SIZE
+    rng, size = np.random.default_rng(100 + variant), _SIZE
     stones = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), 0.9)
     mixed = 0.10 * stones / stones.std() + 0.05 * fractal_noise(rng, size, size, cells=4, octaves=6, gain=0.8)
     ridge = np.abs(fractal_noise(rng, size, size, cells=3, octaves=5, gain=0.6))
     mixed -= 0.22 * (ridge < 0.012) * (fractal_noise(rng, size, size, cells=2, octaves=2) > 0.9)
     mixed += 0.35 * (rng.random((size, size)) > 0.9985)
     base, tint = rng.uniform(72, 112), rng.uniform(-3, 3)
-    return Material(ROAD, picture((1 + mixed[..., None]) * (base + tint, base, base - tint + 2)), 6.0)
+    return Material(ROAD, picture((1 + mixed[..., None]) * (base + tint, base, base - tint + 2)), 4.0)
 
 
 @lru_cache(maxsize=8)
@@ -100,8 +100,8 @@ class Street:
         self.edges = (-reach[0], reach[1])
         self.verge: list[float] = (rng.uniform(0.0, 2.5, 2) * rng.integers(2)).tolist()
         self.front: list[float] = (self.verge + rng.uniform(2.2, 4.8, 2)).tolist()
-        self.asphalt, lawn = _asphalt(int(rng.integers(8))), _grass(int(rng.integers(4)))
-        stones, pavement = (_paving(variant) for variant in rng.integers(8, size=2).tolist())
+        self.asphalt, lawn = _asphalt(int(rng.integers(4))), _grass(int(rng.integers(4)))
+        stones, pavement = (_paving(variant) for variant in rng.integers(6, size=2).tolist())
         self.covers = [pavement, lawn, stones, self.asphalt, stones, lawn, pavement]
         left, right = ((0.16 + verge, 0.16, 0.0) for verge in self.verge)
         self.borders = [*(self.edges[0] - x for x in left), *(self.edges[1] + x for x in right[::-1])]

@@ -18,7 +18,7 @@ from densehybrid_ros.datasets.rendered_road.textures import Texture, grain
 
 CAR, TRUCK, BUS = 13, 14, 15
 """Train ids."""
-_VARIANTS = 48  # different vehicles
+_VARIANTS = 32  # different vehicles
 
 
 class _Model(NamedTuple):
