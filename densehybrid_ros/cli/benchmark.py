@@ -31,7 +31,7 @@ _NODE = """From a picture's stamp to its alert, masks and score, beside a bare r
 Camera, node or relay, and listener are processes of their own; the relay computes nothing. The figures without the
 network are those less the node's own median time of it (/diagnostics), for machines whose network is slow.
 
-With --cameras N: N cameras through one process, beside N processes, with their memory and that of the GPU."""
+With --cameras N: N cameras through one process, beside N processes, with their memory."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

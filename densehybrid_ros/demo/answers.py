@@ -13,7 +13,7 @@ import numpy as np
 from densehybrid_ros.bags.messages import IMAGE, plane
 from densehybrid_ros.bags.recording import RecordedFrame
 from densehybrid_ros.bags.storage import RawMessage, open_storage
-from densehybrid_ros.demo.topics import ALERT_TOPIC, DIAGNOSTICS_TOPIC, PICTURE_TOPICS, SCORE_TOPIC
+from densehybrid_ros.demo.transport import ALERT_TOPIC, DIAGNOSTICS_TOPIC, PICTURE_TOPICS, SCORE_TOPIC
 from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.perception.alert import Alert, Status
 from densehybrid_ros.perception.images import rgb_from_image

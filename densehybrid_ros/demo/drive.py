@@ -26,8 +26,16 @@ from densehybrid_ros.demo.answers import answered_frames
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder, SentFrame
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
-from densehybrid_ros.demo.topics import ALERT_TOPIC, ANSWER_TOPICS, DIAGNOSTICS_TOPIC, MARKERS_TOPIC, NODE_NAME
-from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
+from densehybrid_ros.demo.transport import (
+    ALERT_TOPIC,
+    ANSWER_TOPICS,
+    DIAGNOSTICS_TOPIC,
+    MARKERS_TOPIC,
+    NODE_NAME,
+    private_domain,
+    tidy_shared_memory,
+    transport_environment,
+)
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.replay import Answer, known_frames
 from densehybrid_ros.nodes.messages import is_installed
@@ -47,16 +55,13 @@ _CHECK_SECONDS = 0.5
 def running_node(
     parameters: Mapping[str, object], topics: BagTopics, log: Path, private: bool = True
 ) -> Iterator[NodeProcess]:
-    """Runs the node.
+    """Runs the node with these parameters until the block ends, and yields it once it takes frames.
 
     Args:
         parameters: Parameters of the node.
         topics: What it listens to; a topic without a name is left alone.
         log: File for what the node writes.
         private: Whether it is alone in a ROS domain that this process joins as well; else it is in this process's.
-
-    Yields:
-        The process, once the node takes frames; it ends with the block.
 
     Raises:
         InputError: The node did not start; with what it logged.

@@ -20,64 +20,42 @@ _MIN_COVER = 0.5
 
 
 @dataclass
-class ObjectFigures:
-    """What became of one unknown object of the drive's truth.
-
-    Attributes:
-        seen: Frames that show at least 50 pixels of it.
-        alerted: Frames among them in which at least half of its pixels were found unknown.
-        first_distance: Metres along the optical axis when that was first so; None if never or without disparity.
-    """
-
-    seen: int = 0
-    alerted: int = 0
-    first_distance: float | None = None
-
-
-@dataclass
 class TruthFigures:
     """How the unknown pixels that the node found compare with the drive's truth.
 
     Attributes:
-        objects: By the object's id.
+        seen: Ids of unknown objects of which a frame shows at least 50 pixels.
+        alerted: Those of which at least half was found unknown in a frame -> metres along the optical axis when that
+            was first so; None without disparity.
         unknown_pixels: Pixels found unknown where the truth is known.
         unknown_on_objects: Those among them that lie on an unknown object.
     """
 
-    objects: dict[int, ObjectFigures] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+    alerted: dict[int, float | None] = field(default_factory=dict)
     unknown_pixels: int = 0
     unknown_on_objects: int = 0
 
     def add(self, truth: RecordedFrame, known: Frame, unknown: np.ndarray) -> None:
-        """Counts one frame.
-
-        Args:
-            truth: The frame with labels and instances.
-            known: The same with its camera and disparity.
-            unknown: bool [H, W], what the node found unknown.
-        """
+        """Counts a frame with labels and instances, what is known at it, and what the node found unknown [H, W]."""
         assert truth.labels is not None
         assert truth.instances is not None
         self.unknown_pixels += int(np.count_nonzero(unknown & (truth.labels != IGNORE)))
         self.unknown_on_objects += int(np.count_nonzero(unknown & (truth.labels == ANOMALY)))
         pixels = np.bincount(truth.instances.ravel())
         found = np.bincount(truth.instances[unknown], minlength=len(pixels))
-        for number in 1 + np.flatnonzero(pixels[1:] >= _MIN_PIXELS):
-            figures = self.objects.setdefault(int(number), ObjectFigures())
-            figures.seen += 1
-            if found[number] >= _MIN_COVER * pixels[number]:
-                figures.alerted += 1
-                if figures.first_distance is None:
-                    figures.first_distance = _distance(truth.instances == number, known)
+        for number in (1 + np.flatnonzero(pixels[1:] >= _MIN_PIXELS)).tolist():
+            self.seen.add(number)
+            if found[number] >= _MIN_COVER * pixels[number] and number not in self.alerted:
+                self.alerted[number] = _distance(truth.instances == number, known)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types."""
-        alerted = [item for item in self.objects.values() if item.alerted]
-        distances = [item.first_distance for item in alerted if item.first_distance is not None]
+        distances = [distance for distance in self.alerted.values() if distance is not None]
         share = self.unknown_on_objects / self.unknown_pixels if self.unknown_pixels else None
         return {
-            "objects": len(self.objects),
-            "objects_alerted": len(alerted),
+            "objects": len(self.seen),
+            "objects_alerted": len(self.alerted),
             "first_alert_distance_m": round(float(np.median(distances)), 1) if distances else None,
             "unknown_pixels_on_objects": None if share is None else round(share, 3),
         }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +20,16 @@ from typing import Any
 import numpy as np
 
 from densehybrid_ros.demo.node_process import ModuleProcess, NodeProcess
-from densehybrid_ros.demo.topics import ALERT_TOPIC, NODE_NAME, OPEN_SET_TOPIC, SCORE_TOPIC, SEMANTIC_TOPIC
-from densehybrid_ros.demo.transport import private_domain, tidy_shared_memory, transport_environment
+from densehybrid_ros.demo.transport import (
+    ALERT_TOPIC,
+    NODE_NAME,
+    OPEN_SET_TOPIC,
+    SCORE_TOPIC,
+    SEMANTIC_TOPIC,
+    private_domain,
+    tidy_shared_memory,
+    transport_environment,
+)
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.text_tables import format_table
 
@@ -33,7 +40,6 @@ STAGES = {"waiting": "queue_age", "network": "inference", "hazards": "hazards", 
 
 _PEERS = "densehybrid_ros.demo.latency_peers"
 _START_SECONDS, _LAST_ANSWER_SECONDS, _OVERHEAD_SECONDS = 600.0, 2.0, 60.0
-_GPU_QUERY = ("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
 
 
 def measure_latency(
@@ -56,9 +62,8 @@ def measure_latency(
 
     Returns:
         One row a run: ``subject``, ``rate``, ``answered_hz`` (alerts a second, of all cameras), ``memory_mib`` (of the
-        processes, what they share counted once), ``gpu_memory_mib`` (by which the GPUs' used memory has grown; None
-        without nvidia-smi), and the ``figures`` of all answers together. With a relay, the node's rows also have
-        ``{alert,masks,score}_ratio``: its median to that of the relay, and the same ``_without_network``.
+        processes, what they share counted once), and the ``figures`` of all answers. With a relay, the node's rows
+        also have ``{alert,masks,score}_ratio``: its median to that of the relay, and the same ``_without_network``.
 
     Raises:
         InputError: ROS is not installed, or one of the processes failed.
@@ -69,7 +74,6 @@ def measure_latency(
     with private_domain() as domain, tidy_shared_memory():
         environment = transport_environment(domain)
         for subject, starts, prefixes in _subjects(parameters, cameras, environment):
-            before = _gpu_memory()
             with ExitStack() as stack:
                 processes = [stack.enter_context(start()) for start in starts]
                 for process in processes:
@@ -78,10 +82,8 @@ def measure_latency(
                     report(f"{subject} at {rate:g} Hz, {seconds:g} s")
                     camera = {"size": size, "rate": rate, "seconds": seconds}
                     found = _run(camera, environment, prefixes)
-                    after = _gpu_memory()
                     row = {"subject": subject, "rate": rate, **found, "answered_hz": found["answered"] / seconds}
                     row["memory_mib"] = sum(_memory(each.process.pid) for each in processes)
-                    row["gpu_memory_mib"] = None if before is None or after is None else after - before
                     rows.append(row)
     for relay, node in zip(rows, rows[len(rates) :], strict=False) if cameras == 1 else ():
         for name in ANSWERS:
@@ -93,19 +95,17 @@ def measure_latency(
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the rows of ``measure_latency`` for people."""
-    header = ["", "Hz", "sent", "answered", "per s", "MiB", "GPU MiB", *(f"{name} ms (p99)" for name in ANSWERS)]
+    header = ["", "Hz", "sent", "answered", "per s", "MiB", *(f"{name} ms (p99)" for name in ANSWERS)]
     cells, remarks = [], []
     for row in rows:
-        gpu = "-" if row["gpu_memory_mib"] is None else f"{row['gpu_memory_mib']:.0f}"
-        counts = [str(row["sent"]), str(row["answered"]), f"{row['answered_hz']:.1f}", f"{row['memory_mib']:.0f}", gpu]
+        counts = [str(row["sent"]), str(row["answered"]), f"{row['answered_hz']:.1f}", f"{row['memory_mib']:.0f}"]
         times = [f"{row[f'{name}_median_ms']:.1f} ({row[f'{name}_p99_ms']:.1f})" for name in ANSWERS]
         cells.append([row["subject"], f"{row['rate']:g}", *counts, *times])
         where = f"{row['subject']} at {row['rate']:g} Hz"
         if "alert_ratio" in row:
-            ratios = (
-                f"{name} {row[f'{name}_ratio']:.2f} ({row[f'{name}_ratio_without_network']:.2f})" for name in ANSWERS
-            )
-            remarks.append(f"{where}, to the relay (less its own median time of the network): {', '.join(ratios)}")
+            parts = ((name, row[f"{name}_ratio"], row[f"{name}_ratio_without_network"]) for name in ANSWERS)
+            ratios = ", ".join(f"{name} {ratio:.2f} ({without:.2f})" for name, ratio, without in parts)
+            remarks.append(f"{where}, to the relay (less its own median time of the network): {ratios}")
         if "stages_ms" in row:
             stages = ", ".join(f"{name} {value:.1f}" for name, value in row["stages_ms"].items())
             remarks.append(f"{where}, its own medians in ms: {stages}")
@@ -114,15 +114,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def figures(stamps: Sequence[int], heard: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the figures of a run.
+    """Returns the figures of the pictures with these stamps (ns), from what ``latency_peers.listen`` returns.
 
-    Args:
-        stamps: Of the pictures that count, nanoseconds.
-        heard: What ``latency_peers.listen`` returns.
-
-    Returns:
-        ``sent``, ``answered`` (alerts), ``{alert,masks,score}_{median,p99}_ms``; of a node also ``stages_ms``, its own
-        medians from /diagnostics.
+    They are ``sent``, ``answered`` (alerts), ``{alert,masks,score}_{median,p99}_ms``; of a node also ``stages_ms``, its
+    own medians from /diagnostics.
 
     Raises:
         InputError: No picture was answered.
@@ -197,11 +192,3 @@ def _memory(process: int) -> float:
     """The proportional set size in MiB: of memory that n processes share an n-th."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
-def _gpu_memory() -> float | None:
-    """The used memory of all GPUs in MiB; a container may not tell whose it is, so nobody else may be there."""
-    if shutil.which(_GPU_QUERY[0]) is None:
-        return None
-    told = subprocess.run(_GPU_QUERY, capture_output=True, text=True, check=False)
-    return sum(map(float, told.stdout.split())) if told.returncode == 0 else None

@@ -24,7 +24,7 @@ from std_msgs.msg import Header
 
 from densehybrid_ros.bags.messages import header_stamp_ns
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
-from densehybrid_ros.demo.topics import (
+from densehybrid_ros.demo.transport import (
     ALERT_TOPIC,
     DIAGNOSTICS_TOPIC,
     NODE_NAME,

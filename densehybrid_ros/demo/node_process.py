@@ -38,14 +38,7 @@ class ModuleProcess:
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
-        """Starts the process.
-
-        Args:
-            module: Its name.
-            arguments: Of its command line.
-            environment: Of the process; see ``transport_environment``. None: that of this process.
-            log: Where the process's output goes; None: a temporary file.
-        """
+        """Starts the process; its output goes to ``log``, or else to a temporary file."""
         self._own_log = log is None
         self.log_path = log or _temporary_log()
         with writing(self.log_path):
@@ -107,15 +100,7 @@ class ModuleProcess:
             raise InputError(f"perception_node ended with status {status}: {self.errors()}")
 
     def stop(self, number: int = signal.SIGINT, timeout: float = 10.0) -> int:
-        """Ends the process with a signal, and kills it and its children if that does not help.
-
-        Args:
-            number: The signal.
-            timeout: Seconds to wait before the process is killed.
-
-        Returns:
-            Its exit status, negative where a signal ended it.
-        """
+        """Ends the process with a signal, or kills it and its children ``timeout`` s later; returns its status."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
         try:
@@ -146,16 +131,7 @@ class NodeProcess(ModuleProcess):
         log: Path | None = None,
         module: str = "densehybrid_ros.nodes",
     ) -> None:
-        """Starts the process.
-
-        Args:
-            parameters: Parameter -> value, as ``-p NAME:=VALUE``.
-            remappings: From -> to, as ``-r FROM:=TO``.
-            environment: As of ``ModuleProcess``.
-            extra_arguments: More ROS arguments, such as ``("--params-file", "my.yaml")``.
-            log: As of ``ModuleProcess``.
-            module: Python module that runs the node.
-        """
+        """Starts the node with parameters (``-p``), remappings (``-r``) and more ROS arguments."""
         arguments = ["--ros-args", *extra_arguments]
         for name, value in (parameters or {}).items():
             arguments += ["-p", f"{name}:={_parameter_text(name, value)}"]

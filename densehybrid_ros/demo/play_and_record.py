@@ -27,13 +27,7 @@ _SETTLE_SECONDS = 1.0  # the other side learns of a match a little later than th
 
 
 class SentFrame(NamedTuple):
-    """A picture that was sent.
-
-    Attributes:
-        stamp: Stamp of its header in nanoseconds.
-        sent: When it was handed to the transport, in nanoseconds of ``time.monotonic_ns``.
-        answered: Whether an answer came in time; None where nobody waited for one.
-    """
+    """A picture's stamp, when it was sent (``time.monotonic_ns``), and whether an answer came (None: nobody waited)."""
 
     stamp: int
     sent: int
@@ -47,12 +41,6 @@ class BagPlayer:
     """
 
     def __init__(self, node: Node, recording: Recording) -> None:
-        """Offers the topics.
-
-        Args:
-            node: The node that publishes.
-            recording: What to play.
-        """
         names = recording.topics
         self._image_topic = names.image
         picture = messages.COMPRESSED_IMAGE if recording.is_compressed else messages.IMAGE
@@ -89,13 +77,8 @@ class BagPlayer:
         Args:
             frames: Frames of the recording, in its order.
             rate: 1 for the times at which they were recorded, 2 for twice as fast; None for no pauses.
-            answered: Called with a picture's stamp after it was sent; it returns once there is an answer (True)
-                or too much time went by (False), and only then the next message is sent. If the first picture has
-                no answer, the messages up to it are sent once more: on a busy machine, a subscriber may learn of
-                this publisher later than ``wait_for_subscriber`` allows for, and nothing tells when.
-
-        Yields:
-            One item a picture.
+            answered: Waits for the answer to a picture's stamp, and returns whether it came. If the first has none,
+                it is sent once more: on a busy machine a subscriber may learn of this publisher late.
 
         Raises:
             InputError: The recording is damaged.
@@ -130,24 +113,15 @@ class BagRecorder:
     """
 
     def __init__(self, node: Node, writer: RawBagWriter) -> None:
-        """Notes where to write.
-
-        Args:
-            node: The node that subscribes.
-            writer: An open bag.
-        """
         self._node, self._writer = node, writer
         self._changed = Condition()
         self._received: dict[str, dict[int, int]] = {}
         self._error: Exception | None = None
 
     def subscribe(self, topics: Collection[str], timeout: float, gone: Callable[[], None] | None = None) -> None:
-        """Waits until every topic has a publisher and subscribes with the quality of service it offers.
+        """Waits until every topic has a publisher, ``timeout`` seconds in all, and subscribes with the QoS it offers.
 
-        Args:
-            topics: Names of the topics.
-            timeout: Seconds to wait for all of them.
-            gone: Called while waiting; raises if the publisher can't come any more.
+        ``gone`` is called meanwhile, and raises if the publisher can't come any more.
 
         Raises:
             InputError: A topic has no publisher within the time, or its type can't be recorded.
@@ -164,11 +138,7 @@ class BagRecorder:
             return dict(self._received.get(topic, {}))
 
     def wait_for(self, topic: str, stamp: int, timeout: float) -> bool:
-        """Waits for the message with a stamp; returns whether it came within ``timeout`` seconds.
-
-        Raises:
-            Exception: What went wrong while a message was written.
-        """
+        """Waits for the message with a stamp; returns whether it came; raises what went wrong while writing one."""
         with self._changed:
             came = self._changed.wait_for(lambda: self._error or stamp in self._received[topic], timeout)
             if self._error:

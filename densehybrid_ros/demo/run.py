@@ -46,20 +46,7 @@ _LISTING = {
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What to show.
-
-    Attributes:
-        output: Directory of the result; one that the demonstration made before is replaced.
-        frames: Folder of real frames, video or bag; None for the rendered road.
-        count: Number of frames at most.
-        size: (width, height); None for 1024x512, or the real frames' size up to a width of 1280.
-        fps: Frames a second of the drive; None: 10, a video's and a bag's own.
-        seed: Of the rendered road.
-        model: A shipped model's name or a ``.safetensors`` file.
-        backend: How the network is run.
-        threshold: Anomaly threshold in nats, or its name in the model card; None for the card's default.
-        rate: Speed of playing, at which the node may drop frames; None to wait for every answer.
-    """
+    """What to show: the options of ``densehybrid demo``, whose help says what they mean."""
 
     output: Path
     frames: Path | None = None

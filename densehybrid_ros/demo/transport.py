@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How processes of this project reach each other: DDS profile, a domain of their own, and tidying up afterwards.
+"""How processes of this project reach each other: topics, DDS profile, a domain of their own, and tidying up.
 
 ROS is not imported here: the environment has to be set before it is.
 """
@@ -15,6 +15,18 @@ from contextlib import contextmanager
 
 from densehybrid_ros.resources import resource_path
 from densehybrid_ros.shared_memory import fast_dds_files, files_in_use
+
+NODE_NAME = "perception"
+ALERT_TOPIC = f"/{NODE_NAME}/output/hazard_alert"
+SEMANTIC_TOPIC = f"/{NODE_NAME}/output/semantic"
+SCORE_TOPIC = f"/{NODE_NAME}/output/anomaly_score"
+OPEN_SET_TOPIC = f"/{NODE_NAME}/output/open_set"
+OVERLAY_TOPIC = f"/{NODE_NAME}/output/overlay"
+PICTURE_TOPICS = (SEMANTIC_TOPIC, SCORE_TOPIC, OPEN_SET_TOPIC, OVERLAY_TOPIC)
+ANSWER_TOPICS = (ALERT_TOPIC, *PICTURE_TOPICS)
+"""What the node says about every frame."""
+MARKERS_TOPIC = f"/{NODE_NAME}/output/hazard_markers"
+DIAGNOSTICS_TOPIC = "/diagnostics"
 
 _DOMAINS = range(1, 102)  # larger ones reach into the ports that Linux hands out to clients
 _FIRST_PORT, _PORTS_A_DOMAIN = 7400, 250  # of DDS, RTPS specification 9.6.1.1
@@ -36,10 +48,7 @@ def profile_environment() -> dict[str, str]:
 
 
 def transport_environment(domain_id: int | None = None) -> dict[str, str]:
-    """Returns a copy of this process's environment for child processes that exchange images on this machine.
-
-    Args:
-        domain_id: ROS domain to put them in; None keeps the one of this process.
+    """Returns an environment for child processes that exchange images on this machine, in a ROS domain or in ours.
 
     Raises:
         InputError: The DDS profile is not installed.

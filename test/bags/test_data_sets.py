@@ -9,13 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from lost_and_found_layout import SCENE, write_lost_and_found
 
 from densehybrid_ros.bags.data_sets import lost_and_found_sequences
 from densehybrid_ros.bags.sources import FIRST_STAMP
-from densehybrid_ros.datasets.rendered_road import RenderedFrame, render_drive, write_lost_and_found
+from densehybrid_ros.datasets.rendered_road import RenderedFrame, render_drive
 from densehybrid_ros.errors import InputError
 
-SCENE, OTHER = "01_Rendered_Road", "02_Rendered_Road"
+OTHER = "02_Rendered_Road"
 FRAMES = 3
 
 
@@ -27,8 +28,8 @@ def rendered() -> list[RenderedFrame]:
 @pytest.fixture(scope="module")
 def written(rendered: list[RenderedFrame], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("laf")
-    write_lost_and_found(rendered, folder, "test", SCENE)
-    write_lost_and_found(rendered[:1], folder, "test", OTHER)
+    write_lost_and_found(rendered, folder)
+    write_lost_and_found(rendered[:1], folder, OTHER)
     return folder
 
 

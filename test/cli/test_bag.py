@@ -9,13 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from lost_and_found_layout import write_lost_and_found
 
 from densehybrid_ros.bags import messages
 from densehybrid_ros.bags.reader import BagFrames
 from densehybrid_ros.bags.storage import open_storage
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.datasets.rendered_road import render_drive, write_lost_and_found
+from densehybrid_ros.datasets.rendered_road import render_drive
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def frames(tmp_path: Path) -> Path:
 def rendered_lost_and_found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two scenes of a sequence each, 2 frames and 1, in LostAndFound's layout."""
     root, drive = tmp_path_factory.mktemp("laf"), list(render_drive(2, 2, 128, 64))
-    write_lost_and_found(drive, root, "test", "01_One")
-    write_lost_and_found(drive[:1], root, "test", "02_Two")
+    write_lost_and_found(drive, root, "01_One")
+    write_lost_and_found(drive[:1], root, "02_Two")
     return root
 
 

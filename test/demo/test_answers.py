@@ -13,7 +13,7 @@ from densehybrid_ros.bags.recording import RecordedFrame
 from densehybrid_ros.bags.storage import RawMessage
 from densehybrid_ros.bags.writer import RawBagWriter
 from densehybrid_ros.demo.answers import answered_frames, color_range
-from densehybrid_ros.demo.topics import ALERT_TOPIC, SCORE_TOPIC
+from densehybrid_ros.demo.transport import ALERT_TOPIC, SCORE_TOPIC
 from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.perception.alert import Alert, Status, stale_frame_alert
 from densehybrid_ros.perception.perception import Frame

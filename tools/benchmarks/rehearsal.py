@@ -123,11 +123,11 @@ class ImitatedDetector:
 def true_obstacles(frame: RenderedFrame) -> tuple[Obstacle, ...]:
     """Measures the unknown objects of a rendered frame."""
     found = []
-    for item in frame.objects:
-        mask = frame.instances == item.id
+    for number in np.unique(frame.instances)[1:].tolist():
+        mask = frame.instances == number
         left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
         depth = float(np.median(frame.depth[mask]))
-        found.append(Obstacle(item.id, (left, top, width, height), item.visible_pixels, depth))
+        found.append(Obstacle(number, (left, top, width, height), int(mask.sum()), depth))
     return tuple(replace(own, clear=not any(_near(own, other) for other in found if other is not own)) for own in found)
 
 

@@ -1,27 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renders drives and single scenes."""
+"""Renders drives and single scenes: pictures with the exact truth of every pixel."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.datasets.rendered_road.frame import RenderedFrame, RoadObject
 from densehybrid_ros.datasets.rendered_road.ground import GroundPainter
 from densehybrid_ros.datasets.rendered_road.raster import Raster, View
-from densehybrid_ros.datasets.rendered_road.world import VIEW_RANGE, Placed, World
-from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.datasets.rendered_road.world import VIEW_RANGE, World
 from densehybrid_ros.errors import InputError
 
 _SMALLEST, _LARGEST = 32, 8192
 _SAMPLES = 2  # samples a pixel along each axis; one of them lies at the pixel's centre
 _SURGE = 0.04  # seconds by which the vehicle runs ahead of, or behind, an even speed
 _WIDTH, _FOCAL, _BASELINE, _PITCH, _HEIGHT = 2048, 2262.0, 0.21, 0.04, 1.22
+
+
+@dataclass(frozen=True)
+class RenderedFrame:
+    """One picture of the rendered road; all maps agree pixel for pixel (sampled at pixel centres).
+
+    Attributes:
+        image: uint8 [H, W, 3] RGB.
+        semantic: uint8 [H, W] train ids of Cityscapes, 255 on unknown objects.
+        anomaly: uint8 [H, W], 0 inlier, 1 unknown object.
+        instances: uint16 [H, W], 0 or the number of the unknown object, which it keeps through a drive.
+        disparity: float32 [H, W] in pixels, 0 where infinite (sky).
+        depth: float32 [H, W] in metres along the optical axis, inf in the sky.
+        camera: The camera at this moment, with its momentary pitch and height.
+        stamp: Seconds since the drive began.
+        speed: Of the vehicle along its own axis, in m/s.
+    """
+
+    image: np.ndarray
+    semantic: np.ndarray
+    anomaly: np.ndarray
+    instances: np.ndarray
+    disparity: np.ndarray
+    depth: np.ndarray
+    camera: Camera
+    stamp: float
+    speed: float
 
 
 def standard_camera(width: int, height: int) -> Camera:
@@ -31,25 +56,20 @@ def standard_camera(width: int, height: int) -> Camera:
 
 
 def render_drive(
-    seed: int, frames: int, width: int = 1024, height: int = 512, fps: float = 10.0, unknown_objects: bool = True
+    seed: int, frames: int, width: int = 1024, height: int = 512, fps: float = 10.0
 ) -> Iterator[RenderedFrame]:
     """Renders a drive along one street, at 8 to 14 m/s, past unknown objects.
 
-    Args:
-        seed: The same seed and arguments give the same frames, bit for bit (same NumPy and OpenCV).
-        frames: Number of frames.
-        width: Image width in pixels.
-        height: Image height in pixels.
-        fps: Frames a second.
-        unknown_objects: Whether anything unknown lies on the road.
-
-    Yields:
-        The frames in order of time.
+    The same arguments give the same frames, bit for bit (same NumPy and OpenCV).
 
     Raises:
         InputError: An argument is out of range.
     """
-    _check(seed, width, height)
+    if seed < 0:
+        raise InputError(f"seed is {seed}: give a whole number from 0")
+    for name, size in (("width", width), ("height", height)):
+        if not _SMALLEST <= size <= _LARGEST:
+            raise InputError(f"{name} is {size}: give {_SMALLEST} to {_LARGEST} pixels")
     if frames < 1:
         raise InputError(f"frames is {frames}: a drive has at least one frame")
     if not 0.1 <= fps <= 1000:
@@ -57,7 +77,7 @@ def render_drive(
     motion = np.random.default_rng([seed, 2])
     speed = float(motion.uniform(8.5, 13.0))
     a, b, c, d, e = motion.uniform(0, 2 * math.pi, 5).tolist()
-    world = World(seed, speed * (frames - 1) / fps, unknown_objects)
+    world = World(seed, speed * (frames - 1) / fps)
     renderer = _Renderer(world, standard_camera(width, height))
     for index in range(frames):
         t = index / fps
@@ -71,34 +91,6 @@ def render_drive(
         yield renderer.render(x, y, yaw, pitch, _HEIGHT + bounce, noise, t, math.hypot(x_speed, y_speed))
 
 
-def render_scene(seed: int, width: int = 1024, height: int = 512, unknown_objects: bool = True) -> RenderedFrame:
-    """Renders one scene on its own: another street, light, camera and pose for every seed.
-
-    Args:
-        seed: The same seed and arguments give the same frame, bit for bit (same NumPy and OpenCV).
-        width: Image width in pixels.
-        height: Image height in pixels.
-        unknown_objects: Whether anything unknown lies on the road.
-
-    Raises:
-        InputError: An argument is out of range.
-    """
-    _check(seed, width, height)
-    rng = np.random.default_rng([seed, 4])
-    world = World(seed, 0.0, unknown_objects, float(rng.uniform(7, 22)), float(rng.uniform(6, 18)))
-    x, yaw, pitch = rng.normal((world.lane, 0.0, _PITCH), (0.35, 0.05, 0.012)).tolist()
-    renderer, noise = _Renderer(world, standard_camera(width, height)), np.random.default_rng([seed, 5])
-    return renderer.render(x, 0.0, yaw, pitch, float(rng.uniform(1.15, 1.5)), noise)
-
-
-def _check(seed: int, width: int, height: int) -> None:
-    if seed < 0:
-        raise InputError(f"seed is {seed}: give a whole number from 0")
-    for name, size in (("width", width), ("height", height)):
-        if not _SMALLEST <= size <= _LARGEST:
-            raise InputError(f"{name} is {size}: give {_SMALLEST} to {_LARGEST} pixels")
-
-
 class _Renderer:
     """Draws a world at one picture size."""
 
@@ -108,7 +100,7 @@ class _Renderer:
 
     def render(
         self, x: float, y: float, yaw: float, pitch: float, mount: float, noise: np.random.Generator,
-        stamp: float = 0.0, speed: float = 0.0,
+        stamp: float, speed: float,
     ) -> RenderedFrame:  # fmt: skip
         """Returns the frame of a camera that stands there at ``stamp`` seconds."""
         camera = replace(self.camera, pitch=pitch, mount_height=mount)
@@ -139,26 +131,11 @@ class _Renderer:
         return RenderedFrame(
             image=lens.expose(color, depth, self.world.sky.haze, self.gain, noise),
             semantic=semantic,
-            anomaly=np.where(instances > 0, 1, np.where(semantic == VOID, VOID, 0)).astype(np.uint8),
+            anomaly=(instances > 0).astype(np.uint8),
             instances=instances,
             disparity=inverse * np.float32(camera.fx * camera.baseline),
             depth=depth,
             camera=camera,
             stamp=stamp,
-            objects=_visible_objects(near, raster.view, instances),
             speed=speed,
         )
-
-
-def _visible_objects(things: list[Placed], view: View, instances: np.ndarray) -> tuple[RoadObject, ...]:
-    """Lists the unknown objects of which a pixel shows, nearest first."""
-    counts = np.bincount(instances.ravel(), minlength=1 << 16).tolist()
-    objects = []
-    for thing in things:
-        mesh = thing.meshes[0]
-        if thing.kind and counts[mesh.instance]:
-            lateral, _, distance = view.to_camera(0.5 * (mesh.low + mesh.high)).tolist()
-            width, length, height = (mesh.high - mesh.low).tolist()
-            size, pixels = (width, height, length), counts[mesh.instance]
-            objects.append(RoadObject(mesh.instance, thing.kind, distance, lateral, size, pixels))
-    return tuple(sorted(objects, key=lambda item: item.distance))

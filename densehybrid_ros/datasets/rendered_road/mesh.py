@@ -27,7 +27,6 @@ class Face:
     color: Vector
     texture: Texture | None = None
     two_sided: bool = False
-    glow: bool = False
 
 
 Part = tuple[np.ndarray, list[Face]]
@@ -37,28 +36,16 @@ Part = tuple[np.ndarray, list[Face]]
 class Mesh:
     """Faces of one class (and one unknown object, when ``instance`` is above zero).
 
-    Args:
-        part: Vertices [N, 3] and planar polygons over them.
-        class_id: Train id of Cityscapes or 255.
-        instance: Number of the unknown object, 0 for everything known.
-        grain: Texture that is multiplied onto the drawn pixels (grey 128 changes nothing), or None.
-        smooth: Whether the drawn colours are blended across faces (round things).
-        shadow: Whether it casts a shadow on the ground.
-        far: The same thing with fewer faces, for where it looks small; or None.
+    ``grain`` is multiplied onto the drawn pixels (grey 128 changes nothing); the colours of a ``smooth`` mesh are
+    blended across its faces; one without ``shadow`` casts none.
     """
 
     def __init__(
-        self,
-        part: Part,
-        class_id: int,
-        instance: int = 0,
-        grain: Texture | None = None,
-        smooth: bool = False,
+        self, part: Part, class_id: int, instance: int = 0, grain: Texture | None = None, smooth: bool = False,
         shadow: bool = True,
-        far: Mesh | None = None,
-    ) -> None:
-        self.far, self.faces, self.grain, self.smooth, self.shadow = far, part[1], grain, smooth, shadow
-        self.class_id, self.instance, self.label = class_id, instance, class_id + 256 * instance
+    ) -> None:  # fmt: skip
+        self.faces, self.grain, self.smooth, self.shadow = part[1], grain, smooth, shadow
+        self.instance, self.label = instance, class_id + 256 * instance
         # Corner indices of all faces as one array; short faces repeat their last corner.
         longest = max(len(face.corners) for face in self.faces)
         self.corners = np.array([(*face.corners, *face.corners[-1:] * longest)[:longest] for face in self.faces])
@@ -73,15 +60,11 @@ class Mesh:
         cosine, sine = math.cos(heading), math.sin(heading)
         self.vertices = self.vertices @ [[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]] + (x, y, z)
         self.low, self.high = self.vertices.min(axis=0), self.vertices.max(axis=0)
-        if self.far is not None:
-            self.far.placed(x, y, z, heading)
         return self
 
     def moved(self, way: float) -> Mesh:
         """Returns a copy shifted along the road that shares faces and textures."""
-        twin = copy.copy(self)
-        twin.far = copy.copy(self.far)
-        return twin.placed(0.0, way)
+        return copy.copy(self).placed(0.0, way)
 
 
 def crossed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -90,34 +73,17 @@ def crossed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
 
 
-def box(
-    width: float, length: float, height: float, color: Vector, texture: Texture | None = None, at: Vector = (0, 0, 0)
-) -> Part:
-    """Makes a box whose underside is centred at the point ``at``; all sides carry ``texture``."""
+def box(width: float, length: float, height: float, color: Vector, at: Vector = (0, 0, 0)) -> Part:
+    """Makes a box whose underside is centred at the point ``at``."""
     corners = [(x, y, z) for z in (0, 1) for x, y in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))]
     sides = [(4, 5, 1, 0), (5, 6, 2, 1), (6, 7, 3, 2), (7, 4, 0, 3), (0, 1, 2, 3), (7, 6, 5, 4)]
-    return np.array(corners) * (width, length, height) + at, [Face(side, color, texture) for side in sides]
+    return np.array(corners) * (width, length, height) + at, [Face(side, color) for side in sides]
 
 
-def turned(
-    profile: Sequence[tuple[float, float]],
-    start: Vector,
-    end: Vector,
-    colors: Sequence[Vector],
-    sides: int = 10,
-    hollow: bool = False,
-    texture: Texture | None = None,
-) -> Part:
-    """Turns a profile about the axis from ``start`` to ``end``.
+def turned(radii: Sequence[float], start: Vector, end: Vector, colors: Sequence[Vector], sides: int) -> Part:
+    """Turns a profile about the axis from ``start`` to ``end`` into rings of so many ``sides``; the ends are capped.
 
-    Args:
-        profile: Pairs (radius in metres, share of the way from start to end).
-        start: Where the axis begins [3].
-        end: Where it ends [3].
-        colors: Of the bands between the pairs, over and over.
-        sides: Corners of a ring.
-        hollow: Whether the profile is closed to a ring (a tyre); otherwise its ends are capped.
-        texture: On every side of a band, or None.
+    The ``radii`` are at places evenly spaced along the axis; the bands between them take the ``colors`` in turn.
     """
     first, way = np.asarray(start, dtype=float), np.subtract(end, start)
     axis = way[None] / max(math.hypot(*way), 1e-9)
@@ -125,29 +91,30 @@ def turned(
     u /= np.linalg.norm(u)
     angles = np.arange(sides)[:, None] * (2 * math.pi / sides)
     ring = np.cos(angles) * u + np.sin(angles) * crossed(axis, u)
-    vertices = np.concatenate([first + share * way + radius * ring for radius, share in profile])
-    count, faces = len(profile), []
-    for band in range(count if hollow else count - 1):
-        low, high = band * sides, (band + 1) % count * sides
-        for i, j in zip(range(sides), (*range(1, sides), 0), strict=True):
-            faces.append(Face((high + i, high + j, low + j, low + i), colors[band % len(colors)], texture))
-    if not hollow:
-        faces.append(Face(tuple(range(sides)), colors[0]))
-        faces.append(Face(tuple(range(count * sides - 1, (count - 1) * sides - 1, -1)), colors[-1]))
+    shares = np.linspace(0.0, 1.0, len(radii))
+    vertices = np.concatenate(
+        [first + share * way + radius * ring for radius, share in zip(radii, shares, strict=True)]
+    )
+    faces, last = [], sides * (len(radii) - 1)
+    for band, low in enumerate(range(0, last, sides)):
+        high, color = low + sides, colors[band % len(colors)]
+        for i in range(sides):
+            j = (i + 1) % sides
+            faces.append(Face((high + i, high + j, low + j, low + i), color))
+    faces.append(Face(tuple(range(sides)), colors[0]))
+    faces.append(Face(tuple(range(last + sides - 1, last - 1, -1)), colors[-1]))
     return vertices, faces
 
 
-def cylinder(
-    start: Vector, end: Vector, radius: float, color: Vector, taper: float = 1.0, texture: Texture | None = None
-) -> Part:
+def cylinder(start: Vector, end: Vector, radius: float, color: Vector, taper: float = 1.0) -> Part:
     """Makes a cylinder between two points with capped ends; ``taper`` is the share of the radius at the end."""
-    return turned([(radius, 0.0), (radius * taper, 1.0)], start, end, [color], 8, texture=texture)
+    return turned([radius, radius * taper], start, end, [color], 8)
 
 
 def ellipsoid(centre: Vector, radii: Vector, color: Vector) -> Part:
     """Makes an ellipsoid with axes along x, y and z."""
-    profile = [(math.sin(angle), 0.5 - 0.5 * math.cos(angle)) for angle in np.linspace(0.2, math.pi - 0.2, 8).tolist()]
-    vertices, faces = turned(profile, (0, 0, -1), (0, 0, 1), [color], 12)
+    heights = np.linspace(-0.97, 0.97, 8)
+    vertices, faces = turned(np.sqrt(1 - heights**2).tolist(), (0, 0, -0.97), (0, 0, 0.97), [color], 12)
     return vertices * radii + centre, faces
 
 

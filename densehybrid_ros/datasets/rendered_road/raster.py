@@ -19,31 +19,19 @@ NEAR = 0.4
 FRACTION_BITS = 4
 """Of the polygon corners handed to OpenCV."""
 _DETAILED = 12  # faces from which a mesh has details that can be left out
-_SMALL = 110  # samples across below which the simple form of a mesh is drawn
+_DETAIL = 5.0, 0.004  # square samples, and share of the whole mesh, below which they are
 _Vectors = tuple[np.ndarray, np.ndarray, np.ndarray]
 _Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class View:
-    """A camera standing somewhere on the road.
-
-    Attributes:
-        camera: Intrinsics at the sampling resolution, pitch and mount height.
-        x: Position across the road in metres (right positive).
-        y: Position along the road in metres.
-        yaw: Heading in radians, counter-clockwise from above.
-    """
+    """A camera (at the sampling resolution) on the road: x across and y along in metres, yaw counter-clockwise."""
 
     camera: Camera
     x: float
     y: float
     yaw: float
-
-    @cached_property
-    def position(self) -> np.ndarray:
-        """The camera's centre [3]."""
-        return np.array([self.x, self.y, self.camera.mount_height])
 
     @cached_property
     def rotation(self) -> np.ndarray:
@@ -56,7 +44,7 @@ class View:
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Turns road points [N, 3] into camera points [N, 3] (right, down, forward)."""
-        return (points - self.position) @ self.rotation.T
+        return (points - (self.x, self.y, self.camera.mount_height)) @ self.rotation.T
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Projects camera points [N, 3] in front of the camera to pixels [N, 2]."""
@@ -76,15 +64,9 @@ def clip_near(points: np.ndarray) -> np.ndarray:
 
 
 class Raster:
-    """Sample buffers of one view.
+    """Sample buffers of one view: ``color`` uint8 [H, W, 3] RGB, ``inverse_depth`` float32 [H, W] in 1/m.
 
-    Attributes:
-        view: From where the samples are taken.
-        color: uint8 [H, W, 3] RGB.
-        inverse_depth: float32 [H, W] in 1/m, 0 at infinity.
-        label: int32 [H, W], class id + 256 * instance.
-        columns: float32 [W], the rays' slope to the right.
-        rows: float32 [H], the rays' slope downwards.
+    ``label`` int32 [H, W] is class id + 256 * instance; ``columns`` [W] and ``rows`` [H] are the rays' slopes.
     """
 
     def __init__(self, view: View) -> None:
@@ -110,9 +92,6 @@ class Raster:
             return
         if whole and self.inverse_depth[top:bottom, left:right].min() > 1.0 / nearest:
             return
-        if mesh.far is not None and whole and np.ptp(pixels[:, 0]) < _SMALL:
-            self.draw(mesh.far)
-            return
         origin = points[mesh.corners[:, 0]]
         across, down = points[mesh.corners[:, 1]] - origin, points[mesh.corners[:, -1]] - origin
         inward = crossed(across, down)
@@ -124,8 +103,8 @@ class Raster:
             outlines = pixels[mesh.corners]
             low, high = outlines.min(axis=1), outlines.max(axis=1)
             seen &= ((high >= 0) & (low < self.label.shape[::-1])).all(axis=1)
-            if len(mesh.faces) > _DETAILED:  # details that would cover less than a sample or two are left out
-                seen &= (high - low).prod(axis=1) > 2.0
+            if len(mesh.faces) > _DETAILED:
+                seen &= (high - low).prod(axis=1) > min(_DETAIL[0], _DETAIL[1] * np.ptp(pixels, axis=0).prod())
         for index in np.flatnonzero(seen).tolist():
             corners = list(mesh.faces[index].corners)
             polygon = points[corners] if whole else clip_near(points[corners])
@@ -147,7 +126,7 @@ class Raster:
         self, mesh: Mesh, index: int, plane: np.ndarray, edges: _Vectors, outline: np.ndarray, corners: np.ndarray
     ) -> None:
         """Fills a face whose corners lie at the pixels ``outline`` [N, 2] and have 1 / depth ``corners`` [N]."""
-        left, top, right, bottom = self._window(outline)
+        left, top, right, bottom = window = self._window(outline)
         if left >= right or top >= bottom:
             return
         mask = np.zeros((bottom - top, right - left), np.uint8)
@@ -162,22 +141,15 @@ class Raster:
         visible &= mask.view(bool)
         if not visible.any():
             return
-        texture, light = mesh.faces[index].texture, mesh.light[index]
+        color, texture = self.color[top:bottom, left:right], mesh.faces[index].texture
         if texture is None:
-            self.color[top:bottom, left:right][visible] = mesh.colors[index]
-        else:  # only what shows is read from the texture
-            rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
-            shown = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-            bottom, top = top + int(rows[-1]) + 1, top + int(rows[0])
-            right, left = left + int(columns[-1]) + 1, left + int(columns[0])
-            visible, nearness, stored = visible[shown], nearness[shown], stored[shown]
-            patch = self._sample(texture, edges, outline, (left, top, right, bottom))
+            color[visible] = mesh.colors[index]
+        else:
+            patch = self._sample(texture, edges, outline, window)
             if patch.shape[2] == 4:
-                visible = visible & (patch[..., 3] > 127)
+                visible &= patch[..., 3] > 127
                 patch = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB)
-            if light != 1.0:
-                patch = cv2.convertScaleAbs(patch, alpha=light)
-            cv2.copyTo(patch, np.ascontiguousarray(visible).view(np.uint8), self.color[top:bottom, left:right])
+            cv2.copyTo(cv2.convertScaleAbs(patch, alpha=mesh.light[index]), visible.view(np.uint8), color)
         np.copyto(stored, nearness, where=visible)
         np.copyto(self.label[top:bottom, left:right], mesh.label, where=visible)
 
@@ -189,32 +161,29 @@ class Raster:
         origin, across, down = edges
         to_screen = intrinsic @ np.stack([across, down, origin], axis=1)
         height, width = texture.pixels.shape[:2]
-        extents = (right - left, bottom - top)
+        extents = size = (right - left, bottom - top)
         if len(outline) == 4:
             sides = np.hypot(*(np.roll(outline, -1, axis=0) - outline).T)
             extents = (0.5 * (sides[0] + sides[2]), 0.5 * (sides[1] + sides[3]))
-        halvings = [
-            int(math.log2(max(size / max(extent, 0.5), 1.0)) + 0.3)
-            for size, extent in zip((width, height), extents, strict=True)
-        ]
-        picture = texture.level(*halvings)
+        shrinking = np.maximum(np.divide((width, height), np.maximum(extents, 0.5)), 1.0)
+        picture = texture.level(*(np.log2(shrinking) + 0.3).astype(int).tolist())
         to_texture = np.array([[picture.shape[1], 0, -0.5], [0, picture.shape[0], -0.5], [0, 0, 1.0]])
         matrix, flags = to_texture @ np.linalg.inv(to_screen), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        size = (right - left, bottom - top)
         return cv2.warpPerspective(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
     def _finish(self, mesh: Mesh, pixels: np.ndarray, window: _Window) -> None:
         """Blends the faces of a round mesh and multiplies its grain onto it."""
         left, top, right, bottom = window
-        if right - left < 12 or bottom - top < 12:
-            return
         own = self.label[top:bottom, left:right] == mesh.label
-        if not own.any():
+        if right - left < 12 or bottom - top < 12 or not own.any():
             return
         color = self.color[top:bottom, left:right]
         patch: np.ndarray = color
-        if mesh.smooth:
-            patch = _blend_within(patch, own, max(right - left, bottom - top) / 14.0)
+        if mesh.smooth:  # by a blur of its own pixels alone
+            size = (2 * round(max(right - left, bottom - top) / 14.0) + 1,) * 2
+            layers = cv2.merge([*cv2.split(patch.astype(np.float32) * own[..., None]), own.astype(np.float32)])
+            blurred = cv2.blur(cv2.blur(layers, size), size)
+            patch = np.clip(blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-4), 0, 255).astype(np.uint8)
         if mesh.grain is not None:
             # One upright card through the middle of the mesh carries the grain, so that it stays on the surface.
             reach = float((mesh.high - mesh.low).max())
@@ -224,11 +193,3 @@ class Raster:
                 noise = self._sample(mesh.grain, (corner, aside - corner, below - corner), pixels[:3], window)
                 patch = cv2.multiply(patch, noise, scale=1 / 128)
         cv2.copyTo(np.ascontiguousarray(patch), own.view(np.uint8), color)
-
-
-def _blend_within(patch: np.ndarray, own: np.ndarray, sigma: float) -> np.ndarray:
-    """Blurs the pixels of ``own`` without mixing in their surroundings."""
-    size = (2 * round(max(sigma, 0.5)) + 1,) * 2
-    layers = cv2.merge([*cv2.split(patch.astype(np.float32) * own[..., None]), own.astype(np.float32)])
-    blurred = cv2.blur(cv2.blur(layers, size), size)
-    return np.clip(blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-4), 0, 255).astype(np.uint8)

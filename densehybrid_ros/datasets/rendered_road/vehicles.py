@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,11 +18,10 @@ from densehybrid_ros.datasets.rendered_road.textures import Texture, grain
 
 CAR, TRUCK, BUS = 13, 14, 15
 """Train ids."""
-_VARIANTS = 72  # different vehicles
+_VARIANTS = 32  # different vehicles
 
 
-@dataclass(frozen=True)
-class _Model:
+class _Model(NamedTuple):
     """Length, width and height in metres; the rest in shares of length and height.
 
     ``top`` is the outline from the boot to the nose, ``belt`` the height above which there is glass, ``windows`` are
@@ -40,11 +39,9 @@ class _Model:
 
 # fmt: off
 _MODELS = (
-    _Model(0.32, CAR, (4.0, 1.74, 1.48), ((0, .52), (.015, .64), (.10, .95), (.24, 1), (.52, .985), (.71, .66),
-           (.965, .54)), ((.16, .44), (.47, .82))),
-    _Model(0.22, CAR, (4.6, 1.82, 1.45), ((0, .60), (.13, .67), (.27, .955), (.38, 1), (.53, .99), (.69, .67),
+    _Model(0.40, CAR, (4.5, 1.80, 1.46), ((0, .60), (.13, .67), (.27, .955), (.38, 1), (.53, .99), (.69, .67),
            (.97, .54)), ((.16, .44), (.47, .82))),
-    _Model(0.24, CAR, (4.6, 1.82, 1.50), ((0, .50), (.01, .66), (.055, .94), (.16, 1), (.53, .99), (.70, .67),
+    _Model(0.38, CAR, (4.4, 1.80, 1.50), ((0, .50), (.01, .66), (.055, .94), (.16, 1), (.53, .99), (.70, .67),
            (.97, .54)), ((.10, .25), (.28, .47), (.50, .82))),
     _Model(0.14, CAR, (5.0, 1.95, 2.05), ((0, .45), (.005, .62), (.02, .97), (.06, 1), (.70, .99), (.86, .60),
            (.98, .48)), ((.08, .34), (.37, .56), (.59, .80)), 0.58, 0.10),
@@ -54,47 +51,45 @@ _MODELS = (
            (.998, .40)), ((.03, .17), (.19, .33), (.35, .49), (.51, .65), (.67, .81), (.83, .95)), 0.42, 0.04),
 )
 _PAINTS = ((28, 29, 32), (52, 54, 58), (120, 123, 127), (168, 170, 172), (205, 206, 206), (34, 46, 82), (112, 22, 24),
-           (60, 78, 96), (86, 88, 84), (142, 30, 28), (40, 66, 52), (150, 140, 120))
-_BANDS = ((0.115, 0.24, 0.46), (0.24, 0.40, 0.74), (0.40, 0.50, 0.92), (0.50, 1.0, 1.08))  # low, high, tone of a side
-_FAR_BANDS = ((0.115, 0.36, 0.58), (0.36, 1.0, 0.95))
-_ENDS = (  # -1 rear or 1 nose, across as shares of the half width, low and high, colour, whether it is a lamp
-    (-1, .70, .98, .44, .58, (128, 16, 18), True), (-1, .70, .98, .44, .475, (168, 120, 100), False),
-    (-1, 0, .30, .36, .43, (205, 205, 200), False), (-1, 0, .90, .19, .24, (22, 22, 24), False),
-    (1, .56, .98, .355, .43, (66, 70, 74), False), (1, .66, .92, .37, .42, (150, 158, 164), True),
-    (1, 0, .30, .26, .33, (205, 205, 200), False), (1, 0, .46, .35, .42, (20, 20, 22), False),
+           (60, 78, 96), (40, 66, 52), (150, 140, 120))
+_BANDS = ((0.115, 0.24, 0.46), (0.24, 0.42, 0.76), (0.42, 1.0, 1.0))  # low, high, tone of a side
+_ENDS = (  # -1 rear or 1 nose, across as shares of the half width, low and high, colour
+    (-1, .70, .98, .44, .58, (150, 18, 20)), (-1, .70, .98, .44, .475, (168, 120, 100)),
+    (-1, 0, .30, .36, .43, (205, 205, 200)), (-1, 0, .90, .19, .24, (22, 22, 24)),
+    (1, .56, .98, .355, .43, (66, 70, 74)), (1, .66, .92, .37, .42, (168, 176, 182)),
+    (1, 0, .30, .26, .33, (205, 205, 200)), (1, 0, .46, .35, .42, (20, 20, 22)),
 )
 # fmt: on
 
 
 def vehicle(rng: np.random.Generator) -> Mesh:
     """Makes a vehicle about the origin that faces along the road (+y), standing on the ground."""
-    return _vehicle(int(rng.integers(_VARIANTS)), True).moved(0.0)
+    return _vehicle(int(rng.integers(_VARIANTS))).moved(0.0)
 
 
 @lru_cache(maxsize=4)
 def _wheel(variant: int) -> Texture:
     """Draws a wheel in its arch, with coverage."""
-    drawn = np.zeros((128, 128, 4), np.uint8)
+    drawn, spokes = np.zeros((128, 128, 4), np.uint8), 5 + variant % 2 * 2
     rim = np.random.default_rng(2_300 + variant).uniform(70, 165)
     for radius, tone in ((63, 10), (54, 26), (36, 34)):
         cv2.circle(drawn, (64, 72 if radius < 60 else 64), radius, (tone, tone, tone, 255), -1)
-    for angle in np.arange(5 + variant % 2 * 2) * (2 * math.pi / (5 + variant % 2 * 2)):
+    for angle in (np.arange(spokes) * (2 * math.pi / spokes)).tolist():
         tip = (round(64 + 34 * math.cos(angle)), round(72 + 34 * math.sin(angle)))
         cv2.line(drawn, (64, 72), tip, (rim, rim, rim, 255), 9)
     cv2.circle(drawn, (64, 72), 35, (rim, rim, rim, 255), 4)
     return Texture(drawn)
 
 
-@lru_cache(maxsize=2 * _VARIANTS)
-def _vehicle(variant: int, detailed: bool = True) -> Mesh:
+@lru_cache(maxsize=_VARIANTS)
+def _vehicle(variant: int) -> Mesh:
     rng = np.random.default_rng(2_000 + variant)
     model = _MODELS[int(rng.choice(len(_MODELS), p=[model.chance for model in _MODELS]))]
     length, width, height = (rng.uniform(0.95, 1.05, 3) * model.size).tolist()
     paint = np.clip(np.array(_PAINTS[rng.integers(len(_PAINTS))]) * rng.uniform(0.8, 1.2), 8, 225)
     if model.class_id != CAR:
         paint = 0.5 * paint + 90
-    glass, mirrored = np.array([38, 46, 52]) * rng.uniform(0.8, 1.2), rng.uniform(1.5, 2.4)
-    lit, wheel, belt = bool(rng.random() < 0.25), _wheel(int(rng.integers(4))), model.belt * height
+    glass, wheel, belt = np.array([38, 46, 52]) * rng.uniform(0.8, 1.2), _wheel(variant % 4), model.belt * height
     outline = [((y - 0.5) * length, z * height) for y, z in model.top]
     rear, nose, sill = -length / 2, length / 2, 0.115 * height
     points: list[np.ndarray] = []
@@ -105,15 +100,15 @@ def _vehicle(variant: int, detailed: bool = True) -> Mesh:
         full = width / 2 * (1 - 0.68 * model.lean * min(max(abs(y) / length - 0.36, 0.0) / 0.14, 1.0) ** 1.8)
         if z > belt:
             return full * (0.97 - model.lean * (z - belt) / (height - belt))
-        return full * (0.95 + 0.05 * min(z / (0.3 * height), 1.0) - 0.03 * max(z - 0.3 * height, 0.0) / belt)
+        return full * (0.95 + 0.05 * min(z / (0.3 * height), 1.0))
 
-    def add(corners: npt.ArrayLike, color: Vector, picture: Texture | None = None, **kinds: bool) -> None:
+    def add(corners: npt.ArrayLike, color: Vector, texture: Texture | None = None) -> None:
         """Adds a polygon that faces away from the middle."""
         polygon = np.asarray(corners, float)
         outward = crossed(polygon, np.roll(polygon, -1, axis=0)).sum(axis=0)
         if outward @ (polygon.mean(axis=0) - (0.0, 0.0, 0.45 * height)) > 0:
             polygon = polygon[::-1]
-        faces.append(Face(tuple(range(len(points), len(points) + len(polygon))), color, picture, **kinds))
+        faces.append(Face(tuple(range(len(points), len(points) + len(polygon))), color, texture))
         points.extend(polygon)
 
     def across(low: Vector, high: Vector, color: Vector, inset: float = 0.0) -> None:
@@ -134,65 +129,42 @@ def _vehicle(variant: int, detailed: bool = True) -> Mesh:
         across(low, high, paint * (0.45 if sill in (low[1], high[1]) else 1.0))
         if min(low[1], high[1]) >= belt - 0.02 and abs(high[1] - low[1]) > 0.15 * height:
             # Glass lies over the body; its upper half mirrors the sky.
-            start, way = np.array(low), np.subtract(high, low)
-            edges = [
-                start + share * way + (math.copysign(0.012, low[0] + high[0]), 0.008) for share in (0.06, 0.5, 0.92)
-            ]
-            for lower, upper in pairwise(edges):
-                across(lower, upper, glass * (mirrored if lower[1] + upper[1] > low[1] + high[1] else 1.0), 0.09)
+            start, way, out = np.array(low), np.subtract(high, low), (math.copysign(0.012, low[0] + high[0]), 0.008)
+            for lower, upper in pairwise(start + share * way + out for share in (0.06, 0.5, 0.92)):
+                across(lower, upper, glass * (2.0 if lower[1] + upper[1] > low[1] + high[1] else 1.0), 0.09)
     # Doors and wings in bands that grow lighter upwards, as a curved side mirrors ground and sky.
     ys, zs = zip((rear, outline[0][1]), *outline, front[0], strict=True)
-    ends = {share * length for share in ((-0.5, -0.47, -0.40, 0.38, 0.45, 0.5) if detailed else (-0.5, 0.5))}
+    ends = {share * length for share in (-0.5, -0.47, -0.40, 0.38, 0.45, 0.5)}
     for y in pairwise(sorted(ends | {y for y in ys if y > 0.1 * length})):
         roof = np.minimum(np.interp(y, ys, zs), belt)
         foot = sill + 0.10 * height * np.maximum(np.abs(y) / np.float64(length) - 0.44, 0.0) / 0.06
-        for low_share, high_share, tone in _BANDS if detailed else _FAR_BANDS:
+        for low_share, high_share, tone in _BANDS:
             top = np.minimum(high_share * height, roof)
             bottom = np.minimum(np.maximum(low_share * height, foot), top)
             if (top - bottom).max() > 0.005:
                 band(y, bottom, top, paint * tone)
     house = [(y, z) for y, z in outline if z >= belt - 0.02]
+    house_ys, house_zs = zip(*house, strict=True)
     side([(house[0][0], belt - 0.03), *house, (house[-1][0], belt - 0.03)], paint)
     for window in model.windows:
         y = np.array(window) * length - length / 2
-        top = np.minimum(np.interp(y, [end for end, _ in house], [level for _, level in house]) - 0.07, height - 0.09)
+        top = np.minimum(np.interp(y, house_ys, house_zs) - 0.07, height - 0.09)
         bottom, top = np.full(2, belt + 0.04), np.maximum(top, belt + 0.06)
         band(y, bottom, (bottom + top) / 2, glass, 0.012)
         band(y, (bottom + top) / 2, top, glass * 1.7, 0.012)
-        if not detailed:
-            continue
-        gap = y[0] - 0.03  # of a door, and its handle
-        band((gap, gap + 0.018), (0.18 * height,) * 2, (belt,) * 2, paint * 0.4, 0.005)
-        band((gap + 0.06, gap + 0.24), (belt - 0.16,) * 2, (belt - 0.12,) * 2, paint * 0.6, 0.02)
-    for low_z, high_z, y, color in ((0.44, 0.52, rear, (128, 16, 18)), (0.36, 0.42, nose, (180, 186, 190))):
-        band((y, 0.93 * y), (low_z * height,) * 2, (high_z * height,) * 2, color, 0.012)
-    radius, mirror = 0.31 + 0.06 * (height - 1.45), outline[-2][0] - 0.30
+        band((y[0] - 0.03, y[0] - 0.01), (0.18 * height,) * 2, (belt,) * 2, paint * 0.4, 0.005)  # the gap of a door
+    radius = 0.31 + 0.06 * (height - 1.45)
     for sign in (-1, 1):
         outer, inner = sign * (width / 2 + 0.015), sign * (width / 2 - 0.22)
         for y in (-0.31 * length, 0.30 * length):
-            reach = 1.18 * radius
-            corners = [
-                (outer, y - reach, 2 * reach),
-                (outer, y + reach, 2 * reach),
-                (outer, y + reach, 0),
-                (outer, y - reach, 0),
-            ]
-            add(corners[::sign], (30, 30, 30), wheel)
-            for edge in (y - 0.9 * radius, y + 0.9 * radius):  # the tread, seen from ahead and behind
-                corners = [(inner, edge, 0), (outer, edge, 0), (outer, edge, radius), (inner, edge, radius)]
-                add(corners, (18, 18, 19), two_sided=True)
-        first, last, z = sign * half(mirror, belt), sign * (width / 2 + 0.16), belt + 0.03
-        corners = [(first, mirror, z), (last, mirror, z), (last, mirror, z + 0.12), (first, mirror, z + 0.1)]
-        add(corners, paint * 0.75, two_sided=True)
-        for index, (end, *xs, low_z, high_z, tint, lamp) in enumerate(_ENDS if detailed else _ENDS[:5]):
-            y, x = end * (nose + 0.012 + 0.002 * index), sign * half(nose, 0.45 * height) * np.array(xs)
-            corners = [
-                (x[0], y, low_z * height),
-                (x[1], y, low_z * height),
-                (x[1], y, high_z * height),
-                (x[0], y, high_z * height),
-            ]
-            add(corners, np.multiply(tint, 1.6 if lit and lamp else 1.0), glow=lit and lamp)
-    part = (np.array(points), faces)
-    far = _vehicle(variant, False) if detailed else None
-    return Mesh(part, model.class_id, grain=grain(variant % 6, 0.05) if detailed else None, far=far)
+            first, last, top = y - 1.18 * radius, y + 1.18 * radius, 2.36 * radius
+            add(
+                [(outer, first, top), (outer, last, top), (outer, last, 0), (outer, first, 0)][::sign], (30,) * 3, wheel
+            )
+            edge = y + math.copysign(0.9 * radius, y)  # the tread, seen from ahead or behind
+            add([(inner, edge, 0), (outer, edge, 0), (outer, edge, radius), (inner, edge, radius)], (18, 18, 19))
+        for index, (end, near, far, low_z, high_z, tint) in enumerate(_ENDS):
+            y, reach = end * (nose + 0.012 + 0.002 * index), sign * half(nose, 0.45 * height)
+            places = ((near, low_z), (far, low_z), (far, high_z), (near, high_z))
+            add([(share * reach, y, z * height) for share, z in places], tint)
+    return Mesh((np.array(points), faces), model.class_id, grain=grain(variant % 6, 0.05))

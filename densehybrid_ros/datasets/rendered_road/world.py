@@ -8,26 +8,25 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from densehybrid_ros.datasets.rendered_road import furniture, plants
-from densehybrid_ros.datasets.rendered_road.buildings import border, house
-from densehybrid_ros.datasets.rendered_road.lens import Lens
-from densehybrid_ros.datasets.rendered_road.light import Light, Shadow
+from densehybrid_ros.datasets.rendered_road import roadside
+from densehybrid_ros.datasets.rendered_road.houses import house
+from densehybrid_ros.datasets.rendered_road.light import Lens, Light, Shadow, Sky
 from densehybrid_ros.datasets.rendered_road.mesh import Mesh
-from densehybrid_ros.datasets.rendered_road.sky import Sky
+from densehybrid_ros.datasets.rendered_road.objects import unknown_object
 from densehybrid_ros.datasets.rendered_road.street import Street
-from densehybrid_ros.datasets.rendered_road.unknown_objects import unknown_object
 from densehybrid_ros.datasets.rendered_road.vehicles import vehicle
 
 VIEW_RANGE = 190.0
 """Metres ahead up to which things are drawn; the backdrop stands behind."""
+_FIRST, _SPACING = 14.0, 11.0  # metres to the first unknown object, and between two on average
 _BEHIND = -25.0  # metres along the road from which on things stand
 
 
 class Placed:
-    """Something in the world: its meshes and their shadows, its speed along the road in m/s, its kind when unknown."""
+    """Something in the world: its meshes and their shadows, and its speed along the road in m/s."""
 
-    def __init__(self, meshes: list[Mesh], shadows: list[Shadow], speed: float = 0.0, kind: str = "") -> None:
-        self.meshes, self.shadows, self.speed, self.kind = meshes, shadows, speed, kind
+    def __init__(self, meshes: list[Mesh], shadows: list[Shadow], speed: float = 0.0) -> None:
+        self.meshes, self.shadows, self.speed = meshes, shadows, speed
         self.low = min(float(mesh.low[1]) for mesh in meshes)
         self.high = max(float(mesh.high[1]) for mesh in meshes)
 
@@ -36,24 +35,13 @@ class Placed:
         way = self.speed * stamp
         if way == 0.0:
             return self
-        shadows = [shadow.moved(way) for shadow in self.shadows]
-        return Placed([mesh.moved(way) for mesh in self.meshes], shadows, self.speed, self.kind)
+        return Placed([mesh.moved(way) for mesh in self.meshes], [shadow.moved(way) for shadow in self.shadows])
 
 
 class World:
-    """A scene drawn from a seed, fixed but for its moving cars.
+    """A scene drawn from a seed, fixed but for its moving cars; the camera will travel ``length`` metres."""
 
-    Args:
-        seed: The same seed gives the same world.
-        length: Metres along the road that the camera will travel.
-        unknown_objects: Whether anything unknown lies on the road.
-        spacing: Mean distance in metres between unknown objects.
-        first: Position along the road of the first unknown object in metres.
-    """
-
-    def __init__(
-        self, seed: int, length: float, unknown_objects: bool, spacing: float = 11.0, first: float = 14.0
-    ) -> None:
+    def __init__(self, seed: int, length: float) -> None:
         rng = self.rng = np.random.default_rng([seed, 1])
         self.length, self.end = length, length + VIEW_RANGE + 20
         self.light, self.lens = Light.random(rng), Lens(rng)
@@ -64,23 +52,22 @@ class World:
         self.things: list[Placed] = []
         for index, side in enumerate((-1, 1)):
             self._roadside(index, side)
-            self._frontage(street.style[index], side, street.edges[index] + side * street.front[index])
+            stop = _BEHIND
+            while stop < self.end:
+                meshes, stop = house(rng, side, street.edges[index] + side * street.front[index], stop)
+                self._add(meshes)
+                stop += float(rng.uniform(3, 9)) if rng.random() < 0.25 else 0.0
         self._traffic()
         for y, height, width in ((self.end + 60.0, 26.0, 840.0), (self.end + 24.0, 15.0, 320.0)):
-            self._add(plants.skyline(rng, y, width, height))
-        if unknown_objects:
-            self._scatter(spacing, first)
+            self._add(roadside.skyline(rng, y, width, height))
+        self._scatter()
 
-    def _add(self, meshes: list[Mesh], speed: float = 0.0, kind: str = "", contact: bool = True) -> None:
-        """Stands meshes on the ground where they are, lights them and works out their shadows."""
-        middle, (left, right) = 0.5 * float(meshes[0].low[0] + meshes[0].high[0]), self.street.edges
-        ground = 0.0 if left < middle < right else self.street.kerb
-        shadows: list[Shadow] = []
+    def _add(self, meshes: list[Mesh], speed: float = 0.0) -> None:
+        """Adds meshes where they are, lights them and works out their shadows."""
         for mesh in meshes:
-            self.light.bake(mesh.placed(0.0, 0.0, ground))
-            if mesh.shadow:
-                shadows += self.light.shadows(mesh, ground, contact)
-        self.things.append(Placed(meshes, shadows, speed, kind))
+            self.light.bake(mesh)
+        shadows = [shadow for mesh in meshes if mesh.shadow for shadow in self.light.shadows(mesh)]
+        self.things.append(Placed(meshes, shadows, speed))
 
     def _places(self, step: float, chance: float) -> Iterator[float]:
         """Yields positions along the road, about ``step`` metres apart, each with a chance."""
@@ -89,18 +76,14 @@ class World:
                 yield y + float(self.rng.uniform(-0.15, 0.15)) * step
 
     def _roadside(self, index: int, side: int) -> None:
-        """Plants and furniture on verge and pavement, and cars along the kerb."""
+        """Trees and furniture on verge and pavement, and cars along the kerb."""
         rng, street = self.rng, self.street
         edge, verge, parking = street.edges[index], street.verge[index], street.parking[index]
-        walk = street.front[index] - verge
-        trees = 0.8 if rng.random() < (0.85 if verge > 0.5 or street.style[index] == "park" else 0.4) else 0.0
+        trees = 0.8 if rng.random() < (0.85 if verge > 0.5 else 0.5) else 0.0
         rows = (  # what stands how far from the kerb, how far apart, and with which chance
-            (plants.tree, 0.9 + 0.4 * verge, 0.0, float(rng.uniform(9, 22)), trees),
-            (furniture.street_lamp, 0.65, 0.0, float(rng.uniform(24, 36)), 1.0),
-            (furniture.traffic_sign, 0.55, 0.5, 17.0, 0.55),
-            (furniture.traffic_light, 0.55, 0.0, float(rng.uniform(55, 90)), 0.6),
-            (furniture.person, 1.1 + verge, max(walk - 1.2, 0.4), 9.0, 0.22),
-            (furniture.bicycle, 1.7 + verge, max(walk - 1.8, 0.4), 9.0, 0.1),
+            (roadside.tree, 0.9 + 0.4 * verge, 0.0, float(rng.uniform(9, 22)), trees),
+            (roadside.street_lamp, 0.65, 0.0, float(rng.uniform(24, 36)), 1.0),
+            (roadside.traffic_sign, 0.55, 0.5, 17.0, 0.55),
         )
         for make, near, reach, step, chance in rows:
             for y in self._places(step, chance):
@@ -110,25 +93,6 @@ class World:
             if mesh.high[1] - mesh.low[1] < 5.4:
                 turn = math.pi if (side < 0) != (rng.random() < 0.08) else 0.0
                 self._add([mesh.placed(edge - side * 0.5 * parking, y, 0.0, turn + rng.normal(0, 0.02))])
-
-    def _frontage(self, style: str, side: int, front: float) -> None:
-        """Fills the line behind the pavement with houses, gardens or greenery."""
-        rng, stop = self.rng, _BEHIND
-        while stop < self.end:
-            start, setback = stop, 0.0 if style == "city" else float(rng.uniform(3, 9))
-            built = style == "city" or (style == "suburb" and rng.random() < 0.75)
-            if built:
-                meshes, stop = house(rng, side, front + side * setback, start)
-                self._add(meshes, contact=setback == 0.0)
-                stop += float(rng.uniform(3, 9)) if setback or rng.random() < 0.25 else 0.0
-            else:
-                stop += float(rng.uniform(8, 20))
-            if setback and rng.random() < (0.8 if built else 0.35):
-                self._add(border(rng, front + side * 0.5, start, stop - 1.5), contact=False)
-            for _ in range(int(rng.integers(3) if built else rng.integers(3, 9)) if setback else 0):
-                make = plants.tree if rng.random() < (0.3 if built else 0.5) else plants.bush
-                x = front + side * float(rng.uniform(1.2, setback if built else 16.0))
-                self._add(make(rng, x, float(rng.uniform(start, stop))))
 
     def _traffic(self) -> None:
         """Oncoming traffic, and a vehicle that drives ahead."""
@@ -142,13 +106,13 @@ class World:
         if rng.random() < 0.6:
             self._add([vehicle(rng).placed(self.lane, rng.uniform(48, 95))], float(rng.uniform(10.5, 13.0)))
 
-    def _scatter(self, spacing: float, first: float) -> None:
+    def _scatter(self) -> None:
         """Lays unknown objects on the lanes, beside the corridor that the ego vehicle takes."""
         rng, street, lane = self.rng, self.street, self.lane
         low, high = -street.lanes[0] * street.lane_width + 0.4, street.lanes[1] * street.lane_width - 0.35
-        y, instance = first, 1
+        y, instance = _FIRST, 1
         while y < self.length + 60:
-            kind, mesh = unknown_object(rng, instance)
+            mesh = unknown_object(rng, instance)
             half = 0.5 * float(mesh.high[0] - mesh.low[0])
             free = 1.15 + half
             spans = [(low + half, lane - free), (lane + free, high - half)]
@@ -158,6 +122,6 @@ class World:
             start, stop = spans[int(rng.integers(len(spans)))]
             # Mostly close to the ego lane, where an object matters.
             x = float(np.clip(rng.normal(stop, 1.2), start, stop) if start < lane - 1 else rng.uniform(start, stop))
-            self._add([mesh.placed(x, y)], kind=kind)
+            self._add([mesh.placed(x, y)])
             instance += 1
-            y += spacing * float(rng.uniform(0.5, 1.5))
+            y += _SPACING * float(rng.uniform(0.5, 1.5))
