@@ -243,15 +243,18 @@ def stream(maker: BatchSource, tasks: Iterable[CropTask], workers: int) -> Gener
         multiprocessing_context="fork",  # the frames' overviews and the negatives are shared, not copied
     )
     with _ready_to_fork():
-        prepared = iter(loader)
-    if not on_gpu:
-        for samples in prepared:
-            yield _finish(maker, samples)
-        return
-    with closing(_SideStream(maker.device)) as aside:
-        finished = (aside.submit(partial(_finish, maker, samples)) for samples in prepared)
-        for pending in _ahead(finished, _FINISHED_AHEAD):
-            yield aside.take(pending)
+        prepared: Any = iter(loader)
+    try:
+        if not on_gpu:
+            for samples in prepared:
+                yield _finish(maker, samples)
+            return
+        with closing(_SideStream(maker.device)) as aside:
+            finished = (aside.submit(partial(_finish, maker, samples)) for samples in prepared)
+            for pending in _ahead(finished, _FINISHED_AHEAD):
+                yield aside.take(pending)
+    finally:  # not left to the collector: among the garbage of an error, the processes would be waited for in vain
+        prepared._shutdown_workers()
 
 
 @contextmanager

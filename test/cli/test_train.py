@@ -149,7 +149,7 @@ def test_overrides_stand_anywhere_among_the_options(data: Path, tmp_path: Path, 
     assert "unrecognized arguments: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("recipe", ["objects", "masks", "boxes"])
+@pytest.mark.parametrize("recipe", ["objects", "boxes"])
 def test_frames_and_negatives_are_read_from_files_step_by_step(
     recipe: str, data: Path, closed_set: Path, tmp_path: Path
 ) -> None:
@@ -175,11 +175,6 @@ def test_frames_and_negatives_are_read_from_files_step_by_step(
         ({"stage": "open_set"}, [CITY], "negatives.root"),
         (
             {"stage": "open_set"},
-            [CITY, "negatives.source=flow"],
-            "negatives.root",
-        ),
-        (
-            {"stage": "open_set"},
             [CITY, "negatives.source=dataset", "negatives.root=DATA"],
             "negatives.dataset",
         ),
@@ -193,7 +188,6 @@ def test_frames_and_negatives_are_read_from_files_step_by_step(
         ({"batch_size": 1}, [CITY], "batch_size=1: batch norm needs two crops at least; set batch_size=2"),
         ({"cuda_graph": True}, [CITY], "cuda_graph=true: needs a GPU"),
         ({"batch_size": 64}, [CITY, "crops.height=4096", "crops.width=4096"], "64 crops of 4096x4096 at a time: need"),
-        ({"init": "lite"}, [CITY], "model 'lite': not among the shipped ones"),
     ],
 )
 def test_what_is_missing_is_one_line(

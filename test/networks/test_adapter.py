@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 
 import pytest
 import torch
@@ -14,9 +13,7 @@ from torch.nn import functional
 
 from densehybrid_ros import DenseHybrid
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.inference.look import observe
 from densehybrid_ros.networks.light import LightNetwork
-from densehybrid_ros.research.model_score import classifier_features, logits_of_features
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
@@ -63,14 +60,16 @@ def test_it_exports_and_compiles_as_one_graph(model: DenseHybrid) -> None:
     for strict in (False, True):
         exported = torch.export.export(model, (images,), strict=strict).module()(images)
         torch.testing.assert_close(exported.logits, expected.logits)
-    if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler on this machine")
-    compiled = torch.compile(model, fullgraph=True, dynamic=False)(images)
+    compiled = torch.compile(model, fullgraph=True, dynamic=False, backend="eager")(images)
     for made, each in zip(compiled, expected, strict=True):
         torch.testing.assert_close(made, each, atol=1e-5, rtol=1e-4)
 
 
-def test_every_parameter_learns_and_is_kept_once(model: DenseHybrid) -> None:
+def test_every_parameter_learns_and_is_kept_once_in_a_copy_too(model: DenseHybrid) -> None:
+    model, original = copy.deepcopy(model), model
+    with torch.no_grad():
+        original.network.module.head[1].layer.weight.zero_()
+    assert model.network.module.head[1].layer.weight.any()
     output = model.train()(torch.rand(2, 3, 32, 32))
     (output.logits.square().mean() + output.posterior.square().mean()).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -78,14 +77,6 @@ def test_every_parameter_learns_and_is_kept_once(model: DenseHybrid) -> None:
         "network.module.head.1.layer.bias",
         "network.module.head.1.layer.weight",
     ]
-
-
-@torch.no_grad()
-def test_a_copy_is_independent(model: DenseHybrid) -> None:
-    duplicate = copy.deepcopy(model)
-    model.network.module.head[1].layer.weight.zero_()
-    images = torch.rand(1, 3, 16, 16)
-    assert not torch.equal(duplicate(images).logits, model(images).logits)
 
 
 def test_the_trial_run_leaves_modes_and_statistics() -> None:
@@ -97,16 +88,10 @@ def test_the_trial_run_leaves_modes_and_statistics() -> None:
     assert int(module.backbone[1].num_batches_tracked) == 0
 
 
-@torch.no_grad()
-def test_the_classifier_is_found_for_scores_and_fine_tuning(model: DenseHybrid) -> None:
+def test_the_classifier_is_found_for_fine_tuning(model: DenseHybrid) -> None:
     assert model.network.classifier_layer == "module.head.1.layer"
-    seen = observe(model, torch.rand(1, 3, 16, 16))
-    torch.testing.assert_close(logits_of_features(model, classifier_features(model, seen.prelogits)), seen.logits)
     assert LightNetwork(5).classifier_layer == "classifier.conv"
-    whole = DenseHybrid(PlainNetwork(), classifier="head").network
-    assert whole.classifier_layer == "module.head.layer.1"
-    with pytest.raises(InputError, match="classifier head: this score needs one that is a convolution alone"):
-        whole.classifier_features(seen.prelogits)
+    assert DenseHybrid(PlainNetwork(), classifier="head").network.classifier_layer == "module.head.layer.1"
 
 
 class Enlarging(nn.Module):

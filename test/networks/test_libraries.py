@@ -50,15 +50,6 @@ def test_one_runs_exports_and_learns(library: str, architecture: str, output_str
     assert output.posterior.shape[:2] == (2, 2)
 
 
-def test_an_encoder_of_timm_has_features_at_four_strides() -> None:
-    needed("timm")
-    network = build_network("timm:mobilenetv3_small_050", 5).eval()
-    images = torch.rand(1, 3, 64, 64)
-    features = network.encode(images)
-    assert [part.shape[2] for part in features] == [16, 8, 4, 2]
-    torch.testing.assert_close(network.decode(features)[1], network(images)[1])
-
-
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
 def test_imagenet_weights_of_timm_come_from_a_file(tmp_path: Path, ending: str) -> None:
     timm = needed("timm")

@@ -65,15 +65,6 @@ def test_a_run_leaves_model_and_card_and_goes_on_where_it_ended(
     assert again.figures == trained.figures
 
 
-def test_check_takes_a_step_and_writes_nothing(config: TrainConfig, tmp_path: Path) -> None:
-    before = sorted(tmp_path.rglob("*"))
-    checked = train.check(config, device="cpu")
-    assert checked.found == ["4 train frames of cityscapes_640 (128x64)", "2 val frames of cityscapes_640 (128x64)"]
-    assert checked.loss > 0
-    assert checked.gpu_gib is None
-    assert sorted(tmp_path.rglob("*")) == before
-
-
 def test_a_name_that_no_model_has_is_refused_before_any_work(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"output light\.pth: the name must end in \.safetensors"):
         train.run(config, "light.pth")
