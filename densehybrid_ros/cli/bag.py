@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``densehybrid bag``: frames, a video, the rendered road or a data set's sequences into rosbag2."""
+"""``densehybrid bag``: frames, a video or the rendered road into rosbag2."""
 
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from densehybrid_ros.bags.data_sets import DATA_SETS, LOST_AND_FOUND_FPS, SPLITS, lost_and_found_sequences
 from densehybrid_ros.bags.sources import DEFAULT_FPS, FolderFrames, FrameSource, RenderedFrames, VideoFrames
 from densehybrid_ros.bags.topics import parse_topics
 from densehybrid_ros.bags.writer import COMPRESSIONS, STORAGES, BagWriter
@@ -26,33 +24,17 @@ EXAMPLE = """example:
   densehybrid bag frames/ drive --fps 15 --camera camera.json --disparity disparity/ --labels labels/
   densehybrid bag dashcam.mp4 drive --compressed jpeg
   densehybrid bag rendered drive --seed 7 --frames 100
-  densehybrid bag --dataset lost_and_found lost_and_found/ bags --scene 04_Maurener_Weg_8
   ros2 bag play drive"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.epilog = EXAMPLE
-    parser.add_argument(
-        "source", metavar="SOURCE", help="folder of pictures, video file, `rendered`, or a data set's root"
-    )
-    parser.add_argument(
-        "output", metavar="OUTPUT", type=Path, help="directory of the bag, replaced (data set: folder for the bags)"
-    )
-    data_set = parser.add_argument_group("data set")
-    data_set.add_argument("--dataset", choices=DATA_SETS, help="SOURCE is this data set; one bag a sequence")
-    data_set.add_argument("--split", choices=SPLITS, help="part of the data set (default test)")
-    data_set.add_argument("--scene", metavar="NN_SCENE", help="the sequences of this scene alone")
+    parser.add_argument("source", metavar="SOURCE", help="folder of pictures, video file, or `rendered`")
+    parser.add_argument("output", metavar="OUTPUT", type=Path, help="directory of the bag")
     frames = parser.add_argument_group("frames")
-    frames.add_argument(
-        "--fps",
-        type=positive,
-        help=f"frames a second (default {DEFAULT_FPS:g}; a video has its own; lost_and_found: frame numbers a second, "
-        f"assumed to be {LOST_AND_FOUND_FPS:g} as Cityscapes', as its files do not say)",
-    )
-    frames.add_argument(
-        "--frames", type=count, metavar="N", help="take at most N frames (rendered: make N; data set: of a sequence)"
-    )
+    frames.add_argument("--fps", type=positive, help=f"frames a second (default {DEFAULT_FPS:g}; a video has its own)")
+    frames.add_argument("--frames", type=count, metavar="N", help="take at most N frames (rendered: make N)")
     frames.add_argument("--size", type=size, metavar="WxH", help="bring the frames to this size")
     frames.add_argument("--seed", type=seed, default=1, help="rendered: same seed, same drive (default 1)")
     known = parser.add_argument_group("what is known about a folder's frames (a video's: the camera)")
@@ -80,48 +62,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the bag, or a data set's bags."""
-    if arguments.dataset:
-        written = _write_data_set(arguments)
-    else:
-        _refuse(arguments, "a source without --dataset", ("split", "scene"))
-        writer = _writer(arguments, arguments.output)
-        written = [_write(arguments, writer, arguments.output, open_source(arguments))]
-    if arguments.json:
-        arguments.json.write({"bags": written})
-    return 0
-
-
-def _write_data_set(arguments: argparse.Namespace) -> list[dict[str, object]]:
-    """Writes one bag a sequence; each is whole or not there, and what was finished before an error stays."""
-    _refuse(arguments, "a data set", ("camera", "camera_size", "disparity", "labels", "semantic"))
-    output: Path = arguments.output
-    if (output / "metadata.yaml").is_file() or (output.exists() and not output.is_dir()):
-        raise InputError(f"{output}: exists and is no folder for bags; choose another name")
-    sequences = lost_and_found_sequences(
-        Path(arguments.source),
-        arguments.split or "test",
-        arguments.scene,
-        arguments.fps or LOST_AND_FOUND_FPS,
-        arguments.frames,
-        arguments.size,
-    )
-    # All writers before the first bag: each sees whether its bag may be written.
-    writers = [_writer(arguments, output / sequence.name) for sequence in sequences]
-    made_here = not output.exists()
-    try:
-        return [
-            _write(arguments, writer, output / sequence.name, sequence)
-            for sequence, writer in zip(sequences, writers, strict=True)
-        ]
-    finally:
-        if made_here:
-            with suppress(OSError):  # it holds bags, or was never made
-                output.rmdir()
-
-
-def _writer(arguments: argparse.Namespace, path: Path) -> BagWriter:
-    return BagWriter(
+    """Writes the bag."""
+    path: Path = arguments.output
+    writer = BagWriter(
         path,
         topics=parse_topics(arguments.topics),
         frame_id=arguments.frame_id,
@@ -130,59 +73,38 @@ def _writer(arguments: argparse.Namespace, path: Path) -> BagWriter:
         compression=arguments.compressed,
         overwrite=arguments.force,
     )
-
-
-def _write(arguments: argparse.Namespace, writer: BagWriter, path: Path, source: FrameSource) -> dict[str, object]:
+    source = _open_source(arguments)
     number, unlabelled, shape = 0, 0, (0, 0)
-    task = f"writing {path.name}" if arguments.dataset else "writing the bag"
     with writer:
-        for frame in progress(source, task, len(source) or None):
+        for frame in progress(source, "writing the bag", len(source) or None):
             writer.write(frame)
             number, shape = number + 1, frame.size
             unlabelled += frame.labels is not None and bool(np.all(frame.labels == IGNORE))
     megabytes = sum(file.stat().st_size for file in path.iterdir()) / 1e6
+    size = f"{shape[0]}x{shape[1]}"
     remark = f", {unlabelled} without a labelled pixel" if unlabelled else ""
-    print(f"{path}: {number} frames of {shape[0]}x{shape[1]}{remark}, {megabytes:.1f} MB ({arguments.storage})")
-    about = {"bag": str(path), "frames": number, "size": f"{shape[0]}x{shape[1]}", "unlabelled": unlabelled}
-    return about | {"megabytes": round(megabytes, 3), "storage": arguments.storage}
+    print(f"{path}: {number} frames of {size}{remark}, {megabytes:.1f} MB ({arguments.storage})")
+    if arguments.json:
+        about = {"bag": str(path), "frames": number, "size": size, "unlabelled": unlabelled}
+        about |= {"megabytes": round(megabytes, 3), "storage": arguments.storage}
+        arguments.json.write({"bags": [about]})
+    return 0
 
 
-def open_source(arguments: argparse.Namespace) -> FrameSource:
-    """Finds out what SOURCE is.
-
-    Raises:
-        InputError: There is nothing of that name, or an option does not apply to it.
-    """
+def _open_source(arguments: argparse.Namespace) -> FrameSource:
+    """Finds out what SOURCE is."""
     path = Path(arguments.source)
     if arguments.source == _RENDERED:
         _refuse(arguments, "the rendered road", ("camera", "camera_size", "disparity", "labels", "semantic"))
-        return RenderedFrames(
-            arguments.seed,
-            arguments.frames or _DEFAULT_COUNT,
-            arguments.size or _DEFAULT_SIZE,
-            arguments.fps or DEFAULT_FPS,
-        )
-    if path.is_dir():
-        return FolderFrames(
-            path,
-            fps=arguments.fps or DEFAULT_FPS,
-            camera=arguments.camera,
-            camera_size=arguments.camera_size,
-            disparity=arguments.disparity,
-            labels=arguments.labels,
-            semantic=arguments.semantic,
-            limit=arguments.frames,
-            size=arguments.size,
-        )
-    _refuse(arguments, "a video", ("disparity", "labels", "semantic"))
-    return VideoFrames(
-        path,
-        fps=arguments.fps,
-        camera=arguments.camera,
-        camera_size=arguments.camera_size,
-        limit=arguments.frames,
-        size=arguments.size,
-    )
+        fps, count = arguments.fps or DEFAULT_FPS, arguments.frames or _DEFAULT_COUNT
+        return RenderedFrames(arguments.seed, count, arguments.size or _DEFAULT_SIZE, fps)
+    known = {"camera": arguments.camera, "camera_size": arguments.camera_size}
+    known |= {"limit": arguments.frames, "size": arguments.size}
+    if not path.is_dir():
+        _refuse(arguments, "a video", ("disparity", "labels", "semantic"))
+        return VideoFrames(path, arguments.fps, **known)
+    known |= {role: getattr(arguments, role) for role in ("disparity", "labels", "semantic")}
+    return FolderFrames(path, arguments.fps or DEFAULT_FPS, **known)
 
 
 def _refuse(arguments: argparse.Namespace, source: str, options: tuple[str, ...]) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,6 @@ from densehybrid_ros.bags.reader import BagFrames
 from densehybrid_ros.bags.storage import open_storage
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.datasets.rendered_road import render_drive, write_lost_and_found
 
 
 @pytest.fixture
@@ -26,21 +24,6 @@ def frames(tmp_path: Path) -> Path:
     for index in range(3):
         cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 256, (24, 48, 3), dtype=np.uint8))
     return folder
-
-
-@pytest.fixture(scope="module")
-def rendered_lost_and_found(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two scenes of a sequence each, 2 frames and 1, in LostAndFound's layout."""
-    root, drive = tmp_path_factory.mktemp("laf"), list(render_drive(2, 2, 128, 64))
-    write_lost_and_found(drive, root, "test", "01_One")
-    write_lost_and_found(drive[:1], root, "test", "02_Two")
-    return root
-
-
-@pytest.fixture
-def lost_and_found(rendered_lost_and_found: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
-    return Path(shutil.copytree(rendered_lost_and_found, tmp_path / "laf"))
 
 
 def test_a_folder_becomes_a_bag(frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,109 +59,20 @@ def test_the_rendered_road_becomes_a_bag_with_all_truth(tmp_path: Path) -> None:
     }
 
 
-def test_compressed_sqlite3(frames: Path, tmp_path: Path) -> None:
+def test_compressed_sqlite3_is_replaced_when_asked(
+    frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = tmp_path / "drive"
-    assert main(["bag", str(frames), str(bag), "--compressed", "--storage", "sqlite3"]) == 0
+    command = ["bag", str(frames), str(bag), "--compressed", "--storage", "sqlite3"]
+    assert main(command) == 0
+    assert main(command) == 2
+    assert "--force" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*command, "--force"]) == 0
     assert (bag / "drive.db3").is_file()
     for raw in open_storage(bag).messages():
         assert (raw.topic, raw.kind) == ("/camera/image/compressed", messages.COMPRESSED_IMAGE)
         assert bytes(raw.message.data[:2]) == b"\xff\xd8"
         assert raw.message.format == "rgb8; jpeg compressed bgr8"
-
-
-def test_force_replaces_a_bag(frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["bag", str(frames), str(tmp_path / "drive")]
-    assert main(command) == 0
-    assert main(command) == 2
-    assert "--force" in capsys.readouterr().err.splitlines()[-1]
-    assert main([*command, "--force"]) == 0
-
-
-def lost_and_found_command(root: Path, output: Path, *options: str) -> list[str]:
-    return ["bag", "--dataset", "lost_and_found", str(root), str(output), *options]
-
-
-def test_a_data_set_becomes_a_bag_a_sequence(
-    lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (label,) = lost_and_found.rglob("02_Two_*_labelIds.png")
-    cv2.imwrite(str(label), np.zeros((64, 128), np.uint8))
-    output = tmp_path / "bags"
-
-    assert main(lost_and_found_command(lost_and_found, output, "--fps", "5", "--frame-id", "left")) == 0
-
-    assert sorted(path.name for path in output.iterdir()) == ["01_One_000000", "02_Two_000000"]
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{output / '01_One_000000'}: 2 frames of 128x64, ")
-    assert "without" not in first
-    assert second.startswith(f"{output / '02_Two_000000'}: 1 frames of 128x64, 1 without a labelled pixel, ")
-    frames = list(BagFrames(output / "01_One_000000"))
-    assert [frame.stamp for frame in frames] == [10**9, 10**9 + 2 * 10**8]
-    for frame in frames:
-        before = {raw.topic: raw.message for raw in frame.before}
-        assert before["/camera/camera_info"].k[0] > 0
-        assert before["/camera/disparity"].t > 0
-        assert frame.labels is not None
-        assert frame.instances is not None
-        assert set(np.unique(frame.labels)) <= {0, 1, 255}
-        np.testing.assert_array_equal(frame.instances > 0, frame.labels == 1)
-    topics = ["/camera/image", "/camera/camera_info", "/camera/disparity", "/camera/labels"]
-    stored = list(open_storage(output / "01_One_000000").messages(topics))
-    assert len(stored) == 8
-    assert {raw.message.header.frame_id for raw in stored} == {"left"}
-
-
-def test_one_scene_and_nothing_is_replaced_unasked(
-    lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "bags"
-    assert main(lost_and_found_command(lost_and_found, output, "--scene", "02_Two")) == 0
-    assert [path.name for path in output.iterdir()] == ["02_Two_000000"]
-    assert main(lost_and_found_command(lost_and_found, output)) == 2
-    assert "02_Two_000000: exists already" in capsys.readouterr().err.splitlines()[-1]
-    assert [path.name for path in output.iterdir()] == ["02_Two_000000"]
-    assert main(lost_and_found_command(lost_and_found, output, "--force")) == 0
-
-
-@pytest.mark.parametrize(
-    ("damaged", "finished"), [("02_Two_000000_000000", ["01_One_000000"]), ("01_One_000000_000001", None)]
-)
-def test_a_damaged_frame_leaves_no_half_bag(
-    damaged: str, finished: list[str] | None, lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "bags"
-    (disparity,) = lost_and_found.rglob(f"{damaged}_disparity.png")
-    disparity.write_bytes(disparity.read_bytes()[:40])
-
-    assert main(lost_and_found_command(lost_and_found, output)) == 2
-
-    assert f"{disparity}: truncated" in capsys.readouterr().err.splitlines()[-1]
-    assert (sorted(path.name for path in output.iterdir()) if output.exists() else None) == finished
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["LAF", "OUT", "--scene", "03_Three"], "no scene 03_Three in its test split; it has: 01_One, 02_Two"),
-        (["LAF", "OUT", "--split", "train"], "leftImg8bit/train: no such folder"),
-        (["nowhere", "OUT"], "leftImg8bit/test: no such folder"),
-        (["LAF", "OUT", "--labels", "LAF"], "--labels: does not apply to a data set"),
-        (["LAF", "FILE"], "exists and is no folder for bags"),
-    ],
-)
-def test_bad_data_set_is_one_line_and_status_2(
-    arguments: list[str], words: str, lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("")
-    places = {"OUT": str(tmp_path / "out"), "LAF": str(lost_and_found), "FILE": str(tmp_path / "file")}
-
-    assert main(["bag", "--dataset", "lost_and_found", *(places.get(word, word) for word in arguments)]) == 2
-
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
-    assert words in printed.err
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +83,6 @@ def test_bad_data_set_is_one_line_and_status_2(
         (["FRAMES", "OUT", "--camera", "nowhere.json"], "nowhere.json: cannot be read"),
         (["FRAMES", "OUT", "--topics", "picture=/a"], "--topics 'picture=/a'"),
         (["FRAMES", "FRAMES"], "exists and is not a bag"),
-        (["FRAMES", "OUT", "--scene", "01_One"], "--scene: does not apply to a source without --dataset"),
         (["rendered", "OUT", "--labels", "FRAMES"], "--labels: does not apply to the rendered road"),
         (["VIDEO", "OUT", "--disparity", "FRAMES"], "--disparity: does not apply to a video"),
     ],
@@ -216,10 +109,3 @@ def test_wrong_usage_is_one_line_and_status_2(option: list[str], capsys: pytest.
         main(["bag", "a", *(["b", *option] if option else [])])
     assert exit_.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        main(["bag", "--help"])
-    assert exit_.value.code == 0
-    assert "densehybrid bag frames/ drive" in capsys.readouterr().out
