@@ -9,8 +9,8 @@ from pathlib import Path
 
 from densehybrid_ros.bags.frames import BagFrame, check_size, resize_frame
 from densehybrid_ros.bags.sources import FIRST_STAMP, check_principal_point, period_ns
+from densehybrid_ros.datasets.anomaly_sets import LostAndFound, open_lost_and_found
 from densehybrid_ros.datasets.evaluation_set import FrameFiles, require_folder
-from densehybrid_ros.datasets.lost_and_found import LostAndFound, open_lost_and_found
 from densehybrid_ros.errors import InputError
 
 DATA_SETS = ("lost_and_found",)
@@ -42,31 +42,14 @@ class LostAndFoundSequence:
     """
 
     def __init__(
-        self,
-        name: str,
-        files: Sequence[FrameFiles],
-        fps: float = LOST_AND_FOUND_FPS,
-        size: tuple[int, int] | None = None,
+        self, name: str, frames: LostAndFound, chosen: Sequence[int], fps: float, size: tuple[int, int] | None
     ) -> None:
-        """Notes what to read.
-
-        Args:
-            name: Name of the sequence.
-            files: Its frames in order of time.
-            fps: Frame numbers a second.
-            size: (width, height) to which the frames are brought; theirs where it is not given.
-
-        Raises:
-            InputError: The rate is not a positive number.
-        """
-        period_ns(fps)
         self.name = name
-        self._frames = LostAndFound(files)
-        self._fps, self._size = fps, size
+        self._frames, self._chosen, self._fps, self._size = frames, chosen, fps, size
 
     def __len__(self) -> int:
         """Number of frames."""
-        return len(self._frames)
+        return len(self._chosen)
 
     def __iter__(self) -> Iterator[BagFrame]:
         """Reads the frames one by one; labels are 255 everywhere where a frame is not labelled.
@@ -76,10 +59,11 @@ class LostAndFoundSequence:
                 evidently for pictures of another size.
         """
         shape: tuple[int, ...] = ()
-        for index, files in enumerate(self._frames.files):
-            read = self._frames[index]
+        first = self._frames.files[self._chosen[0]].image.name
+        for index in self._chosen:
+            files, read = self._frames.files[index], self._frames[index]
             shape = shape or read.image.shape
-            check_size(str(files.image), read.image.shape, self._frames.files[0].image.name, shape)
+            check_size(str(files.image), read.image.shape, first, shape)
             if read.camera is not None:
                 check_principal_point(read.camera, files.camera, "LostAndFound's are for 2048x1024; scale with --size")
             frame = BagFrame(
@@ -115,8 +99,8 @@ def lost_and_found_sequences(
         The sequences, sorted by name.
 
     Raises:
-        InputError: A folder is missing, there is no such scene, a picture is not named as above, or a frame lacks
-            one of its files.
+        InputError: A folder is missing, there is no such scene, the rate is not a positive number, a picture is not
+            named as above, or a frame lacks one of its files.
     """
     for folder in ("leftImg8bit", "gtCoarse", "disparity", "camera"):
         hint = "give the folder that holds leftImg8bit/, gtCoarse/, disparity/ and camera/"
@@ -124,13 +108,17 @@ def lost_and_found_sequences(
     scenes = sorted(folder.name for folder in (root / "leftImg8bit" / split).iterdir() if folder.is_dir())
     if scene is not None and scene not in scenes:
         raise InputError(f"{root}: no scene {scene} in its {split} split; it has: {', '.join(scenes)}")
-    sequences: dict[str, list[FrameFiles]] = {}
-    for frame in open_lost_and_found(root, split, scene=scene or "*").files:
-        _check_complete(root, split, frame)
-        sequences.setdefault(_split_name(frame.image)[0], []).append(frame)
-    for frames in sequences.values():
-        frames.sort(key=lambda frame: _split_name(frame.image)[1])
-    return [LostAndFoundSequence(name, frames[:limit], fps, size) for name, frames in sorted(sequences.items())]
+    period_ns(fps)
+    frames = open_lost_and_found(root, split, scene=scene or "*")
+    sequences: dict[str, list[tuple[int, int]]] = {}
+    for index, files in enumerate(frames.files):
+        _check_complete(root, split, files)
+        name, number = _split_name(files.image)
+        sequences.setdefault(name, []).append((number, index))
+    return [
+        LostAndFoundSequence(name, frames, [index for _, index in sorted(found)[:limit]], fps, size)
+        for name, found in sorted(sequences.items())
+    ]
 
 
 def _split_name(image: Path) -> tuple[str, int]:
@@ -145,4 +133,6 @@ def _check_complete(root: Path, split: str, files: FrameFiles) -> None:
     for role, (folder, ending) in _ROLES.items():
         if getattr(files, role) is None:
             name = files.image.stem.removesuffix("_leftImg8bit") + ending
-            raise InputError(f"{root / folder / split / files.group / name}: missing; add it or remove the image")
+            raise InputError(
+                f"{root / folder / split / files.image.parent.name / name}: missing; add it or remove the image"
+            )

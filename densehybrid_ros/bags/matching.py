@@ -29,10 +29,6 @@ def unique_stamps(stamps: Sequence[int], times: Sequence[int]) -> list[int]:
 def match_stamps(pictures: Sequence[int], others: Sequence[int]) -> tuple[dict[int, int], list[int]]:
     """Matches exact stamps: the k-th of a stamp belongs to the k-th picture of that stamp, if there are as many.
 
-    Args:
-        pictures: Stamps of the pictures.
-        others: Stamps of the other stream.
-
     Returns:
         ({number of the picture: number of the other}, stamps that can't tell what belongs to what).
     """
@@ -49,12 +45,7 @@ def match_stamps(pictures: Sequence[int], others: Sequence[int]) -> tuple[dict[i
 
 
 def match_nearest(pictures: Sequence[int], others: Sequence[int], tolerance: int) -> dict[int, int]:
-    """Matches exact stamps as ``match_stamps``, and what is nearest to the other pictures whose stamp is their own.
-
-    Args:
-        pictures: Stamps of the pictures.
-        others: Stamps of the other stream.
-        tolerance: How far off the nearest may be, in nanoseconds.
+    """Matches exact stamps, and to other pictures whose stamp is their own what is nearest within ``tolerance`` ns.
 
     Returns:
         Number of the picture -> number of the other, which several pictures may share.

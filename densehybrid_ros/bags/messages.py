@@ -90,11 +90,8 @@ def compressed_image_message(image: np.ndarray, compression: str, header: Any) -
         compression: "jpeg" (quality 95) or "png" (lossless).
         header: The header.
     """
-    suffix, parameters = {
-        "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]),
-        "png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 3]),
-    }[compression]
-    _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_PNG_COMPRESSION, 3]
+    _, data = cv2.imencode(f".{compression}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     # The format of compressed_image_transport: original encoding; codec and channel order on the wire.
     wire_format = f"rgb8; {compression} compressed bgr8"
     return make(COMPRESSED_IMAGE, header=header, format=wire_format, data=data.reshape(-1))
@@ -104,7 +101,6 @@ def camera_info_message(camera: Camera, header: Any) -> Any:
     """Makes a sensor_msgs/CameraInfo of a rectified left camera: no distortion, P = [K | 0]."""
     matrix = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
     projection = [*matrix[0:3], 0.0, *matrix[3:6], 0.0, *matrix[6:9], 0.0]
-    region = make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
     return make(
         CAMERA_INFO,
         header=header,
@@ -117,7 +113,7 @@ def camera_info_message(camera: Camera, header: Any) -> Any:
         p=np.array(projection),
         binning_x=0,
         binning_y=0,
-        roi=region,
+        roi=_region(0, 0),
     )
 
 
@@ -131,25 +127,22 @@ def disparity_message(disparity: np.ndarray, camera: Camera | None, header: Any)
     """
     height, width = disparity.shape
     valid = disparity[disparity > 0]
-    window = make(
-        "sensor_msgs/msg/RegionOfInterest",
-        x_offset=0,
-        y_offset=0,
-        height=height,
-        width=width,
-        do_rectify=False,
-    )
     return make(
         DISPARITY_IMAGE,
         header=header,
         image=image_message(disparity.astype(np.float32, copy=False), "32FC1", header),
         f=camera.fx if camera else 0.0,
         t=camera.baseline if camera else 0.0,
-        valid_window=window,
+        valid_window=_region(width, height),
         min_disparity=float(valid.min()) if valid.size else 0.0,
         max_disparity=float(valid.max()) if valid.size else 0.0,
         delta_d=_SMALLEST_STEP,
     )
+
+
+def _region(width: int, height: int) -> Any:
+    size = {"width": width, "height": height}
+    return make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, do_rectify=False, **size)
 
 
 def camera_pose_message(camera: Camera, header: Any, base_frame: str) -> Any:
@@ -180,24 +173,14 @@ def camera_pose_message(camera: Camera, header: Any, base_frame: str) -> Any:
 
 
 def odometry_message(speed: float, header: Any, base_frame: str) -> Any:
-    """Makes a nav_msgs/Odometry that tells the vehicle's speed alone.
+    """Makes a nav_msgs/Odometry of the header's stamp that tells the vehicle's speed along its axis in m/s alone."""
 
-    Args:
-        speed: Along the vehicle's axis in m/s.
-        header: Its stamp is used.
-        base_frame: The vehicle's frame.
-    """
-    zero, unit = {"x": 0.0, "y": 0.0, "z": 0.0}, {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
-    pose = make(
-        "geometry_msgs/msg/Pose",
-        position=make("geometry_msgs/msg/Point", **zero),
-        orientation=make("geometry_msgs/msg/Quaternion", **unit),
-    )
-    twist = make(
-        "geometry_msgs/msg/Twist",
-        linear=make("geometry_msgs/msg/Vector3", **(zero | {"x": float(speed)})),
-        angular=make("geometry_msgs/msg/Vector3", **zero),
-    )
+    def vector(kind: str, **fields: float) -> Any:
+        return make(f"geometry_msgs/msg/{kind}", **({"x": 0.0, "y": 0.0, "z": 0.0} | fields))
+
+    pose = make("geometry_msgs/msg/Pose", position=vector("Point"), orientation=vector("Quaternion", w=1.0))
+    ahead = vector("Vector3", x=float(speed))
+    twist = make("geometry_msgs/msg/Twist", linear=ahead, angular=vector("Vector3"))
     unknown = np.diag(np.full(6, _UNKNOWN_VARIANCE)).reshape(-1)
     return make(
         ODOMETRY,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from densehybrid_ros.bags import messages
-from densehybrid_ros.bags.folder import is_recorded_file
+from densehybrid_ros.bags.folder import is_bag_folder, is_recorded_file
 from densehybrid_ros.bags.frames import check_size
 from densehybrid_ros.bags.matching import known_at, match_nearest, match_stamps, unique_stamps
 from densehybrid_ros.bags.recording import LeaveOut as LeaveOut
@@ -100,7 +100,7 @@ class BagFrames:
         """
         for remark in self._remarks:
             self._report(remark, 0)
-        waiting = [(_TF_STATIC, number) for number in range(self._count(_TF_STATIC, messages.TF_MESSAGE))]
+        waiting = [(_TF_STATIC, number) for number in range(self._transforms(_TF_STATIC))]
         given: dict[str, int] = {}
         for number, arrived in enumerate(self._arrivals()):
             waiting += arrived
@@ -133,13 +133,13 @@ class BagFrames:
         damage = "; ".join(self._storage.damage)
         if not known and damage:
             raise InputError(f"{self.path}: truncated or damaged bag: {damage}; it holds no message")
-        packed, usual, found = wanted.image + COMPRESSED_SUFFIX, BagTopics(), {}
+        packed, found = wanted.image + COMPRESSED_SUFFIX, {}
+        if wanted.image not in known and packed in known:
+            wanted = replace(wanted, image=packed)
         for role, kind in _KINDS.items():
-            name = (
-                packed if role == "image" and wanted.image not in known and packed in known else getattr(wanted, role)
-            )
+            name = getattr(wanted, role)
             kinds = (messages.IMAGE, messages.COMPRESSED_IMAGE) if role == "image" else (kind,)
-            is_needed = role == "image" or name != getattr(usual, role)
+            is_needed = role == "image" or name != getattr(BagTopics, role)
             problem = self._problem(name, kinds, known)
             if problem and is_needed:
                 raise InputError(f"{self.path}: {problem}")
@@ -157,9 +157,9 @@ class BagFrames:
         wanted = "pictures" if messages.COMPRESSED_IMAGE in kinds else kinds[0]
         return f"topic {name} holds {known[name].kind or 'messages of an unknown type'}, no {wanted}"
 
-    def _count(self, topic: str, kind: str) -> int:
+    def _transforms(self, topic: str) -> int:
         found = self._storage.topics.get(topic, Topic())
-        return found.count if found.kind == kind else 0
+        return found.count if found.kind == messages.TF_MESSAGE else 0
 
     def _match_exactly(self, role: str) -> None:
         topic = getattr(self.topics, role)
@@ -180,7 +180,7 @@ class BagFrames:
     def _arrivals(self) -> Iterator[list[tuple[str, int]]]:
         """Yields for every picture the (topic, number) of what came since the one before and is matched to none."""
         streams = [self.topics.camera_info, self.topics.odometry]
-        streams += [_TF] * (self._count(_TF, messages.TF_MESSAGE) > 0)
+        streams += [_TF] * (self._transforms(_TF) > 0)
         matched = set(self._matched.get("camera_info", {}).values())
         order, known = {}, {}
         for topic in filter(None, streams):
@@ -236,17 +236,13 @@ class BagFrames:
 
     def _restamped(self, raw: RawMessage, number: int) -> RawMessage:
         """Gives a message the stamp of its picture where that has another one than it was recorded with."""
-        old, new = self._old_stamps[number], self._stamps[number]
-        return raw if old == new or len(raw.data) < 12 else _with_stamp(raw, new)
+        new = self._stamps[number]
+        return raw if self._old_stamps[number] == new or len(raw.data) < 12 else raw.with_stamp(new)
 
     def _stamped(self, raw: RawMessage) -> RawMessage:
         """Gives a message without a stamp the time of its recording, as pictures get it."""
         has_header = raw.kind != messages.TF_MESSAGE and len(raw.data) >= 12
-        return _with_stamp(raw, raw.time) if has_header and not raw.stamp else raw
-
-
-def _with_stamp(raw: RawMessage, stamp: int) -> RawMessage:
-    return replace(raw, data=messages.with_header_stamp(raw.data, stamp))
+        return raw.with_stamp(raw.time) if has_header and not raw.stamp else raw
 
 
 def open_recording(
@@ -298,10 +294,8 @@ def is_labelled_folder(path: Path) -> bool:
 
 
 def _is_bag(path: Path) -> bool:
-    if path.is_dir():
-        return (path / "metadata.yaml").is_file() or any(is_recorded_file(item) for item in path.iterdir())
     if not path.is_file():
-        return False
+        return path.is_dir() and is_bag_folder(path)
     with path.open("rb") as stream:
         return stream.read(16).startswith(MAGICS) or is_recorded_file(path)
 

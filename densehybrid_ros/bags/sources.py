@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from densehybrid_ros.bags.folder import natural_key
 from densehybrid_ros.bags.frames import BagFrame, check_size, resize_frame
-from densehybrid_ros.bags.image_files import frame_name, list_pictures
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.evaluation_set import IGNORE
-from densehybrid_ros.datasets.label_values import (
+from densehybrid_ros.datasets.labelled_set import (
     ANOMALY_MEND,
     ANOMALY_VALUES,
     TRAIN_IDS,
@@ -24,7 +24,13 @@ from densehybrid_ros.datasets.label_values import (
     translate_labels,
     what_is_lacking,
 )
-from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES, read_color, read_disparity, read_labels
+from densehybrid_ros.datasets.pictures import (
+    PICTURE_SUFFIXES,
+    list_pictures,
+    read_color,
+    read_disparity,
+    read_labels,
+)
 from densehybrid_ros.datasets.rendered_road import render_drive
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
@@ -37,23 +43,17 @@ DEFAULT_FPS = 10.0
 _MAX_OFF_CENTER = 0.25  # of the picture's side; real cameras stay below 0.1, a file for twice the size reaches 0.5
 
 
+_ROLE_SUFFIX = re.compile(
+    r"_(leftImg8bit|disparity|camera|(gtCoarse|gtFine)_(labelIds|labelTrainIds|instanceIds|color))$"
+)
+
+
 class FrameSource(Protocol):
     """Frames in order of time. ``len`` says how many, a video's as its header promises."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[BagFrame]: ...
-
-
-@dataclass(frozen=True)
-class _FrameFiles:
-    """The files of one frame."""
-
-    image: Path
-    camera: Path | None
-    disparity: Path | None
-    labels: Path | None
-    semantic: Path | None
 
 
 class FolderFrames:
@@ -88,28 +88,27 @@ class FolderFrames:
             semantic: Folder of semantic labels (train ids, 255 = none).
             limit: Take at most this many frames.
             size: (width, height) to which the frames are brought; theirs where it is not given.
-            leave_out: Is told in one line of frames that can't be read, and how many they are; None raises an
+            leave_out: Gets one line about frames that can't be read, and how many they are; None raises an
                 InputError at the first.
 
         Raises:
             InputError: A folder is missing or empty, or a frame lacks its file in one of them.
         """
-        pictures = list_pictures(folder)[:limit]
+        self._pictures = ordered_pictures(folder)[:limit]
         self.period = period_ns(fps)
         self._size, self._camera_size, self._leave_out = size, camera_size, leave_out
-        camera_file = camera if camera is not None and not camera.is_dir() else None
-        cameras = _companions(pictures, None if camera_file else camera, (".json",), "camera")
-        disparities = _companions(pictures, disparity, PICTURE_SUFFIXES, "disparity")
-        label_files = _companions(pictures, labels, PICTURE_SUFFIXES, "label")
-        semantic_files = _companions(pictures, semantic, PICTURE_SUFFIXES, "semantic label")
-        self._files = [
-            _FrameFiles(picture, camera_file or cameras[i], disparities[i], label_files[i], semantic_files[i])
-            for i, picture in enumerate(pictures)
-        ]
+        if camera is None or camera.is_dir():
+            self._cameras = self._companions(camera, (".json",), "camera")
+        else:
+            self._cameras = [camera] * len(self)
+        self._disparities = self._companions(disparity, PICTURE_SUFFIXES, "disparity")
+        self._labels = self._companions(labels, PICTURE_SUFFIXES, "label")
+        self._semantic = self._companions(semantic, PICTURE_SUFFIXES, "semantic label")
+        self._folders = {"labels": labels, "semantic": semantic}
 
     def __len__(self) -> int:
         """Number of frames."""
-        return len(self._files)
+        return len(self._pictures)
 
     def __iter__(self) -> Iterator[BagFrame]:
         """Reads the frames one by one.
@@ -118,16 +117,14 @@ class FolderFrames:
             InputError: A file is unreadable, sizes disagree, or a label is out of range, unless such frames are to be
                 left out; or no frame has a labelled pixel. That no pixel is an anomaly is told on stderr.
         """
-        first: _FrameFiles | None = None
-        shape: tuple[int, ...] = ()
+        first: tuple[str, tuple[int, ...]] | None = None
         anomaly: set[int] = set()
         classified = False
-        for index, files in enumerate(self._files):
+        for index, path in enumerate(self._pictures):
             try:
-                frame = _read_frame(files, FIRST_STAMP + index * self.period, self._camera_size)
-                if first is None:
-                    first, shape = files, frame.image.shape
-                check_size(str(files.image), frame.image.shape, first.image.name, shape)
+                frame = self._read(index)
+                first = first or (path.name, frame.image.shape)
+                check_size(str(path), frame.image.shape, *first)
             except InputError as error:
                 if self._leave_out is None:
                     raise
@@ -136,12 +133,46 @@ class FolderFrames:
             anomaly |= anomaly_values(frame.labels) if frame.labels is not None else set()
             classified |= frame.semantic is not None and bool(np.any(frame.semantic != VOID))
             yield resize_frame(frame, *self._size) if self._size else frame
-        if first is not None and first.labels and (lacking := what_is_lacking(anomaly)):
+        labels, semantic = self._folders["labels"], self._folders["semantic"]
+        if first and labels and (lacking := what_is_lacking(anomaly)):
             if anomaly == {IGNORE}:
-                raise InputError(f"{first.labels.parent}: {lacking}")
-            print(f"{first.labels.parent}: {lacking}", file=sys.stderr)
-        if first is not None and first.semantic and not classified:
-            raise InputError(f"{first.semantic.parent}: no pixel has a class: all labels are 255; save train ids")
+                raise InputError(f"{labels}: {lacking}")
+            print(f"{labels}: {lacking}", file=sys.stderr)
+        if first and semantic and not classified:
+            raise InputError(f"{semantic}: no pixel has a class: all labels are 255; save train ids")
+
+    def _companions(self, folder: Path | None, suffixes: tuple[str, ...], role: str) -> list[Path | None]:
+        """Finds every picture's file in another folder."""
+        if folder is None:
+            return [None] * len(self)
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
+        by_name = {frame_name(path): path for path in folder.iterdir() if path.suffix.lower() in suffixes}
+        for picture in self._pictures:
+            if frame_name(picture) not in by_name:
+                raise InputError(f"{folder}: no {role} file for the frame {picture.name}")
+        return [by_name[frame_name(picture)] for picture in self._pictures]
+
+    def _read(self, index: int) -> BagFrame:
+        path, camera = self._pictures[index], self._cameras[index]
+        image = read_color(path)
+
+        def plane(file: Path | None, read: Callable[[Path], np.ndarray]) -> np.ndarray | None:
+            if file is None:
+                return None
+            values = read(file)
+            check_size(str(file), values.shape, path.name, image.shape)
+            return values
+
+        return BagFrame(
+            stamp=FIRST_STAMP + index * self.period,
+            image=image,
+            name=path.stem,
+            camera=read_camera(camera, image.shape, self._camera_size) if camera else None,
+            disparity=plane(self._disparities[index], read_disparity),
+            labels=plane(self._labels[index], _read_anomaly_labels),
+            semantic=plane(self._semantic[index], _read_train_ids),
+        )
 
 
 class VideoFrames:
@@ -277,18 +308,12 @@ def read_camera(path: Path, image_shape: tuple[int, ...], file_size: tuple[int, 
 
 
 def check_principal_point(camera: Camera, path: Path | None, mend: str) -> None:
-    """Checks that a camera looks through about the middle of its picture.
-
-    Args:
-        camera: The camera.
-        path: Its file, for the message.
-        mend: What to do about it, for the message.
+    """Checks that a camera looks through about the middle of its picture; ``mend`` ends the message.
 
     Raises:
         InputError: It does not: the file is for pictures of another size.
     """
-    off_center = max(abs(camera.cx / camera.width - 0.5), abs(camera.cy / camera.height - 0.5))
-    if off_center > _MAX_OFF_CENTER:
+    if max(abs(camera.cx / camera.width - 0.5), abs(camera.cy / camera.height - 0.5)) > _MAX_OFF_CENTER:
         point = f"principal point ({camera.cx:.0f}, {camera.cy:.0f})"
         raise InputError(f"{path}: {point} is far from the middle of {camera.width}x{camera.height} pixels; {mend}")
 
@@ -302,40 +327,24 @@ def _open_video(path: Path) -> cv2.VideoCapture:
     return capture
 
 
-def _companions(pictures: list[Path], folder: Path | None, suffixes: tuple[str, ...], role: str) -> list[Path | None]:
-    """Finds every picture's file in another folder."""
-    if folder is None:
-        return [None] * len(pictures)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    by_name = {frame_name(path): path for path in folder.iterdir() if path.suffix.lower() in suffixes}
-    for picture in pictures:
-        if frame_name(picture) not in by_name:
-            raise InputError(f"{folder}: no {role} file for the frame {picture.name}")
-    return [by_name[frame_name(picture)] for picture in pictures]
+def ordered_pictures(folder: Path) -> list[Path]:
+    """Returns the picture files of a folder in natural order, or the one picture that ``folder`` is.
+
+    Raises:
+        InputError: The folder is missing or holds no picture.
+    """
+    return [folder] if folder.is_file() else sorted(list_pictures(folder), key=natural_key)
 
 
-def _read_frame(files: _FrameFiles, stamp: int, camera_size: tuple[int, int] | None) -> BagFrame:
-    image = read_color(files.image)
-    frame = BagFrame(
-        stamp=stamp,
-        image=image,
-        name=files.image.stem,
-        camera=read_camera(files.camera, image.shape, camera_size) if files.camera else None,
-        disparity=read_disparity(files.disparity) if files.disparity else None,
-        labels=_read_anomaly_labels(files.labels) if files.labels else None,
-        semantic=translate_labels(read_labels(files.semantic), TRAIN_IDS, files.semantic) if files.semantic else None,
-    )
-    for path, values in (
-        (files.disparity, frame.disparity),
-        (files.labels, frame.labels),
-        (files.semantic, frame.semantic),
-    ):
-        if values is not None:
-            check_size(str(path), values.shape, files.image.name, image.shape)
-    return frame
+def frame_name(path: Path) -> str:
+    """Returns what the files of one frame have in common: the stem without Cityscapes' name of the role."""
+    return _ROLE_SUFFIX.sub("", path.stem)
 
 
 def _read_anomaly_labels(path: Path) -> np.ndarray:
     mend = f"{ANOMALY_MEND}; train ids belong to --semantic"
     return translate_labels(read_labels(path), ANOMALY_VALUES, path, mend)
+
+
+def _read_train_ids(path: Path) -> np.ndarray:
+    return translate_labels(read_labels(path), TRAIN_IDS, path)

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from densehybrid_ros.bags.metadata import is_latched
-from densehybrid_ros.bags.record_file import Channel, Place, StoredMessage
+from densehybrid_ros.bags.record_files import Channel, Place, StoredMessage, is_latched
 from densehybrid_ros.files import writing
 
 SQLITE_MAGIC = b"SQLite format 3"

@@ -9,21 +9,24 @@ import tempfile
 import weakref
 from array import array
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rosbags.serde import SerdeError
 
-from densehybrid_ros.bags.compression import ZSTD_MAGIC, unpack, unpack_file
-from densehybrid_ros.bags.folder import FOLDER_SUFFIXES, PACKED_SUFFIXES, is_recorded_file
-from densehybrid_ros.bags.image_files import natural_key
-from densehybrid_ros.bags.mcap_file import McapFile
-from densehybrid_ros.bags.messages import header_stamp_ns, typestore
-from densehybrid_ros.bags.metadata import Metadata, read_metadata
-from densehybrid_ros.bags.record_file import Channel, StoredFile
-from densehybrid_ros.bags.rosbag1_file import Rosbag1File
+from densehybrid_ros.bags.folder import PACKED_SUFFIXES, Metadata, read_metadata, recorded_files
+from densehybrid_ros.bags.messages import header_stamp_ns, typestore, with_header_stamp
+from densehybrid_ros.bags.record_files import (
+    ZSTD_MAGIC,
+    Channel,
+    McapFile,
+    Rosbag1File,
+    StoredFile,
+    unpack,
+    unpack_file,
+)
 from densehybrid_ros.bags.sqlite_file import SQLITE_MAGIC, SqliteFile
 from densehybrid_ros.errors import InputError
 
@@ -69,6 +72,10 @@ class RawMessage:
     def stamp(self) -> int:
         """Stamp of the header in nanoseconds; 0 where there is none."""
         return _stamp(self.data)
+
+    def with_stamp(self, stamp: int) -> RawMessage:
+        """Returns a message that begins with a header with another stamp in nanoseconds."""
+        return replace(self, data=with_header_stamp(self.data, stamp))
 
 
 @dataclass
@@ -208,32 +215,12 @@ def open_storage(path: Path, kinds: Mapping[str, str] | None = None) -> Storage:
     """
     metadata = read_metadata(path) if path.is_dir() else Metadata()
     try:
-        files = _files(path, metadata.files)
+        files = recorded_files(path, metadata.files)
         if not files:
             raise InputError(f"{path}: no bag here (a folder with metadata.yaml, or a .mcap, .db3 or .bag file)")
         return Storage(path, files, metadata, kinds or {})
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
-
-
-def _files(path: Path, listed: list[str]) -> list[Path]:
-    """Returns the files of a recording: in the order of the list where it is complete, else in natural order."""
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        return []
-    names = {item.name for item in path.iterdir() if item.is_file() and is_recorded_file(item, FOLDER_SUFFIXES)}
-    # A packed file beside itself unpacked holds the same once more.
-    files = [path / name for name in names if not _is_packed(name) or Path(name).stem not in names]
-    places = {name: place for place, name in enumerate(listed)}
-    place_of = [places.get(file.name, places.get(file.stem)) for file in files]
-    if None in place_of:
-        return sorted(files, key=natural_key)
-    return [file for _, file in sorted(zip(place_of, files, strict=True))]
-
-
-def _is_packed(name: str) -> bool:
-    return Path(name).suffix.lower() in PACKED_SUFFIXES
 
 
 def _opened(path: Path, folder: Path) -> StoredFile:

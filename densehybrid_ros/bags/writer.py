@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from rosbags.interfaces import (
@@ -68,7 +66,10 @@ class RawBagWriter:
         Raises:
             InputError: Something is there that must not be replaced.
         """
-        _check_target(path, overwrite)
+        if path.exists() and not (path / "metadata.yaml").is_file():
+            raise InputError(f"{path}: exists and is not a bag; choose another name")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already; choose another name or replace it with --force")
         self._path = path
         self._plugin = StoragePlugin[storage.upper()]
         self._connections: dict[str, Connection] = {}
@@ -88,20 +89,15 @@ class RawBagWriter:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         """Closes the bag and moves it to its place, or removes it if there was an error or nothing in it."""
-        if exception is None and self.message_count == 0:
-            exception = InputError(f"{self._path}: nothing to write, the source holds no frames")
-            self._stack.__exit__(type(exception), exception, None)
-            raise exception
-        if exception is not None:
-            self._stack.__exit__(exception_type, exception, traceback)
+        if raised[1] is not None:
+            self._stack.__exit__(*raised)
             return
+        if self.message_count == 0:
+            nothing = InputError(f"{self._path}: nothing to write, the source holds no frames")
+            self._stack.__exit__(type(nothing), nothing, None)
+            raise nothing
         with self._writing():
             self._stack.close()
 
@@ -137,17 +133,11 @@ class RawBagWriter:
             self._opened().write(self._connections[topic], stamp, data)
         self.message_count += 1
 
-    @property
-    def topics(self) -> Collection[str]:
-        """The announced topics."""
-        return self._connections.keys()
-
     def _writing(self) -> AbstractContextManager[None]:
         return writing(self._path, sqlite3.Error)
 
     def _opened(self) -> Writer:
-        if self._writer is None:
-            raise RuntimeError("the bag is not open")
+        assert self._writer is not None, "the bag is not open"
         return self._writer
 
 
@@ -168,25 +158,15 @@ class BagWriter:
         compression: str | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Checks that the bag may be written.
-
-        Args:
-            path: Directory of the bag.
-            topics: Names of the topics.
-            frame_id: Optical frame of the camera, in every header.
-            base_frame: The vehicle's frame; /tf says how the camera stands on it.
-            storage: "mcap" or "sqlite3".
-            compression: None for raw pictures (rgb8), "jpeg" or "png" for CompressedImage.
-            overwrite: Replace a bag that is there already.
+        """Checks that the bag may be written; arguments as of ``RawBagWriter`` and ``frame_messages``.
 
         Raises:
             InputError: Something is there that must not be replaced.
         """
         self._raw = RawBagWriter(path, storage, overwrite)
-        self._path = path
-        self._topics = topics or BagTopics()
-        self._frame_id, self._base_frame = frame_id, base_frame
-        self._compression = compression
+        self._path, self._topics = path, topics or BagTopics()
+        self._look = frame_id, base_frame, compression
+        self._announced: set[str] = set()
 
     def __enter__(self) -> BagWriter:
         """Opens the bag under a temporary name."""
@@ -194,14 +174,9 @@ class BagWriter:
         self._raw.add_note("made_by", f"densehybrid_ros {__version__}")
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         """Closes the bag and moves it to its place, or removes it if there was an error."""
-        self._raw.__exit__(exception_type, exception, traceback)
+        self._raw.__exit__(*raised)
 
     def write(self, frame: BagFrame) -> None:
         """Writes one moment.
@@ -210,12 +185,13 @@ class BagWriter:
             InputError: Something is not as large as the picture.
         """
         try:
-            made = frame_messages(frame, self._topics, self._frame_id, self._base_frame, self._compression)
+            made = frame_messages(frame, self._topics, *self._look)
         except InputError as error:
             raise InputError(f"{self._path}: {error}") from error
         for topic, message in made:
-            if topic not in self._raw.topics:
+            if topic not in self._announced:
                 self._raw.add_topic(topic, message.__msgtype__)
+                self._announced.add(topic)
             self._raw.write(topic, frame.stamp, messages.serialize(message))
 
 
@@ -248,33 +224,19 @@ def frame_messages(
         made.append((topics.camera_info, messages.camera_info_message(frame.camera, header)))
     if frame.speed is not None:
         made.append((topics.odometry, messages.odometry_message(frame.speed, header, base_frame)))
-    for role, values in (
-        ("disparity", frame.disparity),
-        ("labels", frame.labels),
-        ("semantic labels", frame.semantic),
-        ("instances", frame.instances),
+    for role, topic, values, encoding in (
+        ("disparity", topics.disparity, frame.disparity, ""),
+        ("labels", topics.labels, frame.labels, "mono8"),
+        ("semantic labels", topics.semantic, frame.semantic, "mono8"),
+        ("instances", topics.instances, frame.instances, "mono16"),
     ):
         if values is not None:
             check_size(f"{role} at {frame.stamp} ns", values.shape, "the picture", frame.image.shape)
-    if frame.disparity is not None:
-        made.append((topics.disparity, messages.disparity_message(frame.disparity, frame.camera, header)))
-    for topic, values, encoding in (
-        (topics.labels, frame.labels, "mono8"),
-        (topics.semantic, frame.semantic, "mono8"),
-        (topics.instances, frame.instances, "mono16"),
-    ):
-        if values is not None:
-            made.append((topic, messages.image_message(values, encoding, header)))
+            if encoding:
+                made.append((topic, messages.image_message(values, encoding, header)))
+            else:
+                made.append((topic, messages.disparity_message(values, frame.camera, header)))
     if compression:
         packed = messages.compressed_image_message(frame.image, compression, header)
         return [*made, (topics.image + COMPRESSED_SUFFIX, packed)]
     return [*made, (topics.image, messages.image_message(frame.image, "rgb8", header))]
-
-
-def _check_target(path: Path, overwrite: bool) -> None:
-    if not path.exists():
-        return
-    if not (path / "metadata.yaml").is_file():
-        raise InputError(f"{path}: exists and is not a bag; choose another name")
-    if not overwrite:
-        raise InputError(f"{path}: exists already; choose another name or replace it with --force")

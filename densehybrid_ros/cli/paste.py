@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from densehybrid_ros.cli.options import add_json, count, finite, output_folder, seed
-from densehybrid_ros.datasets.negative_folder import load_cutouts
+from densehybrid_ros.datasets.negative_sets import load_cutouts
 from densehybrid_ros.datasets.registry import TRAINING_SETS, open_training_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.pasted_set import write_pasted_set

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from densehybrid_ros.bags.image_files import list_pictures
 from densehybrid_ros.bags.reader import is_pictures, open_recording
 from densehybrid_ros.bags.recording import LeaveOut, Recording
+from densehybrid_ros.bags.sources import ordered_pictures
 from densehybrid_ros.bags.topics import parse_topics
 from densehybrid_ros.cli.node_parameters import add_node_parameters, given_settings, open_model, warn
 from densehybrid_ros.cli.options import count, output_folder, positive, threshold
@@ -125,7 +125,7 @@ def _recordings(
     if moves:
         yield open_recording(args.source, topics, leave_out, settings.disparity_tolerance, args.fps, read)
         return
-    for path in progress(list_pictures(args.source)[: args.limit], "predict"):
+    for path in progress(ordered_pictures(args.source)[: args.limit], "predict"):
         yield open_recording(path, topics, leave_out)
 
 

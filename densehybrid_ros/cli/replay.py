@@ -14,8 +14,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from densehybrid_ros.bags.folder import find_bags
-from densehybrid_ros.bags.metadata import read_metadata
+from densehybrid_ros.bags.folder import find_bags, read_metadata
 from densehybrid_ros.bags.reader import open_recording
 from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics

@@ -2,18 +2,21 @@
 """Readers of the public anomaly data sets in the layouts in which they are published.
 
 SegmentMeIfYouCan (Chan et al. 2021), Fishyscapes (Blum et al. 2021), RoadAnomaly (Lis et al. 2019) and StreetHazards
-(Hendrycks et al. 2022).
+(Hendrycks et al. 2022), LostAndFound (Pinggera et al. 2016).
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.evaluation_set import (
     ANOMALY,
+    IGNORE,
     INLIER,
     EvaluationFrame,
     FrameFiles,
@@ -22,8 +25,8 @@ from densehybrid_ros.datasets.evaluation_set import (
     pair_files,
     require_folder,
 )
-from densehybrid_ros.datasets.label_values import ANOMALY_VALUES
-from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.datasets.labelled_set import ANOMALY_VALUES, LabelledSet
+from densehybrid_ros.datasets.pictures import read_disparity, read_instances
 from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS, VOID
 from densehybrid_ros.errors import InputError
 
@@ -34,6 +37,14 @@ _STREET_HAZARDS_OTHER, _STREET_HAZARDS_ANOMALY = 4, 14
 _STREET_HAZARDS_TRAIN_IDS = {value: value - 1 if value < 4 else value - 2 for value in range(1, 14)}
 _STREET_HAZARDS_TRAIN_IDS |= {_STREET_HAZARDS_OTHER: VOID, _STREET_HAZARDS_ANOMALY: VOID}
 """Value in an annotation (1..14) -> train id; "other" and the anomalies of the test set are void."""
+_LOST_AND_FOUND_VALUES = {0: IGNORE, 1: INLIER} | dict.fromkeys(range(2, 201), ANOMALY)
+_KNOWN_OBJECTS = (
+    "15_Rechbergstr_Deckenpfronn",
+    "01_Hanns_Klemm_Str_45_000006",
+    "01_Hanns_Klemm_Str_45_000007",
+    "10_Schlossberg_9_000004",
+)
+"""Beginnings of the names of frames whose obstacles are children or bicycles, which Cityscapes knows."""
 
 
 def open_smiyc_track(root: Path) -> LabelledSet:
@@ -95,7 +106,7 @@ class FishyscapesStatic(LabelledSet):
             raise InputError(f"{files.overlay}: holds no array 'rgb' ({error})") from error
         check_sizes(frame.image, files.image, overlay, files.overlay)
         image = np.clip(frame.image + overlay, 0, 255).astype(np.uint8)
-        return EvaluationFrame(frame.name, image, anomaly=frame.anomaly, group=frame.group)
+        return replace(frame, image=image)
 
 
 def open_fishyscapes_static(root: Path) -> FishyscapesStatic:
@@ -148,8 +159,7 @@ def open_street_hazards(root: Path, split: str = "test") -> LabelledSet:
         require_folder(root / part / kind / folder, hint) for kind in ("images", "annotations")
     )
     images, labels = _by_relative_path(image_folder), _by_relative_path(label_folder)
-    pairs = pair_files(images, labels, image_folder, label_folder)
-    files = [FrameFiles(pair.image, pair.label, group=pair.image.parent.name) for pair in pairs]
+    files = pair_files(images, labels, image_folder, label_folder)
     semantic = dict(_STREET_HAZARDS_TRAIN_IDS)
     anomaly = {value: ANOMALY if value == _STREET_HAZARDS_ANOMALY else INLIER for value in semantic}
     if split != "test":
@@ -161,3 +171,56 @@ def open_street_hazards(root: Path, split: str = "test") -> LabelledSet:
 def _by_relative_path(folder: Path) -> dict[str, Path]:
     """Frames of several towns have the same numbers, so that the town belongs to the key."""
     return {str(path.relative_to(folder).with_suffix("")): path for path in sorted(folder.rglob("*.png"))}
+
+
+class LostAndFound(LabelledSet):
+    """Frames labelled free road (1) and obstacle (2 and above), with what there is of instances, disparity and camera.
+
+    ``labelIds`` are read, not ``labelTrainIds``: those merge several kinds of obstacles with the background.
+    """
+
+    def __getitem__(self, index: int) -> EvaluationFrame:
+        """Reads a frame."""
+        frame, files = super().__getitem__(index), self.files[index]
+        height, width = frame.image.shape[:2]
+        instances = disparity = None
+        if files.instances is not None:
+            instances = read_instances(files.instances)
+            check_sizes(frame.image, files.image, instances, files.instances)
+            instances = np.where(frame.anomaly == ANOMALY, instances, 0).astype(np.uint16)
+        if files.disparity is not None:
+            disparity = read_disparity(files.disparity)
+            check_sizes(frame.image, files.image, disparity, files.disparity)
+        camera = Camera.from_cityscapes_json(files.camera, width, height) if files.camera else None
+        return replace(frame, instances=instances, disparity=disparity, camera=camera)
+
+
+def open_lost_and_found(root: Path, split: str = "test", without_known: bool = False, scene: str = "*") -> LostAndFound:
+    """Opens ``{leftImg8bit,gtCoarse,disparity,camera}/SPLIT/NN_Scene/NN_Scene_SEQ_FRAME_*``.
+
+    Args:
+        root: The folder that holds these.
+        split: ``train`` or ``test``.
+        without_known: Leave out the frames with children and bicycles, as LostAndFound-NoKnown does.
+        scene: The folder ``NN_Scene`` of one scene; all of them by default.
+
+    Raises:
+        InputError: Images or labels are missing.
+    """
+    hint = "give the folder that holds leftImg8bit/ and gtCoarse/"
+    image_folder = require_folder(root / "leftImg8bit" / split, hint)
+    label_folder = require_folder(root / "gtCoarse" / split, hint)
+    images = index_by_stem(image_folder, f"{scene}/*", remove="_leftImg8bit")
+    if without_known:
+        images = {key: path for key, path in images.items() if not key.startswith(_KNOWN_OBJECTS)}
+    labels = index_by_stem(label_folder, f"{scene}/*", remove="_gtCoarse_labelIds")
+    instances = index_by_stem(label_folder, f"{scene}/*", remove="_gtCoarse_instanceIds")
+    disparities = index_by_stem(root / "disparity" / split, f"{scene}/*", remove="_disparity")
+    camera_files = root.glob(f"camera/{split}/{scene}/*_camera.json")
+    cameras = {path.name.removesuffix("_camera.json"): path for path in camera_files}
+    pairs = zip(images, pair_files(images, labels, image_folder, label_folder), strict=True)
+    files = [
+        replace(pair, instances=instances.get(key), disparity=disparities.get(key), camera=cameras.get(key))
+        for key, pair in pairs
+    ]
+    return LostAndFound("lost_and_found", files, anomaly=_LOST_AND_FOUND_VALUES)

@@ -7,18 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from densehybrid_ros.datasets.evaluation_set import (
-    ANOMALY,
-    IGNORE,
-    INLIER,
-    FrameFiles,
-    check_sizes,
-    index_by_stem,
-    pair_files,
-    require_folder,
-)
-from densehybrid_ros.datasets.label_values import TRAIN_IDS
-from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, INLIER, FrameFiles, check_sizes, pair_folders
+from densehybrid_ros.datasets.labelled_set import TRAIN_IDS, LabelledSet
 from densehybrid_ros.datasets.pictures import read_labels
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID
 
@@ -29,15 +19,13 @@ _LABEL_IDS = range(34)
 TRAIN_ID_OF_LABEL_ID = {value: _TRAIN_IDS.get(value, VOID) for value in (*_LABEL_IDS, _LICENSE_PLATE)}
 """Value in ``*_labelIds.png`` -> train id, 255 = void (cityscapesScripts, labels.py)."""
 _NEVER_UNKNOWN = {0, 1, 2, 3, _LICENSE_PLATE}  # unlabeled, ego vehicle, rectification border, out of roi
-
-
-def _anomaly_of_label_id(value: int) -> int:
-    if value in _NEVER_UNKNOWN:
-        return IGNORE
-    return INLIER if value in _TRAIN_IDS else ANOMALY
-
-
-_ANOMALY_OF_LABEL_ID = {value: _anomaly_of_label_id(value) for value in (*_LABEL_IDS, _LICENSE_PLATE)}
+_ANOMALY_OF_LABEL_ID = (
+    dict.fromkeys(_LABEL_IDS, ANOMALY) | dict.fromkeys(_TRAIN_IDS, INLIER) | dict.fromkeys(_NEVER_UNKNOWN, IGNORE)
+)
+_REAL_UNKNOWNS = {105: 5, 129: 29, 130: 30}
+"""Value among train ids -> label id of things that are no class: dynamic, caravan, trailer."""
+_OWN_CAR, _OWN_CAR_ID = 101, 1  # value among train ids; label id "ego vehicle"
+_CAR = _TRAIN_IDS[26]
 
 
 def open_cityscapes(root: Path, split: str = "val", void_is_unknown: bool = False) -> LabelledSet:
@@ -53,12 +41,8 @@ def open_cityscapes(root: Path, split: str = "val", void_is_unknown: bool = Fals
         InputError: A folder is missing, or an image lacks its labels.
     """
     hint = "give the folder that holds leftImg8bit/ and gtFine/"
-    image_folder = require_folder(root / "leftImg8bit" / split, hint)
-    label_folder = require_folder(root / "gtFine" / split, hint)
-    images = index_by_stem(image_folder, "*/*", remove="_leftImg8bit")
-    labels = index_by_stem(label_folder, "*/*", remove="_gtFine_labelIds")
-    pairs = pair_files(images, labels, image_folder, label_folder)
-    files = [FrameFiles(pair.image, pair.label, group=pair.image.parent.name) for pair in pairs]
+    endings = "_leftImg8bit", "_gtFine_labelIds"
+    files = pair_folders(root / "leftImg8bit" / split, root / "gtFine" / split, hint, "*/*", endings)
     anomaly = _ANOMALY_OF_LABEL_ID if void_is_unknown else None
     return LabelledSet("cityscapes", files, CITYSCAPES_CLASSES, TRAIN_ID_OF_LABEL_ID, anomaly)
 
@@ -75,21 +59,13 @@ def open_cityscapes_640(root: Path, split: str = "val") -> LabelledSet:
     """
     folder = root if split == "val" and (root / "image").is_dir() else root / split
     hint = "give the folder that holds train/ and val/, each with image/ and label/"
-    image_folder, label_folder = (require_folder(folder / name, hint) for name in ("image", "label"))
-    pairs = pair_files(index_by_stem(image_folder, "*"), index_by_stem(label_folder, "*"), image_folder, label_folder)
-    files = [FrameFiles(pair.image, pair.label, group=pair.image.stem.split("_")[0]) for pair in pairs]
+    files = pair_folders(folder / "image", folder / "label", hint)
     if not (folder / "void").is_dir():
         return LabelledSet("cityscapes_640", files, CITYSCAPES_CLASSES, TRAIN_IDS, stretched=True)
     semantic = TRAIN_IDS | dict.fromkeys(_REAL_UNKNOWNS, VOID) | {_OWN_CAR: _CAR if split == "train" else VOID}
     anomaly = {value: INLIER if name != VOID else IGNORE for value, name in TRAIN_IDS.items()}
     anomaly |= dict.fromkeys(_REAL_UNKNOWNS, ANOMALY) | {_OWN_CAR: IGNORE}
     return LabelledSet("cityscapes_640", files, CITYSCAPES_CLASSES, semantic, anomaly, True, _labels_and_void)
-
-
-_REAL_UNKNOWNS = {105: 5, 129: 29, 130: 30}
-"""Value among train ids -> label id of things that are no class: dynamic, caravan, trailer."""
-_OWN_CAR, _OWN_CAR_ID = 101, 1  # value among train ids; label id "ego vehicle"
-_CAR = _TRAIN_IDS[26]
 
 
 def _labels_and_void(files: FrameFiles) -> np.ndarray:

@@ -30,7 +30,7 @@ class EvaluationFrame:
         instances: uint16 [H, W], 0 none, else the obstacle's id; None where the set has none.
         disparity: float32 [H, W] in pixels, 0 invalid; None where the set has none.
         camera: The camera, scaled to the image; None where the set has none.
-        group: Sub-set that the frame belongs to, such as the city.
+        group: Folder of its image, such as the city or the town.
     """
 
     name: str
@@ -53,7 +53,6 @@ class FrameFiles:
     disparity: Path | None = None
     camera: Path | None = None
     overlay: Path | None = None
-    group: str = ""
 
 
 class EvaluationSet(ABC):
@@ -83,19 +82,21 @@ class EvaluationSet(ABC):
 
     def for_classes(self, names: Sequence[str]) -> EvaluationSet:
         """Returns the set with the train ids of a model's classes by name, where it is of own frames, else as it is."""
-        del names
         return self
 
 
 def check_sizes(image: np.ndarray, image_path: Path, other: np.ndarray, other_path: Path) -> None:
-    """Checks that a map has its image's height and width.
-
-    Raises:
-        InputError: It has not; the message names both files.
-    """
+    """Raises an InputError that names both files where a map has not its image's height and width."""
     if image.shape[:2] != other.shape[:2]:
         (height, width), (rows, columns) = image.shape[:2], other.shape[:2]
         raise InputError(f"{other_path}: is {columns}x{rows}, but {image_path} is {width}x{height}; they must agree")
+
+
+def require_folder(folder: Path, hint: str) -> Path:
+    """Returns ``folder`` or raises an InputError that ends in ``hint`` if it is none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; {hint}")
+    return folder
 
 
 def index_by_stem(folder: Path, pattern: str, remove: str = "") -> dict[str, Path]:
@@ -109,18 +110,11 @@ def index_by_stem(folder: Path, pattern: str, remove: str = "") -> dict[str, Pat
     Returns:
         Stem without ``remove`` -> file, sorted by path.
     """
-    found = {}
-    for path in sorted(folder.glob(pattern)):
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.stem.endswith(remove):
-            found[path.stem[: len(path.stem) - len(remove)]] = path
-    return found
-
-
-def require_folder(folder: Path, hint: str) -> Path:
-    """Returns ``folder`` or raises an InputError that ends in ``hint`` if it is none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; {hint}")
-    return folder
+    return {
+        path.stem[: len(path.stem) - len(remove)]: path
+        for path in sorted(folder.glob(pattern))
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.stem.endswith(remove)
+    }
 
 
 def pair_files(
@@ -137,3 +131,18 @@ def pair_files(
         if key not in labels:
             raise InputError(f"{path}: its label is missing in {label_folder}; add it or remove the image")
     return [FrameFiles(path, labels[key]) for key, path in images.items()]
+
+
+def pair_folders(
+    image_folder: Path, label_folder: Path, hint: str, pattern: str = "*", endings: tuple[str, str] = ("", "")
+) -> list[FrameFiles]:
+    """Pairs the pictures of two folders by their names without the endings (of images, of labels).
+
+    Raises:
+        InputError: A folder is missing (the message ends in ``hint``) or empty, or an image lacks its label.
+    """
+    images, labels = (
+        index_by_stem(require_folder(folder, hint), pattern, ending)
+        for folder, ending in zip((image_folder, label_folder), endings, strict=True)
+    )
+    return pair_files(images, labels, image_folder, label_folder)

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Your own frames: a folder of pictures and label pictures, which ``classes.yaml`` in it describes."""
+"""Your own frames: a folder of pictures and label pictures, and ``classes.yaml`` in it, which describes them."""
 
 from __future__ import annotations
 
+import colorsys
 import copy
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from densehybrid_ros.datasets.class_file import ClassFile, read_class_file
-from densehybrid_ros.datasets.evaluation_set import IGNORE, FrameFiles, pair_files, require_folder
-from densehybrid_ros.datasets.label_values import ANOMALY_VALUES
-from densehybrid_ros.datasets.labelled_set import LabelledSet
+import yaml
+
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, INLIER, FrameFiles, pair_files, require_folder
+from densehybrid_ros.datasets.labelled_set import ANOMALY_VALUES, LabelledSet
 from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES
-from densehybrid_ros.datasets.taxonomy import VOID
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass
 from densehybrid_ros.errors import InputError, name_some
 
 CLASS_FILE = "classes.yaml"
@@ -32,6 +35,28 @@ _LAYOUTS = (
 )
 """Patterns of images and labels that are tried, in this order, where ``classes.yaml`` names none."""
 _STARS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)"}
+_KEYS = ("classes", "ignore", "unknown", "images", "labels", "split")
+_CLASS_KEYS = ("id", "name", "color", "drivable")
+_MOST_CLASSES = 254  # the id after the last one is "unknown", and 255 is void
+
+
+@dataclass(frozen=True)
+class _ClassFile:
+    """What ``classes.yaml`` says.
+
+    Attributes:
+        classes: The classes in the order of their train ids.
+        semantic: Value in the label picture -> train id, 255 = void.
+        anomaly: Value in the label picture -> 0 inlier, 1 anomaly, 255 ignore; empty without unknown ids.
+        patterns: Where images and labels lie; None: in one of the usual layouts.
+        split: ``train`` and ``val``: a list of names or a folder; ``every``: each how many-th frame is for validation.
+    """
+
+    classes: tuple[SemanticClass, ...]
+    semantic: dict[int, int]
+    anomaly: dict[int, int]
+    patterns: tuple[str, str] | None = None
+    split: dict[str, Any] = field(default_factory=dict)
 
 
 class FolderSet(LabelledSet):
@@ -66,7 +91,7 @@ def open_folder(root: Path) -> FolderSet:
     """
     require_folder(root, "give a folder that holds image/ and label/")
     path = root / CLASS_FILE
-    described = read_class_file(path) if path.is_file() else ClassFile((), {}, ANOMALY_VALUES)
+    described = _read_class_file(path) if path.is_file() else _ClassFile((), {}, ANOMALY_VALUES)
     return _open(root, described, "val", all_without_split=True)
 
 
@@ -79,10 +104,10 @@ def open_folder_training(root: Path, split: str) -> FolderSet:
     path = require_folder(root, "give the folder of your frames") / CLASS_FILE
     if not path.is_file():
         raise InputError(f"{path}: missing; it names the classes of the label pictures (docs/your-data.md)")
-    return _open(root, read_class_file(path), split, all_without_split=False)
+    return _open(root, _read_class_file(path), split, all_without_split=False)
 
 
-def _open(root: Path, described: ClassFile, split: str, all_without_split: bool) -> FolderSet:
+def _open(root: Path, described: _ClassFile, split: str, all_without_split: bool) -> FolderSet:
     value = {name: str(described.split.get(name, name)) for name in ("train", "val")}
     images, labels = described.patterns or _usual_patterns(root, list(value.values()))
     by_folder = _SPLIT in images
@@ -124,7 +149,7 @@ def _find(root: Path, pattern: str) -> dict[str, Path]:
     return found
 
 
-def _chosen(root: Path, files: dict[str, FrameFiles], described: ClassFile, split: str) -> list[FrameFiles] | None:
+def _chosen(root: Path, files: dict[str, FrameFiles], described: _ClassFile, split: str) -> list[FrameFiles] | None:
     """The frames of a split by lists of names, or by every how many-th; None where neither is given."""
     lists = {name: root / str(described.split.get(name, f"{name}.txt")) for name in ("train", "val")}
     if every := described.split.get("every"):
@@ -145,3 +170,86 @@ def _names(path: Path) -> set[str]:
         return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read as a list of names") from error
+
+
+def _read_class_file(path: Path) -> _ClassFile:
+    try:
+        return _class_file(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _class_file(content: Any) -> _ClassFile:
+    if not isinstance(content, dict) or not isinstance(content.get("classes"), list):
+        raise InputError("needs a list of classes, such as classes: [{id: 0, name: road}]")
+    _check_keys(content, _KEYS, "")
+    classes = tuple(_class(entry, number) for number, entry in enumerate(content["classes"]))
+    if not 1 <= len(classes) <= _MOST_CLASSES:
+        raise InputError(f"has {len(classes)} classes; 1 to {_MOST_CLASSES} are possible")
+    semantic: dict[int, int] = {}
+    anomaly: dict[int, int] = {}
+
+    def note(values: Any, where: str, train_id: int, kind: int) -> None:
+        for value in values if isinstance(values, list) else [values]:
+            if type(value) is not int or not 0 <= value <= 255:
+                raise InputError(f"{where}: {value!r} is no value of a label picture, 0 to 255")
+            if value in semantic:
+                raise InputError(f"{where}: the value {value} is there twice")
+            semantic[value], anomaly[value] = train_id, kind
+
+    for number, (item, entry) in enumerate(zip(classes, content["classes"], strict=True)):
+        if item.name in {other.name for other in classes[:number]}:
+            raise InputError(f"classes[{number}]: {item.name!r} is there twice; give the first one a list of ids")
+        note(entry.get("id", number), f"classes[{number}].id", number, INLIER)
+    note(content.get("unknown", []), "unknown", VOID, ANOMALY)
+    note(content.get("ignore", [] if VOID in semantic else VOID), "ignore", VOID, IGNORE)
+    has_unknown = ANOMALY in anomaly.values()
+    return _ClassFile(classes, semantic, anomaly if has_unknown else {}, _patterns(content), _split(content))
+
+
+def _class(entry: Any, number: int) -> SemanticClass:
+    where = f"classes[{number}]"
+    name = entry.get("name") if isinstance(entry, dict) else None
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise InputError(f"{where}: needs a name of one line, such as {{id: {number}, name: road}}")
+    _check_keys(entry, _CLASS_KEYS, f"{where}: ")
+    drivable, color = entry.get("drivable", False), entry.get("color")
+    if not isinstance(drivable, bool):
+        raise InputError(f"{where}.drivable: {drivable!r} is neither true nor false")
+    if color is None:
+        by_number = colorsys.hsv_to_rgb(number * 0.618 % 1, 0.7, 0.5 + 0.4 * (number % 2))  # colours that differ
+        known = {item.name: list(item.color) for item in CITYSCAPES_CLASSES}
+        color = known.get(name) or [round(255 * share) for share in by_number]
+    if not isinstance(color, list) or len(color) != 3 or any(type(c) is not int or not 0 <= c <= 255 for c in color):
+        raise InputError(f"{where}.color: {color!r} is no red, green and blue of 0 to 255")
+    return SemanticClass(name, (color[0], color[1], color[2]), drivable)
+
+
+def _patterns(content: dict[str, Any]) -> tuple[str, str] | None:
+    if "images" not in content and "labels" not in content:
+        return None
+    for key in ("images", "labels"):
+        pattern = content.get(key)
+        if not isinstance(pattern, str) or "*" not in pattern or pattern.startswith("/") or ".." in pattern:
+            mend = "give images and labels, each a pattern below this folder with a star, such as images/*.png"
+            raise InputError(f"{key}: {pattern!r}; {mend}")
+    return content["images"], content["labels"]
+
+
+def _split(content: dict[str, Any]) -> dict[str, Any]:
+    split = content.get("split") or {}
+    if not isinstance(split, dict) or set(split) - {"train", "val", "every"}:
+        raise InputError(f"split: {split!r}; write {{every: 5}}, or {{train: NAME, val: NAME}} of lists or folders")
+    every = split.get("every", 2)
+    if type(every) is not int or every < 2:
+        raise InputError(f"split.every: {every!r} is no whole number of at least 2")
+    return split
+
+
+def _check_keys(content: dict[Any, Any], known: tuple[str, ...], where: str) -> None:
+    if strange := [key for key in content if key not in known]:
+        raise InputError(f"{where}unknown key {strange[0]}; known: {', '.join(known)}")

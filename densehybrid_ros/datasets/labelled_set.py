@@ -1,25 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames with labels, for training and evaluation alike: numbers of label pictures become classes and anomalies."""
+"""Frames with labels: the numbers of label pictures become classes and anomalies, or one line says why they can't."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet, FrameFiles, check_sizes
-from densehybrid_ros.datasets.label_values import translate_labels
+from densehybrid_ros.datasets.evaluation_set import (
+    ANOMALY,
+    IGNORE,
+    INLIER,
+    EvaluationFrame,
+    EvaluationSet,
+    FrameFiles,
+    check_sizes,
+)
 from densehybrid_ros.datasets.pictures import read_color, read_labels
-from densehybrid_ros.datasets.taxonomy import SemanticClass
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass
+from densehybrid_ros.errors import InputError, name_some
 
-ReadLabels = Callable[[FrameFiles], np.ndarray]
-"""Reads the label picture of a frame as numbers, uint8 [H, W]; raises an InputError where it can't."""
-
-
-def _read(files: FrameFiles) -> np.ndarray:
-    return read_labels(files.label)
+ANOMALY_VALUES = {0: INLIER, 1: ANOMALY, 255: IGNORE}
+"""Label values of SegmentMeIfYouCan, Fishyscapes and of any folder of masks."""
+TRAIN_IDS = {value: value for value in (*range(len(CITYSCAPES_CLASSES)), VOID)}
+"""Label values that are train ids of Cityscapes already."""
+ANOMALY_MEND = "save inliers as 0 and anomalies as 1; 255 means ignore"
+_NEAREST = "resize and save labels without smoothing"
+_LABEL_IDS = range(34)  # of Cityscapes
 
 
 class LabelledSet(EvaluationSet):
@@ -44,7 +54,7 @@ class LabelledSet(EvaluationSet):
         semantic: Mapping[int, int] | None = None,
         anomaly: Mapping[int, int] | None = None,
         stretched: bool = False,
-        read: ReadLabels = _read,
+        read: Callable[[FrameFiles], np.ndarray] | None = None,
         width: int | None = None,
     ) -> None:
         super().__init__(files)
@@ -62,19 +72,22 @@ class LabelledSet(EvaluationSet):
             InputError: A file is missing or damaged, sizes disagree, or a label value is not the set's.
         """
         files = self.files[index]
-        image, labels = read_color(files.image), self._read_labels(files)
+        image = read_color(files.image)
+        labels = self._read_labels(files) if self._read_labels else read_labels(files.label)
         check_sizes(image, files.image, labels, files.label)
-        size = (image.shape[1], image.shape[0])
+        height, width = labels.shape
+        size = (width, height)
         if self.stretched:
-            size = (2 * image.shape[0], image.shape[0])
+            size = (2 * height, height)
         elif self.width is not None:
-            size = (self.width, round(image.shape[0] * self.width / image.shape[1]))
-        if size != (image.shape[1], image.shape[0]):
+            size = (self.width, round(height * self.width / width))
+        if size != (width, height):
             image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
             labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
         semantic = translate_labels(labels, self.semantic, files.label) if self.semantic else None
         anomaly = translate_labels(labels, self.anomaly, files.label) if self.anomaly else None
-        return EvaluationFrame(str(files.label), image, anomaly=anomaly, semantic=semantic, group=files.group)
+        group = files.image.parent.name
+        return EvaluationFrame(str(files.label), image, anomaly=anomaly, semantic=semantic, group=group)
 
     def subset(self, limit: int | None) -> LabelledSet:
         """Returns an evenly spread subset of at most ``limit`` frames; the set itself where ``limit`` is None."""
@@ -84,3 +97,53 @@ class LabelledSet(EvaluationSet):
         found = copy.copy(self)
         found.files = [self.files[index] for index in chosen.tolist()]
         return found
+
+
+def translate_labels(labels: np.ndarray, table: Mapping[int, int], path: Path, mend: str = "") -> np.ndarray:
+    """Replaces the values of a label map.
+
+    Args:
+        labels: uint8 [H, W].
+        table: Value in the file -> value of the result (0..255).
+        path: The file, for the message.
+        mend: What to do about values that the table lacks, for the message; by default what fits the table.
+
+    Raises:
+        InputError: The map holds values that the table lacks; the message names the lowest.
+    """
+    lookup = np.zeros(256, dtype=np.uint8)
+    lookup[list(table)] = list(table.values())
+    if foreign := [value for value in np.flatnonzero(np.bincount(labels.ravel())).tolist() if value not in table]:
+        several = f"values {name_some(foreign)} are not those" if len(foreign) > 1 else f"value {foreign[0]} is not one"
+        if not mend and table == TRAIN_IDS and foreign[-1] in _LABEL_IDS:
+            mend = "these are label ids of Cityscapes: save train ids"
+        elif not mend:
+            mend = f"{ANOMALY_MEND if table == ANOMALY_VALUES else 'check which data set it is'}; {_NEAREST}"
+        raise InputError(f"{path}: label {several} of this data set ({_ranges(table)}); {mend}")
+    return lookup[labels]
+
+
+def anomaly_values(labels: np.ndarray) -> set[int]:
+    """Returns which of 0 (inlier), 1 (anomaly) and 255 (ignore) an anomaly label, uint8 [H, W], holds."""
+    return {value for value in (INLIER, ANOMALY, IGNORE) if np.any(labels == value)}
+
+
+def what_is_lacking(found: Collection[int]) -> str:
+    """Says why a data set with only these anomaly labels has no figures of anomalies; empty where it has them."""
+    if {INLIER, ANOMALY} <= set(found):
+        return ""
+    kind = "an inlier" if ANOMALY in found else "an anomaly" if INLIER in found else "labelled"
+    names = {INLIER: "inlier", ANOMALY: "anomaly", IGNORE: "ignore"}
+    values = ", ".join(f"{value} ({name})" for value, name in names.items() if value in found)
+    return f"no pixel is {kind}; the labels hold {values} alone; {ANOMALY_MEND}"
+
+
+def _ranges(table: Mapping[int, int]) -> str:
+    """Writes sorted values with runs shortened: 0..18, 255."""
+    parts: list[list[int]] = []
+    for value in sorted(table):
+        if parts and value == parts[-1][1] + 1:
+            parts[-1][1] = value
+        else:
+            parts.append([value, value])
+    return ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in parts)

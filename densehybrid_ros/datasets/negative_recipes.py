@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, Region, cut_out
+from densehybrid_ros.datasets.negative_sets import NegativePicture, NegativeSet, Region, cut_out
 from densehybrid_ros.errors import InputError
 
 Recipe = Callable[[NegativeSet, tuple[int, int], np.random.Generator], Tensor | None]

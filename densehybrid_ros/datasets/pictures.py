@@ -106,19 +106,6 @@ def read_instances(path: Path) -> np.ndarray:
     return stored.astype(np.uint16)
 
 
-def read_id_colors(path: Path) -> np.ndarray:
-    """Reads a picture whose colours are numbers, red + 256 green + 65536 blue (COCO's panoptic format).
-
-    Returns:
-        uint32 [H, W].
-
-    Raises:
-        InputError: The file is missing, truncated or no picture.
-    """
-    red, green, blue = np.moveaxis(read_color(path).astype(np.uint32), -1, 0)
-    return red + 256 * green + 65536 * blue
-
-
 def write_picture(path: Path, picture: np.ndarray, quality: int = 95) -> None:
     """Writes a picture, whole or not at all.
 

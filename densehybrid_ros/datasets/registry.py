@@ -7,25 +7,20 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from densehybrid_ros.datasets.ade20k import open_ade20k
 from densehybrid_ros.datasets.anomaly_sets import (
     open_fishyscapes_lost_and_found,
     open_fishyscapes_static,
+    open_lost_and_found,
     open_road_anomaly,
     open_smiyc_track,
     open_street_hazards,
 )
 from densehybrid_ros.datasets.cityscapes import open_cityscapes, open_cityscapes_640
-from densehybrid_ros.datasets.coco import open_coco
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.folder import open_folder, open_folder_training
-from densehybrid_ros.datasets.idd_lite import open_idd_lite
 from densehybrid_ros.datasets.labelled_set import LabelledSet
-from densehybrid_ros.datasets.lost_and_found import open_lost_and_found, open_lost_and_found_no_known
-from densehybrid_ros.datasets.mapillary_vistas import open_mapillary_vistas
-from densehybrid_ros.datasets.negative_folder import open_negative_folder
-from densehybrid_ros.datasets.negative_set import NegativeSet
-from densehybrid_ros.datasets.wilddash import open_wilddash2
+from densehybrid_ros.datasets.negative_sets import NegativeSet, open_ade20k, open_coco, open_negative_folder
+from densehybrid_ros.datasets.road_sets import open_idd_lite, open_mapillary_vistas, open_wilddash2
 from densehybrid_ros.errors import InputError
 
 
@@ -52,7 +47,7 @@ EVALUATION_SETS: dict[str, Callable[[Path], EvaluationSet]] = {
     "lost_and_found_sample": open_folder,
     "smiyc_anomaly": open_smiyc_track,
     "smiyc_obstacle": open_smiyc_track,
-    "smiyc_lost_and_found_no_known": open_lost_and_found_no_known,
+    "smiyc_lost_and_found_no_known": partial(open_lost_and_found, without_known=True),
     "fishyscapes_lost_and_found": open_fishyscapes_lost_and_found,
     "fishyscapes_static": open_fishyscapes_static,
     "road_anomaly": open_road_anomaly,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
-from densehybrid_ros.datasets.label_values import ANOMALY_MEND, anomaly_values, what_is_lacking
+from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND, anomaly_values, what_is_lacking
 from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.binned_curve import BinnedCurve

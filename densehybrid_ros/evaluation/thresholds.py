@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from densehybrid_ros.datasets.evaluation_set import IGNORE, INLIER, EvaluationFrame
-from densehybrid_ros.datasets.label_values import ANOMALY_MEND
+from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator

@@ -16,8 +16,8 @@ from torch import Tensor
 from densehybrid_ros.datasets.check import SeenFrames, check_frames, check_negatives
 from densehybrid_ros.datasets.known_objects import cut_known_objects
 from densehybrid_ros.datasets.labelled_set import LabelledSet
-from densehybrid_ros.datasets.negative_folder import load_cutouts
 from densehybrid_ros.datasets.negative_recipes import RECIPES
+from densehybrid_ros.datasets.negative_sets import load_cutouts
 from densehybrid_ros.datasets.pictures import list_pictures, read_color
 from densehybrid_ros.datasets.registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass, class_difference

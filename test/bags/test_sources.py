@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.bags.frames import resize_frame
-from densehybrid_ros.bags.image_files import frame_name, list_pictures
-from densehybrid_ros.bags.sources import FIRST_STAMP, FolderFrames, RenderedFrames, VideoFrames, period_ns
+from densehybrid_ros.bags.sources import (
+    FIRST_STAMP,
+    FolderFrames,
+    RenderedFrames,
+    VideoFrames,
+    frame_name,
+    ordered_pictures,
+    period_ns,
+)
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.rendered_road import render_drive
 from densehybrid_ros.errors import InputError
@@ -59,7 +66,7 @@ def test_frames_come_in_natural_order_with_stamps_and_everything_that_belongs_to
     frames = list(source)
 
     assert len(source) == 3
-    assert [path.name for path in list_pictures(drive / "leftImg8bit")] == [
+    assert [path.name for path in ordered_pictures(drive / "leftImg8bit")] == [
         f"town_{index}_leftImg8bit.png" for index in (2, 9, 10)
     ]
     assert [frame.stamp for frame in frames] == [FIRST_STAMP + index * 250_000_000 for index in range(3)]

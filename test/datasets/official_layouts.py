@@ -115,59 +115,22 @@ def street_hazards(root: Path, split: str = "training") -> Path:
     return root
 
 
-def wilddash_panoptic(root: Path, count: int = 6) -> Path:
-    categories = [
-        {"id": 7, "name": "road", "isthing": 0},
-        {"id": 1, "name": "ego vehicle", "isthing": 1},
-        {"id": 35, "name": "van", "isthing": 1},
-    ]
-    annotations = []
+def wilddash(root: Path, suffix: str = "", count: int = 3) -> Path:
     for number in range(count):
-        save_image(root / "images" / f"at{number:04}_100000.jpg")
-        colors = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-        colors[:, 2:4] = (7, 0, 0)  # segment 7
-        colors[:, 4:6] = (1, 2, 3)  # segment 1 + 2 * 256 + 3 * 65536
-        colors[:, 6:] = (0, 1, 0)  # segment 256
-        save_picture(root / "panoptic" / f"at{number:04}_100000.png", colors)
-        segments = [
-            {"id": 7, "category_id": 7},
-            {"id": 1 + 2 * 256 + 3 * 65536, "category_id": 35},
-            {"id": 256, "category_id": 1},
-        ]
-        annotations.append({"file_name": f"at{number:04}_100000.png", "image_id": number, "segments_info": segments})
-    (root / "panoptic.json").write_text(json.dumps({"categories": categories, "annotations": annotations}))
-    return root
-
-
-def wilddash_semantic(root: Path, suffix: str = "") -> Path:
-    for number in range(2):
         save_image(root / "images" / f"at{number}.jpg")
         save_picture(root / "labels" / f"at{number}{suffix}.png", label_map(7, 34, 38, 0))
     return root
 
 
-def ade20k(root: Path, instances: bool = True) -> Path:
+def ade20k(root: Path) -> Path:
     save_image(root / "images" / "training" / "ADE_train_00000001.jpg")
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[1:3, 1:5] = 21  # two cars side by side
     labels[4:, :] = 67  # books
     save_picture(root / "annotations" / "training" / "ADE_train_00000001.png", labels)
-    if instances:
-        stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-        stored[1:3, 1:3] = (13, 1, 0)
-        stored[1:3, 3:5] = (13, 2, 0)
-        save_picture(root / "annotations_instance" / "training" / "ADE_train_00000001.png", stored)
-    return root
-
-
-def ade20k_full(root: Path) -> Path:
-    folder = root / "images" / "ADE" / "training" / "urban" / "street"
-    save_image(folder / "ADE_train_00000001.jpg")
     stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    stored[0:2, 0:3] = (10, 4, 1)  # class 260, instance 1
-    stored[3:, 5:] = (0, 9, 2)  # class 9, instance 2
-    save_picture(folder / "ADE_train_00000001_seg.png", stored)
-    save_picture(folder / "ADE_train_00000001_parts_1.png", stored)
+    stored[1:3, 1:3], stored[1:3, 3:5] = (13, 1, 0), (13, 2, 0)
+    save_picture(root / "annotations_instance" / "training" / "ADE_train_00000001.png", stored)
     return root
 
 
@@ -182,8 +145,7 @@ def coco(root: Path, split: str = "val2017") -> Path:
         ],
         "annotations": [
             {"id": 5, "image_id": 1, "category_id": 22, "iscrowd": 0, "segmentation": [[2, 3, 7, 3, 7, 8, 2, 8]]},
-            {"id": 6, "image_id": 1, "category_id": 3, "iscrowd": 0,
-             "segmentation": {"size": [10, 12], "counts": [41, 4, 75]}},
+            {"id": 6, "image_id": 1, "category_id": 3, "iscrowd": 0, "segmentation": [[9, 1, 12, 1, 12, 4], [0, 0]]},
             {"id": 7, "image_id": 2, "category_id": 3, "iscrowd": 1,
              "segmentation": {"size": [10, 12], "counts": [0, 120]}},
         ],

@@ -8,13 +8,11 @@ import struct
 import zlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import PIL.Image
 import pytest
 
-from densehybrid_ros.datasets.check import check_frames
-from densehybrid_ros.datasets.label_values import (
+from densehybrid_ros.datasets.labelled_set import (
     ANOMALY_VALUES,
     TRAIN_IDS,
     anomaly_values,
@@ -22,7 +20,6 @@ from densehybrid_ros.datasets.label_values import (
     what_is_lacking,
 )
 from densehybrid_ros.datasets.pictures import read_labels
-from densehybrid_ros.datasets.registry import open_training_set
 from densehybrid_ros.errors import InputError
 
 LABELS = np.array([[0, 1, 1, 0], [255, 255, 1, 0]], np.uint8)
@@ -48,10 +45,13 @@ def four_bits(numbers: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
-def test_a_mask_of_one_bit_holds_0_and_1(tmp_path: Path, suffix: str) -> None:
+def test_masks_of_one_bit_and_palettes_give_their_numbers(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"mask.{suffix}"
     PIL.Image.fromarray(MASK).save(path)
     np.testing.assert_array_equal(read_labels(path), MASK)
+    for colours in ((0, 0, 0, 255, 255, 255), (255, 255, 255, 0, 0, 0), (9, 9, 9, 9, 9, 9)):
+        palette(LABELS, *colours).save(path)
+        np.testing.assert_array_equal(read_labels(path), LABELS)
 
 
 def test_grey_of_four_bits_holds_the_numbers_as_stored(tmp_path: Path) -> None:
@@ -60,32 +60,21 @@ def test_grey_of_four_bits_holds_the_numbers_as_stored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), numbers)
 
 
-@pytest.mark.parametrize("colours", [(0, 0, 0, 255, 255, 255), (255, 255, 255, 0, 0, 0), (9, 9, 9, 9, 9, 9)])
-@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
-def test_a_palette_gives_its_indices(tmp_path: Path, suffix: str, colours: tuple[int, ...]) -> None:
-    palette(LABELS, *colours).save(tmp_path / f"a.{suffix}")
-    np.testing.assert_array_equal(read_labels(tmp_path / f"a.{suffix}"), LABELS)
-
-
 @pytest.mark.parametrize(
-    "picture",
+    ("suffix", "picture"),
     [
-        np.dstack([LABELS] * 3),
-        np.dstack([*[LABELS] * 3, OPAQUE]),
-        np.dstack([LABELS, OPAQUE]),
-        LABELS.astype(np.uint16),
+        ("png", np.dstack([LABELS] * 3)),
+        ("png", np.dstack([*[LABELS] * 3, OPAQUE])),
+        ("png", np.dstack([LABELS, OPAQUE])),
+        ("png", LABELS.astype(np.uint16)),
+        ("tif", LABELS.astype(np.int32)),
+        ("tif", LABELS.astype(np.float32)),
     ],
-    ids=["rgb", "rgba", "grey with opacity", "16 bits"],
+    ids=["rgb", "rgba", "grey with opacity", "16 bits", "32 bits", "float"],
 )
-def test_grey_in_other_layouts_gives_its_value(tmp_path: Path, picture: np.ndarray) -> None:
-    PIL.Image.fromarray(picture).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), LABELS)
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_wide_numbers_of_a_tiff_are_read_where_they_fit(tmp_path: Path, dtype: type) -> None:
-    PIL.Image.fromarray(LABELS.astype(dtype)).save(tmp_path / "a.tif")
-    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), LABELS)
+def test_grey_in_other_layouts_gives_its_value(tmp_path: Path, suffix: str, picture: np.ndarray) -> None:
+    PIL.Image.fromarray(picture).save(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(read_labels(tmp_path / f"a.{suffix}"), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -139,15 +128,3 @@ def test_what_labels_lack(values: tuple[int, ...], said: str) -> None:
     assert found == set(values)
     assert what_is_lacking(found).startswith(said)
     assert bool(what_is_lacking(found)) == bool(said)
-
-
-def test_a_training_set_without_a_labelled_pixel_is_a_fault(tmp_path: Path) -> None:
-    for role, value in (("image", 90), ("label", 255)):
-        (tmp_path / "train" / role).mkdir(parents=True)
-        for index in range(2):
-            cv2.imwrite(str(tmp_path / "train" / role / f"{index}.png"), np.full((8, 8), value, np.uint8))
-    frames = open_training_set("cityscapes_640", tmp_path)
-    (fault,) = check_frames(frames).faults
-    assert fault == "cityscapes_640: none of 2 frames has a labelled pixel: all are 255 (void); check the labels"
-    cv2.imwrite(str(frames.files[1].label), np.zeros((8, 8), np.uint8))
-    assert check_frames(frames).faults == []

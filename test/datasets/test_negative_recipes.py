@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from densehybrid_ros.datasets.negative_recipes import RECIPES, draw_box, draw_masks, draw_object
-from densehybrid_ros.datasets.negative_set import NegativePicture, NegativeSet, Region, regions_of_ids
+from densehybrid_ros.datasets.negative_sets import NegativePicture, NegativeSet, Region, regions_of_ids
 from densehybrid_ros.errors import InputError
 
 CROP = (96, 128)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training frames and cut-outs in memory, and what is refused."""
+"""Training frames in memory, and objects of known classes cut out of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,43 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
+import torch
 
-from densehybrid_ros.datasets.negative_folder import load_cutouts
+from densehybrid_ros.datasets.known_objects import cut_known_objects
 from densehybrid_ros.datasets.registry import open_training_set
-from densehybrid_ros.datasets.training_frames import hold_in_memory
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Two stretched frames: the left half is road and red, the right half sky and blue."""
+def frames() -> FrameStore:
+    labels = torch.zeros((2, 100, 200), dtype=torch.uint8)
+    labels[0, 40:80, 50:70] = 11  # a person
+    labels[0, 0:40, 150:199] = 13  # a car that the frame cuts off
+    labels[1, 30:50, 20:40], labels[1, 50:70, 20:40] = 12, 18  # a rider on a bicycle
+    labels[1, 20:24, 100:104] = 7  # a sign too small
+    images = torch.zeros((2, 3, 100, 200), dtype=torch.uint8)
+    images[:, 0] = labels * 10
+    return FrameStore(images, labels)
+
+
+def test_whole_objects_are_cut_out_with_their_classes() -> None:
+    person, cyclist = cut_known_objects(frames())
+    assert person.pixels.shape == (40, 20, 4)
+    assert person.top == 40
+    assert (person.labels == 11).all()
+    assert (person.pixels[5:-5, 5:-5, 0] == 110).all()
+    assert (person.pixels[5:-5, 5:-5, 3] == 255).all()
+    assert person.pixels[0, 0, 3] < 255  # a soft edge
+    assert set(np.unique(cyclist.labels)) == {12, 18}
+
+
+def test_each_group_gives_at_most_so_many() -> None:
+    store = frames()
+    many = FrameStore(store.images[:1].repeat(6, 1, 1, 1), store.labels[:1].repeat(6, 1, 1))
+    assert len(cut_known_objects(many, per_group=4)) == 4
+
+
+def test_frames_get_their_geometry_and_colours_back(tmp_path: Path) -> None:
+    # Two stretched frames: the left half is road and red, the right half sky and blue.
     for part in ("image", "label"):
         (tmp_path / "train" / part).mkdir(parents=True)
     image = np.zeros((32, 32, 3), np.uint8)
@@ -27,52 +53,10 @@ def root(tmp_path: Path) -> Path:
     for name in ("a", "b"):
         cv2.imwrite(str(tmp_path / "train" / "image" / f"{name}.jpg"), image)
         cv2.imwrite(str(tmp_path / "train" / "label" / f"{name}.png"), label)
-    return tmp_path
-
-
-def test_frames_get_their_geometry_and_colours_back(root: Path) -> None:
-    store = hold_in_memory(open_training_set("cityscapes_640", root))
+    store = hold_in_memory(open_training_set("cityscapes_640", tmp_path))
     assert store.images.shape == (2, 3, 32, 64)
     assert store.labels.shape == (2, 32, 64)
     assert (store.labels[:, :, :32] == 0).all()
     assert (store.labels[:, :, 32:] == 10).all()
     assert (store.images[:, 0, :, :24] > 200).all()
     assert (store.images[:, 2, :, 40:] > 200).all()
-
-
-def test_a_value_outside_the_table_is_named(root: Path) -> None:
-    cv2.imwrite(str(root / "train" / "label" / "b.png"), np.full((32, 32), 33, np.uint8))
-    with pytest.raises(InputError, match=r"b\.png: label value 33"):
-        hold_in_memory(open_training_set("cityscapes_640", root))
-
-
-@pytest.mark.parametrize("part", ["image/b.jpg", "label/b.png"])
-def test_an_unreadable_file_is_named(root: Path, part: str) -> None:
-    (root / "train" / part).write_bytes(b"nothing")
-    with pytest.raises(InputError, match=rf"{Path(part).name}: truncated or not a picture"):
-        hold_in_memory(open_training_set("cityscapes_640", root))
-
-
-def test_cutouts_are_cropped_to_what_is_opaque(tmp_path: Path) -> None:
-    image = np.zeros((20, 30, 4), np.uint8)
-    image[5:15, 10:25] = (255, 0, 0, 255)  # blue in OpenCV's order
-    cv2.imwrite(str(tmp_path / "a.png"), image)
-    (cutout,) = load_cutouts(tmp_path)
-    assert cutout.shape == (4, 10, 15)
-    assert (cutout[2] == 255).all()
-    assert (cutout[3] == 255).all()
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (None, "holds no pictures"),
-        (np.zeros((4, 4, 3), np.uint8), "needs an alpha channel"),
-        (np.zeros((4, 4, 4), np.uint8), "that is opaque somewhere"),
-    ],
-)
-def test_what_is_no_cutout_is_refused(tmp_path: Path, image: np.ndarray | None, message: str) -> None:
-    if image is not None:
-        cv2.imwrite(str(tmp_path / "a.png"), image)
-    with pytest.raises(InputError, match=message):
-        load_cutouts(tmp_path)

@@ -13,8 +13,11 @@ import numpy as np
 import official_layouts as layouts
 import pytest
 
+from densehybrid_ros.datasets.check import check_frames
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.registry import TRAINING_SETS, open_training_set
+from densehybrid_ros.datasets.road_sets import MAPILLARY_VISTAS, WILDDASH, WILDDASH_NAMES
+from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.datasets.training_frames import KNOWN, UNKNOWN, hold_in_memory
 from densehybrid_ros.errors import InputError
 
@@ -24,14 +27,16 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "cityscapes_640": layouts.cityscapes_640,
     "idd_lite": layouts.idd_lite,
     "mapillary_vistas": layouts.mapillary,
-    "wilddash2": layouts.wilddash_panoptic,
+    "wilddash2": layouts.wilddash,
     "street_hazards": layouts.street_hazards,
 }
 
 
 def row(frames: LabelledSet, index: int = 0) -> list[int]:
     """The first values of a frame's labels."""
-    return frames[index].semantic[0, :4].tolist()
+    semantic = frames[index].semantic
+    assert semantic is not None
+    return semantic[0, :4].tolist()
 
 
 def test_every_data_set_is_tested_here() -> None:
@@ -52,14 +57,18 @@ def test_frames_can_be_read_in_other_processes(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
-def test_a_missing_folder_a_split_and_a_frame_without_label_are_one_line(name: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_one_line_that_names_it(name: str, tmp_path: Path) -> None:
     root = WRITERS[name](tmp_path / "data")
     frames = open_training_set(name, root)
-    frames.files[0].label.unlink()
+    label = frames.files[1].label
+    layouts.save_picture(label, np.full(cv2.imread(str(label)).shape[:2], 177, np.uint8))
+    with pytest.raises(InputError, match=rf"{label.name}: label value 177 is not one of this data set"):
+        frames[1]
+    label.unlink()
     for arguments, part in (
         ((tmp_path / "none", "train"), "none"),
         ((root, "test"), "split test"),
-        ((root, "train"), frames.files[0].image.name),
+        ((root, "train"), frames.files[1].image.name),
     ):
         with pytest.raises(InputError, match=part) as caught:
             open_training_set(name, *arguments)
@@ -71,59 +80,62 @@ def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
         open_training_set("kitti", tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(set(WRITERS) - {"wilddash2"}))
-def test_a_value_outside_the_table_names_file_and_value(name: str, tmp_path: Path) -> None:
-    frames = open_training_set(name, WRITERS[name](tmp_path))
-    label = frames.files[1].label
-    layouts.save_picture(label, np.full(cv2.imread(str(label)).shape[:2], 77, np.uint8))
-    with pytest.raises(InputError, match=rf"{label.name}: label value 77 is not one of this data set"):
-        frames[1]
+def test_a_look_through_a_set_names_files_that_are_wrong(tmp_path: Path) -> None:
+    frames = open_training_set("wilddash2", layouts.wilddash(tmp_path, count=31))
+    assert check_frames(frames).faults == []
+    frames.files[2].image.write_bytes(b"no picture")
+    frames.files[9].label.unlink()
+    layouts.save_image(frames.files[11].image, 4, 4)
+    faults = [
+        f"{frames.files[2].image}: truncated or not a picture",
+        f"{frames.files[9].label}: can't be read (No such file or directory)",
+        f"{frames.files[11].label}: is 8x6, but {frames.files[11].image} is 4x4; they must agree",
+    ]
+    assert check_frames(frames).faults == faults
+    assert check_frames(frames, stop_after=2).faults == faults[:2]
+    with pytest.raises(InputError, match="truncated or not a picture"):
+        hold_in_memory(frames)
 
 
-def test_sizes_must_agree(tmp_path: Path) -> None:
-    frames = open_training_set("cityscapes", layouts.cityscapes(tmp_path))
-    layouts.save_image(frames.files[0].image, 4, 4)
-    with pytest.raises(InputError, match=r"labelIds\.png: is 8x6, but .* is 4x4"):
-        frames[0]
+def test_a_set_without_a_labelled_pixel_is_a_fault(tmp_path: Path) -> None:
+    frames = open_training_set("cityscapes_640", layouts.cityscapes_640(tmp_path))
+    for files in frames.files:
+        layouts.save_picture(files.label, np.full((layouts.HEIGHT, layouts.HEIGHT), 255, np.uint8))
+    (fault,) = check_frames(frames).faults
+    assert fault == "cityscapes_640: none of 2 frames has a labelled pixel: all are 255 (void); check the labels"
 
 
 def test_cityscapes_maps_label_ids_to_train_ids(tmp_path: Path) -> None:
     frames = open_training_set("cityscapes", layouts.cityscapes(tmp_path))
     assert row(frames) == [0, 255, 18, 255]
-    assert frames.files[0].group == "aachen"
-
-
-def test_the_stretched_edition_gets_its_geometry_back(tmp_path: Path) -> None:
-    frames = open_training_set("cityscapes_640", layouts.cityscapes_640(tmp_path, "val"), "val")
-    assert frames[0].image.shape == (layouts.HEIGHT, 2 * layouts.HEIGHT, 3)
+    assert frames[0].group == "aachen"
 
 
 def test_street_hazards_has_twelve_classes_and_towns_with_the_same_numbers(tmp_path: Path) -> None:
     frames = open_training_set("street_hazards", layouts.street_hazards(tmp_path))
-    assert len(frames) == 2
     assert len(frames.classes) == 12
     assert row(frames) == [0, 255, 3, 11]
-    assert [item.group for item in frames.files] == ["t1", "t2"]
+    assert [frames[index].group for index in range(len(frames))] == ["t1", "t2"]
     layouts.save_picture(frames.files[0].label, layouts.label_map(14))
     with pytest.raises(InputError, match="label value 14"):
         frames[0]
 
 
-@pytest.mark.parametrize(("version", "expected"), [("v1.1", [0, 0, 13, 255]), ("v1.2", [0, 0, 13, 255]),
-                                                   ("v2.0", [0, 0, 6, 255])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("version", "expected"), [("v1.1", [0, 0, 13, 255]), ("v1.2", [0, 0, 13, 255]), ("v2.0", [0, 0, 6, 255])]
+)
 def test_mapillary_reads_palette_indices_by_its_configuration(
     version: str, expected: list[int], tmp_path: Path
 ) -> None:
-    frames = open_training_set("mapillary_vistas", layouts.mapillary(tmp_path, version))
-    assert row(frames) == expected
+    assert row(open_training_set("mapillary_vistas", layouts.mapillary(tmp_path, version))) == expected
 
 
 def test_mapillary_takes_version_1_2_where_both_are_there(tmp_path: Path) -> None:
     layouts.mapillary(layouts.mapillary(tmp_path, "v2.0", "validation"), "v1.2", "validation")
-    frames = open_training_set("mapillary_vistas", tmp_path, "val")
-    assert frames.files[0].label.parent.parent.name == "v1.2"
-    (tmp_path / "config_v1.2.json").unlink()
-    assert open_training_set("mapillary_vistas", tmp_path, "val").files[0].label.parent.parent.name == "v2.0"
+    for version in ("v1.2", "v2.0"):
+        frames = open_training_set("mapillary_vistas", tmp_path, "val")
+        assert frames.files[0].label.parent.parent.name == version
+        (tmp_path / f"config_{version}.json").unlink()
 
 
 @pytest.mark.parametrize(
@@ -143,61 +155,51 @@ def test_mapillarys_configuration_is_checked(content: str | None, message: str, 
         open_training_set("mapillary_vistas", tmp_path)
 
 
-def test_wilddash_reads_panoptic_segments_by_category_name(tmp_path: Path) -> None:
-    root = layouts.wilddash_panoptic(tmp_path)
-    frames = open_training_set("wilddash2", root)
-    assert frames[0].semantic[0].tolist() == [255, 255, 0, 0, 13, 13, 255, 255]
-    held_out = open_training_set("wilddash2", root, "val")
-    assert [item.image.stem for item in held_out.files] == ["at0000_100000", "at0005_100000"]
-    assert len(frames) == 4
-    assert not {item.image for item in frames.files} & {item.image for item in held_out.files}
+def test_mapillarys_longest_beginning_counts(tmp_path: Path) -> None:
+    expected = {
+        "construction--flat--parking-aisle": 0,
+        "construction--barrier--concrete-block": 255,
+        "construction--structure--tunnel": 2,
+        "human--person--person-group": 11,
+        "object--support--pole-group": 5,
+        "object--traffic-sign--back": 255,
+        "object--traffic-sign--temporary-front": 7,
+        "object--vehicle--other-vehicle": 255,
+    }
+    config = layouts.mapillary(tmp_path) / "config_v1.2.json"
+    config.write_text(json.dumps({"labels": [{"name": name} for name in expected]}))
+    assert open_training_set("mapillary_vistas", tmp_path).semantic == dict(enumerate(expected.values()))
 
 
 @pytest.mark.parametrize("suffix", ["", "_labelIds"])
-def test_wilddash_reads_semantic_ids_too(suffix: str, tmp_path: Path) -> None:
-    frames = open_training_set("wilddash2", layouts.wilddash_semantic(tmp_path, suffix))
+def test_wilddash_reads_category_ids_and_holds_every_fifth_frame_out(suffix: str, tmp_path: Path) -> None:
+    root = layouts.wilddash(tmp_path, suffix, 6)
+    frames, held_out = open_training_set("wilddash2", root), open_training_set("wilddash2", root, "val")
     assert row(frames) == [0, 14, 0, 255]
+    assert [item.image.stem for item in held_out.files] == ["at0", "at5"]
+    assert [item.image.stem for item in frames.files] == ["at1", "at2", "at3", "at4"]
 
 
-def test_wilddash_names_what_its_table_lacks(tmp_path: Path) -> None:
-    table = layouts.wilddash_panoptic(tmp_path) / "panoptic.json"
-    original = json.loads(table.read_text())
-    frames = open_training_set("wilddash2", tmp_path)
-    layouts.save_picture(frames.files[0].label, np.full((layouts.HEIGHT, layouts.WIDTH, 3), (9, 0, 0), np.uint8))
-    with pytest.raises(InputError, match=r"at0001_100000\.png: label value 9 is no segment"):
-        frames[0]
-    without = {**original, "annotations": original["annotations"][:1]}
-    category = {**original, "categories": [{"id": 7, "name": "comet"}]}
-    for content, message in (
-        (without, r"at0001_100000\.png: .*panoptic\.json has no annotation of it"),
-        (category, "category 7 is 'comet', which is in no table"),
-        ({**original, "categories": []}, r"at0001_100000\.png: segment 7 is of category 7, which"),
-        ({}, r"panoptic\.json: not in COCO's panoptic format"),
-    ):
-        table.write_text(json.dumps(content))
-        with pytest.raises(InputError, match=message):
-            open_training_set("wilddash2", tmp_path)
+def test_tables_name_classes_of_cityscapes_and_each_is_reached() -> None:
+    for table in (MAPILLARY_VISTAS, WILDDASH):
+        assert set(table.values()) - {""} == {item.name for item in CITYSCAPES_CLASSES}
+    assert len(set(WILDDASH_NAMES)) == 81
+    assert set(WILDDASH) <= set(WILDDASH_NAMES)
 
 
 def test_a_subset_is_spread_evenly(tmp_path: Path) -> None:
-    frames = open_training_set("wilddash2", layouts.wilddash_panoptic(tmp_path, 11))
+    frames = open_training_set("wilddash2", layouts.wilddash(tmp_path, count=11))
     few = frames.subset(3)
     assert [frames.files.index(item) for item in few.files] == [0, 4, 7]
-    np.testing.assert_array_equal(few[1].semantic, frames[4].semantic)
     assert frames.subset(None) is frames.subset(100) is frames
-
-
-@pytest.mark.data
-def test_the_real_stretched_edition_opens(shared_data: Path) -> None:
-    frames = open_training_set("cityscapes_640", shared_data / "cityscapes_640", "val")
-    assert len(frames) == 251
-    assert frames[100].image.shape == (640, 1280, 3)
 
 
 def test_void_pictures_of_cityscapes_640_tell_real_unknowns(tmp_path: Path) -> None:
     frames = open_training_set("cityscapes_640", layouts.cityscapes_640_void(tmp_path))
     frame = frames[0]
     assert frame.anomaly is not None
+    assert frame.semantic is not None
+    assert frame.image.shape == (layouts.HEIGHT, 2 * layouts.HEIGHT, 3)
     assert frame.semantic[0, :9:2].tolist() == [255, 255, 255, 255, 10]
     assert frame.anomaly[0, :9:2].tolist() == [1, 1, 255, 255, 0]
     held = hold_in_memory(frames, with_unknown=True).labels[0, 0, :9:2]

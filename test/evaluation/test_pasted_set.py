@@ -13,8 +13,7 @@ import torch
 
 from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, INLIER, FrameFiles
 from densehybrid_ros.datasets.folder import open_folder
-from densehybrid_ros.datasets.label_values import TRAIN_IDS
-from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.datasets.labelled_set import TRAIN_IDS, LabelledSet
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.pasted_set import PastedSet, write_pasted_set

@@ -28,8 +28,7 @@ import torch
 from densehybrid_ros import research
 from densehybrid_ros.cli.options import count, size
 from densehybrid_ros.datasets.evaluation_set import FrameFiles
-from densehybrid_ros.datasets.label_values import TRAIN_IDS
-from densehybrid_ros.datasets.labelled_set import LabelledSet
+from densehybrid_ros.datasets.labelled_set import TRAIN_IDS, LabelledSet
 from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.datasets.training_frames import FrameStore

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sources of real negatives: pictures of ADE20k, of COCO or of a folder, with regions that may be cut out of them."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from densehybrid_ros.datasets.evaluation_set import FrameFiles, check_sizes, index_by_stem, pair_files, require_folder
+from densehybrid_ros.datasets.pictures import list_pictures, read_color, read_labels, read_with_alpha
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.progress import progress
+
+_OPAQUE = 128
+_ADE_CLASSES = 150
+_ADE_PER_CLASS = 256  # instance numbers of a class are below this
+_COCO_SPLITS = ("train2017", "val2017", "train2014", "val2014")
+_COCO_BITS = 4  # of a polygon's corner, after the point
+
+
+@dataclass(frozen=True)
+class Region:
+    """An object, or all pixels of a class, in a picture.
+
+    Attributes:
+        top: Row of the bounding box's upper edge.
+        left: Column of its left edge.
+        mask: uint8 [h, w], the size of the bounding box: opacity in 0..255, 255 = belongs to the region.
+    """
+
+    top: int
+    left: int
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class NegativePicture:
+    """A picture to cut negatives from.
+
+    Attributes:
+        name: Its file, for messages.
+        image: uint8 [H, W, 3], RGB.
+        objects: Single objects; none where the source has no instances.
+        classes: All pixels of a class as one region each; none where the source has no class masks.
+    """
+
+    name: str
+    image: np.ndarray
+    objects: tuple[Region, ...] = ()
+    classes: tuple[Region, ...] = ()
+
+
+def cut_out(picture: NegativePicture, region: Region) -> Tensor:
+    """Returns a region as a cut-out, uint8 [4, h, w]: red, green, blue, alpha (255 = belongs to the region)."""
+    height, width = region.mask.shape
+    color = picture.image[region.top : region.top + height, region.left : region.left + width]
+    return torch.from_numpy(np.dstack([color, region.mask]).transpose(2, 0, 1).copy())
+
+
+def regions_of_ids(ids: np.ndarray) -> tuple[Region, ...]:
+    """Makes one region of all pixels of each id of a map, integers [H, W] not below 0; 0 belongs to none."""
+    values = np.flatnonzero(np.bincount(ids.ravel()))  # quicker than sorting all pixels
+    values = values[values > 0]
+    numbers = np.zeros(int(ids.max(initial=0)) + 1, np.int32)
+    numbers[values] = np.arange(1, len(values) + 1)
+    regions = []
+    for value, box in zip(values, ndimage.find_objects(numbers[ids]), strict=True):
+        mask = np.where(ids[box] == value, np.uint8(255), np.uint8(0))
+        regions.append(Region(box[0].start, box[1].start, mask))
+    return tuple(regions)
+
+
+class NegativeSet(ABC):
+    """Pictures by index, each read from its files when asked for.
+
+    A set can be pickled and read from several threads or processes, as the workers of a data loader do.
+
+    Attributes:
+        name: Name of the source.
+    """
+
+    name: str
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> NegativePicture:
+        """Reads a picture with its regions.
+
+        Raises:
+            InputError: A file is missing or damaged, or masks and picture disagree in size.
+        """
+
+
+class _FolderNegatives(NegativeSet):
+    """Every picture is one negative: its opaque part where it has an alpha channel, else any part of it."""
+
+    name = "folder"
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> NegativePicture:
+        path = self.files[index]
+        picture = read_with_alpha(path)
+        image = np.ascontiguousarray(picture[:, :, :3])
+        alpha = picture[:, :, 3] if picture.shape[2] == 4 else np.zeros(image.shape[:2], np.uint8)
+        region = _cut_to_box(alpha, alpha >= _OPAQUE)
+        return NegativePicture(str(path), image, (region,) if region else ())
+
+
+class _SceneParsing(NegativeSet):
+    """ADE20k: one of 150 classes a pixel (0 = none), and instances, red the class of 100, green its number."""
+
+    name = "ade20k"
+
+    def __init__(self, files: list[FrameFiles]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> NegativePicture:
+        files = self.files[index]
+        image, labels = read_color(files.image), read_labels(files.label)
+        check_sizes(image, files.image, labels, files.label)
+        if labels.max(initial=0) > _ADE_CLASSES:
+            raise InputError(
+                f"{files.label}: label value {labels.max()} is not one of this data set (0..{_ADE_CLASSES})"
+            )
+        classes = regions_of_ids(labels)
+        if files.instances is None:
+            return NegativePicture(str(files.image), image, classes=classes)
+        stored = read_color(files.instances)
+        check_sizes(image, files.image, stored, files.instances)
+        kind = stored[:, :, 0].astype(np.int32)
+        ids = np.where(kind > 0, _ADE_PER_CLASS * kind + stored[:, :, 1], 0)
+        return NegativePicture(str(files.image), image, regions_of_ids(ids), classes)
+
+
+class _CocoPicture(NamedTuple):
+    """A picture and the polygons, each float64 [n, 2] of x and y, of every object in it."""
+
+    file: Path
+    height: int
+    width: int
+    objects: list[list[np.ndarray]]
+
+
+class _Coco(NegativeSet):
+    """Pictures of COCO with one object or more; crowds (``iscrowd``) are left out."""
+
+    name = "coco"
+
+    def __init__(self, pictures: list[_CocoPicture]) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> NegativePicture:
+        picture = self._pictures[index]
+        image = read_color(picture.file)
+        if image.shape[:2] != (picture.height, picture.width):
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise InputError(f"{picture.file}: is {size}, but its annotation says {picture.width}x{picture.height}")
+        regions = (_cut_to_box(mask, mask > 0) for mask in (_filled(item, image.shape) for item in picture.objects))
+        return NegativePicture(str(picture.file), image, tuple(filter(None, regions)))
+
+
+def open_negative_folder(root: Path) -> NegativeSet:
+    """Opens a folder of pictures, and of folders of them.
+
+    Raises:
+        InputError: The folder is missing or holds no picture.
+    """
+    return _FolderNegatives(list_pictures(root, deep=True))
+
+
+def load_cutouts(root: Path) -> list[Tensor]:
+    """Loads the opaque parts of all pictures of a folder; uint8 [4, h, w], see ``cut_out``.
+
+    Raises:
+        InputError: The folder is missing or holds no picture, or one can't be read or has no opaque part.
+    """
+    pictures, cutouts = open_negative_folder(root), []
+    for index in progress(range(len(pictures)), "load cut-outs", unit="cut-out"):
+        picture = pictures[index]
+        if not picture.objects:
+            raise InputError(f"{picture.name}: no cut-out; it needs an alpha channel that is opaque somewhere")
+        cutouts.append(cut_out(picture, picture.objects[0]))
+    return cutouts
+
+
+def open_ade20k(root: Path) -> NegativeSet:
+    """Opens the training part of ADE20k (Zhou et al. 2017), Scene Parsing edition of 2016.
+
+    ``images/training/NAME.jpg`` with ``annotations/training/NAME.png`` and, where there is such a folder,
+    ``annotations_instance/training/NAME.png``.
+
+    Raises:
+        InputError: The folders are missing, or a picture lacks its annotation.
+    """
+    hint = "give the folder that holds images/training/ and annotations/training/"
+    image_folder = require_folder(root / "images" / "training", hint)
+    label_folder = require_folder(root / "annotations" / "training", hint)
+    images = index_by_stem(image_folder, "*.jpg")
+    files = pair_files(images, index_by_stem(label_folder, "*.png"), image_folder, label_folder)
+    instance_folder = root / "annotations_instance" / "training"
+    if instance_folder.is_dir():
+        found = pair_files(images, index_by_stem(instance_folder, "*.png"), image_folder, instance_folder)
+        files = [replace(item, instances=other.label) for item, other in zip(files, found, strict=True)]
+    return _SceneParsing(files)
+
+
+def open_coco(root: Path) -> NegativeSet:
+    """Opens ``annotations/instances_train2017.json`` of COCO (Lin et al. 2014) with ``train2017/*.jpg``.
+
+    Where they are not there, the first other split that is.
+
+    Raises:
+        InputError: Neither table nor pictures are there, or the table can't be read or names a picture that is missing.
+    """
+    hint = "give the folder that holds annotations/instances_train2017.json and train2017/"
+    folder = require_folder(root / "annotations", hint)
+    split = next((name for name in _COCO_SPLITS if (folder / f"instances_{name}.json").is_file()), None)
+    if split is None:
+        raise InputError(f"{folder}: holds no instances_train2017.json; {hint}")
+    table, pictures = folder / f"instances_{split}.json", require_folder(root / split, hint)
+    found = _read_coco_table(table, pictures)
+    there = {path.name for path in pictures.iterdir()}
+    if missing := [item.file for item in found if item.file.name not in there]:
+        raise InputError(f"{missing[0]}: is missing, but {table} names it; unpack all pictures of the split")
+    return _Coco(found)
+
+
+def _read_coco_table(table: Path, folder: Path) -> list[_CocoPicture]:
+    try:
+        content = json.loads(table.read_text(encoding="utf-8"))
+        objects: dict[int, list[list[np.ndarray]]] = {}
+        for item in content["annotations"]:
+            if not item.get("iscrowd", 0):
+                polygons = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in item["segmentation"]]
+                objects.setdefault(item["image_id"], []).append(polygons)
+        pictures = [
+            _CocoPicture(folder / item["file_name"], int(item["height"]), int(item["width"]), objects[item["id"]])
+            for item in content["images"]
+            if item["id"] in objects
+        ]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise InputError(f"{table}: not in the format of COCO's instances ({error!r:.80})") from error
+    if not pictures:
+        raise InputError(f"{table}: names no picture with an object")
+    return pictures
+
+
+def _filled(polygons: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Fills polygons, each by itself as an object may consist of several parts; uint8 [H, W], 255 = inside."""
+    mask = np.zeros(shape[:2], np.uint8)
+    for polygon in polygons:
+        # COCO's (0, 0) is the corner of the first pixel, OpenCV's its centre.
+        corners = ((polygon - 0.5) * (1 << _COCO_BITS)).round().astype(np.int32)
+        cv2.fillPoly(mask, [corners], 255, shift=_COCO_BITS)
+    return mask
+
+
+def _cut_to_box(opacity: np.ndarray, inside: np.ndarray) -> Region | None:
+    """Makes a region of the box around what is inside; None where nothing is."""
+    left, top, width, height = cv2.boundingRect(inside.astype(np.uint8))
+    return Region(top, left, opacity[top : top + height, left : left + width].copy()) if width else None
