@@ -14,7 +14,6 @@ from densehybrid_ros.cli.measuring import (
     configure_segmenter,
     distance_edges,
     open_segmenter,
-    process_device,
     segmenter_options,
     still_stage,
 )
@@ -23,21 +22,19 @@ from densehybrid_ros.cli.speed_table import SPEED_TABLE, run_speed_table
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer
-from densehybrid_ros.evaluation.evaluate import evaluate, spread
+from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer, spread
+from densehybrid_ros.evaluation.evaluate import evaluate
 from densehybrid_ros.evaluation.froc import StillStage
 from densehybrid_ros.evaluation.protocols import PROTOCOLS
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
 from densehybrid_ros.evaluation.score_maps import SUFFIXES, ScoreMaps
-from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import model_path, read_card, write_card
 from densehybrid_ros.research.model_score import ModelScore, collect_pixels
 from densehybrid_ros.research.paper_tables import (
     PAPER_TABLES,
-    PaperTable,
     format_paper_table,
     open_parts,
     page_table,
@@ -52,8 +49,7 @@ _EXAMPLE = """examples:
   densehybrid evaluate --dataset folder --root DIR --model light --threshold default,-60
   densehybrid evaluate --dataset cityscapes_640 --root /data/cityscapes_640 --model light --hazards --report seen
   densehybrid evaluate --dataset road_anomaly --root DIR --score-maps maps --name mine
-  densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ...
-  torchrun --nproc-per-node 2 -m densehybrid_ros evaluate --dataset folder --root DIR --model light"""
+  densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ..."""
 _BASIC_SCORES = (HYBRID, "posterior", "likelihood", "max_softmax", "max_logit")
 _KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD, *MODEL_SCORES)
 
@@ -129,25 +125,28 @@ def run(args: argparse.Namespace) -> int:
         sets, missing = open_parts(table, args.root)
     else:
         sets, missing = open_evaluation_sets(args.dataset, args.root), []
-    shards = Shards()
-    try:
-        by_model = _measure(args, sets, shards, missing)
-    finally:
-        shards.close()
-    if not shards.is_first:
-        return 0
+    by_model = _measure(args, sets, missing)
     for line in missing:
         print(f"skipped: {line}", file=sys.stderr)
     results = [result for found in by_model.values() for result in found]
     if table:
         text, rows = format_paper_table(table, results), paper_table_csv(table, results)
         figures: object = {"table": table.number, "skipped": missing, "results": [item.to_dict() for item in results]}
-    elif len(results) > 1:
+    else:
         text, rows = "\n\n".join(map(format_result, results)), "\n".join(map(to_csv, results))
         figures = {"skipped": missing, "results": [item.to_dict() for item in results]}
-    else:
-        text, rows, figures = format_result(results[0]), to_csv(results[0]), results[0].to_dict()
-    _publish(args, results, text, rows, figures, table)
+        figures = results[0].to_dict() if len(results) == 1 else figures
+    for result in results:
+        for reason in result.left_out:
+            print(f"left out: {reason}", file=sys.stderr)
+    print(text)
+    if args.json:
+        args.json.write(figures)
+    if args.csv:
+        write_text_atomically(args.csv, rows)
+    if args.report:
+        write_report(args.report, results, page_table(table, results) if table else None)
+        print(f"report: {args.report / 'report.html'}")
     if args.card:
         for model, found in by_model.items():
             path = _write_to_card(args, model, found)
@@ -189,7 +188,7 @@ def _scores(args: argparse.Namespace) -> list[str]:
 
 
 def _measure(
-    args: argparse.Namespace, sets: dict[str, EvaluationSet], shards: Shards, missing: list[str]
+    args: argparse.Namespace, sets: dict[str, EvaluationSet], missing: list[str]
 ) -> dict[str, list[EvaluationResult]]:
     """Measures each model on one data set after another; of several, one without a usable frame joins the missing.
 
@@ -202,10 +201,10 @@ def _measure(
             name: ScoreMaps(args.score_maps, row, dataset, spread(len(dataset), args.limit))
             for name, dataset in sets.items()
         }
-        return {row: _measure_one(args, sets, maps, args.threshold, shards, missing)}
+        return {row: _measure_one(args, sets, maps, args.threshold, missing)}
     found = {}
     for model in dict.fromkeys(args.model):
-        segmenter = open_segmenter(args, str(process_device(args.device, shards)), model)
+        segmenter = open_segmenter(args, args.device, model)
         card = segmenter.card
         thresholds = [card.threshold(item) for item in args.threshold]
         stage = None
@@ -215,7 +214,7 @@ def _measure(
             stage = still_stage(args, card, named)
         names = _scores(args)
         scorer = FrameScorer(segmenter, names, _model_scores(args, names, segmenter))
-        found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, shards, missing, stage)
+        found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, missing, stage)
     return found
 
 
@@ -224,7 +223,6 @@ def _measure_one(
     sets: dict[str, EvaluationSet],
     scorers: Mapping[str, Scorer],
     thresholds: list[float],
-    shards: Shards,
     missing: list[str],
     stage: StillStage | None = None,
 ) -> list[EvaluationResult]:
@@ -236,8 +234,7 @@ def _measure_one(
                 name,
                 scorers[name],
                 limit=args.limit,
-                edges=_edges(args.bins, name),
-                shards=shards,
+                edges=distance_edges(args.bins) if args.bins or PROTOCOLS[name].distances else (),
                 pictures=args.report is not None,
                 thresholds=thresholds,
                 stage=stage,
@@ -272,11 +269,6 @@ def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segment
     return built
 
 
-def _edges(text: str | None, dataset: str) -> tuple[float, ...]:
-    by_distance = dataset in PROTOCOLS and PROTOCOLS[dataset].distances
-    return distance_edges(text) if text is not None or by_distance else ()
-
-
 def _write_to_card(args: argparse.Namespace, model: str, results: Sequence[EvaluationResult]) -> Path:
     """Adds to the card the figures of each data set in percent, with the command; those of other sets stay."""
     path = model_path(model).with_suffix(".yaml")
@@ -303,24 +295,3 @@ def _card_figures(args: argparse.Namespace, model: str, result: EvaluationResult
     if not math.isnan(result.mean_iou):
         entry["mean_iou"] = round(100 * result.mean_iou, 2)
     return entry
-
-
-def _publish(
-    args: argparse.Namespace,
-    results: Sequence[EvaluationResult],
-    text: str,
-    rows: str,
-    figures: object,
-    table: PaperTable | None,
-) -> None:
-    for result in results:
-        for reason in result.left_out:
-            print(f"left out: {reason}", file=sys.stderr)
-    print(text)
-    if args.json:
-        args.json.write(figures)
-    if args.csv:
-        write_text_atomically(args.csv, rows)
-    if args.report:
-        write_report(args.report, results, page_table(table, results) if table else None)
-        print(f"report: {args.report / 'report.html'}")
