@@ -21,6 +21,17 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of random weights for the 19 classes of Cityscapes, ``tiny``; who writes to it takes a copy."""
+    from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("tiny", "light"))
+    return path
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skips GPU tests on a machine without a GPU; of several workers, each gets whole files, and one the engine."""
     if config.pluginmanager.hasplugin("xdist"):

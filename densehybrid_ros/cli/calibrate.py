@@ -16,21 +16,19 @@ from densehybrid_ros.cli.measuring import add_stage_options, configure_segmenter
 from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, positive
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import HYBRID, FrameScorer, ScoredFrame
-from densehybrid_ros.evaluation.evaluate import score_all
-from densehybrid_ros.evaluation.froc import Froc, FrocAccumulator
-from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
-from densehybrid_ros.evaluation.probability import fit_confidence
-from densehybrid_ros.evaluation.region_fit import FALSE_REGIONS, RegionTable
-from densehybrid_ros.evaluation.thresholds import (
+from densehybrid_ros.evaluation.calibration import (
     INLIER_Q95,
     OUTLIER_TPR95,
     anomaly_labels,
     candidate_thresholds,
-    false_hazard_name,
+    fit_confidence,
     inlier_threshold,
     outlier_threshold,
 )
+from densehybrid_ros.evaluation.dense_scores import HYBRID, KEPT_BYTES, FrameScorer, ScoredFrame, ScoredSet, spread
+from densehybrid_ros.evaluation.froc import Froc, FrocAccumulator
+from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
+from densehybrid_ros.evaluation.region_fit import FALSE_REGIONS, RegionTable
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import LoadedModel, write_card
 
@@ -88,14 +86,19 @@ def run(args: argparse.Namespace) -> int:
     per_minute = args.false_hazards_per_minute
     if args.ego_mask and per_minute is None:
         raise InputError("--ego-mask: is for --false-hazards-per-minute; add it")
-    sets = open_evaluation_sets(args.dataset, args.root).values()
+    if args.default and args.by == _PROBABILITY:
+        raise InputError("--default: chooses a threshold, and --by probability finds none; leave one of them out")
+    opened = open_evaluation_sets(args.dataset, args.root).values()
     segmenter = open_segmenter(args, args.device)
     names = [item.name for item in segmenter.card.classes]
     model, scorer, stage = segmenter.model, FrameScorer(segmenter, [HYBRID]), still_stage(args, segmenter.card)
+    walks_again = per_minute is not None or args.by == _REGIONS
+    room = KEPT_BYTES // len(opened) if walks_again else 0
+    sets = [ScoredSet(scorer, dataset.for_classes(names), spread(len(dataset), args.limit), room) for dataset in opened]
 
     def scored(description: str) -> Iterator[ScoredFrame]:
-        for dataset in sets:
-            yield from score_all(scorer, dataset.for_classes(names), args.limit, description)
+        for one in sets:
+            yield from one.walk_all(description)
 
     pixels, frames, through = PixelAccumulator(), 0, set()
     for item in scored("calibrate"):
@@ -107,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     if args.by == _PROBABILITY:
         return _write_confidence(args, segmenter, pixels, entry)
     if per_minute is not None:
-        name = false_hazard_name(per_minute)
+        name = f"false_hazards_{per_minute:g}_per_minute"
         counter = FrocAccumulator(stage, candidate_thresholds(pixels))
         for item in scored("count false hazards"):
             counter.update(item)
@@ -168,8 +171,6 @@ def _what_it_is_worth(args: argparse.Namespace, entry: dict[str, Any]) -> str:
 def _write_confidence(
     args: argparse.Namespace, segmenter: Segmenter, pixels: PixelAccumulator, entry: dict[str, Any]
 ) -> int:
-    if args.default:
-        raise InputError("--default: chooses a threshold, and --by probability finds none; leave one of them out")
     model, fitted = segmenter.model, fit_confidence(pixels)
     entry |= {"prior": round(fitted.prior, 6), "expected_calibration_error": round(fitted.error, 6)}
     model.card.fitted_confidence = fitted.confidence

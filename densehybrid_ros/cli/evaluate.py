@@ -14,28 +14,28 @@ from densehybrid_ros.cli.measuring import (
     configure_segmenter,
     distance_edges,
     open_segmenter,
-    process_device,
     segmenter_options,
     still_stage,
 )
 from densehybrid_ros.cli.options import add_json, count, output_file, output_folder, thresholds
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
-from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
+from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer
-from densehybrid_ros.evaluation.evaluate import evaluate, spread
+from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer, spread
+from densehybrid_ros.evaluation.evaluate import evaluate
 from densehybrid_ros.evaluation.froc import StillStage
 from densehybrid_ros.evaluation.protocols import PROTOCOLS
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
 from densehybrid_ros.evaluation.score_maps import SUFFIXES, ScoreMaps
-from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.files import write_text_atomically
+from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import model_path, read_card, write_card
 from densehybrid_ros.research.baselines import BASELINE_SCORES
+from densehybrid_ros.research.model_score import ModelScore, collect_pixels
+from densehybrid_ros.research.model_scores import MODEL_SCORES
 from densehybrid_ros.research.paper_tables import (
     PAPER_TABLES,
-    PaperTable,
     format_paper_table,
     open_parts,
     page_table,
@@ -49,10 +49,9 @@ _EXAMPLE = """examples:
   densehybrid evaluate --dataset folder --root DIR --model light --threshold default,-60
   densehybrid evaluate --dataset cityscapes_640 --root /data/cityscapes_640 --model light --hazards --report seen
   densehybrid evaluate --dataset road_anomaly --root DIR --score-maps maps --name mine
-  densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ...
-  torchrun --nproc-per-node 2 -m densehybrid_ros evaluate --dataset folder --root DIR --model light"""
+  densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ..."""
 _BASIC_SCORES = (HYBRID, "posterior", "likelihood", "max_softmax", "max_logit")
-_KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD)
+_KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD, *MODEL_SCORES)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--table",
         type=int,
         choices=tuple(PAPER_TABLES),
-        help="a table of the paper: all of its data sets that are there",
+        help="a table of the paper: all of its data sets that are there (7, speeds: densehybrid benchmark engine)",
     )
     root = "folder of the data set; with several, or --table, that of the data sets, each in a folder of its name"
     parser.add_argument("--root", type=Path, metavar="DIR", help=root)
@@ -84,6 +83,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"any of {', '.join(_KNOWN_SCORES)} (default: the basic five, or those of the table); {ROAD_HAZARD} is "
         f"{HYBRID}, {ROAD_PRIOR:g} nats lower away from the ground",
     )
+    fitted = ", ".join(name for name, build in MODEL_SCORES.items() if build().needs_fit)
+    parser.add_argument("--fit-dataset", metavar="NAME", help=f"training frames, which {fitted} need")
+    parser.add_argument("--fit-root", type=Path, metavar="DIR", help="folder of the training frames")
+    parser.add_argument("--fit-frames", type=count, default=100, metavar="N", help="how many of them (default: 100)")
     parser.add_argument(
         "--threshold",
         type=thresholds,
@@ -120,25 +123,28 @@ def run(args: argparse.Namespace) -> int:
         sets, missing = open_parts(table, args.root)
     else:
         sets, missing = open_evaluation_sets(args.dataset, args.root), []
-    shards = Shards()
-    try:
-        by_model = _measure(args, sets, shards, missing)
-    finally:
-        shards.close()
-    if not shards.is_first:
-        return 0
+    by_model = _measure(args, sets, missing)
     for line in missing:
         print(f"skipped: {line}", file=sys.stderr)
     results = [result for found in by_model.values() for result in found]
     if table:
         text, rows = format_paper_table(table, results), paper_table_csv(table, results)
         figures: object = {"table": table.number, "skipped": missing, "results": [item.to_dict() for item in results]}
-    elif len(results) > 1:
+    else:
         text, rows = "\n\n".join(map(format_result, results)), "\n".join(map(to_csv, results))
         figures = {"skipped": missing, "results": [item.to_dict() for item in results]}
-    else:
-        text, rows, figures = format_result(results[0]), to_csv(results[0]), results[0].to_dict()
-    _publish(args, results, text, rows, figures, table)
+        figures = results[0].to_dict() if len(results) == 1 else figures
+    for result in results:
+        for reason in result.left_out:
+            print(f"left out: {reason}", file=sys.stderr)
+    print(text)
+    if args.json:
+        args.json.write(figures)
+    if args.csv:
+        write_text_atomically(args.csv, rows)
+    if args.report:
+        write_report(args.report, results, page_table(table, results) if table else None)
+        print(f"report: {args.report / 'report.html'}")
     if args.card:
         for model, found in by_model.items():
             path = _write_to_card(args, model, found)
@@ -180,7 +186,7 @@ def _scores(args: argparse.Namespace) -> list[str]:
 
 
 def _measure(
-    args: argparse.Namespace, sets: dict[str, EvaluationSet], shards: Shards, missing: list[str]
+    args: argparse.Namespace, sets: dict[str, EvaluationSet], missing: list[str]
 ) -> dict[str, list[EvaluationResult]]:
     """Measures each model on one data set after another; of several, one without a usable frame joins the missing.
 
@@ -193,10 +199,10 @@ def _measure(
             name: ScoreMaps(args.score_maps, row, dataset, spread(len(dataset), args.limit))
             for name, dataset in sets.items()
         }
-        return {row: _measure_one(args, sets, maps, args.threshold, shards, missing)}
+        return {row: _measure_one(args, sets, maps, args.threshold, missing)}
     found = {}
     for model in dict.fromkeys(args.model):
-        segmenter = open_segmenter(args, str(process_device(args.device, shards)), model)
+        segmenter = open_segmenter(args, args.device, model)
         card = segmenter.card
         thresholds = [card.threshold(item) for item in args.threshold]
         stage = None
@@ -204,8 +210,9 @@ def _measure(
             named = {str(item): value for item, value in zip(args.threshold, thresholds, strict=True)}
             named |= {"default": card.threshold()} if card.default_threshold else {}
             stage = still_stage(args, card, named)
-        scorer = FrameScorer(segmenter, _scores(args))
-        found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, shards, missing, stage)
+        names = _scores(args)
+        scorer = FrameScorer(segmenter, names, _model_scores(args, names, segmenter))
+        found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, missing, stage)
     return found
 
 
@@ -214,7 +221,6 @@ def _measure_one(
     sets: dict[str, EvaluationSet],
     scorers: Mapping[str, Scorer],
     thresholds: list[float],
-    shards: Shards,
     missing: list[str],
     stage: StillStage | None = None,
 ) -> list[EvaluationResult]:
@@ -226,8 +232,7 @@ def _measure_one(
                 name,
                 scorers[name],
                 limit=args.limit,
-                edges=_edges(args.bins, name),
-                shards=shards,
+                edges=distance_edges(args.bins) if args.bins or PROTOCOLS[name].distances else (),
                 pictures=args.report is not None,
                 thresholds=thresholds,
                 stage=stage,
@@ -244,9 +249,22 @@ def _measure_one(
     return results
 
 
-def _edges(text: str | None, dataset: str) -> tuple[float, ...]:
-    by_distance = dataset in PROTOCOLS and PROTOCOLS[dataset].distances
-    return distance_edges(text) if text is not None or by_distance else ()
+def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segmenter) -> dict[str, ModelScore]:
+    """Builds the scores that need the model and fits those that need it."""
+    for name in names:
+        if name not in _KNOWN_SCORES:
+            raise InputError(f"--scores {name}: unknown; choose from {', '.join(_KNOWN_SCORES)}")
+    built = {name: MODEL_SCORES[name]() for name in names if name in MODEL_SCORES}
+    needing = [name for name, score in built.items() if score.needs_fit]
+    if needing:
+        if not (args.fit_dataset and args.fit_root):
+            raise InputError(f"--scores {needing[0]}: needs training frames; give --fit-dataset and --fit-root")
+        dataset = open_evaluation_set(args.fit_dataset, args.fit_root)
+        indices = spread(len(dataset), args.fit_frames)
+        pixels = collect_pixels(segmenter, dataset, indices)
+        for name in needing:
+            built[name].fit(pixels)
+    return built
 
 
 def _write_to_card(args: argparse.Namespace, model: str, results: Sequence[EvaluationResult]) -> Path:
@@ -275,24 +293,3 @@ def _card_figures(args: argparse.Namespace, model: str, result: EvaluationResult
     if not math.isnan(result.mean_iou):
         entry["mean_iou"] = round(100 * result.mean_iou, 2)
     return entry
-
-
-def _publish(
-    args: argparse.Namespace,
-    results: Sequence[EvaluationResult],
-    text: str,
-    rows: str,
-    figures: object,
-    table: PaperTable | None,
-) -> None:
-    for result in results:
-        for reason in result.left_out:
-            print(f"left out: {reason}", file=sys.stderr)
-    print(text)
-    if args.json:
-        args.json.write(figures)
-    if args.csv:
-        write_text_atomically(args.csv, rows)
-    if args.report:
-        write_report(args.report, results, page_table(table, results) if table else None)
-        print(f"report: {args.report / 'report.html'}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Component metrics of SegmentMeIfYouCan (Chan et al. 2021): sIoU, PPV and F1* of detected anomalous regions."""
+"""What a threshold is worth: pixels, and components as SegmentMeIfYouCan (Chan et al. 2021) judges them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from densehybrid_ros.evaluation.protocols import ComponentSizes
 
 ANOMALY, IGNORE = 1, 255
 TAUS = np.linspace(0.25, 0.75, 11)
@@ -32,9 +34,7 @@ def label_components(mask: np.ndarray) -> np.ndarray:
     return cv2.connectedComponents(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)[1]
 
 
-def component_overlaps(
-    predicted: np.ndarray, labels: np.ndarray, smallest_predicted: int, smallest_truth: int
-) -> ComponentOverlaps:
+def component_overlaps(predicted: np.ndarray, labels: np.ndarray, sizes: ComponentSizes) -> ComponentOverlaps:
     """Compares the components of a thresholded score with those of the ground truth.
 
     Predictions on void are dropped first. Predicted components below their size are dropped, ground-truth components
@@ -43,25 +43,23 @@ def component_overlaps(
     Args:
         predicted: bool [H, W], where the score exceeds the threshold.
         labels: uint8 [H, W], 0 inlier, 1 anomaly, 255 void.
-        smallest_predicted: Pixels that a predicted component needs.
-        smallest_truth: Pixels that a ground-truth component needs.
+        sizes: Pixels that a component needs.
     """
-    found = _without_small(label_components(predicted & (labels != IGNORE)), smallest_predicted)
+    found = label_components(predicted & (labels != IGNORE))
+    found[(np.bincount(found.ravel()) < sizes.predicted)[found]] = 0
     truth = label_components(labels == ANOMALY)
-    small = _sizes(truth) < smallest_truth
+    small = np.bincount(truth.ravel()) < sizes.truth
     small[0] = False
     counted = (labels != IGNORE) & ~small[truth]
-    return _overlaps(_joint_counts(truth[counted], found[counted]))
-
-
-def _sizes(components: np.ndarray) -> np.ndarray:
-    return np.bincount(components.ravel(), minlength=1)
-
-
-def _without_small(components: np.ndarray, smallest: int) -> np.ndarray:
-    small = _sizes(components) < smallest
-    components[small[components]] = 0
-    return components
+    joint = _joint_counts(truth[counted], found[counted])
+    found_sizes = joint.sum(axis=0)[1:].astype(float)
+    on_truth = joint[1:, 1:].astype(float)
+    touched = on_truth > 0
+    intersection = on_truth.sum(axis=1)
+    # Pixels of the touched predictions that lie on other ground-truth components count for those alone.
+    on_others = touched @ on_truth.sum(axis=0) - intersection
+    union = touched @ found_sizes + joint.sum(axis=1)[1:] - intersection - on_others
+    return ComponentOverlaps(intersection / union, on_truth.sum(axis=0) / found_sizes)
 
 
 def _joint_counts(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -71,18 +69,6 @@ def _joint_counts(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     # The appended pair makes sure that both backgrounds exist; it is no pixel.
     pairs = truth_index[:-1] * len(found_ids) + found_index[:-1]
     return np.bincount(pairs, minlength=len(truth_ids) * len(found_ids)).reshape(len(truth_ids), len(found_ids))
-
-
-def _overlaps(joint: np.ndarray) -> ComponentOverlaps:
-    found_sizes = joint.sum(axis=0)[1:].astype(float)
-    on_truth = joint[1:, 1:].astype(float)
-    touched = on_truth > 0
-    intersection = on_truth.sum(axis=1)
-    union_of_found = touched @ found_sizes
-    # Pixels of the touched predictions that lie on other ground-truth components count for those alone.
-    on_others = touched @ on_truth.sum(axis=0) - intersection
-    union = union_of_found + joint.sum(axis=1)[1:] - intersection - on_others
-    return ComponentOverlaps(intersection / union, on_truth.sum(axis=0) / found_sizes)
 
 
 @dataclass(frozen=True)
@@ -108,60 +94,100 @@ class ComponentMetrics:
     predicted: int
 
 
-class ComponentAccumulator:
-    """Gathers the components of a data set.
-
-    Args:
-        smallest_predicted: Pixels that a predicted component needs.
-        smallest_truth: Pixels that a ground-truth component needs.
-    """
-
-    def __init__(self, smallest_predicted: int, smallest_truth: int) -> None:
-        self._smallest = (smallest_predicted, smallest_truth)
-        self._siou: list[np.ndarray] = []
-        self._ppv: list[np.ndarray] = []
-
-    def update(self, predicted: np.ndarray, labels: np.ndarray) -> ComponentOverlaps:
-        """Takes in a frame (arguments as of ``component_overlaps``) and returns its overlaps."""
-        overlaps = component_overlaps(predicted, labels, *self._smallest)
-        self._siou.append(overlaps.siou)
-        self._ppv.append(overlaps.ppv)
-        return overlaps
-
-    def merge(self, other: ComponentAccumulator) -> None:
-        """Adds the components of another shard."""
-        self._siou += other._siou
-        self._ppv += other._ppv
-
-    def compute(self) -> ComponentMetrics:
-        """Returns the figures over all frames so far."""
-        # Sorted, so that the order of the frames, and with it the sharding, changes no digit.
-        siou = np.sort(np.concatenate([*self._siou, np.zeros(0)]))
-        ppv = np.sort(np.concatenate([*self._ppv, np.zeros(0)]))
-        return ComponentMetrics(
-            mean_siou=float(siou.mean()) if len(siou) else math.nan,
-            mean_ppv=float(ppv.mean()) if len(ppv) else math.nan,
-            mean_f1=f1_star(siou, ppv),
-            recall=float(np.mean(siou >= TAUS[0])) if len(siou) else math.nan,
-            precision=float(np.mean(ppv >= TAUS[0])) if len(ppv) else math.nan,
-            truth=len(siou),
-            predicted=len(ppv),
-        )
+def component_metrics(frames: list[ComponentOverlaps]) -> ComponentMetrics:
+    """Returns the figures of frames."""
+    siou = np.concatenate([np.zeros(0), *(frame.siou for frame in frames)])
+    ppv = np.concatenate([np.zeros(0), *(frame.ppv for frame in frames)])
+    return ComponentMetrics(
+        mean_siou=float(siou.mean()) if len(siou) else math.nan,
+        mean_ppv=float(ppv.mean()) if len(ppv) else math.nan,
+        mean_f1=f1_star(siou, ppv),
+        recall=float(np.mean(siou >= TAUS[0])) if len(siou) else math.nan,
+        precision=float(np.mean(ppv >= TAUS[0])) if len(ppv) else math.nan,
+        truth=len(siou),
+        predicted=len(ppv),
+    )
 
 
 def f1_star(siou: np.ndarray, ppv: np.ndarray) -> float:
-    """Mean over ``TAUS`` of F1 = 2 TP / (2 TP + FN + FP).
+    """Mean over ``TAUS`` of F1 = 2 TP / (2 TP + FN + FP); nan without any component.
 
     A ground-truth component is found (TP) where its sIoU is at least tau, missed (FN) otherwise; a predicted one is
     false (FP) where its PPV is below tau.
-
-    Returns:
-        nan where there is neither a ground-truth nor a predicted component.
     """
     if not len(siou) and not len(ppv):
         return math.nan
     found = (siou[None] >= TAUS[:, None]).sum(axis=1)
-    missed = len(siou) - found
     false = (ppv[None] < TAUS[:, None]).sum(axis=1)
-    total = 2 * found + missed + false
-    return float(np.mean(2 * found / np.maximum(total, 1)))
+    return float(np.mean(2 * found / np.maximum(found + len(siou) + false, 1)))
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Figures at one threshold; rates are 0..1, nan where nothing defines them.
+
+    Attributes:
+        threshold: Pixels whose score exceeds it are marked.
+        frames: Frames measured.
+        precision: Share of the marked pixels that are anomalous.
+        recall: Share of the anomalous pixels that are marked.
+        f1: Their harmonic mean.
+        fpr: Share of the inlier pixels that are marked.
+        components: Component figures.
+    """
+
+    threshold: float
+    frames: int
+    precision: float
+    recall: float
+    f1: float
+    fpr: float
+    components: ComponentMetrics
+
+
+class ThresholdJudge:
+    """Judges the frames of a data set at one threshold.
+
+    Args:
+        threshold: Pixels whose score exceeds it are marked.
+        sizes: Pixels that a component needs to count.
+    """
+
+    def __init__(self, threshold: float, sizes: ComponentSizes) -> None:
+        self.threshold = threshold
+        self._sizes = sizes
+        self._pixels = np.zeros((2, 2), dtype=np.int64)  # [anomalous, marked]
+        self._overlaps: list[ComponentOverlaps] = []
+
+    def update(self, score: np.ndarray, labels: np.ndarray) -> None:
+        """Takes in a frame.
+
+        Args:
+            score: float32 [H, W], higher = more anomalous.
+            labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
+        """
+        marked = score > self.threshold
+        judged = labels <= ANOMALY
+        self._pixels += np.bincount(2 * labels[judged] + marked[judged], minlength=4).reshape(2, 2)
+        self._overlaps.append(component_overlaps(marked, labels, self._sizes))
+
+    def components(self) -> ComponentMetrics:
+        """Returns the figures of the components."""
+        return component_metrics(self._overlaps)
+
+    def compute(self) -> OperatingPoint:
+        """Returns all figures."""
+        (quiet, false), (missed, true) = self._pixels.tolist()
+        return OperatingPoint(
+            threshold=self.threshold,
+            frames=len(self._overlaps),
+            precision=_share(true, true + false),
+            recall=_share(true, true + missed),
+            f1=_share(2 * true, 2 * true + false + missed),
+            fpr=_share(false, false + quiet),
+            components=self.components(),
+        )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +20,13 @@ from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.hazards.road import find_ground, road_hazard
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.inference.look import Observation
+from densehybrid_ros.progress import progress
 from densehybrid_ros.scores import SCORES
 
 _READERS = 4
 _AHEAD = 8
+KEPT_BYTES = 2 << 30
+"""Scored frames that stay in memory for a further walk over a data set: at most so many bytes."""
 
 HYBRID = "hybrid"
 """The score that a drive has."""
@@ -50,6 +54,18 @@ class ScoredFrame:
     prediction: Tensor
     through: str = ""
 
+    def on_cpu(self) -> ScoredFrame:
+        """Returns the frame with its tensors in main memory."""
+        scores = {name: score.cpu() for name, score in self.scores.items()}
+        return replace(self, scores=scores, prediction=self.prediction.cpu())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its arrays."""
+        maps = (self.frame.image, self.frame.anomaly, self.frame.semantic, self.frame.instances, self.frame.disparity)
+        tensors = (self.prediction, *self.scores.values())
+        return sum(item.nbytes for item in (*maps, *tensors) if item is not None)
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -68,6 +84,7 @@ class Scorer(Protocol):
         judged: The one of them that given thresholds are for; None where it gives no such score.
         device: Where its tensors lie.
         classes: That it predicts; empty where it predicts none.
+        input_size: (height, width) of the network's input; None where images keep theirs.
     """
 
     name: str
@@ -76,13 +93,10 @@ class Scorer(Protocol):
     device: torch.device
     classes: tuple[SemanticClass, ...]
 
-    @property
-    def input_size(self) -> tuple[int, int] | None:
-        """(height, width) of the network's input; None where images keep theirs."""
+    input_size: tuple[int, int] | None
 
     def __call__(self, index: int, frame: EvaluationFrame) -> ScoredFrame:
         """Scores a frame, or raises an InputError that names it."""
-        ...
 
 
 class FrameScorer:
@@ -113,11 +127,7 @@ class FrameScorer:
         self.scores = list(scores)
         self.judged: str | None = HYBRID if HYBRID in self.scores else None
         self.classes = segmenter.card.classes
-
-    @property
-    def input_size(self) -> tuple[int, int] | None:
-        """(height, width) of the network's input; None where images keep theirs."""
-        return self._segmenter.input_size
+        self.input_size = segmenter.input_size
 
     def __call__(self, index: int, frame: EvaluationFrame) -> ScoredFrame:
         """Scores a frame.
@@ -151,6 +161,51 @@ class FrameScorer:
             for name in self.scores
             if name not in _OF_A_DRIVE
         }
+
+
+class ScoredSet:
+    """The scored frames of a data set, for several walks: the model runs once on all that fit into memory.
+
+    Args:
+        scorer: What gives the scores.
+        dataset: The data set.
+        indices: Of its frames.
+        room: Bytes that kept frames may take; 0 where one walk is enough.
+    """
+
+    def __init__(self, scorer: Scorer, dataset: EvaluationSet, indices: Sequence[int], room: int = KEPT_BYTES) -> None:
+        self._scorer, self._dataset, self._indices, self._room = scorer, dataset, indices, room
+        self._kept: list[ScoredFrame | LeftOut] = []
+
+    def walk(self, description: str) -> Iterator[ScoredFrame | LeftOut]:
+        """Yields every frame scored, or why it was left out, and shows the progress."""
+        known = len(self._kept)
+        scored = score_frames(self._scorer, self._dataset, self._indices[known:])
+        items = chain(tuple(self._kept), scored)
+        for number, item in enumerate(progress(items, description, total=len(self._indices))):
+            if number >= known and self._room > 0:  # the first that does not fit is the last that is tried
+                self._room -= item.nbytes if isinstance(item, ScoredFrame) else 0
+                if self._room > 0:
+                    self._kept.append(item.on_cpu() if isinstance(item, ScoredFrame) else item)
+            yield item
+
+    def walk_all(self, description: str) -> Iterator[ScoredFrame]:
+        """Yields every frame scored, for what does not go on without a frame.
+
+        Raises:
+            InputError: A frame could not be scored.
+        """
+        for item in self.walk(description):
+            if isinstance(item, LeftOut):
+                raise InputError(item.reason)
+            yield item
+
+
+def spread(total: int, limit: int | None) -> list[int]:
+    """Returns all indices, or ``limit`` of them evenly spread from the first to the last."""
+    if limit is None or limit >= total:
+        return list(range(total))
+    return [round(position * (total - 1) / max(limit - 1, 1)) for position in range(limit)]
 
 
 def read_ahead(dataset: EvaluationSet, indices: Sequence[int]) -> Iterator[EvaluationFrame | LeftOut]:

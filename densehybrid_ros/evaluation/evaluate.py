@@ -1,26 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluates one model on one data set, in one process or in many."""
+"""Evaluates one model on one data set: pixels first, then what needs a threshold that the pixels have found."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
-from densehybrid_ros.datasets.taxonomy import SemanticClass
+from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
+from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND, anomaly_values, what_is_lacking
+from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.dense_scores import HYBRID, LeftOut, ScoredFrame, Scorer, score_frames
+from densehybrid_ros.evaluation.calibration import anomaly_labels, candidate_thresholds, check_both_kinds
+from densehybrid_ros.evaluation.components import ANOMALY, ThresholdJudge
+from densehybrid_ros.evaluation.dense_scores import (
+    HYBRID,
+    KEPT_BYTES,
+    LeftOut,
+    ScoredFrame,
+    ScoredSet,
+    Scorer,
+    spread,
+)
+from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.froc import FrocAccumulator, StillStage
-from densehybrid_ros.evaluation.open_set import mean_over_folds
-from densehybrid_ros.evaluation.passes import PixelPass, Plan, ThresholdPass
-from densehybrid_ros.evaluation.protocols import PROTOCOLS, Protocol
+from densehybrid_ros.evaluation.gallery import Gallery
+from densehybrid_ros.evaluation.open_set import OpenSetAccumulator, mean_over_folds
+from densehybrid_ros.evaluation.pixel_accumulator import ImageMeanAccumulator, PixelAccumulator
+from densehybrid_ros.evaluation.protocols import OBSTACLE_TRACK, PROTOCOLS, Protocol
 from densehybrid_ros.evaluation.results import EvaluationResult
-from densehybrid_ros.evaluation.shards import Shards
-from densehybrid_ros.evaluation.thresholds import candidate_thresholds, check_both_kinds
 from densehybrid_ros.inference.backends import device_name
-from densehybrid_ros.progress import progress
+from densehybrid_ros.scores.confusion import ConfusionMatrix
 
 
 def evaluate(
@@ -30,7 +45,6 @@ def evaluate(
     *,
     limit: int | None = None,
     edges: Sequence[float] = (),
-    shards: Shards | None = None,
     pictures: bool = False,
     thresholds: Sequence[float] = (),
     stage: StillStage | None = None,
@@ -43,85 +57,45 @@ def evaluate(
         scorer: What gives the scores; counting runs on its device, too.
         limit: Evenly spread subset of at most this many frames.
         edges: Edges of distance bins in metres; empty for none.
-        shards: The processes that share the work; None for this one alone.
         pictures: Gather the frames with the worst errors of the first score.
         thresholds: Of the score that the scorer calls judged: figures at each of them; its components and errors
             are found at the first. Empty: at its best pixel F1.
         stage: The hazard stage that the frames go through with the hybrid score; None for none.
 
-    Returns:
-        The figures, the same in every process.
-
     Raises:
         InputError: No frame could be evaluated, a score is unknown, or hazards are to be judged without anomalies.
     """
     started = time.monotonic()
-    shards = shards or Shards()
     protocol = PROTOCOLS.get(name, Protocol())
     if scorer.classes:
         dataset = dataset.for_classes([item.name for item in scorer.classes])
-    plan = Plan(scorer.scores, protocol, _common_classes(dataset, scorer.classes), edges)
+    classes = _common_classes(dataset, scorer.classes)
     judged = scorer.judged if thresholds else None
-    chosen = spread(len(dataset), limit)
-    indices = [chosen[position] for position in shards.indices(len(chosen))]
-
-    def run(description: str) -> Iterable[ScoredFrame | LeftOut]:
-        return progress(score_frames(scorer, dataset, indices), description, total=len(indices))
-
-    first = PixelPass(plan, scorer.device)
-    for item in run(f"evaluate {name}"):
-        first.add(item)
-    first = shards.merged(first)
-    first.check_not_empty(len(chosen))
-    result = _result_of_pixels(first, name, scorer.name, dataset)
-    best, fold_thresholds = _thresholds(first)
-    if judged:
-        best[judged] = thresholds[0]
-    froc = None
-    if stage is not None:
-        check_both_kinds("--hazards", first.curves[HYBRID])
-        froc = FrocAccumulator(stage, candidate_thresholds(first.curves[HYBRID]), edges)
-    second = ThresholdPass(plan, best, fold_thresholds, scorer.device, pictures, judged, thresholds, froc)
-    if second.is_needed:
-        for item in run(f"errors of {name}"):
+    indices = spread(len(dataset), limit)
+    walks_again = bool(protocol.components or (protocol.folds and classes) or pictures or judged or stage)
+    frames = ScoredSet(scorer, dataset, indices, KEPT_BYTES if walks_again else 0)
+    pixels = _PixelPass(scorer, protocol, classes, edges)
+    for item in frames.walk(f"evaluate {name}"):
+        pixels.add(item)
+    pixels.check_not_empty(len(indices))
+    result = pixels.result(name, scorer.name, dataset)
+    if walks_again:
+        best = {score: curve.compute().threshold_best_f1 for score, curve in pixels.curves.items()}
+        if judged:
+            best[judged] = thresholds[0]
+            result.judged = judged
+        froc = None
+        if stage is not None:
+            check_both_kinds("--hazards", pixels.curves[HYBRID])
+            froc = FrocAccumulator(stage, candidate_thresholds(pixels.curves[HYBRID]), edges)
+        second = _ThresholdPass(pixels, best, pictures, judged, thresholds, froc)
+        for item in frames.walk(f"errors of {name}"):
             second.add(item)
-        second = shards.merged(second)
-        result.gallery = second.gallery
-        result.froc = second.froc.compute() if second.froc is not None else None
-        result.components = {score: parts.compute() for score, parts in second.components.items()}
-        result.judged = judged
-        result.operating_points = [point.compute() for point in second.operating_points]
-        result.open_set = {
-            score: mean_over_folds([fold.compute() for fold in folds.values()])
-            for score, folds in second.open_set.items()
-            if folds and all(fold.frames for fold in folds.values())
-        }
-    result.device = f"{' and '.join(sorted(first.counts.through))} on {device_name(scorer.device)}"
+        second.fill(result)
+    result.device = f"{' and '.join(sorted(pixels.through))} on {device_name(scorer.device)}"
     result.size = scorer.input_size
     result.seconds = time.monotonic() - started
     return result
-
-
-def score_all(scorer: Scorer, dataset: EvaluationSet, limit: int | None, description: str) -> Iterator[ScoredFrame]:
-    """Scores the frames, or ``limit`` of them; unlike an evaluation, what uses this does not go on without a frame.
-
-    Raises:
-        InputError: A frame could not be scored.
-    """
-    indices = spread(len(dataset), limit)
-    for item in progress(score_frames(scorer, dataset, indices), description, total=len(indices)):
-        if isinstance(item, LeftOut):
-            raise InputError(item.reason)
-        yield item
-
-
-def spread(total: int, limit: int | None) -> list[int]:
-    """Returns all indices, or ``limit`` of them evenly spread from the first to the last."""
-    if limit is None or limit >= total:
-        return list(range(total))
-    if limit == 1:
-        return [0]
-    return [round(position * (total - 1) / (limit - 1)) for position in range(limit)]
 
 
 def _common_classes(dataset: EvaluationSet, classes: tuple[SemanticClass, ...]) -> tuple[SemanticClass, ...]:
@@ -131,40 +105,170 @@ def _common_classes(dataset: EvaluationSet, classes: tuple[SemanticClass, ...]) 
     return classes if same and all(name in ("", item.name) for name, item in pairs) else ()
 
 
-def _thresholds(first: PixelPass) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Thresholds of best pixel F1; for each fold those of 95 % TPR on the other."""
-    best = {name: curve.compute().threshold_best_f1 for name, curve in first.curves.items()}
-    folds = first.plan.protocol.folds
-    if folds is None:
-        return best, {}
-    found = {
-        group: {name: curve.compute().threshold_tpr95 for name, curve in curves.items()}
-        for group, curves in first.folds.items()
-    }
-    return best, {folds[0]: found[folds[1]], folds[1]: found[folds[0]]}
+def _has_labels(frame: EvaluationFrame) -> bool:
+    if frame.anomaly is not None and np.any(frame.anomaly <= ANOMALY):
+        return True
+    return frame.semantic is not None and bool(np.any(frame.semantic != VOID))
 
 
-def _result_of_pixels(first: PixelPass, name: str, model: str, dataset: EvaluationSet) -> EvaluationResult:
-    result = EvaluationResult(name, model, first.counts.measured, first.counts.unlabelled)
-    result.left_out = [item.reason for item in first.counts.left_out]
-    pooled = {score: curve.compute() for score, curve in first.curves.items()}
-    if any(metrics.positives or metrics.negatives for metrics in pooled.values()):
-        result.pixel = pooled
-        result.curves = {score: curve.curve() for score, curve in first.curves.items()}
-        result.histograms = {score: curve.histogram() for score, curve in first.curves.items()}
-        result.inlier_q95 = {score: curve.inlier_quantile(0.95) for score, curve in first.curves.items()}
-        result.binned = {score: curve.compute() for score, curve in first.binned.items()}
-        result.pixel |= {score: means.compute() for score, means in first.image_means.items()}
-    if first.distances is not None:
-        result.edges = first.distances.edges
-        result.distances = first.distances.compute()
-        result.without_distance = first.distances.unknown
-        measured = any(files.disparity for files in dataset.files)
-        result.distance_source = "measured disparity" if measured else "ground plane, from pitch and mounting height"
-    if first.confusion is not None and int(first.confusion.counts.sum()):
-        named = zip(dataset.class_names, first.confusion.iou().tolist(), strict=True)
-        result.class_iou = {name: iou for name, iou in named if name}
-        result.mean_iou = float(np.nanmean(list(result.class_iou.values())))
-        labelled = [index for index, name in enumerate(dataset.class_names) if name]
-        result.confusion = first.confusion.counts.cpu()[labelled][:, labelled].tolist()
-    return result
+def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.require(values, requirements=["C", "W"])).to(like.device)
+
+
+class _PixelPass:
+    """Curves over all pixels, by fold and by distance, the closed-set confusion, and what became of the frames."""
+
+    def __init__(
+        self, scorer: Scorer, protocol: Protocol, classes: tuple[SemanticClass, ...], edges: Sequence[float]
+    ) -> None:
+        scores = self.scores = scorer.scores
+        self.protocol, self.classes = protocol, classes
+        self.through: set[str] = set()
+        self.curves = {name: PixelAccumulator() for name in scores}
+        self.folds = {group: {name: PixelAccumulator() for name in scores} for group in protocol.folds or ()}
+        self._image_means = {name: ImageMeanAccumulator() for name in (scores if protocol.mean_over_images else ())}
+        self._distances = DistanceBins(scores, edges) if edges else None
+        self._confusion = ConfusionMatrix(len(classes), scorer.device) if classes else None
+        self._measured = self._unlabelled = 0
+        self._left_out: list[str] = []
+        self._values: set[int] = set()
+        self._folder = ""
+
+    def add(self, item: ScoredFrame | LeftOut) -> None:
+        if isinstance(item, LeftOut):
+            self._left_out.append(item.reason)
+            return
+        frame = item.frame
+        folder = str(Path(frame.name).parent)
+        self._folder = os.path.commonpath([self._folder or folder, folder])
+        if frame.anomaly is not None:
+            self._values |= anomaly_values(frame.anomaly)
+        if not _has_labels(frame):
+            self._unlabelled += 1
+            return
+        self._measured += 1
+        self.through.add(item.through)
+        if frame.anomaly is not None:
+            self._add_anomaly(item, frame.anomaly)
+        if self._confusion is not None and frame.semantic is not None:
+            self._confusion.update(item.prediction, _tensor(frame.semantic, item.prediction))
+
+    def _add_anomaly(self, item: ScoredFrame, anomaly: np.ndarray) -> None:
+        frame, labels = item.frame, _tensor(anomaly, item.prediction)
+        for name, score in item.scores.items():
+            self.curves[name].update(score, labels, frame.name)
+            if name in self._image_means:
+                self._image_means[name].update(score, labels, frame.name)
+            if frame.group in self.folds:
+                self.folds[frame.group][name].update(score, labels, frame.name)
+        if self._distances is not None and frame.camera is not None:
+            distance = distance_map(anomaly, frame.camera, frame.disparity, frame.instances)
+            self._distances.update(item.scores, labels, _tensor(distance, labels), frame.name)
+
+    def check_not_empty(self, total: int) -> None:
+        """Checks that the labels of the ``total`` frames make figures.
+
+        Raises:
+            InputError: No frame could be measured, or the labels lack anomalies or inliers and there is no closed set
+                either. It names their folder, the values found and the mend.
+        """
+        if not self._measured and self._left_out:
+            raise InputError(f"none of {total} frames could be evaluated; the first: {self._left_out[0]}")
+        if not self._measured:
+            mend = ANOMALY_MEND if self._values else "255 means ignore; check which data set it is"
+            found = "their labels hold 255 alone"
+            raise InputError(f"{self._folder}: none of {total} frames has a labelled pixel: {found}; {mend}")
+        lacking = what_is_lacking(self._values) if self._values else ""
+        if lacking and (self._confusion is None or not self._confusion.counts.any()):
+            number = len(self._left_out)
+            more = f"; {number} frames are left out, the first: {self._left_out[0]}" if number else ""
+            raise InputError(f"{self._folder}: in {total} frames {lacking}{more}")
+
+    def result(self, name: str, model: str, dataset: EvaluationSet) -> EvaluationResult:
+        result = EvaluationResult(name, model, self._measured, self._unlabelled, self._left_out)
+        pooled = {score: curve.compute() for score, curve in self.curves.items()}
+        if any(metrics.positives or metrics.negatives for metrics in pooled.values()):
+            result.pixel = pooled | {score: means.compute() for score, means in self._image_means.items()}
+            result.curves = {score: curve.curve() for score, curve in self.curves.items()}
+            result.histograms = {score: curve.histogram() for score, curve in self.curves.items()}
+            result.inlier_q95 = {score: curve.inlier_quantile(0.95) for score, curve in self.curves.items()}
+        if self._distances is not None:
+            result.edges = self._distances.edges
+            result.distances = self._distances.compute()
+            result.without_distance = self._distances.unknown
+            measured = any(files.disparity for files in dataset.files)
+            result.distance_source = (
+                "measured disparity" if measured else "ground plane, from pitch and mounting height"
+            )
+        if self._confusion is not None and self._confusion.counts.any():
+            named = zip(dataset.class_names, self._confusion.iou().tolist(), strict=True)
+            result.class_iou = {name: iou for name, iou in named if name}
+            result.mean_iou = float(np.nanmean(list(result.class_iou.values())))
+            labelled = [index for index, name in enumerate(dataset.class_names) if name]
+            result.confusion = self._confusion.counts.cpu()[labelled][:, labelled].tolist()
+        return result
+
+
+class _ThresholdPass:
+    """Component and open-set figures at thresholds, hazards, and the frames with the worst errors; on the CPU."""
+
+    def __init__(
+        self,
+        pixels: _PixelPass,
+        best: dict[str, float],
+        pictures: bool,
+        judged: str | None,
+        given: Sequence[float],
+        froc: FrocAccumulator | None,
+    ) -> None:
+        self._judged, self._froc = judged, froc
+        sizes = pixels.protocol.components
+        self._points = [ThresholdJudge(value, sizes or OBSTACLE_TRACK) for value in (given if judged else ())]
+        self._components = {name: ThresholdJudge(best[name], sizes) for name in pixels.scores} if sizes else {}
+        shown = judged or pixels.scores[0]
+        self._gallery = Gallery(shown, best[shown], pixels.classes) if pictures else None
+        self._open_set: dict[str, dict[str, OpenSetAccumulator]] = {}  # score -> group
+        if pixels.classes and pixels.protocol.folds:
+            one, two = pixels.protocol.folds
+            for name in pixels.scores:  # the threshold of a fold is that of 95 % TPR on the other
+                limits = {group: pixels.folds[other][name].compute() for group, other in ((one, two), (two, one))}
+                self._open_set[name] = {
+                    group: OpenSetAccumulator(len(pixels.classes), limit.threshold_tpr95)
+                    for group, limit in limits.items()
+                }
+
+    def add(self, scored: ScoredFrame | LeftOut) -> None:
+        """Takes in a frame; one that was left out already was counted by the first pass."""
+        if isinstance(scored, LeftOut) or not _has_labels(scored.frame):
+            return
+        item = scored.on_cpu()
+        frame, labels = item.frame, item.frame.anomaly
+        if self._judged is not None:
+            for point in self._points:
+                point.update(item.scores[self._judged].numpy(), anomaly_labels(frame))
+        if self._froc is not None:
+            self._froc.update(item)
+        if self._gallery is not None:
+            self._gallery.add(item)
+        if labels is None:
+            return
+        for name, judge in self._components.items():
+            judge.update(item.scores[name].numpy(), labels)
+        if frame.semantic is None:
+            return
+        semantic, anomaly = _tensor(frame.semantic, item.prediction), _tensor(labels, item.prediction)
+        for name, folds in self._open_set.items():
+            if frame.group in folds:
+                folds[frame.group].update(item.prediction, item.scores[name], semantic, anomaly)
+
+    def fill(self, result: EvaluationResult) -> None:
+        """Puts what was found into the result."""
+        result.gallery = self._gallery
+        result.froc = self._froc.compute() if self._froc is not None else None
+        result.components = {name: judge.components() for name, judge in self._components.items()}
+        result.operating_points = [point.compute() for point in self._points]
+        result.open_set = {
+            name: mean_over_folds([fold.compute() for fold in folds.values()])
+            for name, folds in self._open_set.items()
+            if all(fold.frames for fold in folds.values())
+        }

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from densehybrid_ros.datasets.evaluation_set import ANOMALY, EvaluationFrame
+from densehybrid_ros.evaluation.calibration import anomaly_labels
 from densehybrid_ros.evaluation.dense_scores import HYBRID, ScoredFrame
 from densehybrid_ros.evaluation.distances import distance_map, obstacle_ids, obstacle_pixels
-from densehybrid_ros.evaluation.thresholds import anomaly_labels
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.regions import MaskedRegion
 from densehybrid_ros.hazards.settings import HazardSettings
@@ -117,20 +117,20 @@ class Froc:
         rates = {f"at most {rate:g} false": self.best(rate) for rate in RATES}
         return rates | {name: by_threshold[value] for name, value in self.named.items()}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain types; ``at`` holds recalls in 0..1 and rates a frame, as the table has them."""
-        at = {name: point and self._figures(point) for name, point in self.columns().items()}
-        return asdict(self) | {"at": at}
+    def at(self) -> dict[str, dict[str, Any] | None]:
+        """Returns what the table has as plain types: recalls in 0..1 (None without obstacles) and rates a frame."""
 
-    def _figures(self, point: FrocPoint) -> dict[str, Any]:
-        groups = zip(self.groups.items(), point.found, strict=True)
-        return {
-            "threshold": point.threshold,
-            "recall": point.all_found / self.obstacles if self.obstacles else None,
-            "false_hazards_per_frame": point.false_hazards / self.frames,
-            "on_ignored_per_frame": point.on_ignored / self.frames,
-            "recall_by_group": {name: found / number if number else None for (name, number), found in groups},
-        }
+        def figures(point: FrocPoint) -> dict[str, Any]:
+            groups = zip(self.groups.items(), point.found, strict=True)
+            return {
+                "threshold": point.threshold,
+                "recall": point.all_found / self.obstacles if self.obstacles else None,
+                "false_hazards_per_frame": point.false_hazards / self.frames,
+                "on_ignored_per_frame": point.on_ignored / self.frames,
+                "recall_by_group": {name: found / number if number else None for (name, number), found in groups},
+            }
+
+        return {name: None if point is None else figures(point) for name, point in self.columns().items()}
 
     def notes(self) -> list[str]:
         """Says what the figures mean, and what the hazard stage had to say."""
@@ -165,13 +165,15 @@ class FrocAccumulator:
         self._obstacles += groups.sum(axis=0)
         self._frames += 1
         problems: set[str] = set()
+        ground = None
         for index, threshold in enumerate(self._thresholds):
             unknown = score > threshold
             if not unknown.any():
                 break
             found = stage.chain.detect(
-                semantic, score, unknown, threshold, stage.settings, frame.camera, frame.disparity
+                semantic, score, unknown, threshold, stage.settings, frame.camera, frame.disparity, ground
             )
+            ground = found.ground
             problems |= set(found.problems)
             covered, other = judge_regions(found.regions, labels)
             self._other[index] += other
@@ -194,14 +196,6 @@ class FrocAccumulator:
                 where = metres[rows[0], columns[0]]
                 own[len(self._areas) :] = [low <= where < high for low, high in pairwise(self._edges)]
         return pixels, groups
-
-    def merge(self, other: FrocAccumulator) -> None:
-        """Adds another shard's frames."""
-        self._obstacles += other._obstacles
-        self._found += other._found
-        self._other += other._other
-        self._frames += other._frames
-        self._problems += other._problems
 
     def compute(self) -> Froc:
         """Returns the figures."""
@@ -242,33 +236,3 @@ def judge_regions(regions: Iterable[MaskedRegion], labels: np.ndarray) -> tuple[
         else:
             false += 1
     return covered, (false, ignored)
-
-
-def hazard_rows(froc: Froc) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the recall by group, in percent, at the points of ``Froc.columns``."""
-    names = ["threshold [nats]", "false a frame", "on ignored a frame", "all", *froc.groups]
-    numbers = ["", "", "", str(froc.obstacles), *map(str, froc.groups.values())]
-
-    def cells(point: FrocPoint | None) -> list[str]:
-        if point is None:
-            return ["-"] * len(names)
-        rates = [f"{count / froc.frames:.3f}" for count in (point.false_hazards, point.on_ignored)]
-        shares = map(_percent, (point.all_found, *point.found), (froc.obstacles, *froc.groups.values()))
-        return [f"{point.threshold:.2f}", *rates, *shares]
-
-    columns = froc.columns()
-    rows = [list(row) for row in zip(names, numbers, *map(cells, columns.values()), strict=True)]
-    return ["hazards found [%]", "obstacles", *columns], rows
-
-
-def froc_rows(froc: Froc) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the FROC curve: its steps."""
-    rows = [
-        [f"{false:.3f}", _percent(point.all_found, froc.obstacles), f"{point.threshold:.2f}"]
-        for false, point in froc.steps()
-    ]
-    return ["false hazards a frame, at most", "found [%]", "threshold [nats]"], rows
-
-
-def _percent(found: int, number: int) -> str:
-    return f"{100 * found / number:.1f}" if number else "-"

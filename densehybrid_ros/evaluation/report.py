@@ -14,24 +14,25 @@ from pathlib import Path
 import numpy as np
 
 from densehybrid_ros import __version__
-from densehybrid_ros.evaluation.curves import CurvePoints, ScoreHistogram
-from densehybrid_ros.evaluation.froc import Froc, froc_rows, hazard_rows
+from densehybrid_ros.evaluation.curves import CurvePoints
+from densehybrid_ros.evaluation.froc import Froc
 from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS, Gallery, Picture
 from densehybrid_ros.evaluation.hazard_figures import HazardFigures, Moment
 from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
-from densehybrid_ros.evaluation.operating_points import point_rows
 from densehybrid_ros.evaluation.protocols import AP, FPR95
 from densehybrid_ros.evaluation.results import (
     EvaluationResult,
+    class_rows,
     distance_rows,
-    main_rows,
+    froc_rows,
+    hazard_rows,
+    main_table,
     notes,
     obstacle_lines,
     obstacle_rows,
-    percent,
+    point_rows,
     published_bins,
     to_csv,
-    used_columns,
 )
 from densehybrid_ros.files import write_together
 from densehybrid_ros.pages import render
@@ -57,7 +58,7 @@ class _Block:
     legend: str = ""
     charts: Sequence[str] = ()
     tables: Sequence[_Table] = ()
-    pictures: Sequence[_Shown] = ()
+    pictures: Sequence[Mapping[str, str]] = ()
     folded: bool = False
 
 
@@ -69,15 +70,6 @@ class _Table:
     rows: Sequence[Sequence[str]]
     measured: set[int] = field(default_factory=set)
     from_last: bool = False
-
-
-@dataclass
-class _Shown:
-    """A picture, as text that a page can hold, and what lies beside it."""
-
-    caption: str
-    jpeg: str
-    beside: str
 
 
 def write_report(folder: Path, results: Sequence[EvaluationResult], table: Mapping[str, object] | None = None) -> None:
@@ -117,28 +109,26 @@ def _section(result: EvaluationResult) -> dict[str, object]:
 
 
 def _blocks(result: EvaluationResult) -> list[_Block | None]:
-    points, classes = result.operating_points, result.class_iou
+    points, obstacles = result.operating_points, result.obstacles
     return [
         _Block("Thresholds", tables=[_Table(*point_rows(points))]) if points else None,
         _curves(result.curves) if result.curves else None,
         *(_by_threshold(result, name, bool(place)) for place, name in enumerate(result.curves)),
         _distances(result) if result.distances else None,
-        _obstacles(result),
+        _Block("Obstacles", obstacle_lines(obstacles), tables=[_Table(*obstacle_rows(obstacles))])
+        if obstacles is not None
+        else None,
         _froc(result.froc) if result.froc is not None else None,
         _alerts(result.hazards) if result.hazards is not None else None,
-        _closed_set(result) if classes else None,
+        _closed_set(result) if result.class_iou else None,
         *(_gallery(result.gallery) if result.gallery is not None else ()),
     ]
 
 
 def _main_table(result: EvaluationResult) -> _Table | None:
-    rows = main_rows(result)
-    if not rows:
-        return None
-    columns = used_columns(rows)
-    cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]
-    measured = {place for place, (_, _, origin) in enumerate(rows) if origin == "measured"}
-    return _Table(["score", *columns, "from"], cells, measured, from_last=True)
+    header, rows = main_table(result)
+    measured = {place for place, row in enumerate(rows) if row[-1] == "measured"}
+    return _Table(header, rows, measured, from_last=True) if rows else None
 
 
 def _curves(curves: dict[str, CurvePoints]) -> _Block:
@@ -175,10 +165,14 @@ def _by_threshold(result: EvaluationResult, name: str, folded: bool) -> _Block |
     lines = {"precision": precision, "recall": recall, "F1": f1}
     series = [Series(what, thresholds.tolist(), values.tolist()) for what, values in lines.items()]
     charts = [line_chart("Precision, recall and F1", x_axis, Axis("", 0, 1, ticks=_UNIT), series)]
-    names = list(lines)
     if spread is not None:
-        charts.append(_spread(name, spread))
-    return _Block(f"{name} by threshold", legend=legend(names), charts=charts, folded=folded)
+        axis = Axis(name, spread.low, spread.high)
+        shares = {
+            "known": [100 * share for share in spread.known],
+            "unknown": [100 * share for share in spread.unknown],
+        }
+        charts.append(histogram("Score of known (blue) and unknown (orange) pixels", axis, shares))
+    return _Block(f"{name} by threshold", legend=legend([*lines]), charts=charts, folded=folded)
 
 
 def _ends(thresholds: np.ndarray) -> tuple[float, float]:
@@ -186,37 +180,28 @@ def _ends(thresholds: np.ndarray) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
 
 
-def _spread(name: str, spread: ScoreHistogram) -> str:
-    groups = {"known": spread.known, "unknown": spread.unknown}
-    title = "Score of known (blue) and unknown (orange) pixels"
-    return histogram(
-        title, Axis(name, spread.low, spread.high), {key: [100 * share for share in row] for key, row in groups.items()}
-    )
-
-
 def _distances(result: EvaluationResult) -> _Block:
     edges = result.edges
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     x_axis = Axis("distance [m]", edges[0], edges[-1], ticks=edges)
-    names = [*result.distances]
-    precision = [
-        Series(name, middles, [100 * item.average_precision for item in bins], dots=True)
+    lines = {
+        name: [(100 * item.average_precision, 100 * item.fpr95) for item in bins]
         for name, bins in result.distances.items()
-    ]
-    rates = [
-        Series(name, middles, [100 * item.fpr95 for item in bins], dots=True) for name, bins in result.distances.items()
-    ]
-    for method, figures in published_bins(result).items():
-        names.append(method)
-        precision.append(Series(method, middles, [figure[0] for figure in figures], dashed=True, dots=True))
-        rates.append(Series(method, middles, [figure[1] for figure in figures], dashed=True, dots=True))
+    } | published_bins(result)
+    precision, rates = (
+        [
+            Series(name, middles, [pair[place] for pair in pairs], dashed=name not in result.distances, dots=True)
+            for name, pairs in lines.items()
+        ]
+        for place in (0, 1)
+    )
     highest = max([5.0, *(value for line in rates for value in line.y if not math.isnan(value))])
     top = min(100.0, 5 * math.ceil(highest / 5))
     charts = [
         line_chart("AP by distance", x_axis, Axis(f"{AP} [%]", 0, 100), precision),
         line_chart("FPR95 by distance", x_axis, Axis(f"{FPR95} [%]", 0, top), rates),
     ]
-    return _Block("By distance", legend=legend(names), charts=charts, tables=[_Table(*distance_rows(result))])
+    return _Block("By distance", legend=legend([*lines]), charts=charts, tables=[_Table(*distance_rows(result))])
 
 
 def _froc(froc: Froc) -> _Block:
@@ -276,15 +261,7 @@ def _timeline(drives: dict[str, list[Moment]]) -> list[str]:
     return charts
 
 
-def _obstacles(result: EvaluationResult) -> _Block | None:
-    figures = result.obstacles
-    if figures is None:
-        return None
-    return _Block("Obstacles", obstacle_lines(figures), tables=[_Table(*obstacle_rows(figures))])
-
-
 def _closed_set(result: EvaluationResult) -> _Block:
-    rows = [[name, percent(100 * value)] for name, value in result.class_iou.items()]
     charts = []
     if result.confusion:
         counts = np.array(result.confusion, dtype=float)
@@ -292,7 +269,7 @@ def _closed_set(result: EvaluationResult) -> _Block:
             shares = counts / counts.sum(axis=1, keepdims=True)
         title = "Confusion: each row's pixels by predicted class [%]"
         charts = [matrix(title, list(result.class_iou), shares.tolist())]
-    return _Block("Closed set", charts=charts, tables=[_Table(["class", "IoU"], rows)])
+    return _Block("Closed set", charts=charts, tables=[_Table(*class_rows(result))])
 
 
 def _gallery(gallery: Gallery) -> list[_Block]:
@@ -314,6 +291,8 @@ def _gallery(gallery: Gallery) -> list[_Block]:
     return blocks
 
 
-def _shown(picture: Picture, of: str) -> _Shown:
+def _shown(picture: Picture, of: str) -> dict[str, str]:
+    """A picture, as text that a page can hold, and what lies beside it."""
     caption = f"{picture.name}: {picture.pixels} pixels, {100 * picture.share:.1f} % of {of}"
-    return _Shown(caption, *(base64.b64encode(data).decode("ascii") for data in (picture.jpeg, picture.beside)))
+    jpeg, beside = (base64.b64encode(data).decode("ascii") for data in (picture.jpeg, picture.beside))
+    return {"caption": caption, "jpeg": jpeg, "beside": beside}

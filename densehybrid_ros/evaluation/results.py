@@ -11,17 +11,15 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from densehybrid_ros.evaluation.binned_curve import BinnedMetrics
-from densehybrid_ros.evaluation.components import ComponentMetrics
+from densehybrid_ros.evaluation.components import ComponentMetrics, OperatingPoint
 from densehybrid_ros.evaluation.curves import CurveMetrics, CurvePoints, ScoreHistogram
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES
-from densehybrid_ros.evaluation.froc import Froc, froc_rows, hazard_rows
+from densehybrid_ros.evaluation.froc import Froc, FrocPoint
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.hazard_figures import HazardFigures
 from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
 from densehybrid_ros.evaluation.obstacles import ObstacleFigures
 from densehybrid_ros.evaluation.open_set import OpenSetMetrics
-from densehybrid_ros.evaluation.operating_points import OperatingPoint, point_rows
 from densehybrid_ros.evaluation.protocols import (
     AP,
     AUROC,
@@ -32,17 +30,21 @@ from densehybrid_ros.evaluation.protocols import (
     OPEN_MEAN_IOU,
     PROTOCOLS,
     PUBLISHED_BY_DISTANCE,
-    Published,
+    Protocol,
+    Row,
+    published_rows,
 )
 from densehybrid_ros.evaluation.text_tables import format_table
 from densehybrid_ros.files import without_nan
 
-F1_STAR, SIOU, PPV, RECALL, PRECISION = "F1*", "sIoU", "PPV", "found", "true"
-"""Figures of components; "found" is their recall and "true" their precision at an overlap of 0.25."""
-BINNED = ", SMIYC bins"
-"""What the name of a score gets where its curve is binned as SegmentMeIfYouCan does it; without it curves are exact."""
-COLUMNS = (AP, FPR95, AUROC, SIOU, PPV, F1_STAR, RECALL, PRECISION, MEAN_IOU, MEAN_F1, OPEN_MEAN_IOU, GAP)
-"""Every figure of a table in its order; columns without a value are left out."""
+_FIGURES = {
+    "pixel": {AP: "average_precision", FPR95: "fpr95", AUROC: "auroc"},
+    "components": {"sIoU": "mean_siou", "PPV": "mean_ppv", "F1*": "mean_f1", "found": "recall", "true": "precision"},
+    "open_set": {MEAN_IOU: "closed_mean_iou", MEAN_F1: "mean_f1", OPEN_MEAN_IOU: "open_mean_iou", GAP: "gap"},
+}
+"""Part of the result -> column of a table -> attribute; "found" and "true" are at an overlap of 0.25."""
+Rows = tuple[list[str], list[list[str]]]
+"""Header and rows of a table."""
 
 
 @dataclass
@@ -60,7 +62,6 @@ class EvaluationResult:
         device: What ran the network, and where, such as "eager fp32 on CPU".
         size: (height, width) of the network's input; None where images kept theirs.
         pixel: Score -> figures of its curve.
-        binned: Score -> figures of its binned curve, where the benchmark bins.
         curves: Score -> sampled curve.
         histograms: Score -> how it is spread over known and unknown pixels; not in the JSON.
         inlier_q95: Score -> threshold that 95 % of the inlier pixels do not exceed.
@@ -92,7 +93,6 @@ class EvaluationResult:
     device: str = ""
     size: tuple[int, int] | None = None
     pixel: dict[str, CurveMetrics] = field(default_factory=dict)
-    binned: dict[str, BinnedMetrics] = field(default_factory=dict)
     curves: dict[str, CurvePoints] = field(default_factory=dict)
     histograms: dict[str, ScoreHistogram] = field(default_factory=dict)
     inlier_q95: dict[str, float] = field(default_factory=dict)
@@ -113,33 +113,14 @@ class EvaluationResult:
     hazards: HazardFigures | None = None
     remarks: list[str] = field(default_factory=list)
 
-    @property
-    def rows(self) -> list[str]:
-        """Names of our rows: the scores, each followed by its binned variant where there is one."""
-        return [row for name in self.pixel for row in (name, *([name + BINNED] if name in self.binned else []))]
-
     def figures(self, score: str) -> dict[str, float]:
-        """Returns the figures of one of ``rows`` in percent under the names of ``COLUMNS``."""
-        found: dict[str, float] = {}
-        binned = self.binned.get(score.removesuffix(BINNED)) if score.endswith(BINNED) else None
-        if binned is not None:
-            found |= {AP: binned.average_precision, FPR95: binned.fpr95}
-        if score in self.pixel:
-            pixel = self.pixel[score]
-            found |= {AP: pixel.average_precision, FPR95: pixel.fpr95, AUROC: pixel.auroc}
-        if score in self.components:
-            parts = self.components[score]
-            found |= {SIOU: parts.mean_siou, PPV: parts.mean_ppv, F1_STAR: parts.mean_f1}
-            found |= {RECALL: parts.recall, PRECISION: parts.precision}
-        if score in self.open_set:
-            opened = self.open_set[score]
-            found |= {
-                MEAN_IOU: opened.closed_mean_iou,
-                MEAN_F1: opened.mean_f1,
-                OPEN_MEAN_IOU: opened.open_mean_iou,
-                GAP: opened.gap,
-            }
-        return {name: 100 * value for name, value in found.items()}
+        """Returns the figures of a score in percent under the names of a table's columns."""
+        return {
+            column: 100 * getattr(getattr(self, part)[score], attribute)
+            for part, columns in _FIGURES.items()
+            if score in getattr(self, part)
+            for column, attribute in columns.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain types for JSON; undefined figures are None."""
@@ -148,41 +129,29 @@ class EvaluationResult:
         result["thresholds"] = [point.threshold for point in self.operating_points]
         result["size"] = f"{self.size[1]}x{self.size[0]}" if self.size else None
         if self.froc is not None:
-            result["froc"] = self.froc.to_dict()
+            result["froc"]["at"] = self.froc.at()
         if self.obstacles is not None:
             result["obstacles"] |= {
-                "recall": self.obstacles.recall,
-                "false_alarms_per_frame": self.obstacles.false_alarms_per_frame,
+                name: getattr(self.obstacles, name) for name in ("recall", "false_alarms_per_frame")
             }
         if self.hazards is not None:
-            result["hazards"] |= {
-                "false_alarms_per_minute": self.hazards.false_alarms_per_minute,
-                "false_alarms_per_kilometre": self.hazards.false_alarms_per_kilometre,
-                "precision": self.hazards.precision,
-                "recall": self.hazards.recall,
-                "alerted_frames": self.hazards.alerted_frames,
-            }
+            rates = ("false_alarms_per_minute", "false_alarms_per_kilometre", "precision", "recall", "alerted_frames")
+            result["hazards"] |= {name: getattr(self.hazards, name) for name in rates}
         return without_nan(result)
 
 
-Row = tuple[str, dict[str, float], str]
-"""A row of the main table: who, figures in percent, where they come from."""
-
-
 def main_rows(result: EvaluationResult) -> list[Row]:
-    """Our rows, one a score (or one for the closed set), then the published ones."""
-    rows: list[Row] = [(name, result.figures(name), "measured") for name in result.rows]
-    if not rows and not math.isnan(result.mean_iou):
-        rows = [(result.model, {MEAN_IOU: 100 * result.mean_iou}, "measured")]
-    elif not math.isnan(result.mean_iou) and not result.open_set:
+    """Our rows, one a score, and one for the closed set where no score has its mIoU; then the published ones."""
+    rows: list[Row] = [(name, result.figures(name), "measured") for name in result.pixel]
+    if not math.isnan(result.mean_iou) and not result.open_set:
         rows.append((result.model, {MEAN_IOU: 100 * result.mean_iou}, "measured"))
-    published: tuple[Published, ...] = PROTOCOLS[result.dataset].published if result.dataset in PROTOCOLS else ()
-    return rows + [(row.method, row.figures, row.source) for row in published]
+    return rows + published_rows(result.dataset)
 
 
 def used_columns(rows: Sequence[Row]) -> list[str]:
-    """The columns that at least one row has a value for."""
-    return [name for name in COLUMNS if any(name in figures for _, figures, _ in rows)]
+    """The columns that at least one row has a value for, in their order."""
+    every = [column for columns in _FIGURES.values() for column in columns]
+    return [name for name in every if any(name in figures for _, figures, _ in rows)]
 
 
 def percent(value: float | None) -> str:
@@ -190,25 +159,25 @@ def percent(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
-def format_result(result: EvaluationResult) -> str:
-    """Writes the whole result for a terminal."""
+def main_table(result: EvaluationResult) -> Rows:
+    """Header and rows of the main table; without rows, nothing was measured and nothing published."""
     rows = main_rows(result)
     columns = used_columns(rows)
+    cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]
+    return ["score", *columns, "from"], cells
+
+
+def format_result(result: EvaluationResult) -> str:
+    """Writes the whole result for a terminal."""
+    tables = [main_table(result), point_rows(result.operating_points), class_rows(result)]
+    if result.distances:
+        tables.append(distance_rows(result))
+    if result.froc is not None:
+        tables += [hazard_rows(result.froc), froc_rows(result.froc)]
     parts = [
         f"{result.dataset}: {result.model}, {result.frames} frames in {result.seconds:.1f} s on {result.device}",
+        *(format_table(header, rows) for header, rows in tables if rows),
     ]
-    if rows:
-        cells = [[who, *(percent(figures.get(name)) for name in columns), origin] for who, figures, origin in rows]
-        parts.append(format_table(["score", *columns, "from"], cells))
-    if result.operating_points:
-        parts.append(format_table(*point_rows(result.operating_points)))
-    if result.class_iou:
-        classes = [[name, percent(100 * value)] for name, value in result.class_iou.items()]
-        parts.append(format_table(["class", "IoU"], classes))
-    if result.distances:
-        parts.append(format_table(*distance_rows(result)))
-    if result.froc is not None:
-        parts += [format_table(*rows(result.froc)) for rows in (hazard_rows, froc_rows)]
     if result.obstacles is not None:
         parts += [format_table(*obstacle_rows(result.obstacles)), *obstacle_lines(result.obstacles)]
     if result.hazards is not None:
@@ -219,14 +188,59 @@ def format_result(result: EvaluationResult) -> str:
     return "\n\n".join(parts)
 
 
-def published_bins(result: EvaluationResult) -> dict[str, tuple[tuple[float, float], ...]]:
+def point_rows(points: Sequence[OperatingPoint]) -> Rows:
+    """Header and rows of the table by threshold, rates in percent."""
+    rows = []
+    for point in points:
+        parts = point.components
+        rates = (point.precision, point.recall, point.f1, point.fpr, parts.mean_siou, parts.mean_ppv, parts.mean_f1)
+        rows.append([f"{point.threshold:.3f}", *(percent(100 * rate) for rate in rates)])
+    return ["threshold", "precision", "recall", "F1", "FPR", "sIoU", "PPV", "F1*"], rows
+
+
+def class_rows(result: EvaluationResult) -> Rows:
+    """Header and rows of the closed set."""
+    return ["class", "IoU"], [[name, percent(100 * value)] for name, value in result.class_iou.items()]
+
+
+def hazard_rows(froc: Froc) -> Rows:
+    """Header and rows of the recall by group, in percent, at the points of ``Froc.columns``."""
+    names = ["threshold [nats]", "false a frame", "on ignored a frame", "all", *froc.groups]
+    numbers = ["", "", "", str(froc.obstacles), *map(str, froc.groups.values())]
+
+    def cells(point: FrocPoint | None) -> list[str]:
+        if point is None:
+            return ["-"] * len(names)
+        rates = [f"{count / froc.frames:.3f}" for count in (point.false_hazards, point.on_ignored)]
+        shares = map(_share, (point.all_found, *point.found), (froc.obstacles, *froc.groups.values()))
+        return [f"{point.threshold:.2f}", *rates, *shares]
+
+    columns = froc.columns()
+    rows = [list(row) for row in zip(names, numbers, *map(cells, columns.values()), strict=True)]
+    return ["hazards found [%]", "obstacles", *columns], rows
+
+
+def froc_rows(froc: Froc) -> Rows:
+    """Header and rows of the FROC curve: its steps."""
+    rows = [
+        [f"{false:.3f}", _share(point.all_found, froc.obstacles), f"{point.threshold:.2f}"]
+        for false, point in froc.steps()
+    ]
+    return ["false hazards a frame, at most", "found [%]", "threshold [nats]"], rows
+
+
+def _share(found: int, number: int) -> str:
+    return f"{100 * found / number:.1f}" if number else "-"
+
+
+def published_bins(result: EvaluationResult) -> dict[str, list[tuple[float, float]]]:
     """The paper's (AP, FPR95) in percent of each bin, where ours are the same bins of the same data set."""
     if result.dataset != "lost_and_found" or tuple(result.edges) != DEFAULT_EDGES:
         return {}
     return {f"{method} (paper, table 6)": figures for method, figures in PUBLISHED_BY_DISTANCE.items()}
 
 
-def distance_rows(result: EvaluationResult) -> tuple[list[str], list[list[str]]]:
+def distance_rows(result: EvaluationResult) -> Rows:
     """Header and rows of the table by distance: our scores, then the published methods."""
     published = published_bins(result)
     header = ["distance [m]"]
@@ -245,16 +259,15 @@ def distance_rows(result: EvaluationResult) -> tuple[list[str], list[list[str]]]
 
 def notes(result: EvaluationResult) -> list[str]:
     """What a reader must know beside the figures, one sentence each."""
-    found = []
-    if result.dataset in PROTOCOLS and PROTOCOLS[result.dataset].note:
-        found.append(f"note: {PROTOCOLS[result.dataset].note}")
+    note = PROTOCOLS.get(result.dataset, Protocol()).note
+    found = [f"note: {note}"] if note else []
     if result.components:
         where = "at the threshold of its best pixel F1"
         if result.judged is not None:
             where = f"of {result.judged} at the threshold {result.operating_points[0].threshold:.4f}, of others {where}"
         found.append(
-            f"components: {where}; {RECALL}: ground-truth components with sIoU of at least 0.25, "
-            f"{PRECISION}: predicted ones with PPV of at least 0.25"
+            f"components: {where}; found: ground-truth components with sIoU of at least 0.25, "
+            "true: predicted ones with PPV of at least 0.25"
         )
     if result.operating_points:
         found.append(f"thresholds: of {result.judged}")
@@ -281,6 +294,7 @@ def to_csv(result: EvaluationResult) -> str:
     """Writes the main table, published rows included, and the distance bins as CSV (percent, empty = undefined)."""
     rows = main_rows(result)
     columns = used_columns(rows)
+    places = {name: _FIGURES["pixel"].get(name) for name in columns}
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["dataset", "score", "distance", *columns, "from"])
@@ -288,8 +302,7 @@ def to_csv(result: EvaluationResult) -> str:
         writer.writerow([result.dataset, who, "", *(_cell(figures.get(name)) for name in columns), origin])
     for name, bins in result.distances.items():
         for index, metrics in enumerate(bins):
-            values = {AP: metrics.average_precision, FPR95: metrics.fpr95, AUROC: metrics.auroc}
-            cells = [_cell(100 * values[column]) if column in values else "" for column in columns]
+            cells = [_cell(100 * getattr(metrics, place)) if place else "" for place in places.values()]
             where = f"{result.edges[index]:g}-{result.edges[index + 1]:g}"
             writer.writerow([result.dataset, name, where, *cells, "measured"])
     return stream.getvalue()
@@ -299,7 +312,7 @@ def _cell(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.6f}"
 
 
-def obstacle_rows(figures: ObstacleFigures) -> tuple[list[str], list[list[str]]]:
+def obstacle_rows(figures: ObstacleFigures) -> Rows:
     """Header and rows of the recall by distance."""
     header = ["distance [m]", "seen", "detected", "recall"]
     rows = [

@@ -29,7 +29,7 @@ from densehybrid_ros.hazards.polygon import polygon_mask
 from densehybrid_ros.hazards.region_classifier import region_features
 from densehybrid_ros.hazards.region_points import region_points
 from densehybrid_ros.hazards.regions import MaskedRegion, find_clusters, largest_regions
-from densehybrid_ros.hazards.road import GROUND_CLASSES, drivable_ids, find_ground, hazard_mask, reaching
+from densehybrid_ros.hazards.road import GROUND_CLASSES, Ground, drivable_ids, find_ground, hazard_mask, reaching
 from densehybrid_ros.hazards.settings import HazardSettings
 from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
 
@@ -45,6 +45,7 @@ class Candidates:
         problems: What was wrong with the input.
         left_out: Regions beyond ``max_hazards``.
         surface: As in ``Detected``.
+        ground: As in ``Detected``.
     """
 
     regions: list[MaskedRegion]
@@ -53,6 +54,7 @@ class Candidates:
     problems: tuple[str, ...]
     left_out: int
     surface: np.ndarray | None
+    ground: Ground | None
 
     def features(
         self, score: np.ndarray, semantic: np.ndarray, classes: Sequence[SemanticClass], floor: float
@@ -76,6 +78,7 @@ class Detected:
         problems: What was wrong with the input.
         left_out: Regions beyond ``max_hazards``.
         surface: bool [h, w], the ground at reduced size; None where it was not asked for.
+        ground: The ground, for the same frame at another threshold; None where it was not asked for.
     """
 
     detections: tuple[Detection, ...]
@@ -85,6 +88,7 @@ class Detected:
     problems: tuple[str, ...]
     left_out: int
     surface: np.ndarray | None
+    ground: Ground | None
 
 
 class HazardChain:
@@ -149,13 +153,16 @@ class HazardChain:
         settings: HazardSettings,
         camera: Camera | None = None,
         disparity: np.ndarray | None = None,
+        ground: Ground | None = None,
     ) -> Detected:
         """Finds the regions of a frame that may be hazards, with the arguments of ``update``; tracks stay as they are.
+
+        ``ground`` is that of the same frame at another threshold; None finds it.
 
         Raises:
             ValueError: As ``update``.
         """
-        found = self.candidates(semantic, anomaly_score, unknown, threshold, settings, camera, disparity)
+        found = self.candidates(semantic, anomaly_score, unknown, threshold, settings, camera, disparity, ground)
         locator, described = found.locator, [region.describe(anomaly_score) for region in found.regions]
         if self._classifier is None:
             sure = self._confidence.probability(np.array([region.mean_score for region in described]))
@@ -177,6 +184,7 @@ class HazardChain:
             (*found.problems, *locator.problems),
             found.left_out,
             found.surface,
+            found.ground,
         )
 
     def candidates(
@@ -188,8 +196,9 @@ class HazardChain:
         settings: HazardSettings,
         camera: Camera | None = None,
         disparity: np.ndarray | None = None,
+        ground: Ground | None = None,
     ) -> Candidates:
-        """Finds the regions of a frame before they are judged, with the arguments of ``update``.
+        """Finds the regions of a frame before they are judged, with the arguments of ``detect``.
 
         Raises:
             ValueError: As ``update``.
@@ -208,9 +217,8 @@ class HazardChain:
             other, problem = settings.ego_mask.others(*shape)
             unknown = unknown if other is None else unknown & other
             problems += [problem] if problem else []
-        ground = None
         if settings.on_road_only:
-            ground = find_ground(semantic, self._classes, settings.drivable_classes, locator.horizon)
+            ground = ground or find_ground(semantic, self._classes, settings.drivable_classes, locator.horizon)
             problems += [ground.problem] if ground.problem else []
             if settings.road_prior > 0:
                 unknown = hazard_mask(unknown, anomaly_score, threshold, ground, settings.road_prior)
@@ -223,7 +231,7 @@ class HazardChain:
             ids = drivable_ids(self._classes, (*settings.drivable_classes, *GROUND_CLASSES))
             regions = list(compress(regions, ~locator.flat(points, np.isin(points.of(semantic), ids))))
         surface = None if ground is None else ground.surface | wanted[clusters.labels]
-        return Candidates(regions, unknown, locator, tuple(problems), left_out, surface)
+        return Candidates(regions, unknown, locator, tuple(problems), left_out, surface, ground)
 
     def track(
         self, stamp: float, found: Detected, settings: HazardSettings, ego_speed: float | None = None

@@ -14,17 +14,8 @@ from pathlib import Path
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import open_evaluation_set
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.protocols import (
-    AP,
-    AUROC,
-    FPR95,
-    GAP,
-    MEAN_F1,
-    MEAN_IOU,
-    OPEN_MEAN_IOU,
-    PROTOCOLS,
-)
-from densehybrid_ros.evaluation.results import BINNED, EvaluationResult, notes, percent, published_bins
+from densehybrid_ros.evaluation.protocols import AP, AUROC, FPR95, MEAN_IOU, OPEN_SET, published_groups
+from densehybrid_ros.evaluation.results import EvaluationResult, notes, percent, published_bins
 from densehybrid_ros.evaluation.text_tables import Group, format_groups
 from densehybrid_ros.evaluation.text_tables import Part as TextPart
 
@@ -58,21 +49,14 @@ class PaperTable:
         title: What it shows.
         parts: Its columns, from the left.
         scores: The scores that are measured for it unless others are named.
-        groups: Its published rows as it groups and orders them: a title and the methods below it.
     """
 
     number: int
     title: str
     parts: tuple[Part, ...]
     scores: tuple[str, ...]
-    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-def _group(title: str, methods: str) -> tuple[str, tuple[str, ...]]:
-    return title, tuple(methods.split(" | "))
-
-
-_WITHOUT, _WITH = "trained without real negatives", "trained with real negatives"
 _PIXEL = (AP, FPR95)
 _COMMON = ("hybrid", "max_softmax", "max_logit", "energy")
 PAPER_TABLES: dict[int, PaperTable] = {
@@ -90,14 +74,6 @@ PAPER_TABLES: dict[int, PaperTable] = {
                 Part("cityscapes", "CS val", (MEAN_IOU,)),
             ),
             ("hybrid", "max_softmax"),
-            (
-                _group(
-                    _WITHOUT,
-                    "Image Resyn. | Road Inpaint. | Max softmax | MC Dropout | ODIN | SML | Embed. Dens. | "
-                    "JSRNet | SynDenseHybrid",
-                ),
-                _group(_WITH, "SynBoost | Prior Entropy | OOD head | Void Classifier | Dirichlet prior | DenseHybrid"),
-            ),
         ),
         PaperTable(
             2,
@@ -108,36 +84,18 @@ PAPER_TABLES: dict[int, PaperTable] = {
                 Part("fishyscapes_static", "FS Static", _PIXEL),
             ),
             _COMMON,
-            (
-                _group(_WITHOUT, "Max softmax | Max logit | SML | SynthCP | Density | SynDenseHybrid"),
-                _group(_WITH, "SynBoost | OOD head | Energy | DenseHybrid"),
-            ),
         ),
         PaperTable(
             3,
             "Cityscapes val with its void classes as unknown",
             (Part("cityscapes_void", "", (AUROC,), ("cityscapes",)),),
             ("hybrid", "max_softmax", "entropy"),
-            (
-                _group(
-                    _WITHOUT,
-                    "Max softmax | Entropy | OpenMax | C2AE | ODIN | MC dropout | GDM | GMM | K+1 classifier | "
-                    "OpenGAN-O | OpenGAN | SynDenseHybrid",
-                ),
-            ),
         ),
         PaperTable(
             4,
             "StreetHazards: anomaly detection and open-set segmentation",
-            (Part("street_hazards", "", (AP, FPR95, AUROC, MEAN_IOU, MEAN_F1, OPEN_MEAN_IOU, GAP)),),
+            (Part("street_hazards", "", OPEN_SET),),
             ("hybrid", "max_softmax", "energy", "oh", "oh_msp"),
-            (
-                _group(
-                    _WITHOUT,
-                    "SynthCP | Dropout | TRADI | SO+H | DML | Max softmax | ODIN | ReAct | SynDenseHybrid",
-                ),
-                _group(_WITH, "Energy | OE | OH | OH*MSP | DenseHybrid"),
-            ),
         ),
         PaperTable(
             5,
@@ -147,18 +105,6 @@ PAPER_TABLES: dict[int, PaperTable] = {
                 Part("fishyscapes_static", "FS Static", _PIXEL),
             ),
             ("posterior", "likelihood", "hybrid"),
-            (
-                _group(_WITH, "dataset posterior alone | unnormalised likelihood alone | hybrid"),
-                _group(
-                    "trained with synthetic negatives",
-                    "dataset posterior alone, synthetic negatives | "
-                    "unnormalised likelihood alone, synthetic negatives | hybrid, synthetic negatives",
-                ),
-                _group(
-                    "density of a flow on pre-logits, real negatives",
-                    "flow on pre-logits | posterior / flow on pre-logits",
-                ),
-            ),
         ),
         PaperTable(
             6,
@@ -220,13 +166,19 @@ def _row_groups(table: PaperTable, results: Sequence[EvaluationResult]) -> list[
     ours: list[Row] = []
     for model in dict.fromkeys(result.model for result in results):
         measured = {result.dataset: result for result in results if result.model == model}
-        for score in dict.fromkeys(name for result in measured.values() for name in result.rows) or [model]:
+        for score in dict.fromkeys(name for result in measured.values() for name in result.pixel) or [model]:
             figures = [_measured(measured.get(dataset), score, figure) for dataset, figure in columns]
             ours.append((row_name(model, score), figures, OURS))
-    published = _published(table, columns)
+    groups = [(OURS, ours)]
     source = f"paper, table {table.number}"
-    groups = [(f"{source}, {title}", [published[method] for method in methods]) for title, methods in table.groups]
-    return [(OURS, ours), *groups]
+    for title, methods in published_groups(table.number):
+        rows = [(method, [_known(value) for value in figures], source) for method, figures in methods.items()]
+        groups.append((f"{source}, {title}", rows))
+    return groups
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def row_name(model: str, score: str) -> str:
@@ -238,20 +190,9 @@ def _measured(result: EvaluationResult | None, score: str, figure: str) -> float
     if result is None:
         return None
     found = result.figures(score).get(figure)
-    if found is None and figure == MEAN_IOU and not score.endswith(BINNED):  # of the closed set, whatever the score
+    if found is None and figure == MEAN_IOU:  # of the closed set, whatever the score
         found = 100 * result.mean_iou
-    return None if found is None or math.isnan(found) else found
-
-
-def _published(table: PaperTable, columns: Sequence[tuple[str, str]]) -> dict[str, Row]:
-    source = f"paper, table {table.number}"
-    found: dict[str, dict[tuple[str, str], float]] = {}
-    for part in table.parts:
-        for row in PROTOCOLS[part.dataset].published:
-            if row.source.startswith(source):
-                cells = found.setdefault(row.method, {})
-                cells |= {(part.dataset, figure): value for figure, value in row.figures.items()}
-    return {method: (method, [cells.get(column) for column in columns], source) for method, cells in found.items()}
+    return _known(found)
 
 
 def table_layout(table: PaperTable, results: Sequence[EvaluationResult]) -> tuple[str, list[TextPart], list[Group]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,6 @@ from densehybrid_ros.cli.commands import COMMANDS, GROUPS, build_parser
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.cli.options import JsonOutput
 from densehybrid_ros.files import file_digest
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
-
-
-def densehybrid(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "densehybrid_ros", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -34,12 +29,14 @@ def test_every_command_helps_with_an_example(command: str, capsys: pytest.Captur
     assert f"densehybrid {command}" in output
 
 
-def test_help_lists_the_commands() -> None:
-    result = densehybrid("--help")
-    assert result.returncode == 0
-    assert all(f"\n{group}:\n" in result.stdout for group in GROUPS)
-    assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
-    assert result.stdout.index("  demo ") < result.stdout.index("  info ")
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n{group}:\n" in shown for group in GROUPS)
+    assert all(f"\n  {command} " in shown for command in COMMANDS)
+    assert shown.index("  demo ") < shown.index("  info ")
 
 
 def test_completion_names_options_and_values_without_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +62,8 @@ def test_completion_names_options_and_values_without_python(tmp_path: Path, caps
 
 
 def test_json_alone_on_standard_output() -> None:
-    result = densehybrid("info", "--json", "-")
+    command = [sys.executable, "-m", "densehybrid_ros", "info", "--json", "-"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(result.stdout)["densehybrid_ros"]
     assert "densehybrid_ros" in result.stderr
 
@@ -80,18 +78,18 @@ def test_every_command_that_finds_figures_has_the_same_json_option(command: str)
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["info", "--nonsense"], ["predict"]])
-def test_wrong_usage_is_one_line_and_status_2(arguments: list[str]) -> None:
-    result = densehybrid(*arguments)
-    assert result.returncode == 2
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert "--help" in result.stderr
+def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--help" in line
 
 
-def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "x.safetensors"
-    result = densehybrid("train", "--config", str(tmp_path / "none.yaml"), "--output", str(output))
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines() == [
+    assert main(["train", "--config", str(tmp_path / "none.yaml"), "--output", str(output)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
         f"densehybrid train: {tmp_path}/none.yaml: can't be read (No such file or directory)"
     ]
     assert not output.exists()
@@ -106,10 +104,10 @@ def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys: pytest
         assert (value if isinstance(value, str) else value[0] if value else "none") in output
 
 
-def test_info_checks_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "toy.safetensors"
-    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("toy", "light"))
-    card = path.with_suffix(".yaml")
+def test_info_checks_models(model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, card = tmp_path / "toy.safetensors", tmp_path / "toy.yaml"
+    shutil.copy(model_path, path)
+    shutil.copy(model_path.with_suffix(".yaml"), card)
     whole = f"{path}: whole; light, 19 classes, sha256 {file_digest(path)}"
     with_digest = card.read_text()
     card.write_text(with_digest.replace(f"sha256: {file_digest(path)}\n", ""))

@@ -45,10 +45,6 @@ def test_what_is_no_number_is_named(kind: Callable[[str], object], text: str, me
     assert str(error.value) == message
 
 
-def test_numbers_are_read() -> None:
-    assert (finite("-8.5"), not_negative("0"), size("2x3"), network_size("3x2")) == (-8.5, 0.0, (2, 3), (2, 3))
-
-
 def test_thresholds_are_numbers_and_names() -> None:
     assert thresholds("-60") == [-60.0]
     assert thresholds("-60, 1e2,default,inlier_q95,false_alarms_1e-05") == [
@@ -74,12 +70,6 @@ def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:
         with pytest.raises(argparse.ArgumentTypeError) as error:
             kind(str(path))
         assert str(error.value) == message
-
-
-def test_a_new_place_is_taken_and_not_made(tmp_path: Path) -> None:
-    assert output_file(str(tmp_path / "a" / "b.json")) == tmp_path / "a" / "b.json"
-    assert output_folder(str(tmp_path)) == tmp_path
-    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from densehybrid_ros.evaluation.pixel_accumulator import ImageMeanAccumulator, P
 TOLERANCE = 1e-9
 
 
-def _pixels(kind: str, count: int = 60_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def _pixels(kind: str, count: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Scores (float32) and labels (uint8, about 3 % anomalies, some ignored)."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(np.array([0, 1, 255], dtype=np.uint8), count, p=[0.87, 0.03, 0.10])
@@ -60,10 +60,10 @@ def _accumulate(scores: np.ndarray, labels: np.ndarray, **options: int) -> Pixel
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("buffer_size", [1 << 20, 12_007])
-def test_equals_scikit_learn(kind: str, buffer_size: int) -> None:
+def test_equals_scikit_learn(kind: str) -> None:
     scores, labels = _pixels(kind)
-    metrics = _accumulate(scores, labels, buffer_size=buffer_size).compute()
+    metrics = _accumulate(scores, labels, buffer_size=6_007).compute()
+    assert _accumulate(scores, labels).compute() == metrics
     got = (metrics.average_precision, metrics.fpr95, metrics.auroc)
     np.testing.assert_allclose(got, _reference(scores, labels), rtol=0, atol=TOLERANCE)
     assert metrics.exact
@@ -102,7 +102,7 @@ def _hendrycks_fpr(truth: np.ndarray, scores: np.ndarray, level: float = 0.95) -
     return float(false_positives[nearest] / (~truth).sum())
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(3))
 def test_nearest_recall_variant(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.random(400) < 0.1
@@ -121,20 +121,13 @@ def test_missing_class_is_undefined(label: int, count: int) -> None:
 
 @pytest.mark.parametrize("kind", ["hybrid", "ties", "around zero"])
 def test_merged_shards_equal_one_accumulator(kind: str) -> None:
-    scores, labels = _pixels(kind, count=20_000)
+    scores, labels = _pixels(kind)
     whole = _accumulate(scores, labels).compute()
     shards = [_accumulate(scores[part::3], labels[part::3]) for part in range(3)]
+    shards[0].compute()  # more may follow a result
     shards[0].merge(shards[1])
     shards[0].merge(shards[2])
     assert shards[0].compute() == whole
-
-
-def test_more_pixels_may_follow_a_result() -> None:
-    scores, labels = _pixels("hybrid")
-    accumulator = _accumulate(scores[:20_000], labels[:20_000])
-    accumulator.compute()
-    accumulator.update(torch.from_numpy(scores[20_000:]), torch.from_numpy(labels[20_000:]))
-    assert accumulator.compute() == _accumulate(scores, labels).compute()
 
 
 @pytest.mark.parametrize("kind", ["hybrid", "softmax", "ties"])
@@ -156,8 +149,8 @@ def test_beyond_the_budget_the_stated_bound_holds(kind: str) -> None:
 def test_merging_a_rounded_shard_keeps_the_bound() -> None:
     scores, labels = _pixels("hybrid")
     exact = _accumulate(scores, labels).compute()
-    shard = _accumulate(scores[:30_000], labels[:30_000])
-    shard.merge(_accumulate(scores[30_000:], labels[30_000:], buffer_size=9_000, budget=20_000))
+    shard = _accumulate(scores[:10_000], labels[:10_000])
+    shard.merge(_accumulate(scores[10_000:], labels[10_000:], buffer_size=9_000, budget=20_000))
     merged = shard.compute()
     assert merged.positives == exact.positives
     assert merged.average_precision_error > 0
@@ -186,21 +179,17 @@ def test_image_means_skip_images_that_lack_a_class() -> None:
         accumulator.update(torch.from_numpy(scores), torch.from_numpy(labels))
         expected.append(average_precision_score(labels, scores))
     accumulator.update(torch.zeros(10), torch.zeros(10, dtype=torch.uint8))
-    assert (accumulator.images, accumulator.skipped) == (3, 1)
     assert accumulator.compute().average_precision == pytest.approx(np.mean(expected), abs=TOLERANCE)
 
 
-def test_nan_names_the_frame_and_ignored_nan_does_not_count() -> None:
+def test_nan_and_sizes_that_disagree_name_the_frame_and_ignored_nan_does_not_count() -> None:
     scores = torch.tensor([0.5, float("nan"), 0.1])
     labels = torch.tensor([0, 255, 1], dtype=torch.uint8)
     pixel_metrics(scores, labels)
     with pytest.raises(InputError, match=r"frame7\.png: .*NaN"):
         pixel_metrics(scores, torch.tensor([0, 1, 1], dtype=torch.uint8), "frame7.png")
-
-
-def test_sizes_that_disagree_are_named() -> None:
-    with pytest.raises(InputError, match=r"frame7\.png: scores are \(2, 3\) and labels \(3, 2\)"):
-        pixel_metrics(np.zeros((2, 3), np.float32), np.zeros((3, 2), np.uint8), "frame7.png")
+    with pytest.raises(InputError, match=r"frame7\.png: scores are \(3,\) and labels \(2,\)"):
+        pixel_metrics(scores, labels[:2], "frame7.png")
 
 
 @pytest.mark.gpu

@@ -15,17 +15,9 @@ from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
-from densehybrid_ros.evaluation.froc import (
-    Froc,
-    FrocAccumulator,
-    FrocPoint,
-    StillStage,
-    froc_rows,
-    hazard_rows,
-    judge_regions,
-)
+from densehybrid_ros.evaluation.froc import Froc, FrocAccumulator, FrocPoint, StillStage, judge_regions
 from densehybrid_ros.evaluation.report import report_page
-from densehybrid_ros.evaluation.results import EvaluationResult, format_result
+from densehybrid_ros.evaluation.results import EvaluationResult, format_result, froc_rows, hazard_rows
 from densehybrid_ros.hazards import HazardChain, HazardSettings
 from densehybrid_ros.hazards.ego_mask import EgoMask
 from densehybrid_ros.hazards.regions import MaskedRegion, find_clusters, largest_regions
@@ -98,14 +90,6 @@ def test_a_rate_that_a_higher_threshold_breaks_is_not_kept_below_it() -> None:
     assert [point.threshold for point in froc.at_most(1)] == [3.0]
     assert froc.best(0.5) is None
     assert [(rate, point.threshold) for rate, point in froc.steps()] == [(1.0, 3.0), (4.0, 1.0)]
-
-
-def test_shards_make_the_same_figures(froc: Froc) -> None:
-    first, second = (FrocAccumulator(STAGE, THRESHOLDS, (5.0, 15.0, 25.0)) for _ in range(2))
-    first.update(_clean(_frame()))
-    second.update(_frame())
-    first.merge(second)
-    assert first.compute() == froc
 
 
 def test_small_obstacles_do_not_count_and_a_mask_takes_hazards_away() -> None:

@@ -30,10 +30,8 @@ def test_keys_order_like_scores_and_invert() -> None:
     assert np.all(np.diff(keys.astype(np.int64)) > 0)
     np.testing.assert_array_equal(scores_of_keys(keys), scores)
     np.testing.assert_array_equal(keys_of_scores(torch.from_numpy(scores)).numpy(), keys)
-
-
-def test_both_zeros_share_a_key() -> None:
-    assert len(set(keys_of_scores(np.array([0.0, -0.0], dtype=np.float32)).tolist())) == 1
+    zero, minus_zero = keys_of_scores(np.array([0.0, -0.0], dtype=np.float32)).tolist()
+    assert zero == minus_zero
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -81,6 +79,7 @@ def test_counts_equal_a_plain_count() -> None:
     values, occurrences = np.unique(np.concatenate(batches), return_counts=True)
     assert _contents(counts) == dict(zip(values.tolist(), occurrences.tolist(), strict=True))
     assert counts.total == occurrences.sum()
+    assert counts.nbytes < 4 * sum(map(len, batches))
     for page in counts.descending_pages():
         chosen = values >> 16 == page
         assert counts.page_total(page) == occurrences[chosen].sum()
@@ -90,15 +89,6 @@ def test_counts_equal_a_plain_count() -> None:
         for index in range(0, len(keys), max(len(keys) // 8, 1)):
             assert at_least[index] == weights[inside >= keys[index]].sum()
             assert above[index] == weights[inside > keys[index]].sum()
-
-
-def test_memory_stays_far_below_a_sorted_copy_and_is_accounted_for() -> None:
-    counts = KeyCounts()
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        _add(counts, keys_of_scores((rng.standard_normal(200_000) * 0.1 - 1.5).astype(np.float32)))
-    assert counts.nbytes == sum(page.nbytes for page in counts._pages.values())
-    assert counts.nbytes < 10 * 200_000 * 4
 
 
 def test_coarsening_merges_neighbours_and_later_additions_agree() -> None:
@@ -115,12 +105,3 @@ def test_coarsening_merges_neighbours_and_later_additions_agree() -> None:
     values, occurrences = np.unique(np.concatenate(batches) >> 3, return_counts=True)
     expected = dict(zip(values.tolist(), occurrences.tolist(), strict=True))
     assert _contents(coarse_at_once) == expected == _contents(coarse_first)
-
-
-def test_chunks_rebuild_the_counts() -> None:
-    counts, copy = KeyCounts(), KeyCounts()
-    for batch in _batches():
-        _add(counts, batch)
-    for keys, occurrences in counts.chunks():
-        copy.add(keys, occurrences)
-    assert _contents(copy) == _contents(counts)

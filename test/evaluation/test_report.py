@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import re
@@ -23,7 +22,7 @@ from densehybrid_ros.evaluation.distances import DEFAULT_EDGES, DistanceBins
 from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, WRONG_CLASS, Gallery, heat_map, paint_errors
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.report import report_page, write_report
-from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
+from densehybrid_ros.evaluation.results import EvaluationResult, format_result
 from densehybrid_ros.pages.charts import COLORS, Axis, Series, line_chart, round_up
 
 
@@ -137,7 +136,7 @@ def test_colours_of_lines_show_on_white_and_on_dark() -> None:
         assert (luminance(color) + 0.05) / (luminance("#141a21") + 0.05) >= 3, color
 
 
-def test_undefined_figures_are_missing_everywhere(result: EvaluationResult, tmp_path: Path) -> None:
+def test_files_hold_the_same_figures_and_undefined_ones_are_missing(result: EvaluationResult, tmp_path: Path) -> None:
     assert math.isnan(result.distances["hybrid"][-1].average_precision)  # nothing lies beyond 44 m
     write_report(tmp_path, [result])
     stored = json.loads((tmp_path / "report.json").read_text())[0]
@@ -145,15 +144,10 @@ def test_undefined_figures_are_missing_everywhere(result: EvaluationResult, tmp_
     rows = list(csv.DictReader((tmp_path / "report.csv").open()))
     assert rows[-1]["distance"] == "45-50"
     assert rows[-1]["AP"] == ""
+    line = next(text for text in format_result(result).splitlines() if text.startswith("hybrid"))
+    assert line.split()[1:4] == [f"{float(rows[0][name]):.2f}" for name in ("AP", "FPR95", "AUROC")]
     assert "nan" not in (tmp_path / "report.html").read_text()
     assert "nan" not in format_result(result)
-
-
-def test_csv_and_terminal_show_the_same_figures(result: EvaluationResult) -> None:
-    row = next(csv.DictReader(io.StringIO(to_csv(result))))
-    shown = format_result(result).splitlines()
-    line = next(text for text in shown if text.startswith("hybrid"))
-    assert line.split()[1:4] == [f"{float(row[name]):.2f}" for name in ("AP", "FPR95", "AUROC")]
 
 
 def test_chart_is_well_formed_and_breaks_at_nan() -> None:
@@ -173,22 +167,18 @@ def test_log_axis_clamps_to_its_ends() -> None:
 
 
 def test_gallery_keeps_the_worst_of_each_kind() -> None:
-    gallery = _gallery((5, 0), (50, 2), (0, 9), (20, 1))
+    errors = [(5, 0), (50, 2), (0, 9), (20, 1)]
+    gallery, other = _gallery(), _gallery()
+    for index, error in enumerate(errors):
+        (gallery if index % 2 else other).add(_scored(index, *error))
+    gallery.merge(other)
+    assert gallery.pictures == _gallery(*errors).pictures
     assert [(item.index, item.pixels) for item in gallery.pictures[FALSE_ALARM]] == [(1, 50), (3, 20)]
     assert [(item.index, item.pixels) for item in gallery.pictures[MISS]] == [(2, 9), (1, 2)]
     picture = gallery.pictures[MISS][0]
     assert picture.name == "label/2.png"
     assert picture.share == 9 / 190
     assert cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (20, 40, 3)
-
-
-def test_merged_galleries_equal_one() -> None:
-    errors = [(5, 0), (50, 2), (0, 9), (20, 1)]
-    whole, first, second = _gallery(*errors), _gallery(), _gallery()
-    for index, error in enumerate(errors):
-        (first if index % 2 else second).add(_scored(index, *error))
-    first.merge(second)
-    assert first.pictures == whole.pictures
 
 
 def test_errors_are_painted_in_their_colours() -> None:

@@ -79,27 +79,24 @@ def test_maps_of_any_format_make_the_same_tables(frames: Path, tmp_path: Path, c
     assert "Max logit" in captured.err
 
 
-def test_missing_maps_are_named_before_any_work(frames: Path, tmp_path: Path, capsys) -> None:
-    write_maps(frames, tmp_path / "maps")
-    (tmp_path / "maps" / "2.tiff").unlink()
-    assert evaluate(frames, tmp_path / "maps") == 2
+def test_missing_and_wrong_maps_are_named(frames: Path, tmp_path: Path, capsys) -> None:
+    maps = tmp_path / "maps"
+    write_maps(frames, maps)
+    np.save(maps / "a" / "0.npy", np.zeros((20, 30), np.float32))
+    assert evaluate(frames, maps) == 0
+    assert f"left out: {maps}/a/0.npy: is 30x20, but its frame is 60x40" in capsys.readouterr().err
+    write_maps(frames, maps)
+    (maps / "2.tiff").unlink()
+    assert evaluate(frames, maps) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"--score-maps {tmp_path / 'maps'}: 1 of 3 frames have no map: 2; name maps as the frames" in line
-    assert evaluate(frames, tmp_path / "maps", "--limit", 1) == 0  # those that are not needed may be missing
-    assert evaluate(frames, tmp_path / "none") == 2
-    assert "holds no score maps" in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_a_map_of_another_size_is_named(frames: Path, tmp_path: Path, capsys) -> None:
-    write_maps(frames, tmp_path / "maps")
-    np.save(tmp_path / "maps" / "a" / "0.npy", np.zeros((20, 30), np.float32))
-    assert evaluate(frames, tmp_path / "maps") == 0
-    assert f"left out: {tmp_path}/maps/a/0.npy: is 30x20, but its frame is 60x40" in capsys.readouterr().err
+    assert f"--score-maps {maps}: 1 of 3 frames have no map: 2; name maps as the frames" in line
+    assert evaluate(frames, maps, "--limit", 1) == 0  # those that are not needed may be missing
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ((), "holds no score maps"),
         (("--model", "light"), "--model: --score-maps loads no model"),
         (("--scores", "hybrid"), "--scores: --score-maps loads no model"),
         (("--card",), "--card: --score-maps loads no model"),
@@ -109,7 +106,7 @@ def test_a_map_of_another_size_is_named(frames: Path, tmp_path: Path, capsys) ->
 def test_what_needs_a_model_is_refused(
     options: tuple[str, ...], message: str, frames: Path, tmp_path: Path, capsys
 ) -> None:
-    assert evaluate(frames, tmp_path, *options) == 2
+    assert evaluate(frames, tmp_path / "none", *options) == 2
     assert message in capsys.readouterr().err
 
 
