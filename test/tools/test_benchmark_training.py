@@ -12,15 +12,8 @@ TINY = ["--device", "cpu", "--crop", "64x64", "--batch", "2", "--frame", "128x96
 SHORT = ["--steps", "1", "--rounds", "2", "--warm-up", "1"]
 
 
-@pytest.mark.parametrize(
-    ("options", "kinds"),
-    [
-        (["--architecture", "light", "stage=open_set", "data.workers=1"], ["files", "memory"]),
-    ],
-)
-def test_figures_fit_together(
-    benchmark, options: list[str], kinds: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_figures_fit_together(benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options, kinds = ["--architecture", "light", "stage=open_set", "data.workers=1"], ["files", "memory"]
     assert benchmark("training", *TINY, *SHORT, *options, "--json", tmp_path / "r.json") == 0
     figures = json.loads((tmp_path / "r.json").read_text())
     assert figures["images_per_second_without_loading"] > 0
