@@ -55,15 +55,6 @@ def test_turned_plane_has_the_depth_of_its_ray() -> None:
     assert 1.0 / buffer.inverse_depth[50, 120] == pytest.approx(12.5, rel=1e-5)
 
 
-def test_pitch_and_yaw_turn_the_view() -> None:
-    level, down, left = raster(), raster(pitch=0.2), raster(yaw=0.2)
-    for buffer in (level, down, left):
-        buffer.draw(cube(10.0))
-    centre = [np.argwhere(buffer.label > 0).mean(axis=0) for buffer in (level, down, left)]
-    assert centre[1][0] < centre[0][0] - 15
-    assert centre[2][1] > centre[0][1] + 15
-
-
 def test_back_faces_are_not_drawn() -> None:
     buffer = raster()
     points = np.array([(1, 9, 2), (-1, 9, 2), (-1, 9, 0), (1, 9, 0)])

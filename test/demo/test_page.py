@@ -123,13 +123,3 @@ def test_score_picture_is_ordered_and_takes_nan_for_low() -> None:
     assert brightness[0] == brightness[1] == brightness[2] < brightness[3] < brightness[4] < brightness[5]
     assert (shown[5] == shown[6]).all()
     assert pictures.color_map()[0] == "#{:02x}{:02x}{:02x}".format(*shown[0])
-
-
-def test_pixels_without_a_class_show_the_picture_in_grey() -> None:
-    image = np.zeros((4, 4, 3), np.uint8)
-    image[..., 0] = 200
-    ids = np.zeros((4, 4), np.uint8)
-    ids[0] = 255
-    picture = pictures.semantic_picture(image, ids, color_table(CITYSCAPES_CLASSES))
-    assert (picture[0, :, 0] == picture[0, :, 1]).all()
-    assert picture[1, 0, 0] != picture[1, 0, 1]

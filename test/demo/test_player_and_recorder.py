@@ -21,7 +21,6 @@ from rosbags.rosbag2 import WriterError
 from densehybrid_ros.bags.frames import BagFrame
 from densehybrid_ros.bags.reader import BagFrames
 from densehybrid_ros.bags.storage import open_storage
-from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter, RawBagWriter
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder
@@ -122,18 +121,6 @@ def test_only_what_the_node_listens_to_is_played(bag: Path, domain_id: int) -> N
         assert node.count_publishers("/camera/disparity") == 0  # the bag has none
         sent = list(player.play(frames))
     assert [(frame.stamp, frame.answered) for frame in sent] == [(10**9 + number, None) for number in range(1, 6)]
-
-
-def test_compressed_pictures_of_another_name_are_played_as_they_are(tmp_path: Path, domain_id: int) -> None:
-    image = np.zeros((32, 64, 3), np.uint8)
-    path, names = tmp_path / "packed", BagTopics(image="/left/image")
-    with BagWriter(path, topics=names, compression="png") as writer:
-        writer.write(BagFrame(10**9, image, labels=image[..., 0]))
-    frames = BagFrames(path, names)
-    with spinning_node("player", domain_id) as node:
-        BagPlayer(node, frames)
-        (offer,) = node.get_publishers_info_by_topic("/left/image/compressed")
-    assert offer.topic_type == "sensor_msgs/msg/CompressedImage"
 
 
 def test_pictures_come_at_the_pace_of_the_recording(tmp_path: Path, domain_id: int) -> None:

@@ -11,10 +11,7 @@ from densehybrid_ros.hazards import HazardSettings, Source
 from rehearsal import (
     ImitatedDetector,
     Rehearsal,
-    RehearsalFigures,
     false_alarms_at,
-    overlap,
-    true_obstacles,
     without_tracker,
 )
 
@@ -78,26 +75,3 @@ def test_tracker_has_fewer_false_alarms_at_equal_recall(drive: list[RenderedFram
             false_alarms_at(recall, [item.figures for item in items]) for items in (tracked, alone)
         )
         assert with_tracker < 0.7 * without
-
-
-def test_truth_is_that_of_the_frame(drive: list[RenderedFrame]) -> None:
-    frame = drive[0]
-    obstacles = true_obstacles(frame)
-    assert [obstacle.id for obstacle in obstacles] == np.unique(frame.instances)[1:].tolist()
-    for obstacle in obstacles:
-        left, top, width, height = obstacle.box
-        assert (frame.instances[top : top + height, left : left + width] == obstacle.id).sum() == obstacle.pixels
-        assert obstacle.depth == pytest.approx(np.median(frame.depth[frame.instances == obstacle.id]))
-
-
-def test_overlap_of_boxes() -> None:
-    assert overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1.0
-    assert overlap((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(1 / 3)
-    assert overlap((0, 0, 10, 10), (10, 0, 10, 10)) == 0.0
-
-
-def test_false_alarms_are_those_of_the_best_threshold_that_reaches_the_recall() -> None:
-    runs = [RehearsalFigures(10, 10, found, alarms) for found, alarms in ((5, 10), (8, 30), (9, 20))]
-    assert false_alarms_at(0.5, runs) == 1.0
-    assert false_alarms_at(0.7, runs) == 2.0
-    assert np.isnan(false_alarms_at(0.95, runs))
