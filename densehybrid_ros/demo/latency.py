@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ STAGES = {"waiting": "queue_age", "network": "inference", "hazards": "hazards", 
 """Part of the node's own time -> its name in /diagnostics."""
 
 _PEERS = "densehybrid_ros.demo.latency_peers"
+_GPU_QUERY = ("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
 _START_SECONDS, _LAST_ANSWER_SECONDS, _OVERHEAD_SECONDS = 600.0, 2.0, 60.0
 
 
@@ -62,8 +64,9 @@ def measure_latency(
 
     Returns:
         One row a run: ``subject``, ``rate``, ``answered_hz`` (alerts a second, of all cameras), ``memory_mib`` (of the
-        processes, what they share counted once), and the ``figures`` of all answers. With a relay, the node's rows
-        also have ``{alert,masks,score}_ratio``: its median to that of the relay, and the same ``_without_network``.
+        processes, what they share counted once), ``gpu_memory_mib`` (by which the GPUs' used memory has grown; None
+        without nvidia-smi), and the ``figures`` of all answers. With a relay, the node's rows also have
+        ``{alert,masks,score}_ratio``: its median to that of the relay, and the same ``_without_network``.
 
     Raises:
         InputError: ROS is not installed, or one of the processes failed.
@@ -74,6 +77,7 @@ def measure_latency(
     with private_domain() as domain, tidy_shared_memory():
         environment = transport_environment(domain)
         for subject, starts, prefixes in _subjects(parameters, cameras, environment):
+            before = _gpu_memory()
             with ExitStack() as stack:
                 processes = [stack.enter_context(start()) for start in starts]
                 for process in processes:
@@ -84,6 +88,8 @@ def measure_latency(
                     found = _run(camera, environment, prefixes)
                     row = {"subject": subject, "rate": rate, **found, "answered_hz": found["answered"] / seconds}
                     row["memory_mib"] = sum(_memory(each.process.pid) for each in processes)
+                    after = _gpu_memory()
+                    row["gpu_memory_mib"] = None if before is None or after is None else after - before
                     rows.append(row)
     for relay, node in zip(rows, rows[len(rates) :], strict=False) if cameras == 1 else ():
         for name in ANSWERS:
@@ -95,10 +101,11 @@ def measure_latency(
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the rows of ``measure_latency`` for people."""
-    header = ["", "Hz", "sent", "answered", "per s", "MiB", *(f"{name} ms (p99)" for name in ANSWERS)]
+    header = ["", "Hz", "sent", "answered", "per s", "MiB", "GPU MiB", *(f"{name} ms (p99)" for name in ANSWERS)]
     cells, remarks = [], []
     for row in rows:
         counts = [str(row["sent"]), str(row["answered"]), f"{row['answered_hz']:.1f}", f"{row['memory_mib']:.0f}"]
+        counts.append("-" if row["gpu_memory_mib"] is None else f"{row['gpu_memory_mib']:.0f}")
         times = [f"{row[f'{name}_median_ms']:.1f} ({row[f'{name}_p99_ms']:.1f})" for name in ANSWERS]
         cells.append([row["subject"], f"{row['rate']:g}", *counts, *times])
         where = f"{row['subject']} at {row['rate']:g} Hz"
@@ -192,3 +199,11 @@ def _memory(process: int) -> float:
     """The proportional set size in MiB: of memory that n processes share an n-th."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def _gpu_memory() -> float | None:
+    """The used memory of all GPUs in MiB; a container may not tell whose it is, so nobody else may be there."""
+    if shutil.which(_GPU_QUERY[0]) is None:
+        return None
+    told = subprocess.run(_GPU_QUERY, capture_output=True, text=True, check=False)
+    return sum(map(float, told.stdout.split())) if told.returncode == 0 else None

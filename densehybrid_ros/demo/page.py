@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from densehybrid_ros.perception.overlay import alert_marks
 
 _ROLES = ("camera", "semantic", "score", "open_set", "overlay")
 _JPEG_QUALITY = 92
+_CLASS_MAP_WIDTH, _SCORE_MAP_WIDTH = 256, 128
+_LONGEST_RUN = 255
 UNKNOWN_COLOR = (0, 229, 255)
 """Colour of unknown pixels in the pictures (red, green, blue): none of the classes comes near it."""
 
@@ -35,9 +38,20 @@ class DrivePage:
     """Writes the pictures frame by frame, then the page."""
 
     def __init__(
-        self, folder: Path, classes: tuple[SemanticClass, ...], threshold: float, score_range: tuple[float, float]
+        self,
+        folder: Path,
+        classes: tuple[SemanticClass, ...],
+        threshold: float,
+        score_range: tuple[float, float],
     ) -> None:
-        """Makes the folders; the id behind the last class is unknown, the range that of the score's colours."""
+        """Makes the folders.
+
+        Args:
+            folder: Where the page goes.
+            classes: Class table of the model; the id behind the last one is unknown.
+            threshold: Anomaly threshold in nats.
+            score_range: Scores of the darkest and the brightest colour.
+        """
         self._folder, self._classes = folder, classes
         self._threshold, self._range = threshold, score_range
         self._colors = color_table(classes)
@@ -47,7 +61,12 @@ class DrivePage:
             make_folder(folder / role)
 
     def add(self, answered: AnsweredFrame, latency_ms: float | None) -> None:
-        """Writes the pictures of one frame, whose alert came so many milliseconds after it was sent."""
+        """Writes the pictures of one frame.
+
+        Args:
+            answered: The frame with what the node said about it.
+            latency_ms: From sending it to receiving its alert; None without an alert.
+        """
         made = self._pictures(answered)
         for role, picture in made.items():
             write_picture(self._folder / role / f"{len(self._frames) + 1:04}.jpg", picture, _JPEG_QUALITY)
@@ -58,12 +77,22 @@ class DrivePage:
                 "roles": list(made),
                 "latency": None if latency_ms is None else round(latency_ms, 1),
                 **_alert_entries(answered.alert, latency_ms),
-                "unknown": self._unknown_share(answered.open_set),
+                **self._map_entries(answered),
             }
         )
 
     def finish(self, title: str, about: str, figures: DriveFigures, listing: dict[str, str]) -> Path:
-        """Writes the page, which lists what lies beside it, and returns its path."""
+        """Writes the page.
+
+        Args:
+            title: Headline.
+            about: One line below it.
+            figures: What the drive came to.
+            listing: Files beside the page and what they are.
+
+        Returns:
+            Path of the HTML file.
+        """
         first = self._frames[0]["time"] if self._frames else 0.0
         for frame in self._frames:
             frame["time"] = round(frame["time"] - first, 4)
@@ -78,7 +107,9 @@ class DrivePage:
                 "range": list(self._range),
                 "threshold": self._threshold,
                 "colors": color_map(),
+                "map": _map_size(self._size, _SCORE_MAP_WIDTH),
             },
+            "map": _map_size(self._size, _CLASS_MAP_WIDTH),
             "frames": self._frames,
         }
         page = self._folder / "index.html"
@@ -99,8 +130,29 @@ class DrivePage:
             made["overlay"] = answered.overlay
         return made
 
-    def _unknown_share(self, open_set: np.ndarray | None) -> float:
-        return 0.0 if open_set is None else round(float(np.mean(open_set == len(self._classes))), 6)
+    def _map_entries(self, answered: AnsweredFrame) -> dict[str, Any]:
+        """Returns small maps for the pointer: classes run by run, scores in 256 steps."""
+        if answered.semantic is None or answered.score is None or answered.open_set is None:
+            return {}
+        classes = _subsample(answered.semantic, _map_size(self._size, _CLASS_MAP_WIDTH))
+        scores = _subsample(answered.score, _map_size(self._size, _SCORE_MAP_WIDTH))
+        return {
+            "classes": _base64(run_lengths(classes)),
+            "score": _base64(quantize(scores, *self._range)),
+            "unknown": round(float(np.mean(answered.open_set == len(self._classes))), 6),
+        }
+
+
+def run_lengths(ids: np.ndarray) -> np.ndarray:
+    """Writes ids, read row by row, as pairs of (id, length), lengths up to 255; uint8."""
+    flat = ids.ravel()
+    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    lengths = np.diff(np.append(starts, flat.size))
+    pieces = -(-lengths // _LONGEST_RUN)
+    values = np.repeat(flat[starts], pieces)
+    counts = np.full(values.size, _LONGEST_RUN)
+    counts[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * _LONGEST_RUN
+    return np.column_stack((values, counts)).astype(np.uint8)
 
 
 def _alert_entries(alert: Alert | None, latency_ms: float | None) -> dict[str, Any]:
@@ -144,14 +196,43 @@ def _figure_cards(figures: DriveFigures) -> list[list[str]]:
     return cards
 
 
+def _map_size(size: tuple[int, int], width: int) -> dict[str, int]:
+    width = min(width, size[0])
+    return {"width": width, "height": max(1, round(width * size[1] / size[0]))}
+
+
+def _subsample(values: np.ndarray, size: dict[str, int]) -> np.ndarray:
+    return cv2.resize(values, (size["width"], size["height"]), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
 def semantic_picture(image: np.ndarray, ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Lays class colours [256, 3] by the ids [H, W] over a picture; pixels without a class show it in grey."""
+    """Lays class colours over the camera picture.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        ids: uint8 [H, W], train ids.
+        colors: uint8 [256, 3], colour of every id.
+
+    Returns:
+        uint8 RGB [H, W, 3]; pixels without a class show the picture in grey.
+    """
     blended = _blend(image, colors[ids], _SEMANTIC_OPACITY)
     return np.where((ids == VOID)[..., None], _gray(image), blended)
 
 
 def open_set_picture(image: np.ndarray, ids: np.ndarray, unknown: int, colors: np.ndarray) -> np.ndarray:
-    """Shows the pixels whose id is ``unknown``, outlined and in one bright colour over the dimmed classes."""
+    """Shows what is unknown, outlined and in one bright colour over the dimmed classes.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        ids: uint8 [H, W], train ids with ``unknown`` among them.
+        unknown: The id of unknown pixels.
+        colors: uint8 [256, 3], colour of every id.
+    """
     is_unknown = ids == unknown
     dimmed = _blend(_gray(image), colors[np.where(is_unknown, VOID, ids)], _DIMMED_OPACITY)
     dimmed = cv2.convertScaleAbs(dimmed, alpha=0.78)
@@ -163,14 +244,28 @@ def open_set_picture(image: np.ndarray, ids: np.ndarray, unknown: int, colors: n
 
 
 def score_picture(score: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Shows a score [H, W] as a colour map from ``low`` and below, or nan, (black) to ``high`` and above (bright)."""
-    steps = np.nan_to_num((score - low) * (255.0 / (high - low)), nan=0.0)
-    return cv2.applyColorMap(np.clip(steps + 0.5, 0, 255).astype(np.uint8), _COLOR_MAP)[..., ::-1]
+    """Shows a score as a colour map from ``low`` (black) to ``high`` (bright).
+
+    Args:
+        score: float32 [H, W].
+        low: The score of the darkest colour; what lies below looks the same.
+        high: The score of the brightest colour, above ``low``.
+
+    Returns:
+        uint8 RGB [H, W, 3].
+    """
+    return cv2.applyColorMap(quantize(score, low, high), _COLOR_MAP)[..., ::-1]
+
+
+def quantize(score: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Returns uint8 [H, W]: 0 at ``low`` and below, 255 at ``high`` and above; NaN becomes 0."""
+    steps = (score - low) * (255.0 / (high - low))
+    return np.clip(np.nan_to_num(steps, nan=0.0) + 0.5, 0, 255).astype(np.uint8)
 
 
 def color_map() -> list[str]:
-    """Returns colours of ``score_picture`` as #rrggbb, from low to high."""
-    ramp = score_picture(np.linspace(0, 1, 16)[None], 0.0, 1.0)[0]
+    """Returns the 256 colours of ``score_picture`` as #rrggbb, from low to high."""
+    ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8).reshape(1, -1), _COLOR_MAP)[0, :, ::-1]
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in ramp.tolist()]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -18,7 +19,7 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, color_table
 from densehybrid_ros.demo import page as pictures
 from densehybrid_ros.demo.answers import AnsweredFrame
 from densehybrid_ros.demo.figures import DriveFigures
-from densehybrid_ros.demo.page import DrivePage
+from densehybrid_ros.demo.page import DrivePage, run_lengths
 from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.perception.alert import Alert, Status
 from densehybrid_ros.perception.perception import Frame
@@ -95,13 +96,41 @@ def test_frames_have_their_state_time_and_pictures(page: Path) -> None:
             assert picture.shape == (HEIGHT, WIDTH, 3)
 
 
+def test_maps_behind_the_pictures_give_back_classes_and_scores(page: Path) -> None:
+    data = data_of(page)
+    runs = np.frombuffer(base64.b64decode(data["frames"][0]["classes"]), np.uint8).reshape(-1, 2)
+    ids = np.repeat(runs[:, 0], runs[:, 1]).reshape(data["map"]["height"], data["map"]["width"])
+    np.testing.assert_array_equal(ids, answered(0).semantic)
+
+    size, (low, high) = data["score"]["map"], data["score"]["range"]
+    steps = np.frombuffer(base64.b64decode(data["frames"][0]["score"]), np.uint8)
+    scores = low + steps.reshape(size["height"], size["width"]) / 255 * (high - low)
+    np.testing.assert_allclose(scores, answered(0).score, atol=(high - low) / 255)
+
+
 def test_the_page_needs_no_network_and_keeps_its_script_whole(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "<title>A &lt;drive&gt;</title>" in text
+    assert "__DATA__" not in text
+    assert "__TITLE__" not in text
     addresses = set(re.findall(r"https?://[^\s\"']+", text))
     assert addresses == {"http://www.w3.org/2000/svg"}  # a name, never fetched
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", text)
     assert data_of(page)["frames"][2]["message"] == "no hazard </script>"
+
+
+def test_run_lengths_of_long_and_short_runs() -> None:
+    rng = np.random.default_rng(0)
+    for ids in (
+        np.zeros((30, 40), np.uint8),
+        np.full((1, 255), 4, np.uint8),
+        np.full((1, 256), 4, np.uint8),
+        rng.integers(0, 3, (20, 50)).astype(np.uint8),
+        np.repeat(rng.integers(0, 19, 9).astype(np.uint8), 300).reshape(30, 90),
+    ):
+        runs = run_lengths(ids)
+        assert (runs[:, 1] > 0).all()
+        np.testing.assert_array_equal(np.repeat(runs[:, 0], runs[:, 1]), ids.ravel())
 
 
 def test_unknown_pixels_are_marked_and_nothing_else_takes_their_colour() -> None:
@@ -117,9 +146,21 @@ def test_unknown_pixels_are_marked_and_nothing_else_takes_their_colour() -> None
 
 
 def test_score_picture_is_ordered_and_takes_nan_for_low() -> None:
-    ramp = np.array([[-3.0, np.nan, -1.0, 0.0, 2.0, 4.0, 5.0]], np.float32)
-    shown = pictures.score_picture(ramp, -1.0, 4.0)[0].astype(int)
-    brightness = shown.sum(axis=1)
-    assert brightness[0] == brightness[1] == brightness[2] < brightness[3] < brightness[4] < brightness[5]
-    assert (shown[5] == shown[6]).all()
-    assert pictures.color_map()[0] == "#{:02x}{:02x}{:02x}".format(*shown[0])
+    ramp = np.linspace(-3, 5, 400, dtype=np.float32)[None]
+    steps = pictures.quantize(ramp, -1.0, 4.0)[0].astype(int)
+    assert (np.diff(steps) >= 0).all()
+    assert (steps[0], steps[-1]) == (0, 255)
+    assert pictures.quantize(np.array([[np.nan]], np.float32), -1.0, 4.0)[0, 0] == 0
+    brightness = pictures.score_picture(ramp, -1.0, 4.0)[0].sum(axis=1)
+    assert brightness[-1] > brightness[200] > brightness[0]
+    assert len(pictures.color_map()) == 256
+
+
+def test_pixels_without_a_class_show_the_picture_in_grey() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[..., 0] = 200
+    ids = np.zeros((4, 4), np.uint8)
+    ids[0] = 255
+    picture = pictures.semantic_picture(image, ids, color_table(CITYSCAPES_CLASSES))
+    assert (picture[0, :, 0] == picture[0, :, 1]).all()
+    assert picture[1, 0, 0] != picture[1, 0, 1]
