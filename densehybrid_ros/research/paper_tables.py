@@ -7,9 +7,9 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import open_evaluation_set
@@ -30,10 +30,18 @@ from densehybrid_ros.evaluation.text_tables import Part as TextPart
 
 OURS = "measured"
 """What stands in a table's last column beside our own rows."""
+DASH = "-: the paper gives no figure, or its data set was not measured here"
+"""What stands below every table."""
+_BY_DISTANCE = 6
+_WITHOUT, _WITH = "trained without real negatives", "trained with real negatives"
+_PIXEL = (AP, FPR95)
+_COMMON = ("hybrid", "max_softmax", "max_logit", "energy")
+
+Row = tuple[str, list[float | None], str]
+"""Who, a figure in percent (None: not known) for each column, where it comes from."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """The columns that one data set gives to a table.
 
     Attributes:
@@ -49,8 +57,7 @@ class Part:
     folders: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class PaperTable:
+class PaperTable(NamedTuple):
     """One table of the paper.
 
     Attributes:
@@ -58,116 +65,100 @@ class PaperTable:
         title: What it shows.
         parts: Its columns, from the left.
         scores: The scores that are measured for it unless others are named.
-        groups: Its published rows as it groups and orders them: a title and the methods below it.
+        groups: Title and methods, between bars, of its published rows as it groups and orders them.
     """
 
     number: int
     title: str
     parts: tuple[Part, ...]
     scores: tuple[str, ...]
-    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    groups: tuple[tuple[str, str], ...] = ()
 
 
-def _group(title: str, methods: str) -> tuple[str, tuple[str, ...]]:
-    return title, tuple(methods.split(" | "))
-
-
-_WITHOUT, _WITH = "trained without real negatives", "trained with real negatives"
-_PIXEL = (AP, FPR95)
-_COMMON = ("hybrid", "max_softmax", "max_logit", "energy")
-PAPER_TABLES: dict[int, PaperTable] = {
-    table.number: table
-    for table in (
-        PaperTable(
-            1,
-            "dense anomaly detection on SegmentMeIfYouCan and Fishyscapes",
+_FISHYSCAPES = (
+    Part("fishyscapes_lost_and_found", "FS L&F", _PIXEL),
+    Part("fishyscapes_static", "FS Static", _PIXEL),
+)
+_TABLES = (
+    PaperTable(
+        1,
+        "dense anomaly detection on SegmentMeIfYouCan and Fishyscapes",
+        (
+            Part("smiyc_anomaly", "Anomaly", _PIXEL),
+            Part("smiyc_obstacle", "Obstacle", _PIXEL),
+            Part("smiyc_lost_and_found_no_known", "LAF-noKnown", _PIXEL, ("lost_and_found",)),
+            *_FISHYSCAPES,
+            Part("cityscapes", "CS val", (MEAN_IOU,)),
+        ),
+        ("hybrid", "max_softmax"),
+        (
             (
-                Part("smiyc_anomaly", "Anomaly", _PIXEL),
-                Part("smiyc_obstacle", "Obstacle", _PIXEL),
-                Part("smiyc_lost_and_found_no_known", "LAF-noKnown", _PIXEL, ("lost_and_found",)),
-                Part("fishyscapes_lost_and_found", "FS L&F", _PIXEL),
-                Part("fishyscapes_static", "FS Static", _PIXEL),
-                Part("cityscapes", "CS val", (MEAN_IOU,)),
+                _WITHOUT,
+                "Image Resyn. | Road Inpaint. | Max softmax | MC Dropout | ODIN | SML | Embed. Dens. | JSRNet | "
+                "SynDenseHybrid",
             ),
-            ("hybrid", "max_softmax"),
+            (_WITH, "SynBoost | Prior Entropy | OOD head | Void Classifier | Dirichlet prior | DenseHybrid"),
+        ),
+    ),
+    PaperTable(
+        2,
+        "RoadAnomaly and Fishyscapes val",
+        (Part("road_anomaly", "RoadAnomaly", _PIXEL), *_FISHYSCAPES),
+        _COMMON,
+        (
+            (_WITHOUT, "Max softmax | Max logit | SML | SynthCP | Density | SynDenseHybrid"),
+            (_WITH, "SynBoost | OOD head | Energy | DenseHybrid"),
+        ),
+    ),
+    PaperTable(
+        3,
+        "Cityscapes val with its void classes as unknown",
+        (Part("cityscapes_void", "", (AUROC,), ("cityscapes",)),),
+        ("hybrid", "max_softmax", "entropy"),
+        (
             (
-                _group(
-                    _WITHOUT,
-                    "Image Resyn. | Road Inpaint. | Max softmax | MC Dropout | ODIN | SML | Embed. Dens. | "
-                    "JSRNet | SynDenseHybrid",
-                ),
-                _group(_WITH, "SynBoost | Prior Entropy | OOD head | Void Classifier | Dirichlet prior | DenseHybrid"),
+                _WITHOUT,
+                "Max softmax | Entropy | OpenMax | C2AE | ODIN | MC dropout | GDM | GMM | K+1 classifier | "
+                "OpenGAN-O | OpenGAN | SynDenseHybrid",
             ),
         ),
-        PaperTable(
-            2,
-            "RoadAnomaly and Fishyscapes val",
+    ),
+    PaperTable(
+        4,
+        "StreetHazards: anomaly detection and open-set segmentation",
+        (Part("street_hazards", "", (AP, FPR95, AUROC, MEAN_IOU, MEAN_F1, OPEN_MEAN_IOU, GAP)),),
+        ("hybrid", "max_softmax", "energy", "oh", "oh_msp"),
+        (
+            (_WITHOUT, "SynthCP | Dropout | TRADI | SO+H | DML | Max softmax | ODIN | ReAct | SynDenseHybrid"),
+            (_WITH, "Energy | OE | OH | OH*MSP | DenseHybrid"),
+        ),
+    ),
+    PaperTable(
+        5,
+        "components of the hybrid score on Fishyscapes val",
+        _FISHYSCAPES,
+        ("posterior", "likelihood", "hybrid"),
+        (
+            (_WITH, "dataset posterior alone | unnormalised likelihood alone | hybrid"),
             (
-                Part("road_anomaly", "RoadAnomaly", _PIXEL),
-                Part("fishyscapes_lost_and_found", "FS L&F", _PIXEL),
-                Part("fishyscapes_static", "FS Static", _PIXEL),
+                "trained with synthetic negatives",
+                "dataset posterior alone, synthetic negatives | "
+                "unnormalised likelihood alone, synthetic negatives | hybrid, synthetic negatives",
             ),
-            _COMMON,
             (
-                _group(_WITHOUT, "Max softmax | Max logit | SML | SynthCP | Density | SynDenseHybrid"),
-                _group(_WITH, "SynBoost | OOD head | Energy | DenseHybrid"),
+                "density of a flow on pre-logits, real negatives",
+                "flow on pre-logits | posterior / flow on pre-logits",
             ),
         ),
-        PaperTable(
-            3,
-            "Cityscapes val with its void classes as unknown",
-            (Part("cityscapes_void", "", (AUROC,), ("cityscapes",)),),
-            ("hybrid", "max_softmax", "entropy"),
-            (
-                _group(
-                    _WITHOUT,
-                    "Max softmax | Entropy | OpenMax | C2AE | ODIN | MC dropout | GDM | GMM | K+1 classifier | "
-                    "OpenGAN-O | OpenGAN | SynDenseHybrid",
-                ),
-            ),
-        ),
-        PaperTable(
-            4,
-            "StreetHazards: anomaly detection and open-set segmentation",
-            (Part("street_hazards", "", (AP, FPR95, AUROC, MEAN_IOU, MEAN_F1, OPEN_MEAN_IOU, GAP)),),
-            ("hybrid", "max_softmax", "energy", "oh", "oh_msp"),
-            (
-                _group(
-                    _WITHOUT,
-                    "SynthCP | Dropout | TRADI | SO+H | DML | Max softmax | ODIN | ReAct | SynDenseHybrid",
-                ),
-                _group(_WITH, "Energy | OE | OH | OH*MSP | DenseHybrid"),
-            ),
-        ),
-        PaperTable(
-            5,
-            "components of the hybrid score on Fishyscapes val",
-            (
-                Part("fishyscapes_lost_and_found", "FS L&F", _PIXEL),
-                Part("fishyscapes_static", "FS Static", _PIXEL),
-            ),
-            ("posterior", "likelihood", "hybrid"),
-            (
-                _group(_WITH, "dataset posterior alone | unnormalised likelihood alone | hybrid"),
-                _group(
-                    "trained with synthetic negatives",
-                    "dataset posterior alone, synthetic negatives | "
-                    "unnormalised likelihood alone, synthetic negatives | hybrid, synthetic negatives",
-                ),
-                _group(
-                    "density of a flow on pre-logits, real negatives",
-                    "flow on pre-logits | posterior / flow on pre-logits",
-                ),
-            ),
-        ),
-        PaperTable(
-            6,
-            "LostAndFound test by distance from the camera",
-            (Part("lost_and_found", "", _PIXEL),),
-            ("hybrid", "max_softmax", "max_logit"),
-        ),
-    )
-}
+    ),
+    PaperTable(
+        _BY_DISTANCE,
+        "LostAndFound test by distance from the camera",
+        (Part("lost_and_found", "", _PIXEL),),
+        ("hybrid", "max_softmax", "max_logit"),
+    ),
+)
+PAPER_TABLES = {table.number: table for table in _TABLES}
 """Number -> table."""
 
 
@@ -198,38 +189,34 @@ def open_parts(table: PaperTable, root: Path) -> tuple[dict[str, EvaluationSet],
     return found, missing
 
 
-DASH = "-: the paper gives no figure, or its data set was not measured here"
-"""What stands below every table."""
-_BY_DISTANCE = 6
-Row = tuple[str, list[float | None], str]
-"""Who, a figure in percent (None: not known) for each column, where it comes from."""
-
-
 def header(table: PaperTable) -> list[str]:
     """Names of the columns with figures."""
     return [f"{part.label} {figure}".strip() for part in table.parts for figure in part.figures]
 
 
-def table_rows(table: PaperTable, results: Sequence[EvaluationResult]) -> list[Row]:
-    """Our rows, one for each model and score, then the paper's in its order."""
-    return [row for _, rows in _row_groups(table, results) for row in rows]
-
-
-def _row_groups(table: PaperTable, results: Sequence[EvaluationResult]) -> list[tuple[str, list[Row]]]:
+def row_groups(table: PaperTable, results: Sequence[EvaluationResult]) -> list[tuple[str, list[Row]]]:
+    """Our rows, one for each model and score, then the paper's in its groups and order."""
     columns = [(part.dataset, figure) for part in table.parts for figure in part.figures]
     ours: list[Row] = []
     for model in dict.fromkeys(result.model for result in results):
         measured = {result.dataset: result for result in results if result.model == model}
         for score in dict.fromkeys(name for result in measured.values() for name in result.rows) or [model]:
             figures = [_measured(measured.get(dataset), score, figure) for dataset, figure in columns]
-            ours.append((row_name(model, score), figures, OURS))
-    published = _published(table, columns)
+            ours.append((_row_name(model, score), figures, OURS))
     source = f"paper, table {table.number}"
-    groups = [(f"{source}, {title}", [published[method] for method in methods]) for title, methods in table.groups]
-    return [(OURS, ours), *groups]
+    cells: dict[tuple[str, str, str], float] = {}
+    for part in table.parts:
+        for row in PROTOCOLS[part.dataset].published:
+            if row.source.startswith(source):
+                cells |= {(row.method, part.dataset, figure): value for figure, value in row.figures.items()}
+    groups: list[tuple[str, list[Row]]] = [(OURS, ours)]
+    for title, methods in table.groups:
+        rows = [(who, [cells.get((who, *column)) for column in columns], source) for who in methods.split(" | ")]
+        groups.append((f"{source}, {title}", rows))
+    return groups
 
 
-def row_name(model: str, score: str) -> str:
+def _row_name(model: str, score: str) -> str:
     """Names a row of ours; the scores of others have one name for both."""
     return score if score.startswith(model) else f"{model} {score}"
 
@@ -243,57 +230,44 @@ def _measured(result: EvaluationResult | None, score: str, figure: str) -> float
     return None if found is None or math.isnan(found) else found
 
 
-def _published(table: PaperTable, columns: Sequence[tuple[str, str]]) -> dict[str, Row]:
-    source = f"paper, table {table.number}"
-    found: dict[str, dict[tuple[str, str], float]] = {}
-    for part in table.parts:
-        for row in PROTOCOLS[part.dataset].published:
-            if row.source.startswith(source):
-                cells = found.setdefault(row.method, {})
-                cells |= {(part.dataset, figure): value for figure, value in row.figures.items()}
-    return {method: (method, [cells.get(column) for column in columns], source) for method, cells in found.items()}
-
-
-def table_layout(table: PaperTable, results: Sequence[EvaluationResult]) -> tuple[str, list[TextPart], list[Group]]:
+def _layout(table: PaperTable, results: Sequence[EvaluationResult]) -> tuple[str, list[TextPart], list[Group]]:
     """The table as it is shown: name of the first column, columns under headings, groups of rows."""
     if table.number == _BY_DISTANCE:
         return _layout_by_distance(results)
-    parts: list[TextPart] = [(part.label, part.figures) for part in table.parts]
     groups = [
         (title, [(who, [percent(value) for value in figures]) for who, figures, _ in rows])
-        for title, rows in _row_groups(table, results)
+        for title, rows in row_groups(table, results)
     ]
-    return "method", parts, groups
-
-
-def page_table(table: PaperTable, results: Sequence[EvaluationResult]) -> dict[str, object]:
-    """The table as ``evaluation.report`` shows it."""
-    corner, parts, groups = table_layout(table, results)
-    title = f"Table {table.number}: {table.title}"
-    return {"title": title, "corner": corner, "parts": parts, "groups": groups, "dash": DASH}
+    return "method", [(part.label, part.figures) for part in table.parts], groups
 
 
 def _layout_by_distance(results: Sequence[EvaluationResult]) -> tuple[str, list[TextPart], list[Group]]:
-    edges = results[0].edges
     parts: list[TextPart] = []
     columns: list[list[float]] = []
     for result in results:
         for score, bins in result.distances.items():
-            parts.append((row_name(result.model, score), _PIXEL))
+            parts.append((_row_name(result.model, score), _PIXEL))
             columns += [[100 * item.average_precision for item in bins], [100 * item.fpr95 for item in bins]]
     for method, figures in published_bins(results[0]).items():
         parts.append((method, _PIXEL))
         columns += [[pair[place] for pair in figures] for place in (0, 1)]
     rows = [
         (f"{low:g} to {high:g}", [percent(column[index]) for column in columns])
-        for index, (low, high) in enumerate(pairwise(edges))
+        for index, (low, high) in enumerate(pairwise(results[0].edges))
     ]
     return "distance [m]", parts, [("", rows)]
 
 
+def page_table(table: PaperTable, results: Sequence[EvaluationResult]) -> dict[str, object]:
+    """The table as ``evaluation.report`` shows it."""
+    corner, parts, groups = _layout(table, results)
+    title = f"Table {table.number}: {table.title}"
+    return {"title": title, "corner": corner, "parts": parts, "groups": groups, "dash": DASH}
+
+
 def format_paper_table(table: PaperTable, results: Sequence[EvaluationResult]) -> str:
     """Lays the table out for a terminal, with what a reader must know below it."""
-    parts = [f"table {table.number}: {table.title}", f"{format_groups(*table_layout(table, results))}\n{DASH}"]
+    parts = [f"table {table.number}: {table.title}", f"{format_groups(*_layout(table, results))}\n{DASH}"]
     for result in results:
         where = f"{result.dataset}: {result.model}, {result.frames} frames in {result.seconds:.1f} s on {result.device}"
         parts.append("\n".join([where, *(f"  {line}" for line in notes(result))]))
@@ -305,12 +279,13 @@ def paper_table_csv(table: PaperTable, results: Sequence[EvaluationResult]) -> s
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     if table.number == _BY_DISTANCE:
-        corner, parts, groups = table_layout(table, results)
+        corner, parts, groups = _layout(table, results)
         writer.writerow([corner, *(f"{heading} {figure}" for heading, figures in parts for figure in figures)])
         rows = [[who, *cells] for _, found in groups for who, cells in found]
         writer.writerows([["" if cell == "-" else cell for cell in row] for row in rows])
         return stream.getvalue()
     writer.writerow(["method", *header(table), "from"])
-    for who, figures, origin in table_rows(table, results):
-        writer.writerow([who, *("" if value is None else f"{value:.6f}" for value in figures), origin])
+    for _, group in row_groups(table, results):
+        for who, figures, origin in group:
+            writer.writerow([who, *("" if value is None else f"{value:.6f}" for value in figures), origin])
     return stream.getvalue()

@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves while it goes: losses as JSON lines and TensorBoard scalars, pictures as PNG and in TensorBoard."""
+"""What a run leaves while it goes: losses as JSON lines, and pictures."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -25,74 +21,32 @@ class RunLog:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self._board: Any = None
-        self._event: Any = None
-        self._writer: Any = None
-        self._events = Path()
-        self._tried = False
-        self._purge: int | None = None
 
     def begin(self) -> None:
         """Removes the figures of an earlier run in the same folder."""
         if self.folder is not None:
             (self.folder / "log.jsonl").unlink(missing_ok=True)
-            for path in self.folder.glob("events.out.tfevents.*"):
-                path.unlink()
 
     def resume(self, step: int) -> None:
         """Drops what a killed run has written after its checkpoint at ``step``."""
-        self._purge = step + 1
         path = self.folder / "log.jsonl" if self.folder else None
         if path is not None and path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             write_text_atomically(path, "".join(line for line in lines if _step(line) <= step))
 
-    def scalars(self, step: int, values: dict[str, float], group: str = "train") -> None:
+    def figures(self, step: int, values: dict[str, float]) -> None:
         """Appends figures of a step."""
-        if self.folder is None:
-            return
-        make_folder(self.folder)
-        path = self.folder / "log.jsonl"
-        with writing(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        board = self._tensorboard()
-        if board is not None:
-            for name, value in values.items():
-                self._add_event(step=step, summary=board.scalar(f"{group}/{name}", value))
+        if self.folder is not None:
+            make_folder(self.folder)
+            path = self.folder / "log.jsonl"
+            with writing(path), path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
 
     def picture(self, step: int, name: str, image: Tensor) -> None:
         """Writes a picture, float [3, H, W] in 0..1, as ``pictures/NAME_STEP.png``."""
-        if self.folder is None:
-            return
-        pixels = (image.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
-        write_picture(self.folder / "pictures" / f"{name}_{step:06d}.png", pixels.permute(1, 2, 0).numpy())
-        board = self._tensorboard()
-        if board is not None:
-            self._add_event(step=step, summary=board.image(name, pixels, dataformats="CHW"))
-
-    def _tensorboard(self) -> Any:
-        """Returns what makes TensorBoard's summaries; None where it is not installed."""
-        if not self._tried and self.folder is not None:
-            self._tried = True
-            try:
-                from tensorboard.compat.proto.event_pb2 import Event
-                from tensorboard.summary.writer.record_writer import RecordWriter
-                from torch.utils.tensorboard import summary  # takes a second to import
-
-                self._board, self._event, self._writer = summary, Event, RecordWriter
-                start = f"{int(time.time())}.{platform.node()}.{os.getpid()}"
-                self._events = self.folder / f"events.out.tfevents.{start}"
-                self._add_event(file_version="brain.Event:2")
-                if self._purge is not None:
-                    self._add_event(step=self._purge, session_log={"status": "START"})
-            except ImportError:
-                print("TensorBoard is not installed: losses go to log.jsonl alone", file=sys.stderr)
-        return self._board
-
-    def _add_event(self, **content: Any) -> None:
-        """Appends to TensorBoard's file. Its own writer does so in a thread, where a full disk is a traceback."""
-        with writing(self._events), self._events.open("ab") as file:
-            self._writer(file).write(self._event(wall_time=time.time(), **content).SerializeToString())
+        if self.folder is not None:
+            pixels = (image.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+            write_picture(self.folder / "pictures" / f"{name}_{step:06d}.png", pixels.permute(1, 2, 0).numpy())
 
 
 def sheet(images: Tensor, columns: int) -> Tensor:

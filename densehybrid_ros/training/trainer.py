@@ -152,7 +152,7 @@ class Trainer:
         left = pace.seconds / pace.steps * (self.config.steps - self.step)
         self._status = f"loss {values['loss']:.4g}, {rate:.4g} images/s{memory}, {left / 60:.1f} min left"
         self.curves.append({"step": self.step, **record})
-        self.log.scalars(self.step, record)
+        self.log.figures(self.step, record)
 
     def _validate(self) -> None:
         if self.validate is None:
@@ -162,7 +162,7 @@ class Trainer:
         model.eval()
         self.figures = self.validate(model)
         self.task.train_mode()
-        self.log.scalars(self.step, self.figures, "validation")
+        self.log.figures(self.step, self.figures)
 
     def _draw(self, batch: MixedBatch) -> None:
         if self.processes.is_first and self.run_directory is not None:

@@ -19,7 +19,7 @@ from densehybrid_ros.evaluation.protocols import AP, FPR95, MEAN_IOU, PROTOCOLS
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.evaluation.text_tables import WIDEST, format_groups
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
-from densehybrid_ros.research.paper_tables import DASH, PAPER_TABLES, format_paper_table, header, table_rows
+from densehybrid_ros.research.paper_tables import DASH, PAPER_TABLES, format_paper_table, header, row_groups
 from densehybrid_ros.scores import SCORES
 
 
@@ -76,14 +76,14 @@ def test_every_table_has_data_sets_and_published_rows() -> None:
 )
 def test_published_rows_are_the_papers(number: int, method: str, figures: list[float | None]) -> None:
     item = PAPER_TABLES[number]
-    rows = {who: values for who, values, _ in table_rows(item, [EvaluationResult(item.parts[0].dataset, "m")])}
-    assert rows[method] == figures
+    groups = row_groups(item, [EvaluationResult(item.parts[0].dataset, "m")])
+    assert {who: values for _, rows in groups for who, values, _ in rows}[method] == figures
 
 
 def test_each_figure_stands_in_its_column() -> None:
     obstacle = EvaluationResult("smiyc_obstacle", "m", pixel={"hybrid": CurveMetrics(0.5, 0.25)})
     closed = EvaluationResult("cityscapes", "m", mean_iou=0.75)
-    who, figures, _ = table_rows(PAPER_TABLES[1], [obstacle, closed])[0]
+    who, figures, _ = row_groups(PAPER_TABLES[1], [obstacle, closed])[0][1][0]
     named = dict(zip(header(PAPER_TABLES[1]), figures, strict=True))
     assert who == "m hybrid"
     assert named.pop(f"Obstacle {AP}") == 50
@@ -97,9 +97,10 @@ def test_rows_stand_in_the_papers_groups_and_order() -> None:
         text = format_paper_table(item, [EvaluationResult(item.parts[0].dataset, "m")])
         assert DASH in text
         assert max(map(len, text.splitlines())) <= WIDEST
-        for title, methods in item.groups:
+        for title, names in item.groups:
+            methods = names.split(" | ")
             lines = text[text.index(f"paper, table {number}, {title}") :].splitlines()[1 : len(methods) + 1]
-            assert [line.split("  ")[0] for line in lines] == list(methods)
+            assert [line.split("  ")[0] for line in lines] == methods
 
 
 def test_columns_that_would_be_too_wide_stand_below() -> None:

@@ -177,14 +177,12 @@ def test_void_frames_alone_train_on(tmp_path: Path) -> None:
 
 
 def test_a_new_run_does_not_mix_with_an_earlier_one_of_its_name(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     validate = iter([9.0, 1.0])
     for steps in (4, 2):
         config = settings(steps=steps)
         run = trainer(config, tmp_path, validate=lambda model: {"mean_iou": next(validate)})
         run.run()
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2, 2]
-    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
     assert torch.load(tmp_path / "checkpoint.pt")["step"] == 2
 
 
@@ -204,19 +202,13 @@ def test_a_run_that_was_killed_at_its_end_has_its_figures(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["joint flow", "flow"])
-def test_pictures_and_scalars_are_left_behind(kind: str, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+def test_pictures_are_left_behind(kind: str, tmp_path: Path) -> None:
     config = settings(steps=2, validate_every=1, **EVERYTHING[kind])
     run = trainer(config, tmp_path, validate=lambda model: {"mean_iou": 1.0})
     run.run()
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     expected = {"joint flow": ("flow_samples", "mixed"), "flow": ("crops", "flow_samples")}[kind]
     assert names == sorted(f"{name}_{step:06d}.png" for name in expected for step in (1, 2))
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert {"train/loss", "validation/mean_iou"} <= set(events.Tags()["scalars"])
-    assert set(events.Tags()["images"]) == set(expected)
 
 
 def test_what_a_killed_run_wrote_after_its_checkpoint_is_dropped(tmp_path: Path) -> None:
