@@ -14,16 +14,7 @@ from typing import NamedTuple
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import open_evaluation_set
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.protocols import (
-    AP,
-    AUROC,
-    FPR95,
-    GAP,
-    MEAN_F1,
-    MEAN_IOU,
-    OPEN_MEAN_IOU,
-    PROTOCOLS,
-)
+from densehybrid_ros.evaluation.protocols import AP, AUROC, FPR95, GAP, MEAN_F1, MEAN_IOU, OPEN_MEAN_IOU, PROTOCOLS
 from densehybrid_ros.evaluation.results import BINNED, EvaluationResult, notes, percent, published_bins
 from densehybrid_ros.evaluation.text_tables import Group, format_groups
 from densehybrid_ros.evaluation.text_tables import Part as TextPart
@@ -75,10 +66,7 @@ class PaperTable(NamedTuple):
     groups: tuple[tuple[str, str], ...] = ()
 
 
-_FISHYSCAPES = (
-    Part("fishyscapes_lost_and_found", "FS L&F", _PIXEL),
-    Part("fishyscapes_static", "FS Static", _PIXEL),
-)
+_FISHYSCAPES = (Part("fishyscapes_lost_and_found", "FS L&F", _PIXEL), Part("fishyscapes_static", "FS Static", _PIXEL))
 _TABLES = (
     PaperTable(
         1,
@@ -145,10 +133,7 @@ _TABLES = (
                 "dataset posterior alone, synthetic negatives | "
                 "unnormalised likelihood alone, synthetic negatives | hybrid, synthetic negatives",
             ),
-            (
-                "density of a flow on pre-logits, real negatives",
-                "flow on pre-logits | posterior / flow on pre-logits",
-            ),
+            ("density of a flow on pre-logits, real negatives", "flow on pre-logits | posterior / flow on pre-logits"),
         ),
     ),
     PaperTable(

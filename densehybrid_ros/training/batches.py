@@ -25,13 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.taxonomy import VOID
-from densehybrid_ros.datasets.training_frames import (
-    OVERVIEW_STEP,
-    FrameStore,
-    Overview,
-    overview_of,
-    training_labels,
-)
+from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP, FrameStore, Overview, overview_of, training_labels
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.crops import Crop, CropConfig, CropContext, RareClasses, cut_batch, draw_crop
 from densehybrid_ros.training.losses import NEITHER

@@ -35,7 +35,7 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
         task: Any = FlowTask(config, DenseFlow(FLOWS["dense_flow_tiny"]), device)
     else:
         if config.joint:
-            partner = FlowPartner(DenseFlow(FLOWS["dense_flow_tiny"]), FLOW, 1, device)
+            partner = FlowPartner(DenseFlow(FLOWS["dense_flow_tiny"]), 1, device, **FLOW)
         elif config.stage == "open_set":
             overlays = cutout_overlays(lambda size, rng: CUTOUT, config.negatives)
         task = SegmentationTask(config, DenseHybrid(TinyNetwork()), device, None, partner)
