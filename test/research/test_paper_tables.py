@@ -140,12 +140,8 @@ def test_the_command_prints_the_table_and_names_what_is_missing(model_path: Path
     assert (tmp_path / "report" / "report.html").is_file()
 
 
-@pytest.mark.parametrize(("number", "named"), [(2, "road_anomaly"), (6, "lost_and_found")])
-def test_no_set_at_all_is_an_error_of_one_line(
-    number: int, named: str, model_path: Path, tmp_path: Path, capsys
-) -> None:
-    assert table(number, tmp_path, model_path) == 2
-    error = capsys.readouterr().err.strip()
-    assert "\n" not in error
-    assert f"holds no data set of table {number}" in error
-    assert str(tmp_path / named) in error
+def test_no_set_at_all_is_an_error_of_one_line(model_path: Path, tmp_path: Path, capsys) -> None:
+    assert table(2, tmp_path, model_path) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "holds no data set of table 2" in line
+    assert str(tmp_path / "road_anomaly") in line
