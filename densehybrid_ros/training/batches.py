@@ -255,8 +255,8 @@ def stream(maker: BatchSource, tasks: Iterable[CropTask], workers: int) -> Gener
 def _ready_to_fork() -> Iterator[None]:
     """Keeps from forked processes what would end or stop them.
 
-    OpenCV's threads do not live on there, and would be waited for for ever; and what lies about unused, such as a CUDA
-    graph of an earlier run, may only be freed where CUDA was started.
+    OpenCV's threads do not live on there, and would be waited for without end; and what lies about unused, such as a
+    CUDA graph of an earlier run, may only be freed where CUDA was started.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)
