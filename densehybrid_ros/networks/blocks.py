@@ -49,12 +49,7 @@ class SpatialPyramidPooling(nn.Module):
     """
 
     def __init__(
-        self,
-        inputs: int,
-        bottleneck: int,
-        level_channels: int,
-        outputs: int,
-        grids: Sequence[int] = (8, 4, 2, 1),
+        self, inputs: int, bottleneck: int, level_channels: int, outputs: int, grids: Sequence[int] = (8, 4, 2, 1)
     ) -> None:
         super().__init__()
         self.grids = tuple(grids)

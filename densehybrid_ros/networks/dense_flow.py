@@ -94,12 +94,11 @@ class DenseFlow(nn.Module):
     the image, as in the DenseFlow paper.
     """
 
-    def __init__(self, config: FlowConfig, image_channels: int = 3) -> None:
+    def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_channels = image_channels
         blocks = []
-        channels, last = image_channels, len(config.units) - 1
+        channels, last = 3, len(config.units) - 1
         for index, (units, modules) in enumerate(zip(config.units, config.modules, strict=True)):
             block = Block(4 * channels, units, modules, config)
             blocks.append(block)
@@ -126,7 +125,7 @@ class DenseFlow(nn.Module):
         return latent + encoding.log_determinant - appended
 
     def encode(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> Encoding:
-        """Maps images, float32 [B, 3, H, W] in 0..1, to latents; ``noise`` of ``noise_shapes`` is drawn where None.
+        """Maps images, float32 [B, 3, H, W] in 0..1, to latents; ``noise``, see ``draw_noise``, is drawn where None.
 
         Raises:
             InputError: A side is no multiple of the stride.
@@ -156,30 +155,14 @@ class DenseFlow(nn.Module):
 
     def draw_latents(self, count: int, size: tuple[int, int], generator: torch.Generator | None = None) -> list[Tensor]:
         """Draws standard normal latents for ``decode``."""
-        self._check(size)
-        return self._normals(self.latent_shapes(size), count, generator)
+        last = len(self.blocks) - 1
+        channels = [block.outputs if index == last else block.outputs // 2 for index, block in enumerate(self.blocks)]
+        return self._normals(list(enumerate(channels)), count, size, generator)
 
     def draw_noise(self, count: int, size: tuple[int, int], generator: torch.Generator | None = None) -> list[Tensor]:
         """Draws the noise that ``encode`` appends."""
-        self._check(size)
-        return self._normals(self.noise_shapes(size), count, generator)
-
-    def latent_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
-        """Channels, rows and columns of each latent of an image of ``size``."""
-        shapes = []
-        for index, block in enumerate(self.blocks):
-            rows, columns = size[0] // 2 ** (index + 1), size[1] // 2 ** (index + 1)
-            is_last = index == len(self.blocks) - 1
-            shapes.append((block.outputs if is_last else block.outputs // 2, rows, columns))
-        return shapes
-
-    def noise_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
-        """Channels, rows and columns of each noise tensor for an image of ``size``."""
-        return [
-            (augmentation.channels, size[0] // 2 ** (index + 1), size[1] // 2 ** (index + 1))
-            for index, block in enumerate(self.blocks)
-            for augmentation in block.augmentations
-        ]
+        channels = [(index, part.channels) for index, block in enumerate(self.blocks) for part in block.augmentations]
+        return self._normals(channels, count, size, generator)
 
     def _encode(self, images: Tensor, noise: Sequence[Tensor] | None, initialize: bool) -> Encoding:
         size = (images.shape[2], images.shape[3])
@@ -209,11 +192,19 @@ class DenseFlow(nn.Module):
             raise InputError(f"an image of {size[1]}x{size[0]}: the flow needs sides that are multiples of {stride}")
 
     def _normals(
-        self, shapes: Sequence[tuple[int, int, int]], count: int, generator: torch.Generator | None
+        self, channels: Sequence[tuple[int, int]], count: int, size: tuple[int, int], generator: torch.Generator | None
     ) -> list[Tensor]:
+        """Draws tensors of (number of a block, channels) at the resolution of the block."""
+        self._check(size)
         like = self.base.shift
         return [
-            torch.randn((count, *shape), generator=generator, device=like.device, dtype=like.dtype) for shape in shapes
+            torch.randn(
+                (count, wide, size[0] // 2 ** (block + 1), size[1] // 2 ** (block + 1)),
+                generator=generator,
+                device=like.device,
+                dtype=like.dtype,
+            )
+            for block, wide in channels
         ]
 
 
@@ -300,8 +291,8 @@ def save_flow(path: Path, flow: DenseFlow, architecture: str, details: dict[str,
     write_together({path: weights, path.with_suffix(".yaml"): text.encode()})
 
 
-def load_flow(path: str | Path, device: str | torch.device = "cpu") -> LoadedFlow:
-    """Loads a flow.
+def load_flow(path: str | Path) -> LoadedFlow:
+    """Loads a flow on the CPU.
 
     Raises:
         InputError: The file is missing or damaged, is no flow, or does not fit its architecture.
@@ -333,4 +324,4 @@ def load_flow(path: str | Path, device: str | torch.device = "cpu") -> LoadedFlo
         raise InputError(f"{card}: must be a YAML mapping")
     if details and details.get("sha256") not in (None, file_digest(path)):
         raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card again")
-    return LoadedFlow(flow.to(device).eval(), architecture, details or {})
+    return LoadedFlow(flow.eval(), architecture, details or {})

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.networks.adapter import AdaptedNetwork, trial
+from densehybrid_ros.networks.base import AdaptedNetwork, trial
 from densehybrid_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD, LadderNetwork, Normalization
 from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, first_line, read_encoder_file
 

@@ -21,10 +21,7 @@ Build = Callable[[int], nn.Module]
 ENTRY_POINTS = "densehybrid_ros.networks"
 """Group of entry points, by which an installed package adds architectures: name -> ``Build``."""
 
-ARCHITECTURES: dict[str, Callable[[int], SegmentationNetwork]] = {
-    "ldn121": LadderDenseNet121,
-    "light": LightNetwork,
-}
+ARCHITECTURES: dict[str, Callable[[int], SegmentationNetwork]] = {"ldn121": LadderDenseNet121, "light": LightNetwork}
 """The project's own: architecture name -> constructor that takes the number of classes."""
 
 _registered: dict[str, Build] = {}

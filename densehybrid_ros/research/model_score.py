@@ -20,7 +20,7 @@ from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.inference.input_policy import Placement
 from densehybrid_ros.inference.look import Observation
 from densehybrid_ros.networks import DenseHybrid
-from densehybrid_ros.networks.adapter import AdaptedNetwork
+from densehybrid_ros.networks.base import AdaptedNetwork
 from densehybrid_ros.progress import progress
 
 PIXELS_PER_FRAME = 4096

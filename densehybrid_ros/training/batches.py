@@ -25,13 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.taxonomy import VOID
-from densehybrid_ros.datasets.training_frames import (
-    OVERVIEW_STEP,
-    FrameStore,
-    Overview,
-    overview_of,
-    training_labels,
-)
+from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP, FrameStore, Overview, overview_of, training_labels
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.crops import Crop, CropConfig, CropContext, RareClasses, cut_batch, draw_crop
 from densehybrid_ros.training.losses import NEITHER
@@ -261,8 +255,8 @@ def stream(maker: BatchSource, tasks: Iterable[CropTask], workers: int) -> Gener
 def _ready_to_fork() -> Iterator[None]:
     """Keeps from forked processes what would end or stop them.
 
-    OpenCV's threads do not live on there, and would be waited for for ever; and what lies about unused, such as a CUDA
-    graph of an earlier run, may only be freed where CUDA was started.
+    OpenCV's threads do not live on there, and would be waited for without end; and what lies about unused, such as a
+    CUDA graph of an earlier run, may only be freed where CUDA was started.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)

@@ -149,10 +149,7 @@ class CropContext(NamedTuple):
 
 
 def draw_crop(
-    frame_size: tuple[int, int],
-    config: CropConfig,
-    rng: np.random.Generator,
-    focus: tuple[int, int] | None = None,
+    frame_size: tuple[int, int], config: CropConfig, rng: np.random.Generator, focus: tuple[int, int] | None = None
 ) -> Crop:
     """Draws a crop from a frame of (height, width); with ``focus`` it shows that row and column of the frame."""
     scale = float(np.exp(rng.uniform(*np.log(config.scale))))

@@ -36,7 +36,7 @@ from densehybrid_ros.training.run_data import (
     validation_sources,
 )
 from densehybrid_ros.training.segmentation_task import SegmentationTask, mean_iou
-from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
+from densehybrid_ros.training.synthetic_negatives import FlowPartner, largest_patch
 
 _HELD_OUT_CROPS = 256
 _CPU_BYTES = 3072  # a pixel of a crop: activations and gradients of the light network; others need more
@@ -103,8 +103,8 @@ def _segmentation_run(config: TrainConfig, device: torch.device, processes: Proc
     if config.joint:
         if config.negatives.root is None:
             raise InputError("negatives.root: negatives.source=flow needs a pre-trained flow (recipe flow_25_6)")
-        how = FlowPartnerConfig.for_crops(config.crops.height, config.crops.width)
-        partner = FlowPartner(load_flow(config.negatives.root).flow, how, config.seed, device, processes)
+        largest = largest_patch(config.crops.height, config.crops.width)
+        partner = FlowPartner(load_flow(config.negatives.root).flow, config.seed, device, processes, largest)
     sources = training_sources(config, sets, device)
     overlays = open_overlays(config, sources, card.classes)
     held_out = validation_sources(config)

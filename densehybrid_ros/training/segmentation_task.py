@@ -189,11 +189,7 @@ def uses_posterior(config: TrainConfig) -> bool:
 
 @torch.inference_mode()
 def mean_iou(
-    model: DenseHybrid,
-    sources: Sequence[Source],
-    device: torch.device,
-    processes: Processes,
-    limit: int | None = None,
+    model: DenseHybrid, sources: Sequence[Source], device: torch.device, processes: Processes, limit: int | None = None
 ) -> dict[str, float]:
     """Measures the closed-set mIoU in percent; every process takes its part of the frames, ``limit`` of a source."""
     confusion = ConfusionMatrix(model.num_classes, device=device)

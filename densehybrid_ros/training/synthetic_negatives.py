@@ -9,7 +9,6 @@ can't reach the flow; and the gradient is taken with respect to them alone, so t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,27 +25,12 @@ from densehybrid_ros.training.mixed_content import MixedBatch
 
 _CLIP_NORM = 10.0
 _SIZE_STEP = 8  # sides of patches are multiples of it
+_LARGEST_PATCH = 216
 
 
-@dataclass
-class FlowPartnerConfig:
-    """How a flow learns beside the model.
-
-    Attributes:
-        learning_rate: Of Adamax.
-        jsd_weight: lambda of equation (20).
-        size: Smallest and largest side of a patch in pixels, multiples of 8; height and width are drawn independently,
-            once for all patches of a batch.
-    """
-
-    learning_rate: float = 1e-5
-    jsd_weight: float = 0.03
-    size: tuple[int, int] = (SMALLEST_PATCH, 216)
-
-    @classmethod
-    def for_crops(cls, height: int, width: int) -> FlowPartnerConfig:
-        """Returns the settings of the paper, with patches that are no larger than the crops."""
-        return cls(size=(SMALLEST_PATCH, min(cls.size[1], min(height, width) // _SIZE_STEP * _SIZE_STEP)))
+def largest_patch(height: int, width: int) -> int:
+    """Returns the largest side of patches for crops of a size: the paper's, or what fits."""
+    return min(_LARGEST_PATCH, min(height, width) // _SIZE_STEP * _SIZE_STEP)
 
 
 class Pasted(NamedTuple):
@@ -68,34 +52,43 @@ class Pasted(NamedTuple):
 class FlowPartner:
     """The flow beside the segmentation model: it makes the negatives and learns from what the model makes of them.
 
-    ``flow`` is pre-trained, and trained in place by Adamax.
+    Args:
+        flow: Pre-trained; trained in place by Adamax.
+        seed: Of the run.
+        device: Where it runs.
+        processes: The processes of this run.
+        largest: Largest side of a patch in pixels; it, and the smallest of 16, are multiples of 8. Height and width
+            are drawn independently, once for all patches of a batch.
+        learning_rate: Of Adamax.
+        jsd_weight: lambda of equation (20).
     """
 
     def __init__(
         self,
         flow: DenseFlow,
-        config: FlowPartnerConfig,
         seed: int,
         device: torch.device,
         processes: Processes | None = None,
+        largest: int = _LARGEST_PATCH,
+        learning_rate: float = 1e-5,
+        jsd_weight: float = 0.03,
     ) -> None:
-        self.config = config
+        self.largest, self.jsd_weight = largest, jsd_weight
         self.device = device
         self.seed = seed
         self.processes = processes or Processes()
         self.flow = flow.to(device).train()
         # Several passes go before one backward pass; its only buffers are constants.
         self.forward: nn.Module = self.processes.wrap(self.flow, device)
-        self.optimizer = torch.optim.Adamax(self.flow.parameters(), lr=config.learning_rate)
+        self.optimizer = torch.optim.Adamax(self.flow.parameters(), lr=learning_rate)
 
     def paste(self, mixed: MixedBatch, step: int) -> Pasted:
         """Replaces one random rectangle of each image by a sample of the flow; step and process decide all draws."""
         rng = np.random.default_rng([self.seed, step, self.processes.rank, 0xF10])
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         images, labels, origin = list(mixed.images.unbind(0)), mixed.labels.clone(), mixed.origin.clone()
-        smallest, largest = self.config.size
-        steps = rng.integers((largest - smallest) // _SIZE_STEP + 1, size=2)
-        height, width = (smallest + _SIZE_STEP * steps).tolist()
+        steps = rng.integers((self.largest - SMALLEST_PATCH) // _SIZE_STEP + 1, size=2)
+        height, width = (SMALLEST_PATCH + _SIZE_STEP * steps).tolist()
         latents = self.flow.draw_latents(len(images), (height, width), generator)
         generated = self.forward(latents).nan_to_num(nan=0.5).clamp(0, 1)
         leaf = generated.detach().requires_grad_(True)
@@ -123,7 +116,7 @@ class FlowPartner:
         noise = self.flow.draw_noise(len(patches), (patches.shape[2], patches.shape[3]), generator)
         bits = flow_likelihood_loss(self.forward, patches, generator, noise)
         attraction = (pasted.generated * gradient).sum()
-        (bits + self.config.jsd_weight * attraction).backward()
+        (bits + self.jsd_weight * attraction).backward()
         return bits.detach()
 
     def update(self) -> None:

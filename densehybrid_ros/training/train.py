@@ -70,11 +70,7 @@ class Checked:
 
 
 def run(
-    config: TrainConfig,
-    output: str | Path,
-    device: str = "auto",
-    resume: bool = False,
-    command: str | None = None,
+    config: TrainConfig, output: str | Path, device: str = "auto", resume: bool = False, command: str | None = None
 ) -> Trained:
     """Trains, and writes the model, or the flow, with its card.
 

@@ -19,11 +19,11 @@ from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.flow_task import FlowTask
 from densehybrid_ros.training.pasting import cutout_overlays
 from densehybrid_ros.training.segmentation_task import SegmentationTask
-from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
+from densehybrid_ros.training.synthetic_negatives import FlowPartner
 from densehybrid_ros.training.trainer import Trainer, Validate
 
 CPU = torch.device("cpu")
-FLOW = FlowPartnerConfig(size=(16, 24), learning_rate=1e-3)
+FLOW = {"largest": 24, "learning_rate": 1e-3}
 CUTOUT = torch.full((4, 20, 20), 255, dtype=torch.uint8)
 
 
@@ -89,7 +89,7 @@ def trainer(
     if config.joint:
         flow = DenseFlow(FLOWS["dense_flow_tiny"])
         flow.initialize(torch.rand(4, 3, 16, 16))
-        partner = FlowPartner(flow, FLOW, config.seed, CPU, processes)
+        partner = FlowPartner(flow, config.seed, CPU, processes, **FLOW)
     if config.stage == "open_set" and config.negatives.source == "cutouts":
         overlays = cutout_overlays(lambda size, rng: CUTOUT, config.negatives)
     maker = BatchMaker(config.seed, config.crops, sources, CPU, overlays, config.negatives.source == "void")

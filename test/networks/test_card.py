@@ -103,11 +103,6 @@ def is_plain(place: tuple, value: Any) -> bool:
     return place[-1] in ("softness", "scale", "frame", 1) and value == 2.5
 
 
-@pytest.mark.parametrize("content", [None, [], "text", 3, {}])
-def test_what_is_no_card_is_refused(content: Any, tmp_path: Path) -> None:
-    assert isinstance(read(tmp_path / "card.yaml", content), str)
-
-
 NO_YAML = ["a: [", "a: 2024-13-45", f"a: {'1' * 5000}", "[" * 500, "a: \x00", "? [a]\n: b"]
 
 
@@ -128,10 +123,6 @@ def test_what_is_no_yaml_is_refused(text: str, tmp_path: Path) -> None:
             {},
             "score_level: is gone; retrain the model, or delete the entry and run densehybrid calibrate",
         ),
-        (("input", "width"), 2.5, "input.width: 2.5 is no whole number"),
-        (("confidence",), "half", "confidence: 'half' is no mapping"),
-        (("thresholds", "inlier_q95"), 1e300, "thresholds.inlier_q95: 1e+300 is outside -1000..1000"),
-        (("confidence", "scale"), 0, "confidence.scale: 0 is outside 1e-06..10000"),
         (("regions", "features"), {"car": [0, 1, 1]}, "regions.features.foot_row: is missing"),
         (("input", "colors"), "BGR", "input.colors: 'BGR' is unknown; there is only 'RGB'"),
         (("classes", 1, "name"), "road", "classes[1].name: 'road' is there twice"),

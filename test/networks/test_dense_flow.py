@@ -144,10 +144,6 @@ def test_a_saved_flow_comes_back_and_autocast_leaves_it_in_float32(tmp_path: Pat
 def test_files_that_are_no_flow_are_named(tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"half")
     save_flow(tmp_path / "other.safetensors", DenseFlow(SMALLEST), "dense_flow_25_6", {})
-    for name, message in (
-        ("none", "no such file"),
-        ("broken", "truncated"),
-        ("other", "does not fit dense_flow_25_6"),
-    ):
+    for name, message in (("none", "no such file"), ("broken", "truncated"), ("other", "does not fit dense_flow_25_6")):
         with pytest.raises(InputError, match=rf"{name}\.safetensors: {message}"):
             load_flow(tmp_path / f"{name}.safetensors")

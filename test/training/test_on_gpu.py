@@ -10,7 +10,6 @@ import pytest
 import torch
 from tiny import CUTOUT, FLOW, TinyNetwork, colored_store, settings
 
-from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.training.batches import BatchMaker, CropTask, stream
@@ -35,7 +34,7 @@ def train(run: Path | None = None, resume: bool = False, stop: int = 0, **change
         task: Any = FlowTask(config, DenseFlow(FLOWS["dense_flow_tiny"]), device)
     else:
         if config.joint:
-            partner = FlowPartner(DenseFlow(FLOWS["dense_flow_tiny"]), FLOW, 1, device)
+            partner = FlowPartner(DenseFlow(FLOWS["dense_flow_tiny"]), 1, device, **FLOW)
         elif config.stage == "open_set":
             overlays = cutout_overlays(lambda size, rng: CUTOUT, config.negatives)
         task = SegmentationTask(config, DenseHybrid(TinyNetwork()), device, None, partner)
@@ -97,17 +96,6 @@ def test_batches_finished_aside_are_those_made_at_once() -> None:
     for task, batch in zip(tasks, streamed, strict=True):
         for first, second in zip(batch, maker.batch(task), strict=True):
             torch.testing.assert_close(first, second, rtol=0, atol=0)
-
-
-def test_an_error_of_a_crop_comes_through_the_side_stream() -> None:
-    device = torch.device("cuda", 0)
-
-    def fail(size: tuple[int, int], rng: object) -> None:
-        raise InputError("a broken cut-out")
-
-    maker = BatchMaker(1, CropConfig(height=32, width=32), [(colored_store().to(device), 1.0)], device, fail)
-    with pytest.raises(InputError, match="a broken cut-out"):
-        list(stream(maker, [CropTask(0, 0, 4)], 2))
 
 
 def test_a_resumed_run_goes_on_in_its_cuda_graph(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from densehybrid_ros.networks import DenseHybrid, upsample
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.training.losses import OUTLIER, compound_loss, flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.mixed_content import Batch, MixedBatch, without_pasting
-from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
+from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def partner() -> FlowPartner:
         if "network.head" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     flow.initialize(torch.rand(8, 3, 16, 16))
-    return FlowPartner(flow, FlowPartnerConfig(size=(16, 32), jsd_weight=0.5), 1, CPU)
+    return FlowPartner(flow, 1, CPU, largest=32, jsd_weight=0.5)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_the_divergence_reaches_the_flow_and_not_the_model(partner: FlowPartner,
     compound_loss(logits, posterior, pasted.mixed.labels, pasted.mixed.origin, beta=1.0)["loss"].backward()
     assert all(gradient is None for gradient in gradients(partner.flow))  # nor does the model's loss reach the flow
     model.zero_grad(set_to_none=True)
-    partner.config.jsd_weight = 1.0
+    partner.jsd_weight = 1.0
     partner.backward(pasted, torch.zeros_like(leaf_gradient), 0)
     likelihood_alone = gradients(partner.flow)
     partner.optimizer.zero_grad()
@@ -104,7 +104,7 @@ def test_the_flow_gets_the_gradient_of_equation_20(partner: FlowPartner, mixed: 
         where = (pasted.mixed.origin[number] == OUTLIER).expand(3, -1, -1)
         images[number] = images[number].masked_scatter(where, generated)
     logits, _ = forward(model, pasted.mixed._replace(images=images))
-    total = total + partner.config.jsd_weight * jensen_shannon_loss(logits, pasted.mixed.origin == OUTLIER)
+    total = total + partner.jsd_weight * jensen_shannon_loss(logits, pasted.mixed.origin == OUTLIER)
     total.backward()
     for first, second in zip(actual, gradients(partner.flow), strict=True):
         assert (first is None) == (second is None)

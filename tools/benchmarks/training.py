@@ -45,7 +45,7 @@ from densehybrid_ros.training.flow_task import FlowTask
 from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.pasting import cutout_overlays
 from densehybrid_ros.training.segmentation_task import SegmentationTask
-from densehybrid_ros.training.synthetic_negatives import FlowPartner, FlowPartnerConfig
+from densehybrid_ros.training.synthetic_negatives import FlowPartner, largest_patch
 from running import run_benchmark
 
 _FRAMES, _CUTOUTS = 8, 8
@@ -264,8 +264,8 @@ def _task(config: TrainConfig, device: torch.device, processes: Processes) -> An
     partner = None
     if config.joint:
         flow = DenseFlow(FLOWS[config.negatives.root or "dense_flow_45_6"])  # a name here, not a file
-        how = FlowPartnerConfig.for_crops(config.crops.height, config.crops.width)
-        partner = FlowPartner(flow, how, config.seed, device, processes)
+        largest = largest_patch(config.crops.height, config.crops.width)
+        partner = FlowPartner(flow, config.seed, device, processes, largest)
     model = DenseHybrid(build_network(config.architecture, len(CITYSCAPES_CLASSES)))
     return SegmentationTask(config, model, device, processes, partner)
 

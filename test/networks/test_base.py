@@ -30,6 +30,11 @@ def test_a_trial_run_finds_classes_channels_and_strides(model: DenseHybrid) -> N
     assert (network.output_stride, network.input_stride) == (4, 8)
     assert not network.align_corners
     assert len(network.encoder_parameters()) == 6
+    module = PlainNetwork()
+    module.backbone[1].eval()
+    DenseHybrid(module, classifier="head.1")  # the trial run leaves modes and statistics
+    assert (module.training, module.backbone[1].training) == (True, False)
+    assert int(module.backbone[1].num_batches_tracked) == 0
 
 
 @torch.no_grad()
@@ -77,15 +82,6 @@ def test_every_parameter_learns_and_is_kept_once_in_a_copy_too(model: DenseHybri
         "network.module.head.1.layer.bias",
         "network.module.head.1.layer.weight",
     ]
-
-
-def test_the_trial_run_leaves_modes_and_statistics() -> None:
-    module = PlainNetwork()
-    module.backbone[1].eval()
-    DenseHybrid(module, classifier="head.1")
-    assert module.training
-    assert not module.backbone[1].training
-    assert int(module.backbone[1].num_batches_tracked) == 0
 
 
 def test_the_classifier_is_found_for_fine_tuning(model: DenseHybrid) -> None:
