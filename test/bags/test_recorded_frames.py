@@ -116,13 +116,10 @@ def test_labels_that_can_not_be_told_apart_are_not_used(tmp_path: Path) -> None:
     assert reason.startswith(f"{tmp_path / 'drive.mcap'}: {LABELS_TOPIC}: ")
     with pytest.raises(InputError, match="kept without"):
         read(tmp_path, items)
-
-
-def test_labels_of_other_stamps_are_told_of(tmp_path: Path) -> None:
-    items = [(IMAGE_TOPIC, TIME, picture(0, TIME)), (LABELS_TOPIC, TIME, labels(0, TIME + 1))]
-    notes = Notes()
-    assert numbers(read(tmp_path, items, notes)) == [(0, None)]
-    assert "no message has the stamp of a picture" in notes[0][0]
+    assert numbers(
+        read(tmp_path, [(IMAGE_TOPIC, TIME, picture(0, TIME)), (LABELS_TOPIC, TIME, labels(0, TIME + 1))], notes)
+    ) == [(0, None)]
+    assert "no message has the stamp of a picture" in notes[1][0]
 
 
 @pytest.mark.parametrize("jump", [3000 * 10**9, -3000 * 10**9])
@@ -143,7 +140,7 @@ def test_a_jump_of_the_clock_costs_no_frame(tmp_path: Path, jump: int, lasts: bo
     assert [[raw.message.twist.twist.linear.x for raw in frame.before] for frame in frames] == [[k] for k in range(10)]
 
 
-def test_disparities_go_with_the_nearest_picture(tmp_path: Path) -> None:
+def test_disparities_belong_to_the_nearest_picture(tmp_path: Path) -> None:
     items = drive(4, labelled=False)
     for number, offset in enumerate((1_000, -20 * 10**6, 60 * 10**6)):
         items.append(("/camera/disparity", TIME + 10 * STEP, disparity(TIME + number * STEP + offset, number + 1)))
