@@ -58,14 +58,10 @@ def test_cutouts_fit_the_crop_and_repeat_with_the_seed(name: str) -> None:
         assert (one[3] >= 128).any()
 
 
-def test_an_object_comes_with_its_mask_and_size() -> None:
+def test_an_object_comes_with_its_mask_and_size_else_a_class() -> None:
     cutout = draw_object(Quarters(), CROP, rng())
-    assert cutout.shape == (4, 20, 20)
     np.testing.assert_array_equal(cutout[3].numpy(), np.triu(np.full((20, 20), 255)))
     assert (cutout[0] == 10).all()
-
-
-def test_without_objects_classes_are_drawn_and_without_both_it_is_said() -> None:
     assert draw_object(Quarters(objects=False), CROP, rng()).shape == (4, 40, 60)
     with pytest.raises(InputError, match=r"quarters\.png: like 19 others without an object; take"):
         draw_object(Quarters(objects=False, classes=False), CROP, rng())
@@ -98,11 +94,7 @@ def test_masks_are_rectangles_or_unions_of_classes() -> None:
         if not inside.all():
             assert shares(cutout[0][~inside])[within > 0.2].max() < 0.1
     assert 60 < rectangles < 140  # half of them
-
-
-def test_masks_of_a_source_without_regions_are_rectangles() -> None:
-    for seed in range(20):
-        assert is_rectangle(draw_masks(Quarters(objects=False, classes=False), CROP, rng(seed))[3])
+    assert is_rectangle(draw_masks(Quarters(objects=False, classes=False), CROP, rng())[3])
 
 
 def test_boxes_take_one_to_fifteen_percent_and_half_of_the_crops() -> None:
