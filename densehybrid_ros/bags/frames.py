@@ -45,11 +45,7 @@ class BagFrame:
 
 
 def check_size(name: str, shape: tuple[int, ...], image_name: str, image_shape: tuple[int, ...]) -> None:
-    """Checks that what belongs to a picture is as large as the picture.
-
-    Raises:
-        InputError: It is not; the message names both.
-    """
+    """Raises an InputError that names both where what belongs to a picture is not as large as the picture."""
     if shape[:2] != image_shape[:2]:
         sizes = f"{shape[1]}x{shape[0]}, but {image_name} is {image_shape[1]}x{image_shape[0]}"
         raise InputError(f"{name}: {sizes}; they must be the same")

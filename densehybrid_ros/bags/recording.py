@@ -86,14 +86,7 @@ class SourceFrames:
         topics: BagTopics | None = None,
         leave_out: LeaveOut | None = None,
     ) -> None:
-        """Notes what to read.
-
-        Args:
-            path: Where the source reads.
-            source: The frames.
-            topics: Names of the topics; what the source does not have gets an empty name.
-            leave_out: Gets a line about frames that can't be read. None raises an InputError at the first.
-        """
+        """Notes what to read, and who gets a line about frames that can't be; None raises an InputError."""
         self.path, self._source, self._leave_out = path, source, leave_out
         self.period = source.period
         self._names = topics or BagTopics()
@@ -104,11 +97,7 @@ class SourceFrames:
         return len(self._source)
 
     def __iter__(self) -> Iterator[RecordedFrame]:
-        """Reads the frames one by one.
-
-        Raises:
-            InputError: A frame can't be read, unless that is to be left out.
-        """
+        """Reads the frames one by one."""
         try:
             first = 0
             for number, frame in enumerate(self._source):
@@ -120,8 +109,8 @@ class SourceFrames:
                 truth = (self._names.labels, self._names.semantic, self._names.instances)
                 before = tuple(message for message in made[:-1] if message.topic not in truth)
                 name = frame.name or timed_name(number, frame.stamp - first)
-                truth_planes = frame.labels, frame.semantic, frame.instances
-                yield RecordedFrame(number, frame.stamp, name, frame.image, made[-1], before, *truth_planes)
+                planes = frame.labels, frame.semantic, frame.instances
+                yield RecordedFrame(number, frame.stamp, name, frame.image, made[-1], before, *planes)
         except InputError as error:
             if self._leave_out is None:
                 raise

@@ -54,7 +54,12 @@ class Camera:
             InputError: The file cannot be read, is not JSON, or a key is missing or has no usable value.
         """
         path = Path(path)
-        content = _read_json(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give a camera JSON file") from error
+        except ValueError as error:
+            raise InputError(f"{path}: not valid JSON ({error}); give a camera JSON file of Cityscapes") from error
         fields = {
             name: _number(path, content, section, key, positive) for name, section, key, positive in _CITYSCAPES_KEYS
         }
@@ -102,21 +107,9 @@ _CITYSCAPES_KEYS: tuple[tuple[str, str, str, bool], ...] = (
 """Field of Camera, section and key of the JSON file, and whether the value must be above zero."""
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a camera JSON file") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); give a camera JSON file of Cityscapes") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object; expected the keys 'extrinsic' and 'intrinsic'")
-    return content
-
-
-def _number(path: Path, content: dict[str, Any], section: str, key: str, positive: bool) -> float:
+def _number(path: Path, content: Any, section: str, key: str, positive: bool) -> float:
     """Returns one figure of the file or raises an InputError that names its key."""
-    values = content.get(section)
+    values = content.get(section) if isinstance(content, dict) else None
     if not isinstance(values, dict) or key not in values:
         raise InputError(f"{path}: key {section}.{key} is missing; add it as Cityscapes' camera files have it")
     value = values[key]

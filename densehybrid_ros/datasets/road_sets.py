@@ -2,7 +2,8 @@
 """Other road data sets with the classes of Cityscapes: Mapillary Vistas, WildDash 2 and IDD-Lite.
 
 Mapillary Vistas (Neuhold et al. 2017, versions 1.1, 1.2 and 2.0), WildDash 2 (Zendel et al. 2022), IDD-Lite (Varma et
-al. 2019). A class that has none of Cityscapes is void.
+al. 2019). A class that has none of Cityscapes is void. Each raises an InputError where a folder is missing, an image
+lacks its labels, or a configuration is wrong.
 """
 
 from __future__ import annotations
@@ -120,10 +121,6 @@ def open_mapillary_vistas(root: Path, split: str) -> LabelledSet:
 
     Which value is which class stands in ``config_v1.2.json``, ``config_v2.0.json`` or ``config.json`` (1.1); the first
     of these whose labels are there is taken. Labels are PNGs with a palette; their values are its indices.
-
-    Raises:
-        InputError: A folder or the configuration is missing, the configuration has an unknown class, or an image lacks
-            its labels.
     """
     hint = "give the folder that holds training/, validation/ and config_v1.2.json, config_v2.0.json or config.json"
     folder = require_folder(root / _MAPILLARY_SPLITS[split], hint)
@@ -157,9 +154,6 @@ def open_wilddash2(root: Path, split: str) -> LabelledSet:
     """Opens the public part of WildDash 2: ``images/NAME.jpg`` with category ids in ``labels/NAME[_labelIds].png``.
 
     There is no official split: every fifth frame by name is for validation.
-
-    Raises:
-        InputError: A folder is missing, or an image lacks its labels.
     """
     hint = "give the folder that holds images/ and labels/"
     image_folder, label_folder = (require_folder(root / name, hint) for name in ("images", "labels"))
@@ -176,9 +170,6 @@ def open_idd_lite(root: Path, split: str = "train") -> LabelledSet:
 
     What is drivable is road, sky is sky. What else is known anywhere is ``KNOWN`` in ``train`` and void in ``val``.
     Living things and vehicles are void: animals and rickshaws, which Cityscapes has no class for, are among them.
-
-    Raises:
-        InputError: A folder is missing, or an image lacks its labels.
     """
     hint = "give the folder that holds train/ and val/, each with image/ and label/"
     files = pair_folders(root / split / "image", root / split / "label", hint)
