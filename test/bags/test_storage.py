@@ -304,19 +304,11 @@ def test_triggers_and_foreign_tables_do_not_matter(tmp_path: Path) -> None:
     assert pictures(open_storage(bag)) == [0, 1, 2, 3, 4]
 
 
-def split_bag(folder: Path) -> Path:
-    folder.mkdir()
-    for number, part in enumerate((0, 2, 10)):
-        items = [
-            (topic, time, picture(10 * number + index, time))
-            for index, (topic, time, _) in enumerate(drive(2, None, False))
-        ]
-        write_file(folder / f"drive_{part}.mcap", mcap(mcap_records(items)))
-    return folder
-
-
 def test_parts_are_read_in_the_order_of_the_list_else_in_natural_order(tmp_path: Path) -> None:
-    bag = split_bag(tmp_path / "drive")
+    bag = tmp_path / "drive"
+    for number, part in enumerate((0, 2, 10)):
+        items = [(IMAGE_TOPIC, TIME + k, picture(10 * number + k, TIME + k)) for k in range(2)]
+        write_file(bag / f"drive_{part}.mcap", mcap(mcap_records(items)))
     assert pictures(open_storage(bag)) == [0, 1, 10, 11, 20, 21]
     assert find_bags(bag) == find_bags(tmp_path) == [bag]
 
@@ -350,9 +342,8 @@ def test_edited_metadata_does_not_change_what_is_there(tmp_path: Path, storage: 
     bag = write_bag(tmp_path / "drive", storage=storage)
     content = yaml.safe_load((bag / "metadata.yaml").read_text())
     for topic in content["rosbag2_bagfile_information"]["topics_with_message_count"]:
-        about = topic["topic_metadata"]
-        about["offered_qos_profiles"] = [{"reliability": "best_effort", "durability": "transient_local"}]
-        about["type"] = "std_msgs/msg/String"
+        qos = [{"reliability": "best_effort", "durability": "transient_local"}]
+        topic["topic_metadata"] |= {"offered_qos_profiles": qos, "type": "std_msgs/msg/String"}
         topic["message_count"] = 99
     (bag / "metadata.yaml").write_text(yaml.safe_dump(content))
     opened = open_storage(bag)
