@@ -58,19 +58,12 @@ def _is_broken_off(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Metadata:
-    """Hints; all empty where the file is missing or malformed.
+    """Hints; all empty where the file is missing or malformed."""
 
-    Attributes:
-        files: Names of the recording's files in order.
-        promised: Topic -> number of its messages.
-        kinds: Topic -> message type.
-        latched: Topics whose late subscribers get the last message.
-    """
-
-    files: list[str] = field(default_factory=list)
-    promised: dict[str, int] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
-    latched: set[str] = field(default_factory=set)
+    files: list[str] = field(default_factory=list)  # Names of the recording's files in order
+    promised: dict[str, int] = field(default_factory=dict)  # Topic -> number of its messages
+    kinds: dict[str, str] = field(default_factory=dict)  # Topic -> message type
+    latched: set[str] = field(default_factory=set)  # Topics whose late subscribers get the last message
 
 
 def read_metadata(folder: Path) -> Metadata:

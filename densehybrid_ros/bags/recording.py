@@ -23,30 +23,20 @@ LeaveOut = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class RecordedFrame:
-    """A picture of a recording with what belongs to it.
+    """A picture of a recording with what belongs to it."""
 
-    Attributes:
-        number: Place among the pictures, from 0.
-        stamp: Of the picture in nanoseconds, unique within the recording.
-        name: What files about it are called: the picture's own name, or "frame_NUMBER_SECONDS" since the first picture.
-        image: uint8 RGB [H, W, 3].
-        picture: The picture's message.
-        before: Camera info, disparities, odometry and transforms that are known when the picture comes, and were not
-            known at the frame before, in the order in which they came. The first frame's hold all static transforms.
-        labels: Anomaly labels, [H, W] as they were recorded.
-        semantic: Semantic labels, [H, W].
-        instances: Ids of unknown objects, [H, W].
-    """
-
-    number: int
-    stamp: int
+    number: int  # Place among the pictures, from 0
+    stamp: int  # Of the picture in nanoseconds, unique within the recording
+    # What files about it are called: the picture's own name, or "frame_NUMBER_SECONDS" since the first picture
     name: str
-    image: np.ndarray
-    picture: RawMessage
+    image: np.ndarray  # uint8 RGB [H, W, 3]
+    picture: RawMessage  # The picture's message
+    # Camera info, disparities, odometry and transforms that are known when the picture comes, and were not known
+    # at the frame before, in the order in which they came. The first frame's hold all static transforms
     before: tuple[RawMessage, ...] = ()
-    labels: np.ndarray | None = None
-    semantic: np.ndarray | None = None
-    instances: np.ndarray | None = None
+    labels: np.ndarray | None = None  # Anomaly labels, [H, W] as they were recorded
+    semantic: np.ndarray | None = None  # Semantic labels, [H, W]
+    instances: np.ndarray | None = None  # Ids of unknown objects, [H, W]
 
 
 def timed_name(number: int, nanoseconds: int) -> str:

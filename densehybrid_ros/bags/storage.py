@@ -41,19 +41,12 @@ _LATEST = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class RawMessage:
-    """A message as it was recorded.
+    """A message as it was recorded."""
 
-    Attributes:
-        topic: Its topic.
-        kind: Its type, such as sensor_msgs/msg/Image.
-        time: Of recording, in nanoseconds.
-        data: In CDR with ROS 2's fields; empty where it can't be unpacked or converted.
-    """
-
-    topic: str
-    kind: str
-    time: int
-    data: bytes
+    topic: str  # Its topic
+    kind: str  # Its type, such as sensor_msgs/msg/Image
+    time: int  # Of recording, in nanoseconds
+    data: bytes  # In CDR with ROS 2's fields; empty where it can't be unpacked or converted
 
     @cached_property
     def message(self) -> Any:

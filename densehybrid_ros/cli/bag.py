@@ -16,11 +16,7 @@ from densehybrid_ros.datasets.evaluation_set import IGNORE
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.progress import progress
 
-_RENDERED = "rendered"
-_DEFAULT_COUNT = 60
-_DEFAULT_SIZE = (1024, 512)
-
-EXAMPLE = """example:
+_EXAMPLE = """example:
   densehybrid bag frames/ drive --fps 15 --camera camera.json --disparity disparity/ --labels labels/
   densehybrid bag dashcam.mp4 drive --compressed jpeg
   densehybrid bag rendered drive --seed 7 --frames 100
@@ -29,7 +25,7 @@ EXAMPLE = """example:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.epilog = EXAMPLE
+    parser.epilog = _EXAMPLE
     parser.add_argument("source", metavar="SOURCE", help="folder of pictures, video file, or `rendered`")
     parser.add_argument("output", metavar="OUTPUT", type=Path, help="directory of the bag")
     frames = parser.add_argument_group("frames")
@@ -38,24 +34,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     frames.add_argument("--size", type=size, metavar="WxH", help="bring the frames to this size")
     frames.add_argument("--seed", type=seed, default=1, help="rendered: same seed, same drive (default 1)")
     known = parser.add_argument_group("what is known about a folder's frames (a video's: the camera)")
-    known.add_argument(
-        "--camera", type=Path, metavar="JSON", help="camera in Cityscapes' layout, or a folder with one a frame"
-    )
-    known.add_argument(
-        "--camera-size", type=size, metavar="WxH", help="the size that the camera JSON is for (default: the frames')"
-    )
-    known.add_argument(
-        "--disparity", type=Path, metavar="DIR", help="16-bit pictures, disparity (p - 1) / 256 px, 0 = invalid"
-    )
+    known.add_argument("--camera", type=Path, metavar="JSON", help="Cityscapes' layout, or a folder with one a frame")
+    known.add_argument("--camera-size", type=size, metavar="WxH", help="that the camera JSON is for (the frames')")
+    known.add_argument("--disparity", type=Path, metavar="DIR", help="16-bit pictures, (p - 1) / 256 px, 0 = invalid")
     known.add_argument("--labels", type=Path, metavar="DIR", help="anomaly labels: 0 inlier, 1 anomaly, 255 ignore")
     known.add_argument("--semantic", type=Path, metavar="DIR", help="semantic labels: train ids, 255 = none")
     bag = parser.add_argument_group("bag")
     bag.add_argument("--frame-id", default="camera", help="optical frame of the camera (default camera)")
     bag.add_argument("--base-frame", default="base_link", help="frame of the vehicle on the road (default base_link)")
     bag.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
-    bag.add_argument(
-        "--compressed", choices=COMPRESSIONS, nargs="?", const="jpeg", help="CompressedImage (default jpeg)"
-    )
+    bag.add_argument("--compressed", choices=COMPRESSIONS, nargs="?", const="jpeg", help="CompressedImage (jpeg)")
     bag.add_argument("--storage", choices=STORAGES, default="mcap", help="file format (default mcap)")
     bag.add_argument("--force", action="store_true", help="replace a bag that is there already")
     add_json(parser)
@@ -94,10 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _open_source(arguments: argparse.Namespace) -> FrameSource:
     """Finds out what SOURCE is."""
     path = Path(arguments.source)
-    if arguments.source == _RENDERED:
+    if arguments.source == "rendered":
         _refuse(arguments, "the rendered road", ("camera", "camera_size", "disparity", "labels", "semantic"))
-        fps, count = arguments.fps or DEFAULT_FPS, arguments.frames or _DEFAULT_COUNT
-        return RenderedFrames(arguments.seed, count, arguments.size or _DEFAULT_SIZE, fps)
+        fps, count = arguments.fps or DEFAULT_FPS, arguments.frames or 60
+        return RenderedFrames(arguments.seed, count, arguments.size or (1024, 512), fps)
     known = {"camera": arguments.camera, "camera_size": arguments.camera_size}
     known |= {"limit": arguments.frames, "size": arguments.size}
     if not path.is_dir():

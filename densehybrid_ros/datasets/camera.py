@@ -18,37 +18,23 @@ class Camera:
     """A rectified stereo camera looking along the road, without roll.
 
     Pixel centres lie at whole coordinates, the first at (0, 0).
-
-    Attributes:
-        width: Image width in pixels.
-        height: Image height in pixels.
-        fx: Horizontal focal length in pixels.
-        fy: Vertical focal length in pixels.
-        cx: Column of the principal point in pixels.
-        cy: Row of the principal point in pixels.
-        baseline: Distance between the two cameras in metres.
-        pitch: Rotation of the optical axis below the horizon in radians (down positive).
-        mount_height: Height of the camera above the road in metres.
     """
 
-    width: int
-    height: int
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    baseline: float
-    pitch: float
-    mount_height: float
+    width: int  # Image width in pixels
+    height: int  # Image height in pixels
+    fx: float  # Horizontal focal length in pixels
+    fy: float  # Vertical focal length in pixels
+    cx: float  # Column of the principal point in pixels
+    cy: float  # Row of the principal point in pixels
+    baseline: float  # Distance between the two cameras in metres
+    pitch: float  # Rotation of the optical axis below the horizon in radians (down positive)
+    mount_height: float  # Height of the camera above the road in metres
 
     @classmethod
     def from_cityscapes_json(cls, path: str | Path, width: int = 2048, height: int = 1024) -> Camera:
         """Reads a ``*_camera.json`` file of Cityscapes or Lost and Found.
 
-        Args:
-            path: The file.
-            width: Width in pixels of the images that the file belongs to (it does not say so itself).
-            height: Their height in pixels.
+        It does not say itself that it belongs to images of ``width`` x ``height`` pixels.
 
         Raises:
             InputError: The file cannot be read, is not JSON, or a key is missing or has no usable value.
@@ -79,15 +65,9 @@ class Camera:
         """Returns the camera of the same view resized to ``width`` x ``height`` pixels."""
         scale_x = width / self.width
         scale_y = height / self.height
-        return replace(
-            self,
-            width=width,
-            height=height,
-            fx=self.fx * scale_x,
-            fy=self.fy * scale_y,
-            cx=(self.cx + 0.5) * scale_x - 0.5,
-            cy=(self.cy + 0.5) * scale_y - 0.5,
-        )
+        focal = {"fx": self.fx * scale_x, "fy": self.fy * scale_y}
+        center = {"cx": (self.cx + 0.5) * scale_x - 0.5, "cy": (self.cy + 0.5) * scale_y - 0.5}
+        return replace(self, width=width, height=height, **focal, **center)
 
     def ground_depth(self, row: float) -> float:
         """Returns the depth in metres along the optical axis at which ``row`` meets the road plane (inf above it)."""

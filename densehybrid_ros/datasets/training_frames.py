@@ -38,15 +38,10 @@ def overview_of(image: np.ndarray, label: np.ndarray) -> Overview:
 
 @dataclass
 class FrameStore:
-    """Frames of one size with their labels.
+    """Frames of one size with their labels."""
 
-    Attributes:
-        images: uint8 [N, 3, H, W], RGB.
-        labels: uint8 [N, H, W], train ids, 255 = void.
-    """
-
-    images: Tensor
-    labels: Tensor
+    images: Tensor  # uint8 [N, 3, H, W], RGB
+    labels: Tensor  # uint8 [N, H, W], train ids, 255 = void
 
     def __len__(self) -> int:
         return len(self.images)

@@ -178,8 +178,8 @@ def test_wilddash_reads_category_ids_and_holds_every_fifth_frame_out(suffix: str
 
 
 def test_tables_name_classes_of_cityscapes_and_each_is_reached() -> None:
-    for table in (MAPILLARY_VISTAS, WILDDASH):
-        assert set(table.values()) - {""} == {item.name for item in CITYSCAPES_CLASSES}
+    for classes in (MAPILLARY_VISTAS, WILDDASH.values()):
+        assert set(classes) - {""} == {item.name for item in CITYSCAPES_CLASSES}
     assert len(set(WILDDASH_NAMES)) == 81
     assert set(WILDDASH) <= set(WILDDASH_NAMES)
 
