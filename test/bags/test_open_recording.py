@@ -14,7 +14,7 @@ import pytest
 from densehybrid_ros.bags.frames import BagFrame
 from densehybrid_ros.bags.reader import BagFrames, open_recording
 from densehybrid_ros.bags.recording import SourceFrames
-from densehybrid_ros.bags.sources import FIRST_STAMP, FolderFrames
+from densehybrid_ros.bags.sources import FIRST_STAMP, FolderFrames, VideoFrames
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.datasets.camera import Camera
@@ -69,14 +69,20 @@ def test_a_video(tmp_path: Path) -> None:
     path = tmp_path / "drive.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
     for number in range(4):
-        writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[..., 2] = 40 * number  # red, in OpenCV's order
+        writer.write(picture)
     writer.release()
     recording = open_recording(path)
     frames = list(recording)
     assert recording.period == 50_000_000
     assert [frame.name for frame in frames[:2]] == ["frame_000000_0.00s", "frame_000001_0.05s"]
     assert [frame.stamp - FIRST_STAMP for frame in frames] == [0, 50_000_000, 100_000_000, 150_000_000]
-    assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 4
+    np.testing.assert_allclose([frame.image[..., 0].mean() for frame in frames], [0, 40, 80, 120], atol=6)
+    assert max(int(frame.image[..., 2].max()) for frame in frames) < 20
+    few = list(VideoFrames(path, fps=5, limit=2, size=(20, 10)))
+    assert [frame.stamp - FIRST_STAMP for frame in few] == [0, 200_000_000]
+    assert few[0].size == (20, 10)
 
 
 def test_a_source_gives_what_its_bag_gives(tmp_path: Path) -> None:

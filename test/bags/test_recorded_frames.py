@@ -27,7 +27,6 @@ from hand_made import (
 )
 
 from densehybrid_ros.bags import messages
-from densehybrid_ros.bags.matching import known_at, match_nearest, match_stamps, unique_stamps
 from densehybrid_ros.bags.reader import BagFrames, RecordedFrame
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.datasets.camera import Camera
@@ -206,11 +205,3 @@ def test_topics_are_resolved_to_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "web.mcap").write_bytes(mcap(records))
     with pytest.raises(InputError, match="topic /camera/image is stored as protobuf"):
         BagFrames(tmp_path / "web.mcap")
-
-
-def test_matching() -> None:
-    assert unique_stamps([0, 0, 5, 7, 7], [5, 5, 0, 0, 2**63]) == [6, 7, 5, 1, 2]
-    assert match_stamps([1, 2, 2, 3], [2, 3, 2, 3]) == ({1: 0, 2: 2}, [3])
-    assert match_nearest([10, 20, 30], [12, 29, 31], 5) == {0: 0, 2: 1}
-    assert known_at(([10, 20], [0, 1]), ([5, 15, 25], [2, 3, 4])) == [1, 2]
-    assert known_at(([0, 0], [1, 3]), ([0, 0, 0], [0, 2, 4])) == [1, 2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders and videos as frames."""
+"""Folders of pictures as frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from densehybrid_ros.bags.frames import BagFrame, resize_frame
 from densehybrid_ros.bags.sources import (
     FIRST_STAMP,
     FolderFrames,
-    VideoFrames,
     frame_name,
     period_ns,
 )
@@ -173,33 +172,6 @@ def test_names_of_roles_are_left_out() -> None:
     assert frame_name(Path("a_000001_000019_gtCoarse_labelTrainIds.png")) == "a_000001_000019"
     assert frame_name(Path("a_000001_000019_leftImg8bit.png")) == "a_000001_000019"
     assert frame_name(Path("000001_raw_data.jpg")) == "000001_raw_data"
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    path = tmp_path / "drive.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25.0, (WIDTH, HEIGHT))
-    if not writer.isOpened():
-        pytest.skip("this OpenCV writes no video")
-    for index in range(5):
-        frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-        frame[..., 2] = 40 * index  # red, in OpenCV's order
-        writer.write(frame)
-    writer.release()
-    return path
-
-
-def test_video_keeps_its_rate_and_colours(video: Path) -> None:
-    source = VideoFrames(video)
-    frames = list(source)
-    assert len(source) == len(frames) == 5
-    assert [frame.stamp for frame in frames] == [FIRST_STAMP + index * 40_000_000 for index in range(5)]
-    np.testing.assert_allclose([frame.image[..., 0].mean() for frame in frames], [0, 40, 80, 120, 160], atol=6)
-    assert max(int(frame.image[..., 2].max()) for frame in frames) < 20
-
-    frames = list(VideoFrames(video, fps=5, limit=2, size=(20, 10)))
-    assert [frame.stamp for frame in frames] == [FIRST_STAMP, FIRST_STAMP + 200_000_000]
-    assert frames[0].size == (20, 10)
 
 
 @pytest.mark.data

@@ -101,11 +101,3 @@ def test_bad_input_is_one_line_and_status_2(
     assert printed.err.startswith("densehybrid bag: ")
     assert words in printed.err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("option", [["--fps", "0"], ["--frames", "none"], ["--size", "64"], ["--storage", "zip"], []])
-def test_wrong_usage_is_one_line_and_status_2(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        main(["bag", "a", *(["b", *option] if option else [])])
-    assert exit_.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from official_layouts import HEIGHT, WIDTH, label_map, save_image, save_picture
+from official_layouts import HEIGHT, WIDTH, cityscapes, label_map, save_image, save_picture
 
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.pictures import read_color, read_disparity, read_instances, read_labels
@@ -118,15 +118,11 @@ def test_street_hazards_classes_anomalies_and_towns(tmp_path: Path) -> None:
     assert frames[0].anomaly.ravel()[:14].tolist() == [0] * 13 + [1]
 
 
-def _cityscapes(root: Path, *values: int) -> Path:
-    save_image(root / "leftImg8bit" / "val" / "ulm" / "ulm_000000_000019_leftImg8bit.png")
-    save_label(root / "gtFine" / "val" / "ulm" / "ulm_000000_000019_gtFine_labelIds.png", *values)
-    return root
-
-
 def test_cityscapes_void_as_unknown(tmp_path: Path) -> None:
     values = [0, 1, 2, 3, 255, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30, 7, 33]
-    frame = open_evaluation_set("cityscapes_void", _cityscapes(tmp_path, *values))[0]
+    for files in open_evaluation_set("cityscapes_void", cityscapes(tmp_path, "val")).files:
+        save_label(files.label, *values)
+    frame = open_evaluation_set("cityscapes_void", tmp_path)[0]
     assert frame.anomaly.ravel()[: len(values)].tolist() == [255] * 5 + [1] * 11 + [0] * 2
 
 

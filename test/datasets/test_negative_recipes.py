@@ -72,28 +72,19 @@ def is_rectangle(alpha: torch.Tensor) -> bool:
     return bool((alpha[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 255).all())
 
 
-def shares(reds: torch.Tensor) -> torch.Tensor:
-    """Share of the pixels of each of the four classes; borders are a mixture and count for none."""
-    return torch.stack([(reds == int(value)).float().mean() for value in COLORS[1:]])
-
-
 def test_masks_are_rectangles_or_unions_of_classes() -> None:
-    source = Quarters()
-    rectangles = 0
-    for seed in range(200):
+    source, rectangles = Quarters(), 0
+    for seed in range(100):
         cutout = draw_masks(source, CROP, rng(seed))
         assert cutout.shape == (4, 36, 36)  # 3/8 of 96
         assert set(cutout[3].unique().tolist()) <= {0, 255}
         inside = cutout[3] == 255
-        sides = {int(inside.any(dim).sum()) for dim in (0, 1)}
-        if is_rectangle(cutout[3]) and sides <= {16, 24, 32}:
+        if is_rectangle(cutout[3]) and {int(inside.any(dim).sum()) for dim in (0, 1)} <= {16, 24, 32}:
             rectangles += 1
             continue
-        within = shares(cutout[0][inside])
-        assert within.sort().values[1] < 0.05  # no third class
-        if not inside.all():
-            assert shares(cutout[0][~inside])[within > 0.2].max() < 0.1
-    assert 60 < rectangles < 140  # half of them
+        shares = [float((cutout[0][inside] == int(value)).float().mean()) for value in COLORS[1:]]
+        assert sorted(shares)[1] < 0.05  # no third class; borders are a mixture and count for none
+    assert 25 < rectangles < 75  # half of them
     assert is_rectangle(draw_masks(Quarters(objects=False, classes=False), CROP, rng())[3])
 
 
