@@ -34,11 +34,7 @@ def is_recorded_file(path: Path, suffixes: Collection[str] = BAG_SUFFIXES) -> bo
 def find_bags(path: Path) -> list[Path]:
     """Returns the bag that ``path`` is, or the bags right below it in the order of their names.
 
-    Args:
-        path: Directory of a rosbag2, a .mcap, .db3 or .bag file, packed with zstd or not, or a folder of such.
-
-    Returns:
-        Never empty: ``path`` itself where nothing below it is a bag, for whoever opens it to say so.
+    Never empty: it is ``path`` itself where nothing below it is a bag, for whoever opens it to say so.
     """
     if not path.is_dir() or (path / "metadata.yaml").is_file() or _is_broken_off(path):
         return [path]
@@ -62,19 +58,12 @@ def _is_broken_off(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Metadata:
-    """Hints; all empty where the file is missing or malformed.
+    """Hints; all empty where the file is missing or malformed."""
 
-    Attributes:
-        files: Names of the recording's files in order.
-        promised: Topic -> number of its messages.
-        kinds: Topic -> message type.
-        latched: Topics whose late subscribers get the last message.
-    """
-
-    files: list[str] = field(default_factory=list)
-    promised: dict[str, int] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
-    latched: set[str] = field(default_factory=set)
+    files: list[str] = field(default_factory=list)  # Names of the recording's files in order
+    promised: dict[str, int] = field(default_factory=dict)  # Topic -> number of its messages
+    kinds: dict[str, str] = field(default_factory=dict)  # Topic -> message type
+    latched: set[str] = field(default_factory=set)  # Topics whose late subscribers get the last message
 
 
 def read_metadata(folder: Path) -> Metadata:
@@ -104,16 +93,13 @@ def recorded_files(path: Path, listed: list[str]) -> list[Path]:
         return []
     names = {item.name for item in path.iterdir() if item.is_file() and is_recorded_file(item, FOLDER_SUFFIXES)}
     # A packed file beside itself unpacked holds the same once more.
-    files = [path / name for name in names if not _is_packed(name) or Path(name).stem not in names]
+    packed = {name for name in names if Path(name).suffix.lower() in PACKED_SUFFIXES and Path(name).stem in names}
+    files = [path / name for name in names - packed]
     places = {name: place for place, name in enumerate(listed)}
     place_of = [places.get(file.name, places.get(file.stem)) for file in files]
     if None in place_of:
         return sorted(files, key=natural_key)
     return [file for _, file in sorted(zip(place_of, files, strict=True))]
-
-
-def _is_packed(name: str) -> bool:
-    return Path(name).suffix.lower() in PACKED_SUFFIXES
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:

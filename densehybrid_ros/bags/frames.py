@@ -14,29 +14,17 @@ from densehybrid_ros.errors import InputError
 
 @dataclass(frozen=True)
 class BagFrame:
-    """One moment of a drive. All arrays have the height and width of the picture.
+    """One moment of a drive. All arrays have the height and width of the picture."""
 
-    Attributes:
-        stamp: Time of capture in nanoseconds.
-        image: uint8 [H, W, 3], RGB.
-        camera: The left camera, where it is known.
-        disparity: float32 [H, W] in pixels, 0 where invalid or infinitely far.
-        labels: Anomaly labels, uint8 [H, W]: 0 inlier, 1 anomaly, 255 ignore.
-        semantic: Semantic labels, uint8 [H, W]: train ids, 255 where there is none.
-        instances: Unknown objects, uint16 [H, W]: 0 none, else the object's id.
-        speed: Of the vehicle along its own axis, in m/s, where it is known.
-        name: Of its file, without the ending, where it has one of its own.
-    """
-
-    stamp: int
-    image: np.ndarray
-    camera: Camera | None = None
-    disparity: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    semantic: np.ndarray | None = None
-    instances: np.ndarray | None = None
-    speed: float | None = None
-    name: str = ""
+    stamp: int  # Time of capture in nanoseconds
+    image: np.ndarray  # uint8 [H, W, 3], RGB
+    camera: Camera | None = None  # The left camera, where it is known
+    disparity: np.ndarray | None = None  # float32 [H, W] in pixels, 0 where invalid or infinitely far
+    labels: np.ndarray | None = None  # Anomaly labels, uint8 [H, W]: 0 inlier, 1 anomaly, 255 ignore
+    semantic: np.ndarray | None = None  # Semantic labels, uint8 [H, W]: train ids, 255 where there is none
+    instances: np.ndarray | None = None  # Unknown objects, uint16 [H, W]: 0 none, else the object's id
+    speed: float | None = None  # Of the vehicle along its own axis, in m/s, where it is known
+    name: str = ""  # Of its file, without the ending, where it has one of its own
 
     @property
     def size(self) -> tuple[int, int]:
@@ -45,11 +33,7 @@ class BagFrame:
 
 
 def check_size(name: str, shape: tuple[int, ...], image_name: str, image_shape: tuple[int, ...]) -> None:
-    """Checks that what belongs to a picture is as large as the picture.
-
-    Raises:
-        InputError: It is not; the message names both.
-    """
+    """Raises an InputError that names both where what belongs to a picture is not as large as the picture."""
     if shape[:2] != image_shape[:2]:
         sizes = f"{shape[1]}x{shape[0]}, but {image_name} is {image_shape[1]}x{image_shape[0]}"
         raise InputError(f"{name}: {sizes}; they must be the same")

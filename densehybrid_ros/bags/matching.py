@@ -63,17 +63,10 @@ def match_nearest(pictures: Sequence[int], others: Sequence[int], tolerance: int
 
 
 def known_at(pictures: tuple[Sequence[int], Sequence[int]], others: tuple[Sequence[int], Sequence[int]]) -> list[int]:
-    """Tells how many messages of another stream had come when each picture came.
+    """Tells how many messages of another stream had come when each picture came: never falling.
 
-    Times of recording tell, as files do not always keep their order. Where these are set back or jump, the order of
-    the files tells.
-
-    Args:
-        pictures: (times of recording in ns, places in the recording) of the pictures.
-        others: The same of the other stream.
-
-    Returns:
-        As many numbers as there are pictures, never falling.
+    Both are (times of recording in ns, places in the recording). The times tell, as files do not always keep their
+    order. Where these are set back or jump, the order of the files tells.
     """
     mine, theirs = _keys(*pictures), _keys(*others)
     if not (_are_trusted(pictures[0]) and _are_trusted(others[0])):

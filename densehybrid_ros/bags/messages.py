@@ -83,13 +83,7 @@ def image_message(pixels: np.ndarray, encoding: str, header: Any) -> Any:
 
 
 def compressed_image_message(image: np.ndarray, compression: str, header: Any) -> Any:
-    """Makes a sensor_msgs/CompressedImage from RGB.
-
-    Args:
-        image: uint8 RGB [H, W, 3].
-        compression: "jpeg" (quality 95) or "png" (lossless).
-        header: The header.
-    """
+    """Makes a sensor_msgs/CompressedImage, "jpeg" (quality 95) or "png" (lossless), from uint8 RGB [H, W, 3]."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_PNG_COMPRESSION, 3]
     _, data = cv2.imencode(f".{compression}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     # The format of compressed_image_transport: original encoding; codec and channel order on the wire.
@@ -118,12 +112,9 @@ def camera_info_message(camera: Camera, header: Any) -> Any:
 
 
 def disparity_message(disparity: np.ndarray, camera: Camera | None, header: Any) -> Any:
-    """Makes a stereo_msgs/DisparityImage.
+    """Makes a stereo_msgs/DisparityImage of float32 [H, W] in pixels, 0 where invalid.
 
-    Args:
-        disparity: float32 [H, W] in pixels, 0 where invalid.
-        camera: For focal length and baseline; both are 0 where it is not known.
-        header: The header.
+    Focal length and baseline are 0 where the camera is not known.
     """
     height, width = disparity.shape
     valid = disparity[disparity > 0]

@@ -56,13 +56,7 @@ class BagFrames:
     ) -> None:
         """Reads the bag once to learn what it holds and what belongs to which picture.
 
-        Args:
-            path: The bag.
-            topics: Names of the topics. The picture's must be there. Of the others those that are there are
-                read, but one that is named otherwise than usual must be there as well.
-            leave_out: Gets a line about what can't be used and is left out. None raises an InputError at the first.
-            tolerance: Seconds that the stamps of a picture and its disparities may differ.
-            read: Makes RGB of a picture's message.
+        Arguments as of ``open_recording``.
 
         Raises:
             InputError: There is no such bag or topic, or the topic holds no pictures that can be read.
@@ -235,7 +229,7 @@ class BagFrames:
             yield raw
 
     def _restamped(self, raw: RawMessage, number: int) -> RawMessage:
-        """Gives a message the stamp of its picture where that has another one than it was recorded with."""
+        """Gives a message its picture's stamp where that is another one than was recorded."""
         new = self._stamps[number]
         return raw if self._old_stamps[number] == new or len(raw.data) < 12 else raw.with_stamp(new)
 
@@ -257,7 +251,8 @@ def open_recording(
 
     Args:
         path: Any of them.
-        topics: Names of the topics; see ``BagFrames``.
+        topics: Names of the topics. Of a bag the picture's must be there. Of the others those that are there are
+            read, but one that is named otherwise than usual must be there as well.
         leave_out: Gets a line about what can't be used and is left out. None raises an InputError at the first.
         tolerance: Seconds that the stamps of a picture and its disparities may differ.
         fps: Frames a second of pictures (default 10) or of a video (default: its own). Those of a labelled set are
@@ -271,14 +266,16 @@ def open_recording(
         if fps is not None:
             raise InputError(f"--fps {fps:g}: {path} has stamps of its own; leave --fps out")
         return BagFrames(path, topics, leave_out, tolerance, read)
+    source: FolderFrames | VideoFrames
     if is_pictures(path):
-        return SourceFrames(path, FolderFrames(path, fps or DEFAULT_FPS, leave_out=leave_out), topics, leave_out)
-    if is_labelled_folder(path):
-        frames = FolderFrames(path / "image", fps or _SINGLE_FPS, labels=path / "label", leave_out=leave_out)
-        return SourceFrames(path, frames, topics, leave_out)
-    if reason := _what_else(path):
+        source = FolderFrames(path, fps or DEFAULT_FPS, leave_out=leave_out)
+    elif is_labelled_folder(path):
+        source = FolderFrames(path / "image", fps or _SINGLE_FPS, labels=path / "label", leave_out=leave_out)
+    elif reason := _what_else(path):
         raise InputError(f"{path}: {reason}")
-    return SourceFrames(path, VideoFrames(path, fps), topics, leave_out)
+    else:
+        source = VideoFrames(path, fps)
+    return SourceFrames(path, source, topics, leave_out)
 
 
 def is_pictures(path: Path) -> bool:

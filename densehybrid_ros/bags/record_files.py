@@ -47,19 +47,12 @@ _TRANSIENT_LOCAL = (1, "1", "transient_local")
 
 @dataclass(frozen=True)
 class Channel:
-    """What a file says about the messages of one topic.
+    """What a file says about the messages of one topic."""
 
-    Attributes:
-        topic: Its name.
-        kind: Message type as the file writes it; empty where it does not say.
-        encoding: How the messages are serialized: "cdr", "ros1", "json", ...
-        latched: Whether late subscribers get the last message.
-    """
-
-    topic: str
-    kind: str
-    encoding: str = "cdr"
-    latched: bool = False
+    topic: str  # Its name
+    kind: str  # Message type as the file writes it; empty where it does not say
+    encoding: str = "cdr"  # How the messages are serialized: "cdr", "ros1", "json",
+    latched: bool = False  # Whether late subscribers get the last message
 
 
 class StoredMessage(NamedTuple):

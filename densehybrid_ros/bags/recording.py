@@ -23,30 +23,20 @@ LeaveOut = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class RecordedFrame:
-    """A picture of a recording with what belongs to it.
+    """A picture of a recording with what belongs to it."""
 
-    Attributes:
-        number: Place among the pictures, from 0.
-        stamp: Of the picture in nanoseconds, unique within the recording.
-        name: What files about it are called: the picture's own name, or "frame_NUMBER_SECONDS" since the first picture.
-        image: uint8 RGB [H, W, 3].
-        picture: The picture's message.
-        before: Camera info, disparities, odometry and transforms that are known when the picture comes, and were not
-            known at the frame before, in the order in which they came. The first frame's hold all static transforms.
-        labels: Anomaly labels, [H, W] as they were recorded.
-        semantic: Semantic labels, [H, W].
-        instances: Ids of unknown objects, [H, W].
-    """
-
-    number: int
-    stamp: int
+    number: int  # Place among the pictures, from 0
+    stamp: int  # Of the picture in nanoseconds, unique within the recording
+    # What files about it are called: the picture's own name, or "frame_NUMBER_SECONDS" since the first picture
     name: str
-    image: np.ndarray
-    picture: RawMessage
+    image: np.ndarray  # uint8 RGB [H, W, 3]
+    picture: RawMessage  # The picture's message
+    # Camera info, disparities, odometry and transforms that are known when the picture comes, and were not known
+    # at the frame before, in the order in which they came. The first frame's hold all static transforms
     before: tuple[RawMessage, ...] = ()
-    labels: np.ndarray | None = None
-    semantic: np.ndarray | None = None
-    instances: np.ndarray | None = None
+    labels: np.ndarray | None = None  # Anomaly labels, [H, W] as they were recorded
+    semantic: np.ndarray | None = None  # Semantic labels, [H, W]
+    instances: np.ndarray | None = None  # Ids of unknown objects, [H, W]
 
 
 def timed_name(number: int, nanoseconds: int) -> str:
@@ -86,14 +76,7 @@ class SourceFrames:
         topics: BagTopics | None = None,
         leave_out: LeaveOut | None = None,
     ) -> None:
-        """Notes what to read.
-
-        Args:
-            path: Where the source reads.
-            source: The frames.
-            topics: Names of the topics; what the source does not have gets an empty name.
-            leave_out: Gets a line about frames that can't be read. None raises an InputError at the first.
-        """
+        """Notes what to read, and who gets a line about frames that can't be; None raises an InputError."""
         self.path, self._source, self._leave_out = path, source, leave_out
         self.period = source.period
         self._names = topics or BagTopics()
@@ -104,11 +87,7 @@ class SourceFrames:
         return len(self._source)
 
     def __iter__(self) -> Iterator[RecordedFrame]:
-        """Reads the frames one by one.
-
-        Raises:
-            InputError: A frame can't be read, unless that is to be left out.
-        """
+        """Reads the frames one by one."""
         try:
             first = 0
             for number, frame in enumerate(self._source):
@@ -120,8 +99,8 @@ class SourceFrames:
                 truth = (self._names.labels, self._names.semantic, self._names.instances)
                 before = tuple(message for message in made[:-1] if message.topic not in truth)
                 name = frame.name or timed_name(number, frame.stamp - first)
-                truth_planes = frame.labels, frame.semantic, frame.instances
-                yield RecordedFrame(number, frame.stamp, name, frame.image, made[-1], before, *truth_planes)
+                planes = frame.labels, frame.semantic, frame.instances
+                yield RecordedFrame(number, frame.stamp, name, frame.image, made[-1], before, *planes)
         except InputError as error:
             if self._leave_out is None:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -157,10 +157,10 @@ class FolderFrames:
         path, camera = self._pictures[index], self._cameras[index]
         image = read_color(path)
 
-        def plane(file: Path | None, read: Callable[[Path], np.ndarray]) -> np.ndarray | None:
+        def plane(file: Path | None, table: Mapping[int, int] | None = None, mend: str = "") -> np.ndarray | None:
             if file is None:
                 return None
-            values = read(file)
+            values = translate_labels(read_labels(file), table, file, mend) if table else read_disparity(file)
             check_size(str(file), values.shape, path.name, image.shape)
             return values
 
@@ -169,9 +169,9 @@ class FolderFrames:
             image=image,
             name=path.stem,
             camera=read_camera(camera, image.shape, self._camera_size) if camera else None,
-            disparity=plane(self._disparities[index], read_disparity),
-            labels=plane(self._labels[index], _read_anomaly_labels),
-            semantic=plane(self._semantic[index], _read_train_ids),
+            disparity=plane(self._disparities[index]),
+            labels=plane(self._labels[index], ANOMALY_VALUES, f"{ANOMALY_MEND}; train ids belong to --semantic"),
+            semantic=plane(self._semantic[index], TRAIN_IDS),
         )
 
 
@@ -187,15 +187,7 @@ class VideoFrames:
         limit: int | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Opens the video to see what it holds.
-
-        Args:
-            path: The video.
-            fps: Frames a second; the video's own where it is not given.
-            camera: A camera JSON in Cityscapes' layout.
-            camera_size: (width, height) that the camera JSON is for; by default that of the frames.
-            limit: Take at most this many frames.
-            size: (width, height) to which the frames are brought; theirs where it is not given.
+        """Opens the video to see what it holds; arguments as of ``FolderFrames``, but one camera and its own fps.
 
         Raises:
             InputError: The file is missing, no video, or does not tell its rate.
@@ -242,17 +234,7 @@ class RenderedFrames:
     """A drive on the rendered road: exact labels, disparity and camera."""
 
     def __init__(self, seed: int, count: int, size: tuple[int, int] = (1024, 512), fps: float = DEFAULT_FPS) -> None:
-        """Notes what to render.
-
-        Args:
-            seed: Same seed, same drive.
-            count: Number of frames.
-            size: (width, height) in pixels.
-            fps: Frames a second.
-
-        Raises:
-            InputError: The rate is not a positive number.
-        """
+        """Notes what to render: ``count`` frames of ``size`` (width, height) pixels; same seed, same drive."""
         self._seed, self._count, self._size, self._fps = seed, count, size, fps
         self.period = period_ns(fps)
 
@@ -277,11 +259,7 @@ class RenderedFrames:
 
 
 def period_ns(fps: float) -> int:
-    """Returns the time between two frames in nanoseconds.
-
-    Raises:
-        InputError: The rate is not within 0.001..1e6.
-    """
+    """Returns the time between two frames in nanoseconds; an InputError if the rate is not within 0.001..1e6."""
     if not 1e-3 <= fps <= 1e6:
         raise InputError(f"--fps {fps:g}: must be within 0.001..1e6")
     return round(1e9 / fps)
@@ -292,11 +270,8 @@ def read_camera(path: Path, image_shape: tuple[int, ...], file_size: tuple[int, 
 
     Args:
         path: The file.
-        image_shape: Shape of the picture, [H, W, ...].
+        image_shape: Shape of the picture, [H, W, ...], in whose pixels the camera is returned.
         file_size: (width, height) that the file is for; that of the picture where it is not given.
-
-    Returns:
-        The camera in the pixels of the picture.
 
     Raises:
         InputError: The file is unreadable, or is evidently for pictures of another size.
@@ -328,23 +303,10 @@ def _open_video(path: Path) -> cv2.VideoCapture:
 
 
 def ordered_pictures(folder: Path) -> list[Path]:
-    """Returns the picture files of a folder in natural order, or the one picture that ``folder`` is.
-
-    Raises:
-        InputError: The folder is missing or holds no picture.
-    """
+    """Returns the picture files of a folder in natural order, or the one picture that ``folder`` is."""
     return [folder] if folder.is_file() else sorted(list_pictures(folder), key=natural_key)
 
 
 def frame_name(path: Path) -> str:
     """Returns what the files of one frame have in common: the stem without Cityscapes' name of the role."""
     return _ROLE_SUFFIX.sub("", path.stem)
-
-
-def _read_anomaly_labels(path: Path) -> np.ndarray:
-    mend = f"{ANOMALY_MEND}; train ids belong to --semantic"
-    return translate_labels(read_labels(path), ANOMALY_VALUES, path, mend)
-
-
-def _read_train_ids(path: Path) -> np.ndarray:
-    return translate_labels(read_labels(path), TRAIN_IDS, path)

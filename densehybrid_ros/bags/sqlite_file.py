@@ -27,12 +27,7 @@ class SqliteFile:
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
-        """Notes which file to read.
-
-        Args:
-            path: The file.
-            folder: Takes copies.
-        """
+        """Notes which file to read; ``folder`` takes copies."""
         self.channels: dict[int, Channel] = {}
         self.damage = ""
         copy = folder / path.name

@@ -41,19 +41,12 @@ _LATEST = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class RawMessage:
-    """A message as it was recorded.
+    """A message as it was recorded."""
 
-    Attributes:
-        topic: Its topic.
-        kind: Its type, such as sensor_msgs/msg/Image.
-        time: Of recording, in nanoseconds.
-        data: In CDR with ROS 2's fields; empty where it can't be unpacked or converted.
-    """
-
-    topic: str
-    kind: str
-    time: int
-    data: bytes
+    topic: str  # Its topic
+    kind: str  # Its type, such as sensor_msgs/msg/Image
+    time: int  # Of recording, in nanoseconds
+    data: bytes  # In CDR with ROS 2's fields; empty where it can't be unpacked or converted
 
     @cached_property
     def message(self) -> Any:
@@ -80,19 +73,16 @@ class RawMessage:
 
 @dataclass
 class Topic:
-    """What a recording holds of one topic.
-
-    Attributes:
-        kind: Message type; empty where the recording does not say.
-        latched: Whether late subscribers get the last message.
-        count: Number of messages that can be read.
-        problem: Why messages can't be read, such as "stored as json"; empty where all can.
-    """
+    """What a recording holds of one topic."""
 
     kind: str = ""
+    """Message type; empty where the recording does not say."""
     latched: bool = False
+    """Whether late subscribers get the last message."""
     count: int = 0
+    """Number of messages that can be read."""
     problem: str = ""
+    """Why messages can't be read, such as "stored as json"; empty where all can."""
 
 
 class Storage:
@@ -140,12 +130,7 @@ class Storage:
         return rows[0::_COLUMNS], rows[1::_COLUMNS], rows[2::_COLUMNS]
 
     def read(self, topic: str, number: int) -> RawMessage:
-        """Reads one message of a topic named at opening.
-
-        Args:
-            topic: The topic.
-            number: Of the message among those of its topic, from 0.
-        """
+        """Reads the message ``number``, from 0, of a topic named at opening."""
         row = self._index[topic][number * _COLUMNS : (number + 1) * _COLUMNS]
         file = self._files[row[3]]
         return self._message(file.channels[row[4]], row[0], file.read((row[5], row[6])))
@@ -234,7 +219,7 @@ def _opened(path: Path, folder: Path) -> StoredFile:
 
 
 def _ros_2_name(kind: str) -> str:
-    """Returns the name of a message type in the way of ROS 2: sensor_msgs/Image becomes sensor_msgs/msg/Image."""
+    """Names a message type as ROS 2 does: sensor_msgs/Image becomes sensor_msgs/msg/Image."""
     package, separator, name = kind.partition("/")
     kind = f"{package}/msg/{name}" if separator and "/" not in name else kind
     return _ROS_1_NAMES.get(kind, kind)

@@ -16,25 +16,16 @@ _TOPIC = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")  # of ROS 2's rules for names
 
 @dataclass(frozen=True)
 class BagTopics:
-    """Under which name a bag holds what.
+    """Under which name a bag holds what."""
 
-    Attributes:
-        image: Pictures, sensor_msgs/Image, or CompressedImage at this name or this name + ``/compressed``.
-        camera_info: sensor_msgs/CameraInfo.
-        disparity: stereo_msgs/DisparityImage.
-        labels: Anomaly labels, mono8.
-        semantic: Semantic labels, mono8.
-        instances: Ids of unknown objects, mono16.
-        odometry: nav_msgs/Odometry of the vehicle, whose speed along its axis is used.
-    """
-
+    # Pictures, sensor_msgs/Image, or CompressedImage at this name or this name + `/compressed`
     image: str = "/camera/image"
-    camera_info: str = "/camera/camera_info"
-    disparity: str = "/camera/disparity"
-    labels: str = "/camera/labels"
-    semantic: str = "/camera/semantic_labels"
-    instances: str = "/camera/instances"
-    odometry: str = "/odometry"
+    camera_info: str = "/camera/camera_info"  # sensor_msgs/CameraInfo
+    disparity: str = "/camera/disparity"  # stereo_msgs/DisparityImage
+    labels: str = "/camera/labels"  # Anomaly labels, mono8
+    semantic: str = "/camera/semantic_labels"  # Semantic labels, mono8
+    instances: str = "/camera/instances"  # Ids of unknown objects, mono16
+    odometry: str = "/odometry"  # nav_msgs/Odometry of the vehicle, whose speed along its axis is used
 
 
 def parse_topics(text: str) -> BagTopics:

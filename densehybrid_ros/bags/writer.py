@@ -86,6 +86,7 @@ class RawBagWriter:
                 writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             with self._writing():
                 self._writer = stack.enter_context(writer)
+            writer.set_custom_data("made_by", f"densehybrid_ros {__version__}")
             self._stack = stack.pop_all()
         return self
 
@@ -101,10 +102,6 @@ class RawBagWriter:
         with self._writing():
             self._stack.close()
 
-    def add_note(self, key: str, value: str) -> None:
-        """Adds an entry to the custom data of the bag's metadata."""
-        self._opened().set_custom_data(key, value)
-
     def add_topic(self, topic: str, message_type: str, qos: Qos | None = None) -> None:
         """Announces a topic; a topic is in the bag even if no message of it comes.
 
@@ -113,32 +110,21 @@ class RawBagWriter:
         """
         if message_type not in messages.typestore().types:
             raise InputError(f"{topic}: can't record the message type {message_type}, its definition is not known")
+        assert self._writer is not None, "the bag is not open"
         with self._writing():
-            self._connections[topic] = self._opened().add_connection(
+            self._connections[topic] = self._writer.add_connection(
                 topic, message_type, typestore=messages.typestore(), offered_qos_profiles=[qos or qos_profile()]
             )
 
     def write(self, topic: str, stamp: int, data: bytes | memoryview) -> None:
-        """Writes a serialized message of an announced topic.
-
-        Args:
-            topic: The topic.
-            stamp: Time of recording in nanoseconds.
-            data: The message in CDR.
-
-        Raises:
-            OutputError: It can't be written.
-        """
+        """Writes a message in CDR of an announced topic, recorded at ``stamp`` ns; an OutputError if it can't."""
+        assert self._writer is not None, "the bag is not open"
         with self._writing():
-            self._opened().write(self._connections[topic], stamp, data)
+            self._writer.write(self._connections[topic], stamp, data)
         self.message_count += 1
 
     def _writing(self) -> AbstractContextManager[None]:
         return writing(self._path, sqlite3.Error)
-
-    def _opened(self) -> Writer:
-        assert self._writer is not None, "the bag is not open"
-        return self._writer
 
 
 class BagWriter:
@@ -171,7 +157,6 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         """Opens the bag under a temporary name."""
         self._raw.__enter__()
-        self._raw.add_note("made_by", f"densehybrid_ros {__version__}")
         return self
 
     def __exit__(self, *raised: Any) -> None:
@@ -179,11 +164,7 @@ class BagWriter:
         self._raw.__exit__(*raised)
 
     def write(self, frame: BagFrame) -> None:
-        """Writes one moment.
-
-        Raises:
-            InputError: Something is not as large as the picture.
-        """
+        """Writes one moment; an InputError if something is not as large as the picture."""
         try:
             made = frame_messages(frame, self._topics, *self._look)
         except InputError as error:

@@ -156,33 +156,15 @@ def open_source(arguments: argparse.Namespace) -> FrameSource:
     path = Path(arguments.source)
     if arguments.source == _RENDERED:
         _refuse(arguments, "the rendered road", ("camera", "camera_size", "disparity", "labels", "semantic"))
-        return RenderedFrames(
-            arguments.seed,
-            arguments.frames or _DEFAULT_COUNT,
-            arguments.size or _DEFAULT_SIZE,
-            arguments.fps or DEFAULT_FPS,
-        )
-    if path.is_dir():
-        return FolderFrames(
-            path,
-            fps=arguments.fps or DEFAULT_FPS,
-            camera=arguments.camera,
-            camera_size=arguments.camera_size,
-            disparity=arguments.disparity,
-            labels=arguments.labels,
-            semantic=arguments.semantic,
-            limit=arguments.frames,
-            size=arguments.size,
-        )
-    _refuse(arguments, "a video", ("disparity", "labels", "semantic"))
-    return VideoFrames(
-        path,
-        fps=arguments.fps,
-        camera=arguments.camera,
-        camera_size=arguments.camera_size,
-        limit=arguments.frames,
-        size=arguments.size,
-    )
+        fps, number = arguments.fps or DEFAULT_FPS, arguments.frames or _DEFAULT_COUNT
+        return RenderedFrames(arguments.seed, number, arguments.size or _DEFAULT_SIZE, fps)
+    known = {"camera": arguments.camera, "camera_size": arguments.camera_size}
+    known |= {"limit": arguments.frames, "size": arguments.size}
+    if not path.is_dir():
+        _refuse(arguments, "a video", ("disparity", "labels", "semantic"))
+        return VideoFrames(path, arguments.fps, **known)
+    known |= {role: getattr(arguments, role) for role in ("disparity", "labels", "semantic")}
+    return FolderFrames(path, arguments.fps or DEFAULT_FPS, **known)
 
 
 def _refuse(arguments: argparse.Namespace, source: str, options: tuple[str, ...]) -> None:

@@ -2,7 +2,8 @@
 """Readers of the public anomaly data sets in the layouts in which they are published.
 
 SegmentMeIfYouCan (Chan et al. 2021), Fishyscapes (Blum et al. 2021), RoadAnomaly (Lis et al. 2019) and StreetHazards
-(Hendrycks et al. 2022), LostAndFound (Pinggera et al. 2016).
+(Hendrycks et al. 2022), LostAndFound (Pinggera et al. 2016). Each raises an InputError where a folder is missing, or a
+frame lacks one of its files.
 """
 
 from __future__ import annotations
@@ -52,9 +53,6 @@ def open_smiyc_track(root: Path) -> LabelledSet:
 
     The labels of ``images/FRAME.*`` are ``labels_masks/FRAME_labels_semantic.png``. Those of the test frames are not
     published, so that frames without labels are left out, which leaves the validation frames.
-
-    Raises:
-        InputError: The folders are missing or no frame has labels.
     """
     hint = "give the track's folder, which holds images/ and labels_masks/"
     images = index_by_stem(require_folder(root / "images", hint), "*")
@@ -67,11 +65,7 @@ def open_smiyc_track(root: Path) -> LabelledSet:
 
 
 def open_road_anomaly(root: Path) -> LabelledSet:
-    """Opens RoadAnomaly: ``frames/NAME.jpg`` with ``frames/NAME.labels/labels_semantic.png`` (2 = anomaly).
-
-    Raises:
-        InputError: The folder is missing or an image lacks its labels.
-    """
+    """Opens RoadAnomaly: ``frames/NAME.jpg`` with ``frames/NAME.labels/labels_semantic.png`` (2 = anomaly)."""
     folder = require_folder(root / "frames", "give the folder that holds frames/")
     images = index_by_stem(folder, "*")
     labels = {path.parent.name.removesuffix(".labels"): path for path in folder.glob("*.labels/labels_semantic.png")}
@@ -84,12 +78,8 @@ def open_fishyscapes_lost_and_found(root: Path) -> LabelledSet:
 
     The label files, such as ``0000_04_Maurener_Weg_8_000000_000030_labels.png``, lie anywhere below ``root``, and so
     do the images of LostAndFound (``leftImg8bit``) that they name.
-
-    Raises:
-        InputError: There are no label files, or one names an image that is missing.
     """
-    files = _fishyscapes_files(root, overlays=False)
-    return LabelledSet("fishyscapes_lost_and_found", files, anomaly=ANOMALY_VALUES)
+    return LabelledSet("fishyscapes_lost_and_found", _fishyscapes_files(root, overlays=False), anomaly=ANOMALY_VALUES)
 
 
 class FishyscapesStatic(LabelledSet):
@@ -114,9 +104,6 @@ def open_fishyscapes_static(root: Path) -> FishyscapesStatic:
 
     Label files ``NNNN_CITYSCAPESFRAME_labels.png``, overlays ``NNNN*rgb.npz`` and the Cityscapes images
     (``leftImg8bit``) lie anywhere below ``root``.
-
-    Raises:
-        InputError: There are no label files, or an overlay or image is missing.
     """
     return FishyscapesStatic("fishyscapes_static", _fishyscapes_files(root, overlays=True), anomaly=ANOMALY_VALUES)
 
@@ -149,9 +136,6 @@ def open_street_hazards(root: Path, split: str = "test") -> LabelledSet:
     The splits are ``train/{images,annotations}/{training,validation}`` and ``test/{images,annotations}/test``. Values
     1..13 are classes, of which "other" (4) has no train id, which leaves the 12 evaluated ones; 14, of the test frames
     alone, is an anomaly. As the benchmark does it, no pixel of those is ignored in anomaly detection. Groups are towns.
-
-    Raises:
-        InputError: A folder is missing, or an image lacks its annotation.
     """
     part, folder = _STREET_HAZARDS_SPLITS[split]
     hint = f"give the folder that holds {part}/images/ and {part}/annotations/"

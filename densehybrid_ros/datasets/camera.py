@@ -18,43 +18,34 @@ class Camera:
     """A rectified stereo camera looking along the road, without roll.
 
     Pixel centres lie at whole coordinates, the first at (0, 0).
-
-    Attributes:
-        width: Image width in pixels.
-        height: Image height in pixels.
-        fx: Horizontal focal length in pixels.
-        fy: Vertical focal length in pixels.
-        cx: Column of the principal point in pixels.
-        cy: Row of the principal point in pixels.
-        baseline: Distance between the two cameras in metres.
-        pitch: Rotation of the optical axis below the horizon in radians (down positive).
-        mount_height: Height of the camera above the road in metres.
     """
 
-    width: int
-    height: int
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    baseline: float
-    pitch: float
-    mount_height: float
+    width: int  # Image width in pixels
+    height: int  # Image height in pixels
+    fx: float  # Horizontal focal length in pixels
+    fy: float  # Vertical focal length in pixels
+    cx: float  # Column of the principal point in pixels
+    cy: float  # Row of the principal point in pixels
+    baseline: float  # Distance between the two cameras in metres
+    pitch: float  # Rotation of the optical axis below the horizon in radians (down positive)
+    mount_height: float  # Height of the camera above the road in metres
 
     @classmethod
     def from_cityscapes_json(cls, path: str | Path, width: int = 2048, height: int = 1024) -> Camera:
         """Reads a ``*_camera.json`` file of Cityscapes or Lost and Found.
 
-        Args:
-            path: The file.
-            width: Width in pixels of the images that the file belongs to (it does not say so itself).
-            height: Their height in pixels.
+        It does not say itself that it belongs to images of ``width`` x ``height`` pixels.
 
         Raises:
             InputError: The file cannot be read, is not JSON, or a key is missing or has no usable value.
         """
         path = Path(path)
-        content = _read_json(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give a camera JSON file") from error
+        except ValueError as error:
+            raise InputError(f"{path}: not valid JSON ({error}); give a camera JSON file of Cityscapes") from error
         fields = {
             name: _number(path, content, section, key, positive) for name, section, key, positive in _CITYSCAPES_KEYS
         }
@@ -74,15 +65,9 @@ class Camera:
         """Returns the camera of the same view resized to ``width`` x ``height`` pixels."""
         scale_x = width / self.width
         scale_y = height / self.height
-        return replace(
-            self,
-            width=width,
-            height=height,
-            fx=self.fx * scale_x,
-            fy=self.fy * scale_y,
-            cx=(self.cx + 0.5) * scale_x - 0.5,
-            cy=(self.cy + 0.5) * scale_y - 0.5,
-        )
+        focal = {"fx": self.fx * scale_x, "fy": self.fy * scale_y}
+        center = {"cx": (self.cx + 0.5) * scale_x - 0.5, "cy": (self.cy + 0.5) * scale_y - 0.5}
+        return replace(self, width=width, height=height, **focal, **center)
 
     def ground_depth(self, row: float) -> float:
         """Returns the depth in metres along the optical axis at which ``row`` meets the road plane (inf above it)."""
@@ -102,21 +87,9 @@ _CITYSCAPES_KEYS: tuple[tuple[str, str, str, bool], ...] = (
 """Field of Camera, section and key of the JSON file, and whether the value must be above zero."""
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a camera JSON file") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); give a camera JSON file of Cityscapes") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object; expected the keys 'extrinsic' and 'intrinsic'")
-    return content
-
-
-def _number(path: Path, content: dict[str, Any], section: str, key: str, positive: bool) -> float:
+def _number(path: Path, content: Any, section: str, key: str, positive: bool) -> float:
     """Returns one figure of the file or raises an InputError that names its key."""
-    values = content.get(section)
+    values = content.get(section) if isinstance(content, dict) else None
     if not isinstance(values, dict) or key not in values:
         raise InputError(f"{path}: key {section}.{key} is missing; add it as Cityscapes' camera files have it")
     value = values[key]

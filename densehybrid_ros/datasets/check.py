@@ -23,19 +23,13 @@ Found = TypeVar("Found")
 
 @dataclass
 class SeenFrames:
-    """What a look through labelled frames has found.
+    """What a look through labelled frames has found."""
 
-    Attributes:
-        faults: One line each, naming the file and the value; empty where all is well.
-        sizes: (width, height) -> number of frames.
-        pixels: Train id -> number of pixels, 255 = void.
-        unknown: Number of pixels of unknown ids.
-    """
-
+    # One line each, naming the file and the value; empty where all is well
     faults: list[str] = field(default_factory=list)
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    pixels: Counter[int] = field(default_factory=Counter)
-    unknown: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # (width, height) -> number of frames
+    pixels: Counter[int] = field(default_factory=Counter)  # Train id -> number of pixels, 255 = void
+    unknown: int = 0  # Number of pixels of unknown ids
 
 
 def check_frames(frames: LabelledSet, stop_after: int = 10) -> SeenFrames:

@@ -31,11 +31,8 @@ _CAR = _TRAIN_IDS[26]
 def open_cityscapes(root: Path, split: str = "val", void_is_unknown: bool = False) -> LabelledSet:
     """Opens ``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png`` with ``gtFine/SPLIT/CITY/*_gtFine_labelIds.png``.
 
-    Args:
-        root: The folder that holds these.
-        split: ``train`` or ``val``.
-        void_is_unknown: Take the void classes as anomalies, except unlabeled, ego vehicle, rectification border, out
-            of roi and license plate, which are ignored (paper, table 3).
+    ``void_is_unknown`` takes the void classes as anomalies, except unlabeled, ego vehicle, rectification border, out
+    of roi and license plate, which are ignored (paper, table 3).
 
     Raises:
         InputError: A folder is missing, or an image lacks its labels.

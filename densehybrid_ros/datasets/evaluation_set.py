@@ -20,27 +20,17 @@ INLIER, ANOMALY, IGNORE = 0, 1, 255
 
 @dataclass(frozen=True)
 class EvaluationFrame:
-    """A frame with its ground truth; all maps have the height and width of the image.
+    """A frame with its ground truth; all maps have the height and width of the image."""
 
-    Attributes:
-        name: The file of its labels, for messages.
-        image: uint8 [H, W, 3], RGB.
-        anomaly: uint8 [H, W], 0 inlier, 1 anomaly, 255 ignore; None where the set has no anomalies.
-        semantic: uint8 [H, W], train ids, 255 void; None where the set has no classes.
-        instances: uint16 [H, W], 0 none, else the obstacle's id; None where the set has none.
-        disparity: float32 [H, W] in pixels, 0 invalid; None where the set has none.
-        camera: The camera, scaled to the image; None where the set has none.
-        group: Folder of its image, such as the city or the town.
-    """
-
-    name: str
-    image: np.ndarray
+    name: str  # The file of its labels, for messages
+    image: np.ndarray  # uint8 [H, W, 3], RGB
+    # uint8 [H, W], 0 inlier, 1 anomaly, 255 ignore; None where the set has no anomalies
     anomaly: np.ndarray | None = None
-    semantic: np.ndarray | None = None
-    instances: np.ndarray | None = None
-    disparity: np.ndarray | None = None
-    camera: Camera | None = None
-    group: str = ""
+    semantic: np.ndarray | None = None  # uint8 [H, W], train ids, 255 void; None where the set has no classes
+    instances: np.ndarray | None = None  # uint16 [H, W], 0 none, else the obstacle's id; None where the set has none
+    disparity: np.ndarray | None = None  # float32 [H, W] in pixels, 0 invalid; None where the set has none
+    camera: Camera | None = None  # The camera, scaled to the image; None where the set has none
+    group: str = ""  # Folder of its image, such as the city or the town
 
 
 @dataclass(frozen=True)
@@ -100,15 +90,9 @@ def require_folder(folder: Path, hint: str) -> Path:
 
 
 def index_by_stem(folder: Path, pattern: str, remove: str = "") -> dict[str, Path]:
-    """Finds picture files below a folder by name.
+    """Finds picture files below a folder by a glob, sorted by path.
 
-    Args:
-        folder: Where to look.
-        pattern: Glob below it, such as ``*/*_leftImg8bit.*``.
-        remove: Ending of the stem to leave away from the keys; files without it are left out.
-
-    Returns:
-        Stem without ``remove`` -> file, sorted by path.
+    The keys are their stems without the ending ``remove``; files without it are left out.
     """
     return {
         path.stem[: len(path.stem) - len(remove)]: path

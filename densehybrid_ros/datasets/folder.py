@@ -42,20 +42,13 @@ _MOST_CLASSES = 254  # the id after the last one is "unknown", and 255 is void
 
 @dataclass(frozen=True)
 class _ClassFile:
-    """What ``classes.yaml`` says.
+    """What ``classes.yaml`` says."""
 
-    Attributes:
-        classes: The classes in the order of their train ids.
-        semantic: Value in the label picture -> train id, 255 = void.
-        anomaly: Value in the label picture -> 0 inlier, 1 anomaly, 255 ignore; empty without unknown ids.
-        patterns: Where images and labels lie; None: in one of the usual layouts.
-        split: ``train`` and ``val``: a list of names or a folder; ``every``: each how many-th frame is for validation.
-    """
-
-    classes: tuple[SemanticClass, ...]
-    semantic: dict[int, int]
-    anomaly: dict[int, int]
-    patterns: tuple[str, str] | None = None
+    classes: tuple[SemanticClass, ...]  # The classes in the order of their train ids
+    semantic: dict[int, int]  # Value in the label picture -> train id, 255 = void
+    anomaly: dict[int, int]  # Value in the label picture -> 0 inlier, 1 anomaly, 255 ignore; empty without unknown ids
+    patterns: tuple[str, str] | None = None  # Where images and labels lie; None: in one of the usual layouts
+    # `train` and `val`: a list of names or a folder; `every`: each how many-th frame is for validation
     split: dict[str, Any] = field(default_factory=dict)
 
 

@@ -28,25 +28,17 @@ for _number, _ids in enumerate(_GROUPS):
 
 @dataclass(frozen=True)
 class KnownObject:
-    """A connected region of some classes.
+    """A connected region of some classes."""
 
-    Attributes:
-        pixels: uint8 [h, w, 4], RGB and alpha, of its bounding box.
-        labels: uint8 [h, w], train ids.
-        top: Row of the frame in which it begins.
-    """
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    top: int
+    pixels: np.ndarray  # uint8 [h, w, 4], RGB and alpha, of its bounding box
+    labels: np.ndarray  # uint8 [h, w], train ids
+    top: int  # Row of the frame in which it begins
 
 
 def cut_known_objects(store: FrameStore, per_group: int = 150) -> list[KnownObject]:
     """Cuts objects out of frames of the Cityscapes classes.
 
-    Args:
-        store: Frames and labels.
-        per_group: At most this many of each group of classes, so that the rare ones are pasted as often.
+    At most ``per_group`` of each group of classes, so that the rare ones are pasted as often.
     """
     coarse = store.labels[:, ::_STEP, ::_STEP].contiguous().cpu().numpy()
 

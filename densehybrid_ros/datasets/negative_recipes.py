@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.negative_sets import NegativePicture, NegativeSet, Region, cut_out
+from densehybrid_ros.datasets.negative_sets import NegativeSet, Region, cut_out
 from densehybrid_ros.errors import InputError
 
 Recipe = Callable[[NegativeSet, tuple[int, int], np.random.Generator], Tensor | None]
@@ -18,7 +18,8 @@ Recipe = Callable[[NegativeSet, tuple[int, int], np.random.Generator], Tensor | 
 
 A cut-out is uint8 [4, h, w]: red, green, blue, alpha (255 = outlier). It is to be pasted at a random position. Those of
 ``masks`` and ``boxes`` have their final size, fit the crop and are pasted without blending. Those of ``objects`` have
-the size that they have in their picture, and are to be resized.
+the size that they have in their picture, and are to be resized. An InputError says that a picture can't be read, or
+that none of those tried has a region.
 """
 
 _RECTANGLE_SHARE = 0.5
@@ -33,13 +34,12 @@ _ATTEMPTS = 20
 
 
 def draw_object(source: NegativeSet, crop: tuple[int, int], rng: np.random.Generator) -> Tensor:
-    """Draws an object with its mask, in the size that it has in its picture; sources without objects give classes.
-
-    Raises:
-        InputError: A picture can't be read, or none of those tried has a region.
-    """
-    del crop  # the caller resizes
-    return cut_out(*_picture_with_region(source, rng))
+    """Draws an object with its mask, in the size that it has in its picture; sources without objects give classes."""
+    for _ in range(_ATTEMPTS):
+        picture = source[int(rng.integers(len(source)))]
+        if regions := picture.objects or picture.classes:
+            return cut_out(picture, regions[int(rng.integers(len(regions)))])
+    raise InputError(f"{picture.name}: like {_ATTEMPTS - 1} others without an object; take the recipe masks")
 
 
 def draw_masks(source: NegativeSet, crop: tuple[int, int], rng: np.random.Generator) -> Tensor:
@@ -47,9 +47,6 @@ def draw_masks(source: NegativeSet, crop: tuple[int, int], rng: np.random.Genera
 
     The patch has 3/8 of the crop's shorter side; the picture's short side is scaled to twice the patch times U(0.5, 2).
     Both classes are drawn with replacement. A patch without a region gives a rectangle.
-
-    Raises:
-        InputError: A picture can't be read.
     """
     picture = source[int(rng.integers(len(source)))]
     side = max(_SMALLEST_RECTANGLE, int(min(crop) * _PATCH_SHARE))
@@ -71,9 +68,6 @@ def draw_box(source: NegativeSet, crop: tuple[int, int], rng: np.random.Generato
 
     The whole percentage is drawn evenly; the square root of the box's area becomes that share of the square root of the
     crop's area. Sources without objects give classes.
-
-    Raises:
-        InputError: A picture can't be read, or none of those tried has a region.
     """
     if rng.random() < _NO_PASTE_SHARE:
         return None
@@ -93,15 +87,6 @@ def draw_box(source: NegativeSet, crop: tuple[int, int], rng: np.random.Generato
 
 RECIPES: dict[str, Recipe] = {"objects": draw_object, "masks": draw_masks, "boxes": draw_box}
 """Name -> recipe: ``masks`` is the authors' first, ``boxes`` their second, ``objects`` leaves sizes to the caller."""
-
-
-def _picture_with_region(source: NegativeSet, rng: np.random.Generator) -> tuple[NegativePicture, Region]:
-    for _ in range(_ATTEMPTS):
-        picture = source[int(rng.integers(len(source)))]
-        regions = picture.objects or picture.classes
-        if regions:
-            return picture, regions[int(rng.integers(len(regions)))]
-    raise InputError(f"{picture.name}: like {_ATTEMPTS - 1} others without an object; take the recipe masks")
 
 
 def _paint(regions: tuple[Region, ...], size: tuple[int, ...]) -> np.ndarray:

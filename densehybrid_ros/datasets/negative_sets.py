@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,33 +30,21 @@ _COCO_BITS = 4  # of a polygon's corner, after the point
 
 @dataclass(frozen=True)
 class Region:
-    """An object, or all pixels of a class, in a picture.
+    """An object, or all pixels of a class, in a picture."""
 
-    Attributes:
-        top: Row of the bounding box's upper edge.
-        left: Column of its left edge.
-        mask: uint8 [h, w], the size of the bounding box: opacity in 0..255, 255 = belongs to the region.
-    """
-
-    top: int
-    left: int
-    mask: np.ndarray
+    top: int  # Row of the bounding box's upper edge
+    left: int  # Column of its left edge
+    mask: np.ndarray  # uint8 [h, w], the size of the bounding box: opacity in 0..255, 255 = belongs to the region
 
 
 @dataclass(frozen=True)
 class NegativePicture:
-    """A picture to cut negatives from.
+    """A picture to cut negatives from."""
 
-    Attributes:
-        name: Its file, for messages.
-        image: uint8 [H, W, 3], RGB.
-        objects: Single objects; none where the source has no instances.
-        classes: All pixels of a class as one region each; none where the source has no class masks.
-    """
-
-    name: str
-    image: np.ndarray
-    objects: tuple[Region, ...] = ()
+    name: str  # Its file, for messages
+    image: np.ndarray  # uint8 [H, W, 3], RGB
+    objects: tuple[Region, ...] = ()  # Single objects; none where the source has no instances
+    # All pixels of a class as one region each; none where the source has no class masks
     classes: tuple[Region, ...] = ()
 
 
@@ -90,9 +79,12 @@ class NegativeSet(ABC):
 
     name: str
 
-    @abstractmethod
+    def __init__(self, pictures: Sequence[Any]) -> None:
+        self._pictures = pictures
+
     def __len__(self) -> int:
         """Returns the number of pictures."""
+        return len(self._pictures)
 
     @abstractmethod
     def __getitem__(self, index: int) -> NegativePicture:
@@ -108,14 +100,8 @@ class _FolderNegatives(NegativeSet):
 
     name = "folder"
 
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
     def __getitem__(self, index: int) -> NegativePicture:
-        path = self.files[index]
+        path: Path = self._pictures[index]
         picture = read_with_alpha(path)
         image = np.ascontiguousarray(picture[:, :, :3])
         alpha = picture[:, :, 3] if picture.shape[2] == 4 else np.zeros(image.shape[:2], np.uint8)
@@ -128,14 +114,8 @@ class _SceneParsing(NegativeSet):
 
     name = "ade20k"
 
-    def __init__(self, files: list[FrameFiles]) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
     def __getitem__(self, index: int) -> NegativePicture:
-        files = self.files[index]
+        files: FrameFiles = self._pictures[index]
         image, labels = read_color(files.image), read_labels(files.label)
         check_sizes(image, files.image, labels, files.label)
         if labels.max(initial=0) > _ADE_CLASSES:
@@ -166,14 +146,8 @@ class _Coco(NegativeSet):
 
     name = "coco"
 
-    def __init__(self, pictures: list[_CocoPicture]) -> None:
-        self._pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
     def __getitem__(self, index: int) -> NegativePicture:
-        picture = self._pictures[index]
+        picture: _CocoPicture = self._pictures[index]
         image = read_color(picture.file)
         if image.shape[:2] != (picture.height, picture.width):
             size = f"{image.shape[1]}x{image.shape[0]}"

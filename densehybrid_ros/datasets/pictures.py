@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Picture files: frames, label maps and disparities, whole or with one line that says what is wrong."""
+"""Picture files: frames, label maps and disparities, whole or with one line that says what is wrong.
+
+What reads one raises an InputError where the file is missing, truncated, no picture, or none of the kind that is read.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +24,13 @@ _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 
 
 def read_color(path: Path) -> np.ndarray:
-    """Reads a picture as uint8 RGB [H, W, 3].
-
-    Raises:
-        InputError: The file is missing, truncated or no picture.
-    """
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    """Reads a picture as uint8 RGB [H, W, 3]."""
+    return cv2.cvtColor(_decode(_read(path), path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def read_with_alpha(path: Path) -> np.ndarray:
-    """Reads a picture as uint8 [H, W, 4], RGB and opacity, or [H, W, 3] where it has no alpha channel.
-
-    Raises:
-        InputError: The file is missing, truncated or no picture.
-    """
-    picture = _decode(path, cv2.IMREAD_UNCHANGED)
+    """Reads a picture as uint8 [H, W, 4], RGB and opacity, or [H, W, 3] where it has no alpha channel."""
+    picture = read_values(path)
     if picture.ndim == 3 and picture.shape[2] == 4 and picture.dtype == np.uint8:
         return cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA)
     return read_color(path)
@@ -47,15 +42,11 @@ def read_labels(path: Path) -> np.ndarray:
     Of a picture with a palette (Mapillary Vistas) these are the indices, not the colours. Less than 8 bits count as
     they are, so that a 1-bit mask holds 0 and 1; more bits count where the numbers fit into 8. Three equal channels
     count as one, and so do four where the last, the opacity, is the same everywhere.
-
-    Raises:
-        InputError: The file is missing, truncated, no picture, or holds no single 8-bit value a pixel; the message
-            says what was found.
     """
     data = _read(path)
     stored = _stored_numbers(data, path)
     if stored is None:
-        stored = _decode_bytes(data, path, cv2.IMREAD_UNCHANGED)
+        stored = _decode(data, path, cv2.IMREAD_UNCHANGED)
     labels = stored
     if stored.ndim == 3:
         colours, opacity = stored[:, :, :3], stored[:, :, 3:]
@@ -75,63 +66,35 @@ def read_disparity(path: Path) -> np.ndarray:
 
     Returns:
         float32 [H, W] in pixels, d = (p - 1) / 256; 0 where p = 0 (invalid).
-
-    Raises:
-        InputError: The file is missing, truncated, no picture, or not of 16 bits and one channel.
     """
-    stored = _decode(path, cv2.IMREAD_UNCHANGED)
+    stored = read_values(path)
     if stored.ndim != 2 or stored.dtype != np.uint16:
         raise InputError(f"{path}: disparity must be 16-bit grey, d = (p - 1) / 256; this is {_describe(stored)}")
     return np.maximum(stored.astype(np.float32) - 1.0, 0.0) / 256.0
 
 
 def read_values(path: Path) -> np.ndarray:
-    """Reads a picture as its file stores it, such as float32 [H, W] of a TIFF.
-
-    Raises:
-        InputError: The file is missing, truncated or no picture.
-    """
-    return _decode(path, cv2.IMREAD_UNCHANGED)
+    """Reads a picture as its file stores it, such as float32 [H, W] of a TIFF."""
+    return _decode(_read(path), path, cv2.IMREAD_UNCHANGED)
 
 
 def read_instances(path: Path) -> np.ndarray:
-    """Reads an instance picture as uint16 [H, W]; 0 belongs to no instance.
-
-    Raises:
-        InputError: The file is missing, truncated, no picture, or has several channels.
-    """
-    stored = _decode(path, cv2.IMREAD_UNCHANGED)
+    """Reads an instance picture as uint16 [H, W]; 0 belongs to no instance."""
+    stored = read_values(path)
     if stored.ndim != 2 or stored.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path}: instances must be 8- or 16-bit grey; this is {_describe(stored)}")
     return stored.astype(np.uint16)
 
 
 def write_picture(path: Path, picture: np.ndarray, quality: int = 95) -> None:
-    """Writes a picture, whole or not at all.
-
-    Args:
-        path: The file; its ending says the kind.
-        picture: uint8 RGB [H, W, 3], or uint8 or uint16 [H, W].
-        quality: Of a JPEG.
-
-    Raises:
-        OutputError: It can't be written.
-    """
+    """Writes uint8 RGB [H, W, 3], or uint8 or uint16 [H, W], whole or not at all; the ending says the kind."""
     stored = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
     write_together({path: cv2.imencode(path.suffix, stored, options)[1].tobytes()}, sync=False)
 
 
 def list_pictures(folder: Path, deep: bool = False) -> list[Path]:
-    """Returns the picture files of a folder, sorted by name.
-
-    Args:
-        folder: The folder.
-        deep: Whether those of the folders in it count, too.
-
-    Raises:
-        InputError: The folder is missing or holds no picture.
-    """
+    """Returns the picture files of a folder, sorted by name; if ``deep``, those of the folders in it, too."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     pictures = [
@@ -153,10 +116,6 @@ def _occurring(picture: np.ndarray) -> list[str]:
     pixels = pixels[np.append(True, (pixels[1:] != pixels[:-1]).any(axis=1))]  # one of a run is enough
     colours = pixels[:, [2, 1, 0, 3][: pixels.shape[1]]] if pixels.shape[1] > 1 else pixels
     return [str(item[0] if len(item) == 1 else tuple(item)) for item in np.unique(colours, axis=0).tolist()]
-
-
-def _decode(path: Path, flags: int) -> np.ndarray:
-    return _decode_bytes(_read(path), path, flags)
 
 
 def _read(path: Path) -> bytes:
@@ -183,7 +142,7 @@ def _stored_numbers(data: bytes, path: Path) -> np.ndarray | None:
         raise InputError(f"{path}: truncated or not a picture") from error
 
 
-def _decode_bytes(data: bytes, path: Path, flags: int) -> np.ndarray:
+def _decode(data: bytes, path: Path, flags: int) -> np.ndarray:
     picture = None if not data or _is_cut_jpeg(data) else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if picture is None:
         raise InputError(f"{path}: truncated or not a picture")

@@ -66,12 +66,7 @@ NEGATIVE_SETS: dict[str, Callable[[Path], NegativeSet]] = {
 
 
 def open_training_set(name: str, root: Path, split: str = "train") -> LabelledSet:
-    """Opens a data set to train or to validate on; only folders are listed, no picture is read.
-
-    Args:
-        name: Key of ``TRAINING_SETS``.
-        root: The folder that the data set was unpacked to; docs/datasets.md shows the layout of each.
-        split: ``train`` or ``val``; the official names of other data sets are translated.
+    """Opens the split ``train`` or ``val`` of a data set; only folders are listed, no picture is read.
 
     Raises:
         InputError: There is no such data set or split, a folder is missing, or a frame lacks its label.
@@ -105,13 +100,7 @@ def open_evaluation_sets(names: str, root: Path) -> dict[str, EvaluationSet]:
 
 
 def open_negatives(name: str, root: Path) -> NegativeSet:
-    """Opens a source of negatives; only folders and the table of objects are read, no picture.
-
-    Draw from it with a recipe of ``negative_recipes.RECIPES``.
-
-    Args:
-        name: Key of ``NEGATIVE_SETS``.
-        root: The folder that the data set was unpacked to; docs/datasets.md shows the layout of each.
+    """Opens a source of negatives, for a recipe of ``negative_recipes.RECIPES``; no picture is read.
 
     Raises:
         InputError: There is no such source, a folder is missing or empty, or a table can't be read.

@@ -2,7 +2,8 @@
 """Other road data sets with the classes of Cityscapes: Mapillary Vistas, WildDash 2 and IDD-Lite.
 
 Mapillary Vistas (Neuhold et al. 2017, versions 1.1, 1.2 and 2.0), WildDash 2 (Zendel et al. 2022), IDD-Lite (Varma et
-al. 2019). A class that has none of Cityscapes is void.
+al. 2019). A class that has none of Cityscapes is void. Each raises an InputError where a folder is missing, an image
+lacks its labels, or a configuration is wrong.
 """
 
 from __future__ import annotations
@@ -21,55 +22,36 @@ _MAPILLARY_SPLITS = {"train": "training", "val": "validation"}
 _MAPILLARY_VERSIONS = (("config_v1.2.json", "v1.2"), ("config_v2.0.json", "v2.0"), ("config.json", ""))
 """Configuration -> folder of the version within a split. A release may hold two; the authors trained on 1.2."""
 
-MAPILLARY_VISTAS: dict[str, str] = {
-    "animal--": "",
-    "construction--barrier--": "",
-    "construction--barrier--curb": "sidewalk",
-    "construction--barrier--fence": "fence",
-    "construction--barrier--guard-rail": "fence",
-    "construction--barrier--wall": "wall",
-    "construction--flat--bike-lane": "road",
-    "construction--flat--crosswalk-plain": "road",
-    "construction--flat--curb-cut": "sidewalk",
-    "construction--flat--driveway": "road",
-    "construction--flat--parking": "road",
-    "construction--flat--pedestrian-area": "sidewalk",
-    "construction--flat--rail-track": "road",
-    "construction--flat--road": "road",
-    "construction--flat--service-lane": "road",
-    "construction--flat--sidewalk": "sidewalk",
-    "construction--flat--traffic-island": "sidewalk",
-    "construction--structure--": "building",
-    "human--person": "person",
-    "human--rider--": "rider",
-    "marking--": "road",
-    "marking-only--": "road",
-    "nature--mountain": "",
-    "nature--sand": "terrain",
-    "nature--sky": "sky",
-    "nature--snow": "terrain",
-    "nature--terrain": "terrain",
-    "nature--vegetation": "vegetation",
-    "nature--water": "",
-    "object--": "",
-    "object--support--pole": "pole",
-    "object--support--traffic-sign-frame": "traffic sign",
-    "object--support--utility-pole": "pole",
-    "object--traffic-light": "traffic light",
-    "object--traffic-sign--direction-front": "traffic sign",
-    "object--traffic-sign--front": "traffic sign",
-    "object--traffic-sign--information-parking": "traffic sign",
-    "object--traffic-sign--temporary-front": "traffic sign",
-    "object--vehicle--bicycle": "bicycle",
-    "object--vehicle--bus": "bus",
-    "object--vehicle--car": "car",
-    "object--vehicle--caravan": "",
-    "object--vehicle--motorcycle": "motorcycle",
-    "object--vehicle--on-rails": "train",
-    "object--vehicle--truck": "truck",
-    "void--": "",
-}
-"""Beginning of a label's name in ``config_v*.json`` -> class of Cityscapes; the longest beginning counts.
+MAPILLARY_VISTAS: dict[str, tuple[str, ...]] = {
+    "": ("animal--", "construction--barrier--", "nature--mountain", "nature--water", "object--",
+        "object--vehicle--caravan", "void--"),
+    "sidewalk": ("construction--barrier--curb", "construction--flat--curb-cut",
+        "construction--flat--pedestrian-area", "construction--flat--sidewalk",
+        "construction--flat--traffic-island"),
+    "fence": ("construction--barrier--fence", "construction--barrier--guard-rail"),
+    "wall": ("construction--barrier--wall",),
+    "road": ("construction--flat--bike-lane", "construction--flat--crosswalk-plain",
+        "construction--flat--driveway", "construction--flat--parking", "construction--flat--rail-track",
+        "construction--flat--road", "construction--flat--service-lane", "marking--", "marking-only--"),
+    "building": ("construction--structure--",),
+    "person": ("human--person",),
+    "rider": ("human--rider--",),
+    "terrain": ("nature--sand", "nature--snow", "nature--terrain"),
+    "sky": ("nature--sky",),
+    "vegetation": ("nature--vegetation",),
+    "pole": ("object--support--pole", "object--support--utility-pole"),
+    "traffic sign": ("object--support--traffic-sign-frame", "object--traffic-sign--direction-front",
+        "object--traffic-sign--front", "object--traffic-sign--information-parking",
+        "object--traffic-sign--temporary-front"),
+    "traffic light": ("object--traffic-light",),
+    "bicycle": ("object--vehicle--bicycle",),
+    "bus": ("object--vehicle--bus",),
+    "car": ("object--vehicle--car",),
+    "motorcycle": ("object--vehicle--motorcycle",),
+    "train": ("object--vehicle--on-rails",),
+    "truck": ("object--vehicle--truck",),
+}  # fmt: skip
+"""Class of Cityscapes, empty for void -> beginnings of labels' names in ``config_v*.json``; the longest one counts.
 
 Source: the classes of version 1.2 as the paper's authors map them in their later public code (bridges and tunnels are
 buildings, backs of signs and other vehicles void); the finer ones of version 2.0 follow their parents in 1.2.
@@ -120,10 +102,6 @@ def open_mapillary_vistas(root: Path, split: str) -> LabelledSet:
 
     Which value is which class stands in ``config_v1.2.json``, ``config_v2.0.json`` or ``config.json`` (1.1); the first
     of these whose labels are there is taken. Labels are PNGs with a palette; their values are its indices.
-
-    Raises:
-        InputError: A folder or the configuration is missing, the configuration has an unknown class, or an image lacks
-            its labels.
     """
     hint = "give the folder that holds training/, validation/ and config_v1.2.json, config_v2.0.json or config.json"
     folder = require_folder(root / _MAPILLARY_SPLITS[split], hint)
@@ -144,12 +122,12 @@ def _mapillary_train_ids(config: Path) -> dict[int, int]:
         raise InputError(f"{config}: no configuration of Mapillary Vistas ({error!r:.80})") from error
     table = {}
     for value, name in enumerate(names):
-        beginnings = [beginning for beginning in MAPILLARY_VISTAS if name.startswith(beginning)]
-        if not beginnings:
+        found = {begin: kind for kind, begins in MAPILLARY_VISTAS.items() for begin in begins if name.startswith(begin)}
+        if not found:
             raise InputError(
                 f"{config}: label {value} is {name!r}, which is in no table; add it to {Path(__file__).name}"
             )
-        table[value] = _TRAIN_IDS.get(MAPILLARY_VISTAS[max(beginnings, key=len)], VOID)
+        table[value] = _TRAIN_IDS.get(found[max(found, key=len)], VOID)
     return table
 
 
@@ -157,9 +135,6 @@ def open_wilddash2(root: Path, split: str) -> LabelledSet:
     """Opens the public part of WildDash 2: ``images/NAME.jpg`` with category ids in ``labels/NAME[_labelIds].png``.
 
     There is no official split: every fifth frame by name is for validation.
-
-    Raises:
-        InputError: A folder is missing, or an image lacks its labels.
     """
     hint = "give the folder that holds images/ and labels/"
     image_folder, label_folder = (require_folder(root / name, hint) for name in ("images", "labels"))
@@ -176,9 +151,6 @@ def open_idd_lite(root: Path, split: str = "train") -> LabelledSet:
 
     What is drivable is road, sky is sky. What else is known anywhere is ``KNOWN`` in ``train`` and void in ``val``.
     Living things and vehicles are void: animals and rickshaws, which Cityscapes has no class for, are among them.
-
-    Raises:
-        InputError: A folder is missing, or an image lacks its labels.
     """
     hint = "give the folder that holds train/ and val/, each with image/ and label/"
     files = pair_folders(root / split / "image", root / split / "label", hint)

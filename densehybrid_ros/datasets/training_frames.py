@@ -22,15 +22,12 @@ OVERVIEW_STEP = 4
 
 
 class Overview(NamedTuple):
-    """Frames in a fourth of their size, on the CPU, for what is decided before pixels are computed.
-
-    Attributes:
-        colors: uint8 [..., H/4, W/4, 3], RGB.
-        labels: uint8 [..., H/4, W/4], train ids, 255 = void.
-    """
+    """Frames in a fourth of their size, on the CPU, for what is decided before pixels are computed."""
 
     colors: np.ndarray
+    """uint8 [..., H/4, W/4, 3], RGB."""
     labels: np.ndarray
+    """uint8 [..., H/4, W/4], train ids, 255 = void."""
 
 
 def overview_of(image: np.ndarray, label: np.ndarray) -> Overview:
@@ -41,15 +38,10 @@ def overview_of(image: np.ndarray, label: np.ndarray) -> Overview:
 
 @dataclass
 class FrameStore:
-    """Frames of one size with their labels.
+    """Frames of one size with their labels."""
 
-    Attributes:
-        images: uint8 [N, 3, H, W], RGB.
-        labels: uint8 [N, H, W], train ids, 255 = void.
-    """
-
-    images: Tensor
-    labels: Tensor
+    images: Tensor  # uint8 [N, 3, H, W], RGB
+    labels: Tensor  # uint8 [N, H, W], train ids, 255 = void
 
     def __len__(self) -> int:
         return len(self.images)

@@ -45,13 +45,7 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class PastedSet(NamedTuple):
-    """What was written.
-
-    Attributes:
-        frames: Frames with an object.
-        objects: Objects in them.
-        left_out: Frames without a place for one.
-    """
+    """What was written: frames with an object, objects in them, frames without a place for one."""
 
     frames: int
     objects: int
@@ -84,7 +78,9 @@ def write_pasted_set(
         for index in progress(range(len(frames)), "paste"):
             frame = frames[index]
             assert frame.semantic is not None
-            context = _context(frame.image, frame.semantic)
+            size = height, width = frame.semantic.shape
+            whole = Crop(slice(0, height), slice(0, width), size, (0, 0), False, Photometry())
+            context = CropContext(size, whole, overview_of(frame.image, frame.semantic))
             places = _places(context, ground_ids(frames.classes), config, rng)
             if not places:
                 continue
@@ -102,14 +98,14 @@ def write_pasted_set(
             written, objects = written + 1, objects + len(places)
         if not written:
             raise InputError(f"{frames.name}: no frame has a free place on a road or sidewalk; take others")
-        write_text_atomically(folder / CLASS_FILE, _class_file(frames))
+        classes = [
+            {"id": number, "name": item.name, "color": list(item.color), "drivable": item.drivable}
+            for number, item in enumerate(frames.classes)
+        ]
+        content = {"classes": classes, "ignore": [VOID], "unknown": [UNKNOWN]}
+        text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
+        write_text_atomically(folder / CLASS_FILE, text)
     return PastedSet(written, objects, len(frames) - written)
-
-
-def _context(image: np.ndarray, semantic: np.ndarray) -> CropContext:
-    height, width = semantic.shape
-    whole = Crop(slice(0, height), slice(0, width), (height, width), (0, 0), False, Photometry())
-    return CropContext((height, width), whole, overview_of(image, semantic))
 
 
 def _places(context: CropContext, ground: Sequence[int], config: PasteConfig, rng: np.random.Generator) -> list[Place]:
@@ -170,12 +166,3 @@ def _noise(grey: np.ndarray, mask: np.ndarray) -> float:
     inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     found = np.abs(cv2.filter2D(np.ascontiguousarray(grey, np.float32), -1, _NOISE))[inside]
     return float(np.median(found)) / (6 * 0.6745) if found.size else 0.0
-
-
-def _class_file(frames: LabelledSet) -> str:
-    classes = [
-        {"id": number, "name": item.name, "color": list(item.color), "drivable": item.drivable}
-        for number, item in enumerate(frames.classes)
-    ]
-    content = {"classes": classes, "ignore": [VOID], "unknown": [UNKNOWN]}
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)

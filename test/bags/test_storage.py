@@ -84,6 +84,11 @@ def test_topics_counts_and_qos_of_a_usual_bag(tmp_path: Path, storage: str) -> N
     assert topics == {IMAGE_TOPIC: (messages.IMAGE, 5, False), LABELS_TOPIC: (messages.IMAGE, 5, True)}
     assert opened.promised == {IMAGE_TOPIC: 5, LABELS_TOPIC: 5}
     assert opened.damage == []
+    opened = open_storage(tmp_path / "drive", {LABELS_TOPIC: messages.IMAGE})
+    found = opened.find(LABELS_TOPIC, TIME + 3 * STEP)
+    assert found is not None
+    assert found.message.data[0] == 3
+    assert opened.find(LABELS_TOPIC, 7) is opened.find("/absent", 7) is None
 
 
 @pytest.mark.parametrize("compression", ["none", "", "zstd", "lz4", "in one file"])
@@ -116,14 +121,14 @@ def test_a_damaged_chunk_costs_itself_alone(tmp_path: Path) -> None:
     assert storage.damage[0].startswith("a.mcap: zstd data ")
 
 
-@pytest.mark.parametrize(("flip", "said"), [(0, []), (1, ["holds a chunk whose checksum disagrees at byte"])])
-def test_a_flipped_byte_in_a_chunk_is_named(tmp_path: Path, flip: int, said: list[str]) -> None:
+def test_a_flipped_byte_in_a_chunk_is_named(tmp_path: Path) -> None:
     records = b"".join(mcap_records(drive(1, labelled=False)))
     content = bytearray(mcap([chunk(records, checksum=zlib.crc32(records))]))
-    content[content.rindex(PICTURE.tobytes()) + 5] ^= flip
+    assert open_storage(write_file(tmp_path / "a.mcap", bytes(content))).damage == []
+    content[content.rindex(PICTURE.tobytes()) + 5] ^= 1
     storage = open_storage(write_file(tmp_path / "a.mcap", bytes(content)))
     assert len(list(storage.messages([IMAGE_TOPIC]))) == 1
-    assert [text in damage for text, damage in zip(said, storage.damage, strict=True)] == [True] * flip
+    assert "holds a chunk whose checksum disagrees at byte" in storage.damage[0]
 
 
 def test_channels_of_all_kinds_stand_side_by_side(tmp_path: Path) -> None:
@@ -204,14 +209,10 @@ def test_zstd_of_rosbag2(tmp_path: Path, storage: str, mode: str) -> None:
                 writer.write(connection, time, messages.serialize(item))
     before = sorted(bag.iterdir())
     opened = open_storage(bag, {IMAGE_TOPIC: messages.IMAGE})
-    assert pictures(opened) == pictures(open_storage(the_file_of(bag))) == [0, 1, 2]
+    assert pictures(opened) == pictures(open_storage(the_file(bag))) == [0, 1, 2]
     assert opened.read(IMAGE_TOPIC, 2).stamp == TIME + 2 * STEP
     assert sorted(bag.iterdir()) == before
     assert find_bags(bag) == [bag]
-
-
-def the_file_of(bag: Path) -> Path:
-    return next(file for file in bag.iterdir() if file.name != "metadata.yaml")
 
 
 def test_a_packed_file_that_is_cut_and_its_unpacked_twin(tmp_path: Path) -> None:
@@ -303,19 +304,11 @@ def test_triggers_and_foreign_tables_do_not_matter(tmp_path: Path) -> None:
     assert pictures(open_storage(bag)) == [0, 1, 2, 3, 4]
 
 
-def split_bag(folder: Path) -> Path:
-    folder.mkdir()
-    for number, part in enumerate((0, 2, 10)):
-        items = [
-            (topic, time, picture(10 * number + index, time))
-            for index, (topic, time, _) in enumerate(drive(2, None, False))
-        ]
-        write_file(folder / f"drive_{part}.mcap", mcap(mcap_records(items)))
-    return folder
-
-
 def test_parts_are_read_in_the_order_of_the_list_else_in_natural_order(tmp_path: Path) -> None:
-    bag = split_bag(tmp_path / "drive")
+    bag = tmp_path / "drive"
+    for number, part in enumerate((0, 2, 10)):
+        items = [(IMAGE_TOPIC, TIME + k, picture(10 * number + k, TIME + k)) for k in range(2)]
+        write_file(bag / f"drive_{part}.mcap", mcap(mcap_records(items)))
     assert pictures(open_storage(bag)) == [0, 1, 10, 11, 20, 21]
     assert find_bags(bag) == find_bags(tmp_path) == [bag]
 
@@ -334,21 +327,14 @@ def test_parts_are_read_in_the_order_of_the_list_else_in_natural_order(tmp_path:
     assert pictures(open_storage(bag)) == [0, 1, 10, 20, 21]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "rosbag2_bagfile_information: {version: 8",
-        "[1]",
-        "rosbag2_bagfile_information: {topics_with_message_count: 7}",
-    ],
-)
-def test_metadata_is_a_hint(tmp_path: Path, text: str) -> None:
+def test_metadata_is_a_hint(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "drive")
-    (bag / "metadata.yaml").write_text(text)
-    storage = open_storage(bag)
-    assert pictures(storage) == [0, 1, 2, 3, 4]
-    assert (storage.damage, storage.promised) == ([], {})
+    malformed = "rosbag2_bagfile_information: {topics_with_message_count: 7}"
+    for text in ("", "rosbag2_bagfile_information: {version: 8", "[1]", malformed):
+        (bag / "metadata.yaml").write_text(text)
+        storage = open_storage(bag)
+        assert pictures(storage) == [0, 1, 2, 3, 4]
+        assert (storage.damage, storage.promised) == ([], {})
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -356,24 +342,14 @@ def test_edited_metadata_does_not_change_what_is_there(tmp_path: Path, storage: 
     bag = write_bag(tmp_path / "drive", storage=storage)
     content = yaml.safe_load((bag / "metadata.yaml").read_text())
     for topic in content["rosbag2_bagfile_information"]["topics_with_message_count"]:
-        about = topic["topic_metadata"]
-        about["offered_qos_profiles"] = [{"reliability": "best_effort", "durability": "transient_local"}]
-        about["type"] = "std_msgs/msg/String"
+        qos = [{"reliability": "best_effort", "durability": "transient_local"}]
+        topic["topic_metadata"] |= {"offered_qos_profiles": qos, "type": "std_msgs/msg/String"}
         topic["message_count"] = 99
     (bag / "metadata.yaml").write_text(yaml.safe_dump(content))
     opened = open_storage(bag)
     assert pictures(opened) == [0, 1, 2, 3, 4]
     assert opened.topics[IMAGE_TOPIC].latched
     assert opened.promised[IMAGE_TOPIC] == 99
-
-
-def test_messages_are_found_by_stamp(tmp_path: Path) -> None:
-    storage = open_storage(write_bag(tmp_path / "drive"), {LABELS_TOPIC: messages.IMAGE})
-    found = storage.find(LABELS_TOPIC, TIME + 3 * STEP)
-    assert found is not None
-    assert found.message.data[0] == 3
-    assert storage.find(LABELS_TOPIC, 7) is None
-    assert storage.find("/absent", 7) is None
 
 
 def test_a_folder_of_bags(tmp_path: Path) -> None:

@@ -32,20 +32,6 @@ def test_written_json_has_the_official_keys_and_comes_back(tmp_path: Path) -> No
     assert Camera.from_cityscapes_json(tmp_path / "a_camera.json") == CAMERA
 
 
-@pytest.mark.data
-def test_reads_real_cityscapes_cameras(shared_data: Path) -> None:
-    files = sorted((shared_data / "stereo_sample" / "camera").glob("*.json"))
-    assert files
-    for file in files:
-        camera = Camera.from_cityscapes_json(file)
-        assert (camera.width, camera.height) == (2048, 1024)
-        assert camera.fx == pytest.approx(2262.52)
-        assert camera.fy == pytest.approx(2265.3017905988554)
-        assert camera.baseline == pytest.approx(0.209313)
-        assert camera.mount_height == pytest.approx(1.22)
-        assert camera.cy == pytest.approx(513.137)
-
-
 @pytest.mark.parametrize(
     ("section", "key", "value", "named"),
     [

@@ -117,8 +117,7 @@ def test_foreign_values_come_with_the_mend() -> None:
     ("values", "said"),
     [
         ((0, 255), "no pixel is an anomaly; the labels hold 0 (inlier), 255 (ignore) alone; save"),
-        ((0,), "no pixel is an anomaly; the labels hold 0 (inlier) alone; save"),
-        ((1, 255), "no pixel is an inlier; the labels hold 1 (anomaly), 255 (ignore) alone; save"),
+        ((1,), "no pixel is an inlier; the labels hold 1 (anomaly) alone; save"),
         ((255,), "no pixel is labelled; the labels hold 255 (ignore) alone; save"),
         ((0, 1), ""),
     ],

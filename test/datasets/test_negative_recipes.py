@@ -58,14 +58,10 @@ def test_cutouts_fit_the_crop_and_repeat_with_the_seed(name: str) -> None:
         assert (one[3] >= 128).any()
 
 
-def test_an_object_comes_with_its_mask_and_size() -> None:
+def test_an_object_comes_with_its_mask_and_size_else_a_class() -> None:
     cutout = draw_object(Quarters(), CROP, rng())
-    assert cutout.shape == (4, 20, 20)
     np.testing.assert_array_equal(cutout[3].numpy(), np.triu(np.full((20, 20), 255)))
     assert (cutout[0] == 10).all()
-
-
-def test_without_objects_classes_are_drawn_and_without_both_it_is_said() -> None:
     assert draw_object(Quarters(objects=False), CROP, rng()).shape == (4, 40, 60)
     with pytest.raises(InputError, match=r"quarters\.png: like 19 others without an object; take"):
         draw_object(Quarters(objects=False, classes=False), CROP, rng())
@@ -76,33 +72,20 @@ def is_rectangle(alpha: torch.Tensor) -> bool:
     return bool((alpha[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 255).all())
 
 
-def shares(reds: torch.Tensor) -> torch.Tensor:
-    """Share of the pixels of each of the four classes; borders are a mixture and count for none."""
-    return torch.stack([(reds == int(value)).float().mean() for value in COLORS[1:]])
-
-
 def test_masks_are_rectangles_or_unions_of_classes() -> None:
-    source = Quarters()
-    rectangles = 0
-    for seed in range(200):
+    source, rectangles = Quarters(), 0
+    for seed in range(100):
         cutout = draw_masks(source, CROP, rng(seed))
         assert cutout.shape == (4, 36, 36)  # 3/8 of 96
         assert set(cutout[3].unique().tolist()) <= {0, 255}
         inside = cutout[3] == 255
-        sides = {int(inside.any(dim).sum()) for dim in (0, 1)}
-        if is_rectangle(cutout[3]) and sides <= {16, 24, 32}:
+        if is_rectangle(cutout[3]) and {int(inside.any(dim).sum()) for dim in (0, 1)} <= {16, 24, 32}:
             rectangles += 1
             continue
-        within = shares(cutout[0][inside])
-        assert within.sort().values[1] < 0.05  # no third class
-        if not inside.all():
-            assert shares(cutout[0][~inside])[within > 0.2].max() < 0.1
-    assert 60 < rectangles < 140  # half of them
-
-
-def test_masks_of_a_source_without_regions_are_rectangles() -> None:
-    for seed in range(20):
-        assert is_rectangle(draw_masks(Quarters(objects=False, classes=False), CROP, rng(seed))[3])
+        shares = [float((cutout[0][inside] == int(value)).float().mean()) for value in COLORS[1:]]
+        assert sorted(shares)[1] < 0.05  # no third class; borders are a mixture and count for none
+    assert 25 < rectangles < 75  # half of them
+    assert is_rectangle(draw_masks(Quarters(objects=False, classes=False), CROP, rng())[3])
 
 
 def test_boxes_take_one_to_fifteen_percent_and_half_of_the_crops() -> None:

@@ -41,8 +41,10 @@ def placed(picture: NegativePicture, region: Region) -> np.ndarray:
     return whole
 
 
-def test_every_source_is_tested_here() -> None:
+def test_every_source_is_tested_here_and_an_unknown_name_lists_them(tmp_path: Path) -> None:
     assert set(WRITERS) == set(NEGATIVE_SETS)
+    with pytest.raises(InputError, match=r"negatives\.dataset=lvis: unknown; choose one of folder, "):
+        open_negatives("lvis", tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
@@ -61,11 +63,6 @@ def test_pictures_can_be_read_in_other_processes(name: str, tmp_path: Path) -> N
     with pytest.raises(InputError, match="none") as caught:
         open_negatives(name, tmp_path / "none")
     assert "\n" not in str(caught.value)
-
-
-def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"negatives\.dataset=lvis: unknown; choose one of folder, "):
-        open_negatives("lvis", tmp_path)
 
 
 def test_regions_of_ids_are_tight_boxes_with_masks() -> None:
@@ -153,11 +150,3 @@ def test_what_is_no_cutout_is_refused(tmp_path: Path, image: np.ndarray | None, 
         cv2.imwrite(str(tmp_path / "a.png"), image)
     with pytest.raises(InputError, match=message):
         load_cutouts(tmp_path)
-
-
-@pytest.mark.data
-def test_the_real_cutouts_open(shared_data: Path) -> None:
-    source = open_negatives("folder", shared_data / "negatives")
-    assert len(source) == 1177
-    (region,) = source[500].objects
-    assert region.mask.max() == 255

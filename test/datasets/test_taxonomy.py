@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from densehybrid_ros.datasets.taxonomy import (
     CITYSCAPES_CLASSES,
     UNKNOWN_CLASS,
@@ -16,19 +14,11 @@ from densehybrid_ros.datasets.taxonomy import (
 ROAD, SKY = SemanticClass("road", (1, 2, 3)), SemanticClass("sky", (4, 5, 6))
 
 
-@pytest.mark.parametrize(
-    ("found", "wanted", "words"),
-    [
-        ((ROAD, SKY), (ROAD, SKY), ""),
-        ((ROAD,), (SemanticClass("road", (9, 9, 9)),), ""),  # a palette is no class
-        ((ROAD,), (ROAD, SKY), "has 1 classes, not 2"),
-        ((SKY, ROAD), (ROAD, SKY), "calls class 0 'sky', not 'road'"),
-    ],
-)
-def test_names_and_order_make_the_difference(
-    found: tuple[SemanticClass, ...], wanted: tuple[SemanticClass, ...], words: str
-) -> None:
-    assert class_difference(found, wanted) == words
+def test_names_and_order_make_the_difference() -> None:
+    assert class_difference((ROAD, SKY), (ROAD, SKY)) == ""
+    assert class_difference((ROAD,), (SemanticClass("road", (9, 9, 9)),)) == "", "a palette is no class"
+    assert class_difference((ROAD,), (ROAD, SKY)) == "has 1 classes, not 2"
+    assert class_difference((SKY, ROAD), (ROAD, SKY)) == "calls class 0 'sky', not 'road'"
 
 
 def test_the_table_ends_with_unknown_and_is_black_beyond() -> None:

@@ -39,8 +39,10 @@ def row(frames: LabelledSet, index: int = 0) -> list[int]:
     return semantic[0, :4].tolist()
 
 
-def test_every_data_set_is_tested_here() -> None:
+def test_every_data_set_is_tested_here_and_an_unknown_name_lists_them(tmp_path: Path) -> None:
     assert set(WRITERS) == set(TRAINING_SETS)
+    with pytest.raises(InputError, match=r"data\.sets\.kitti: unknown; choose one of folder, "):
+        open_training_set("kitti", tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
@@ -73,11 +75,6 @@ def test_what_is_wrong_is_one_line_that_names_it(name: str, tmp_path: Path) -> N
         with pytest.raises(InputError, match=part) as caught:
             open_training_set(name, *arguments)
         assert "\n" not in str(caught.value)
-
-
-def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.sets\.kitti: unknown; choose one of folder, "):
-        open_training_set("kitti", tmp_path)
 
 
 def test_a_look_through_a_set_names_files_that_are_wrong(tmp_path: Path) -> None:
@@ -181,8 +178,8 @@ def test_wilddash_reads_category_ids_and_holds_every_fifth_frame_out(suffix: str
 
 
 def test_tables_name_classes_of_cityscapes_and_each_is_reached() -> None:
-    for table in (MAPILLARY_VISTAS, WILDDASH):
-        assert set(table.values()) - {""} == {item.name for item in CITYSCAPES_CLASSES}
+    for classes in (MAPILLARY_VISTAS, WILDDASH.values()):
+        assert set(classes) - {""} == {item.name for item in CITYSCAPES_CLASSES}
     assert len(set(WILDDASH_NAMES)) == 81
     assert set(WILDDASH) <= set(WILDDASH_NAMES)
 

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 import torch
 
 from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, INLIER, FrameFiles
 from densehybrid_ros.datasets.folder import open_folder
 from densehybrid_ros.datasets.labelled_set import TRAIN_IDS, LabelledSet
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
-from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.pasted_set import PastedSet, write_pasted_set
 
 ROAD, SKY, VOID = 0, 10, 255
@@ -24,9 +22,9 @@ RED = torch.zeros(4, 60, 60, dtype=torch.uint8)
 RED[0], RED[3] = 250, 255
 
 
-def _frames(folder: Path, ground: int = ROAD, count: int = 6, blur: float = 0.0) -> LabelledSet:
+def _frames(folder: Path, count: int = 6, blur: float = 0.0) -> LabelledSet:
     labels = np.full((160, 320), SKY, np.uint8)
-    labels[80:], labels[150:] = ground, VOID
+    labels[80:], labels[150:] = ROAD, VOID
     files = []
     for number in range(count):
         grain = np.random.default_rng(number).integers(60, 140, (160, 320, 1), np.uint8)
@@ -84,10 +82,3 @@ def test_an_object_is_as_sharp_as_its_frame(tmp_path: Path) -> None:
         frames = open_folder(tmp_path / name / "pasted")
         contrast.append(np.mean([frame.image[..., 0][frame.anomaly == ANOMALY].std() for frame in frames]))
     assert contrast[1] < 0.8 * contrast[0]
-
-
-def test_frames_without_ground_leave_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="own: no frame has a free place on a road or sidewalk"):
-        _written(tmp_path / "a", ground=SKY)
-    assert not (tmp_path / "a" / "pasted").exists()
-    assert not list((tmp_path / "a").glob(".*"))
