@@ -18,21 +18,18 @@ from densehybrid_ros.cli.measuring import (
     still_stage,
 )
 from densehybrid_ros.cli.options import add_json, count, output_file, output_folder, thresholds
-from densehybrid_ros.cli.speed_table import SPEED_TABLE, run_speed_table
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
-from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
+from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer, spread
 from densehybrid_ros.evaluation.evaluate import evaluate
 from densehybrid_ros.evaluation.froc import StillStage
-from densehybrid_ros.evaluation.protocols import PROTOCOLS
+from densehybrid_ros.evaluation.protocols import PROTOCOLS, Protocol
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
 from densehybrid_ros.evaluation.score_maps import SUFFIXES, ScoreMaps
 from densehybrid_ros.files import write_text_atomically
-from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import model_path, read_card, write_card
-from densehybrid_ros.research.model_score import ModelScore, collect_pixels
 from densehybrid_ros.research.paper_tables import (
     PAPER_TABLES,
     format_paper_table,
@@ -40,7 +37,7 @@ from densehybrid_ros.research.paper_tables import (
     page_table,
     paper_table_csv,
 )
-from densehybrid_ros.research.scores import BASELINE_SCORES, MODEL_SCORES
+from densehybrid_ros.research.scores import BASELINE_SCORES
 
 _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_obstacle21_val --root /data/road_obstacle21_val --model light
@@ -51,7 +48,7 @@ _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_anomaly --root DIR --score-maps maps --name mine
   densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ..."""
 _BASIC_SCORES = (HYBRID, "posterior", "likelihood", "max_softmax", "max_logit")
-_KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD, *MODEL_SCORES)
+_KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +60,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--table",
         type=int,
-        choices=(*PAPER_TABLES, SPEED_TABLE),
-        help=f"a table of the paper: all of its data sets that are there; {SPEED_TABLE}: speeds, without data",
+        choices=tuple(PAPER_TABLES),
+        help="a table of the paper: all of its data sets that are there",
     )
     root = "folder of the data set; with several, or --table, that of the data sets, each in a folder of its name"
     parser.add_argument("--root", type=Path, metavar="DIR", help=root)
@@ -83,10 +80,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"any of {', '.join(_KNOWN_SCORES)} (default: the basic five, or those of the table); {ROAD_HAZARD} is "
         f"{HYBRID}, {ROAD_PRIOR:g} nats lower away from the ground",
     )
-    fitted = ", ".join(name for name, build in MODEL_SCORES.items() if build().needs_fit)
-    parser.add_argument("--fit-dataset", metavar="NAME", help=f"training frames, which {fitted} need")
-    parser.add_argument("--fit-root", type=Path, metavar="DIR", help="folder of the training frames")
-    parser.add_argument("--fit-frames", type=count, default=100, metavar="N", help="how many of them (default: 100)")
     parser.add_argument(
         "--threshold",
         type=thresholds,
@@ -115,8 +108,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates and prints."""
-    if args.table == SPEED_TABLE:
-        return run_speed_table(args)
     args.model = [name for text in args.model for name in text.split(",") if name]
     _check(args)
     table = PAPER_TABLES[args.table] if args.table else None
@@ -212,8 +203,7 @@ def _measure(
             named = {str(item): value for item, value in zip(args.threshold, thresholds, strict=True)}
             named |= {"default": card.threshold()} if card.default_threshold else {}
             stage = still_stage(args, card, named)
-        names = _scores(args)
-        scorer = FrameScorer(segmenter, names, _model_scores(args, names, segmenter))
+        scorer = FrameScorer(segmenter, _scores(args))
         found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, missing, stage)
     return found
 
@@ -234,7 +224,7 @@ def _measure_one(
                 name,
                 scorers[name],
                 limit=args.limit,
-                edges=distance_edges(args.bins) if args.bins or PROTOCOLS[name].distances else (),
+                edges=distance_edges(args.bins) if args.bins or PROTOCOLS.get(name, Protocol()).distances else (),
                 pictures=args.report is not None,
                 thresholds=thresholds,
                 stage=stage,
@@ -251,31 +241,12 @@ def _measure_one(
     return results
 
 
-def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segmenter) -> dict[str, ModelScore]:
-    """Builds the scores that need the model and fits those that need it."""
-    for name in names:
-        if name not in _KNOWN_SCORES:
-            raise InputError(f"--scores {name}: unknown; choose from {', '.join(_KNOWN_SCORES)}")
-    built = {name: MODEL_SCORES[name]() for name in names if name in MODEL_SCORES}
-    needing = [name for name, score in built.items() if score.needs_fit]
-    if needing:
-        if not (args.fit_dataset and args.fit_root):
-            raise InputError(f"--scores {needing[0]}: needs training frames; give --fit-dataset and --fit-root")
-        dataset = open_evaluation_set(args.fit_dataset, args.fit_root)
-        indices = spread(len(dataset), args.fit_frames)
-        pixels = collect_pixels(segmenter, dataset, indices)
-        for name in needing:
-            built[name].fit(pixels)
-    return built
-
-
 def _write_to_card(args: argparse.Namespace, model: str, results: Sequence[EvaluationResult]) -> Path:
     """Adds to the card the figures of each data set in percent, with the command; those of other sets stay."""
     path = model_path(model).with_suffix(".yaml")
     card = read_card(path)
     figures = card.details.setdefault("figures", {})
-    for result in results:
-        figures[result.dataset] = _card_figures(args, model, result)
+    figures |= {result.dataset: _card_figures(args, model, result) for result in results}
     write_card(path, card)
     return path
 

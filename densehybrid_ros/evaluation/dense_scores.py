@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -19,7 +19,6 @@ from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.hazards.road import find_ground, road_hazard
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.inference.look import Observation
 from densehybrid_ros.progress import progress
 from densehybrid_ros.scores import SCORES
 
@@ -104,23 +103,16 @@ class FrameScorer:
 
     Args:
         segmenter: What runs the model.
-        scores: Names of scores to compute: keys of ``SCORES`` or of ``model_scores``, or ``ROAD_HAZARD``. All but this
-            and the hybrid one cost a further pass of the network, see ``Segmenter.look``.
-        model_scores: Scores that need the model itself, from one look at a frame to float32 [B, h, w].
+        scores: Names of scores to compute: keys of ``SCORES``, or ``ROAD_HAZARD``. All but this and the hybrid one cost
+            a further pass of the network, see ``Segmenter.look``.
 
     Raises:
         InputError: A score is unknown.
     """
 
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        scores: Sequence[str],
-        model_scores: Mapping[str, Callable[[Observation], Tensor]] | None = None,
-    ) -> None:
-        self._model_scores = dict(model_scores or {})
+    def __init__(self, segmenter: Segmenter, scores: Sequence[str]) -> None:
         for name in scores:
-            if name not in SCORES and name != ROAD_HAZARD and name not in self._model_scores:
+            if name not in SCORES and name != ROAD_HAZARD:
                 raise InputError(f"--scores {name}: unknown; choose from {', '.join((*SCORES, ROAD_HAZARD))}")
         self._segmenter = segmenter
         self.name, self.device = segmenter.card.name, segmenter.device
@@ -154,13 +146,7 @@ class FrameScorer:
     def _others(self, image: np.ndarray) -> dict[str, Tensor]:
         look = self._segmenter.look(image)
         heads = [look.enlarge(maps) for maps in (look.seen.logits, look.seen.posterior)]
-        return {
-            name: SCORES[name](*heads)[0]
-            if name in SCORES
-            else look.enlarge(self._model_scores[name](look.seen)[:, None])[0, 0]
-            for name in self.scores
-            if name not in _OF_A_DRIVE
-        }
+        return {name: SCORES[name](*heads)[0] for name in self.scores if name not in _OF_A_DRIVE}
 
 
 class ScoredSet:

@@ -200,8 +200,8 @@ class FrocAccumulator:
     def compute(self) -> Froc:
         """Returns the figures."""
         areas = len(self._areas)
-        names = [f"{low} to {high - 1} px" for low, high in pairwise(self._areas)] + [f"{self._areas[-1]} px and more"]
-        names += [f"{low:g} to {high:g} m" for low, high in pairwise(self._edges)]
+        names = [f"{low} to {high - 1} px" for low, high in pairwise(self._areas)]
+        names += [f"{self._areas[-1]} px and more", *(f"{low:g} to {high:g} m" for low, high in pairwise(self._edges))]
         points = tuple(
             FrocPoint(threshold, tuple(found), false, ignored, sum(found[:areas]))
             for threshold, found, (false, ignored) in zip(
@@ -214,11 +214,7 @@ class FrocAccumulator:
 
 
 def judge_regions(regions: Iterable[MaskedRegion], labels: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """Compares the hazards of a frame with its labels.
-
-    Args:
-        regions: The hazards.
-        labels: uint8 [H, W], 0 inlier, 1 anomaly, else ignored.
+    """Compares the hazards of a frame with its labels, uint8 [H, W], 0 inlier, 1 anomaly, else ignored.
 
     Returns:
         bool [H, W], True where a hazard is; and how many hazards are false, and how many lie on ignored pixels.

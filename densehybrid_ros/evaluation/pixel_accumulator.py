@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, INLIER
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.curves import (
     CurveMetrics,
@@ -22,9 +22,6 @@ from densehybrid_ros.evaluation.curves import (
     score_histogram,
 )
 from densehybrid_ros.evaluation.key_counts import KeyCounts, holds_nan, keys_of_scores, run_lengths
-
-INLIER, ANOMALY, IGNORE = 0, 1, 255
-"""Values of an anomaly label."""
 
 DEFAULT_BUFFER = 1 << 25
 """Scores sorted at a time, 128 MiB."""
@@ -128,11 +125,9 @@ class PixelAccumulator:
 
     def _keep_within_budget(self) -> None:
         while self.positives.nbytes + self.negatives.nbytes > self._budget:
-            self._coarsen(self.negatives.shift + 1)
-
-    def _coarsen(self, shift: int) -> None:
-        self.positives.coarsen(shift)
-        self.negatives.coarsen(shift)
+            shift = self.negatives.shift + 1
+            self.positives.coarsen(shift)
+            self.negatives.coarsen(shift)
 
     def __getstate__(self) -> dict[str, object]:
         """What travels to another process: the counts, without the buffer."""
@@ -143,8 +138,9 @@ class PixelAccumulator:
         """Adds all that another accumulator has counted (of another shard, say)."""
         self.flush()
         other.flush()
-        self._coarsen(max(self.negatives.shift, other.negatives.shift))
+        shift = max(self.negatives.shift, other.negatives.shift)
         for mine, theirs in ((self.positives, other.positives), (self.negatives, other.negatives)):
+            mine.coarsen(shift)
             for keys, occurrences in theirs.chunks():
                 mine.add(keys, occurrences)
                 self._keep_within_budget()
@@ -205,28 +201,17 @@ class ImageMeanAccumulator:
     """Mean over images of each image's figures, images that lack a class skipped (StreetHazards' protocol)."""
 
     def __init__(self) -> None:
-        self._sums = np.zeros(3)
-        self.images = 0
-        self.skipped = 0
+        self._figures: list[tuple[float, float, float]] = []
 
     def update(self, scores: Tensor, labels: Tensor, name: str = "scores") -> None:
         """Takes in a frame; arguments as of ``PixelAccumulator.update``."""
         metrics = pixel_metrics(scores, labels, name)
-        if not metrics.positives or not metrics.negatives:
-            self.skipped += 1
-            return
-        self._sums += (metrics.average_precision, metrics.fpr95_nearest, metrics.auroc)
-        self.images += 1
-
-    def merge(self, other: ImageMeanAccumulator) -> None:
-        """Adds the images of another accumulator."""
-        self._sums += other._sums
-        self.images += other.images
-        self.skipped += other.skipped
+        if metrics.positives and metrics.negatives:
+            self._figures.append((metrics.average_precision, metrics.fpr95_nearest, metrics.auroc))
 
     def compute(self) -> CurveMetrics:
         """Returns the means; nan without an image that has both classes."""
-        if not self.images:
-            return CurveMetrics(math.nan, math.nan, math.nan)
-        average_precision, fpr, auroc = (float(value) for value in self._sums / self.images)
+        if not self._figures:
+            return CurveMetrics()
+        average_precision, fpr, auroc = np.mean(self._figures, axis=0).tolist()
         return CurveMetrics(average_precision=average_precision, fpr95=fpr, auroc=auroc, fpr95_nearest=fpr)

@@ -57,7 +57,7 @@ def test_completion_names_options_and_values_without_python(tmp_path: Path, caps
 
     assert complete("densehybrid", "eva") == ["evaluate"]
     assert complete("densehybrid", "evaluate", "--score") == ["--score-maps", "--scores"]
-    assert complete("densehybrid", "evaluate", "--table", "") == ["1", "2", "3", "4", "5", "6", "7"]
+    assert complete("densehybrid", "evaluate", "--table", "") == ["1", "2", "3", "4", "5", "6"]
     assert complete("densehybrid", "info", "--json", "dri") == ["drive.json"]
 
 

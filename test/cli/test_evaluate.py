@@ -22,7 +22,7 @@ from densehybrid_ros.cli.main import main
 from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS
 from densehybrid_ros.evaluation.dense_scores import ROAD_PRIOR
 from densehybrid_ros.hazards.road import find_ground, road_hazard
-from densehybrid_ros.inference import INPUT_POLICIES, Segmenter
+from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
 from densehybrid_ros.scores import SCORES
 
@@ -357,35 +357,3 @@ def test_wrong_usage_is_one_line(folder: Path, model_path: Path, options: list[s
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
     assert message in error[0]
-
-
-def _write_training_frames(root: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        _save(root / "image" / f"ulm_{index}.png", rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
-        _save(root / "label" / f"ulm_{index}.png", rng.integers(0, 19, (64, 64), dtype=np.uint8))
-    return root
-
-
-def test_scores_of_the_model_are_fitted_and_measured(folder: Path, model_path: Path, tmp_path: Path) -> None:
-    training = _write_training_frames(tmp_path / "training")
-    options = ("--fit-dataset", "cityscapes_640", "--fit-root", training, "--fit-frames", "3", "--limit", "2")
-    names = "hybrid,sml,odin,mc_dropout,react,openmax,gdm"
-    options += ("--input-policy", INPUT_POLICIES[-1], "--size", "96x96")  # frames lie in black there
-    assert _evaluate("folder", folder, model_path, "--scores", names, *options, "--json", tmp_path / "r.json") == 0
-    pixel = json.loads((tmp_path / "r.json").read_text())["pixel"]
-    assert list(pixel) == names.split(",")
-    aurocs = [figures["auroc"] for figures in pixel.values()]
-    assert all(0 < value < 1 for value in aurocs)
-    assert len(set(aurocs)) == len(aurocs)
-
-
-def test_score_that_needs_training_frames_says_so(folder: Path, model_path: Path, capsys) -> None:
-    assert _evaluate("folder", folder, model_path, "--scores", "hybrid,gdm") == 2
-    assert "--scores gdm: needs training frames; give --fit-dataset and --fit-root" in capsys.readouterr().err
-
-
-def test_training_frames_need_classes(folder: Path, model_path: Path, capsys) -> None:
-    options = ("--scores", "sml", "--fit-dataset", "folder", "--fit-root", folder)
-    assert _evaluate("folder", folder, model_path, *options) == 2
-    assert "no semantic labels; fit scores on a data set that has classes" in capsys.readouterr().err

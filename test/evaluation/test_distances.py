@@ -89,7 +89,6 @@ def test_each_bin_has_its_own_obstacles_and_road() -> None:
         assert got == pixel_metrics(scores[chosen], labels[chosen])
     labelled = labels < 2
     assert bins.unknown == int((labelled & torch.isnan(distance)).sum())
-    assert bins.outside == int((labelled & ((distance < 5) | (distance >= 50))).sum())
 
 
 def test_merged_bins_equal_one() -> None:
@@ -100,7 +99,7 @@ def test_merged_bins_equal_one() -> None:
     second.update({"s": scores[1::2]}, labels[1::2], distance[1::2])
     first.merge(second)
     assert first.compute() == whole.compute()
-    assert (first.unknown, first.outside) == (whole.unknown, whole.outside)
+    assert first.unknown == whole.unknown
 
 
 def test_bin_without_obstacle_is_undefined() -> None:

@@ -184,7 +184,7 @@ def test_gallery_keeps_the_worst_of_each_kind() -> None:
 def test_errors_are_painted_in_their_colours() -> None:
     labels = np.array([[1, 1, 0, 0, 255]], dtype=np.uint8)
     found = np.array([[True, False, True, False, True]])
-    painted = paint_errors(np.full((1, 5, 3), 100, np.uint8), labels, found, 5)[0]
+    painted = paint_errors(np.full((1, 5, 3), 100, np.uint8), labels, found)[0]
     hit, missed, false, right, outside = (tuple(map(int, color)) for color in painted)
     assert hit[1] > hit[0]
     assert missed[0] > 150
