@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pools a data set's pixels for exact curves: frame after frame, on CPU or GPU, in bounded memory."""
+"""Pools a data set's pixels for exact curves: frame after frame, on CPU or GPU."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from densehybrid_ros.evaluation.key_counts import KeyCounts, holds_nan, keys_of_
 
 DEFAULT_BUFFER = 1 << 25
 """Scores sorted at a time, 128 MiB."""
-DEFAULT_BUDGET = 1 << 30
-"""Bytes of counters above which scores are rounded, with the bound on the error stated."""
 _FIRST_BUFFER = 1 << 22
 _PIECES_A_THREAD = 2  # while one piece is counted, others are sorted; more pieces cost more counting
 _SMALLEST_PIECE = 1 << 20
@@ -37,17 +35,14 @@ class PixelAccumulator:
     """Average precision, FPR95 and AUROC over all pixels of a data set, exactly.
 
     Scores wait in a buffer, inliers from its left end and anomalies from its right; a full buffer is sorted
-    and counted (see ``key_counts``). Only if the counters outgrow the budget are scores rounded, lowest bits
-    first, and the metrics then say by how much they may be off.
+    and counted (see ``key_counts``).
 
     Args:
         buffer_size: Scores sorted at a time; 4 bytes each, on the scores' device.
-        budget: Bytes that the counters may take.
     """
 
-    def __init__(self, buffer_size: int = DEFAULT_BUFFER, budget: int = DEFAULT_BUDGET) -> None:
+    def __init__(self, buffer_size: int = DEFAULT_BUFFER) -> None:
         self._limit = buffer_size
-        self._budget = budget
         self._buffer = torch.empty(0, dtype=torch.int32)
         self._left = self._right = 0
         self.positives = KeyCounts()
@@ -116,18 +111,10 @@ class PixelAccumulator:
             host_keys, host_counts = distinct.cpu().numpy(), occurrences.cpu().numpy()
             for start in range(0, len(host_keys), _CHUNK):
                 counts.add(host_keys[start : start + _CHUNK], host_counts[start : start + _CHUNK])
-                self._keep_within_budget()
             return
         for values in _sorted_pieces(keys.numpy()):
             for start in range(0, len(values), _CHUNK):
                 counts.add(*run_lengths(values[start : start + _CHUNK]))
-                self._keep_within_budget()
-
-    def _keep_within_budget(self) -> None:
-        while self.positives.nbytes + self.negatives.nbytes > self._budget:
-            shift = self.negatives.shift + 1
-            self.positives.coarsen(shift)
-            self.negatives.coarsen(shift)
 
     def __getstate__(self) -> dict[str, object]:
         """What travels to another process: the counts, without the buffer."""
@@ -138,12 +125,9 @@ class PixelAccumulator:
         """Adds all that another accumulator has counted (of another shard, say)."""
         self.flush()
         other.flush()
-        shift = max(self.negatives.shift, other.negatives.shift)
         for mine, theirs in ((self.positives, other.positives), (self.negatives, other.negatives)):
-            mine.coarsen(shift)
             for keys, occurrences in theirs.chunks():
                 mine.add(keys, occurrences)
-                self._keep_within_budget()
 
     def compute(self) -> CurveMetrics:
         """Returns the figures over all pixels so far; more may follow."""

@@ -270,13 +270,6 @@ def notes(result: EvaluationResult) -> list[str]:
         found.append(f"left out: {number} frames, the first: {result.left_out[0]}")
     if result.distances:
         found.append(f"distances: {result.distance_source}; {result.without_distance} labelled pixels have none")
-    for name, metrics in result.pixel.items():
-        if not metrics.exact:
-            found.append(
-                f"{name}: scores were rounded to fit the memory budget; {AP} is within "
-                f"{100 * metrics.average_precision_error:.2g}, {FPR95} within {100 * metrics.fpr95_error:.2g} and "
-                f"{AUROC} within {100 * metrics.auroc_error:.2g} points"
-            )
     return found
 
 

@@ -89,19 +89,3 @@ def test_counts_equal_a_plain_count() -> None:
         for index in range(0, len(keys), max(len(keys) // 8, 1)):
             assert at_least[index] == weights[inside >= keys[index]].sum()
             assert above[index] == weights[inside > keys[index]].sum()
-
-
-def test_coarsening_merges_neighbours_and_later_additions_agree() -> None:
-    batches = _batches()
-    coarse_at_once, coarse_first = KeyCounts(), KeyCounts()
-    for batch in batches:
-        _add(coarse_at_once, batch)
-    before = coarse_at_once.nbytes
-    coarse_at_once.coarsen(3)
-    assert coarse_at_once.nbytes < before
-    coarse_first.coarsen(3)
-    for batch in batches:
-        _add(coarse_first, batch)
-    values, occurrences = np.unique(np.concatenate(batches) >> 3, return_counts=True)
-    expected = dict(zip(values.tolist(), occurrences.tolist(), strict=True))
-    assert _contents(coarse_at_once) == expected == _contents(coarse_first)
