@@ -30,14 +30,9 @@ _COUNTER_TYPES = (np.uint8, np.uint16, np.uint32, np.int64)
 
 
 def keys_of_scores(scores: Array) -> Array:
-    """Maps float32 scores to int32 keys of the same order.
+    """Maps float32 scores to int32 keys of the same order and shape, an array or a tensor on any device.
 
-    Args:
-        scores: float32 NumPy array or tensor on any device; any shape.
-
-    Returns:
-        int32, the same kind and shape: ``a < b`` exactly where ``keys(a) < keys(b)``; -0.0 and 0.0 share a
-        key, and NaNs lie beyond the keys of the infinities.
+    -0.0 and 0.0 share a key, and NaNs lie beyond the keys of the infinities.
     """
     bits = (scores + 0.0).view(torch.int32 if isinstance(scores, Tensor) else np.int32)  # -0.0 + 0.0 is 0.0
     return bits ^ ((bits >> 31) & _MAGNITUDE_MASK)
@@ -175,15 +170,7 @@ class KeyCounts:
         return 0 if page is None else int(page.counts.sum(dtype=np.int64))
 
     def at_least_and_above(self, number: int, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Counts the keys of one page that are at least, and that are above, each of ``keys``.
-
-        Args:
-            number: The page.
-            keys: int64 [n] of the same page, as ``page_entries`` gives them.
-
-        Returns:
-            Two int64 [n].
-        """
+        """Counts the keys of one page that are at least, and that are above, each of ``keys`` (int64 [n]) of it."""
         page = self._pages.get(number)
         if page is None:
             zeros = np.zeros(len(keys), dtype=np.int64)

@@ -86,15 +86,6 @@ def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], capsys: pyte
     assert "--help" in line
 
 
-def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "x.safetensors"
-    assert main(["train", "--config", str(tmp_path / "none.yaml"), "--output", str(output)]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        f"densehybrid train: {tmp_path}/none.yaml: can't be read (No such file or directory)"
-    ]
-    assert not output.exists()
-
-
 def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--json", str(tmp_path / "info.json")]) == 0
     facts = json.loads((tmp_path / "info.json").read_text())

@@ -179,24 +179,18 @@ def test_figures_at_several_thresholds_of_any_set(model_path: Path, tmp_path: Pa
     assert "Most pixels of a wrong class" in page
 
 
-def test_hazards_of_single_frames_are_those_of_the_node_s_stage(
-    folder: Path, model_path: Path, tmp_path: Path, capsys
-) -> None:
-    segmenter = Segmenter(load_model(model_path), device="cpu")
-    images = [cv2.imread(str(path))[:, :, ::-1] for path in sorted((folder / "image").iterdir())]
-    middle = float(np.median([segmenter(image, 0.0).anomaly_score for image in images]))
-    model = _named(tmp_path / "named.safetensors", model_path, middle)
+def test_hazards_of_single_frames(folder: Path, model_path: Path, tmp_path: Path, capsys) -> None:
+    model = _named(tmp_path / "named.safetensors", model_path, 2.0)
     options = ("--scores", "hybrid", "--hazards", "--min-area", "100", "--threshold", "1e3")
     outputs = ("--json", tmp_path / "r.json", "--report", tmp_path / "report")
     assert _evaluate("folder", folder, model, *options, *outputs) == 0
     froc = json.loads((tmp_path / "r.json").read_text())["froc"]
     assert (froc["frames"], froc["obstacles"], froc["groups"]["200 to 499 px"]) == (FRAMES, FRAMES, FRAMES)
     assert froc["at"]["1000.0"]["recall"] == 0
-    found, false, ignored = still_hazards(folder, segmenter, middle)
+    found, false, ignored = still_hazards(folder, Segmenter(load_model(model), device="cpu"), 2.0)
     default = froc["at"]["default"]
-    assert default["threshold"] == middle
-    assert (default["recall"], default["false_hazards_per_frame"]) == (found / FRAMES, false / FRAMES)
-    assert default["on_ignored_per_frame"] == ignored / FRAMES
+    rates = (default["recall"], default["false_hazards_per_frame"], default["on_ignored_per_frame"])
+    assert rates == (found / FRAMES, false / FRAMES, ignored / FRAMES)
     assert "at most 0.3 false" in capsys.readouterr().out
     assert "(FROC)" in (tmp_path / "report" / "report.html").read_text()
 

@@ -14,6 +14,7 @@ import pytest
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.datasets.registry import EVALUATION_SETS
 from densehybrid_ros.evaluation.curves import CurveMetrics
+from densehybrid_ros.evaluation.distances import DEFAULT_EDGES
 from densehybrid_ros.evaluation.protocols import AP, FPR95, MEAN_IOU, PROTOCOLS, published_groups
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.evaluation.text_tables import WIDEST, format_groups
@@ -101,13 +102,13 @@ def test_columns_that_would_be_too_wide_stand_below() -> None:
 
 
 def test_table_six_has_a_row_for_each_distance() -> None:
-    edges = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0)
     bins = {"hybrid": [CurveMetrics(0.125, 0.5, 0.5)] * 9}
-    text = format_paper_table(PAPER_TABLES[6], [EvaluationResult("lost_and_found", "m", edges=edges, distances=bins)])
-    assert text.splitlines()[2].split("  ")[-1].strip() == "DenseHybrid (paper, table 6)"
-    (row,) = (line for line in text.splitlines() if line.startswith("45 to 50"))
+    result = EvaluationResult("lost_and_found", "m", edges=DEFAULT_EDGES, distances=bins)
+    (row,) = (
+        line for line in format_paper_table(PAPER_TABLES[6], [result]).splitlines() if line.startswith("45 to 50")
+    )
     assert "12.50" in row
-    assert "82.10" in row
+    assert row.endswith("82.10   6.30")
 
 
 def test_the_command_prints_the_table_and_names_what_is_missing(model_path: Path, tmp_path: Path, capsys) -> None:
