@@ -127,14 +127,7 @@ def _just_below(key: np.integer[Any]) -> float:
 
 
 class CurvePoints(NamedTuple):
-    """Sampled vertices for a plot; arrays of one length, scores descending.
-
-    Attributes:
-        thresholds: float32 scores.
-        recall: True positive rate, 0..1.
-        precision: 0..1.
-        fpr: False positive rate, 0..1.
-    """
+    """Sampled vertices for a plot: float32 scores, descending, and rates 0..1; arrays of one length."""
 
     thresholds: np.ndarray
     recall: np.ndarray
@@ -181,13 +174,9 @@ def quantile_score(counts: KeyCounts, quantile: float) -> float:
 
 
 class ScoreHistogram(NamedTuple):
-    """How the scores of known and unknown pixels are spread over bins of one width.
+    """Shares (0..1) of known and of unknown pixels in bins of one width from ``low`` to ``high``; empty without any.
 
-    Attributes:
-        low: Lower end of the first bin; scores below it count there.
-        high: Upper end of the last bin; scores above it count there.
-        known: Share of the inlier pixels in each bin, 0..1; empty without any.
-        unknown: Share of the anomalous pixels in each bin, 0..1; empty without any.
+    Scores beyond the ends count in the outermost bins.
     """
 
     low: float

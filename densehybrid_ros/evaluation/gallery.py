@@ -21,16 +21,9 @@ _WIDTH = 960  # columns of a picture at most
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame with its errors painted in.
+    """A frame with its errors painted in; ``beside`` is the score or the predicted classes, empty for none.
 
-    Attributes:
-        kind: ``FALSE_ALARM`` or ``MISS``, of the closed set ``WRONG_CLASS``; of a frame without labels ``UNKNOWN``.
-        name: Name of the frame's label file.
-        index: Index of the frame in the data set.
-        pixels: How many pixels are wrong in this way, or unknown.
-        share: Their share of the frame's inlier, anomalous or labelled pixels, or of all, 0..1.
-        jpeg: The encoded picture.
-        beside: An encoded picture of the score, or of the predicted classes; empty where there is none.
+    ``pixels`` are wrong, or unknown: ``share`` (0..1) of the inlier, anomalous or labelled ones, or of all.
     """
 
     kind: str

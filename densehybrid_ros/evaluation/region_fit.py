@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -32,15 +31,8 @@ _PENALTY = 3.0  # of squared weights, against one region's log-loss: few regions
 _OBSTACLE, _FALSE, _NEITHER = 1, 0, -1  # what a region is
 
 
-@dataclass(frozen=True)
-class RegionFit:
-    """A classifier, the threshold that it is best at, and its figures.
-
-    Attributes:
-        classifier: Fitted to all frames.
-        threshold: Anomaly threshold in nats.
-        figures: By cross-validation over frames, in plain types.
-    """
+class RegionFit(NamedTuple):
+    """A classifier of all frames, the anomaly threshold in nats that it is best at, and cross-validated figures."""
 
     classifier: RegionClassifier
     threshold: float

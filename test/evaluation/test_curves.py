@@ -90,24 +90,17 @@ def test_thresholds_do_what_they_promise(kind: str) -> None:
     assert f1 == pytest.approx(best, abs=1e-9)
 
 
-def _hendrycks_fpr(truth: np.ndarray, scores: np.ndarray, level: float = 0.95) -> float:
-    """FPR at the recall nearest to ``level``, over every distinct threshold."""
-    thresholds = np.unique(scores)  # ascending, so recall falls; the first of equally near recalls counts
-    true_positives = np.array([(truth & (scores >= t)).sum() for t in thresholds])
-    false_positives = np.array([(~truth & (scores >= t)).sum() for t in thresholds])
-    recall = true_positives / truth.sum()
-    start = np.flatnonzero(recall == 1.0)[-1]
-    nearest = start + int(np.argmin(np.abs(recall[start:] - level)))
-    return float(false_positives[nearest] / (~truth).sum())
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_nearest_recall_variant(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.random(400) < 0.1
     scores = np.round(rng.standard_normal(400) + truth, seed % 3).astype(np.float32)
-    metrics = pixel_metrics(scores, truth.astype(np.uint8))
-    assert metrics.fpr95_nearest == pytest.approx(_hendrycks_fpr(truth, scores), abs=1e-12)
+    thresholds = np.unique(scores)  # ascending, so recall falls; the first of equally near recalls counts
+    recall = np.array([(scores[truth] >= value).mean() for value in thresholds])
+    start = np.flatnonzero(recall == 1.0)[-1]
+    nearest = start + int(np.argmin(np.abs(recall[start:] - 0.95)))
+    expected = (scores[~truth] >= thresholds[nearest]).mean()
+    assert pixel_metrics(scores, truth.astype(np.uint8)).fpr95_nearest == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("label", "count"), [(0, 5), (1, 5), (255, 5), (0, 0)])
