@@ -117,7 +117,7 @@ def test_info_checks_models(model_path: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["info", "--add-digest"]) == 2
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.5, 2.0])
+@pytest.mark.parametrize("delay", [0.05, 1.0])
 def test_an_interrupt_is_one_line_and_status_130_at_any_moment(delay: float) -> None:
     program = "import sys; from densehybrid_ros.cli.main import main; print('up', flush=True); sys.exit(main())"
     command = [sys.executable, "-c", program, "benchmark", "engine"]

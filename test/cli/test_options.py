@@ -15,8 +15,6 @@ from densehybrid_ros.cli.options import (
     join_negative_values,
     network_size,
     not_negative,
-    output_file,
-    output_folder,
     size,
     threshold,
     thresholds,
@@ -48,20 +46,6 @@ def test_thresholds_are_numbers_and_names_and_a_negative_one_may_be_a_word_of_it
     words = ["replay", "--threshold", "-60,-80", "--bins", "-.5", "-p", "-1", "--threshold", "--json", "-"]
     joined = ["replay", "--threshold=-60,-80", "--bins=-.5", "-p", "-1", "--threshold", "--json", "-"]
     assert join_negative_values(words) == joined
-
-
-def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "file.txt"
-    file.touch()
-    for kind, path, message in (
-        (output_file, tmp_path, f"{tmp_path} is a folder; name a file"),
-        (output_folder, file, f"{file} is a file; name a folder"),
-        (output_file, file / "x.json", f"{file / 'x.json'}: file.txt is a file, no folder; name another place"),
-        (output_folder, file / "a" / "b", f"{file / 'a' / 'b'}: file.txt is a file, no folder; name another place"),
-    ):
-        with pytest.raises(argparse.ArgumentTypeError) as error:
-            kind(str(path))
-        assert str(error.value) == message
 
 
 @pytest.mark.parametrize(
