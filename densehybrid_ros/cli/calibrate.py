@@ -29,8 +29,7 @@ from densehybrid_ros.evaluation.dense_scores import HYBRID, KEPT_BYTES, FrameSco
 from densehybrid_ros.evaluation.froc import Froc, FrocAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.region_fit import FALSE_REGIONS, RegionTable
-from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.networks import LoadedModel, write_card
+from densehybrid_ros.networks import ModelCard, write_card
 
 _EXAMPLE = """examples:
   densehybrid calibrate --model runs/light.safetensors --dataset cityscapes_640 --root /data/cityscapes_640
@@ -91,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     opened = open_evaluation_sets(args.dataset, args.root).values()
     segmenter = open_segmenter(args, args.device)
     names = [item.name for item in segmenter.card.classes]
-    model, scorer, stage = segmenter.model, FrameScorer(segmenter, [HYBRID]), still_stage(args, segmenter.card)
+    scorer, stage = FrameScorer(segmenter, [HYBRID]), still_stage(args, segmenter.card)
     walks_again = per_minute is not None or args.by == _REGIONS
     room = KEPT_BYTES // len(opened) if walks_again else 0
     sets = [ScoredSet(scorer, dataset.for_classes(names), spread(len(dataset), args.limit), room) for dataset in opened]
@@ -106,45 +105,48 @@ def run(args: argparse.Namespace) -> int:
         pixels.update(item.scores[HYBRID], labels, item.frame.name)
         frames += 1
         through.add(item.through)
+    card, size = segmenter.model.card, segmenter.input_size
     entry: dict[str, Any] = {"dataset": args.dataset, "frames": frames, "backend": " and ".join(sorted(through))}
-    if args.by == _PROBABILITY:
-        return _write_confidence(args, segmenter, pixels, entry)
-    if per_minute is not None:
+    name, value, worth = args.by or INLIER_Q95, None, ""
+    if name == _PROBABILITY:
+        fitted = fit_confidence(pixels)
+        card.fitted_confidence = fitted.confidence
+        entry |= {"prior": round(fitted.prior, 6), "expected_calibration_error": round(fitted.error, 6)}
+    elif per_minute is not None:
         name = f"false_hazards_{per_minute:g}_per_minute"
         counter = FrocAccumulator(stage, candidate_thresholds(pixels))
         for item in scored("count false hazards"):
             counter.update(item)
         value, figures = _by_false_hazards(args, counter.compute())
         entry |= figures
-    elif args.by == _REGIONS:
-        table = RegionTable(pixels, segmenter.card.classes, args.min_area)
+        worth = _what_it_is_worth(args, entry)
+    elif name == _REGIONS:
+        table = RegionTable(pixels, card.classes, args.min_area)
         for item in scored("find regions"):
             score, semantic = (np.asarray(values.cpu()) for values in (item.scores[HYBRID], item.prediction))
             table.add(item.frame, anomaly_labels(item.frame), score, semantic)
         fit = table.fit()
-        name, value = _REGIONS, fit.threshold
-        model.card.region_classifier = fit.classifier
+        value, card.region_classifier = fit.threshold, fit.classifier
         entry |= {"min_area": args.min_area, **fit.figures}
-    elif args.by == OUTLIER_TPR95:
-        name, value = OUTLIER_TPR95, outlier_threshold(pixels)
-    else:
-        name, value = INLIER_Q95, inlier_threshold(pixels)
-    entry |= _circumstances(args, segmenter, pixels)
-    card = model.card
-    card.thresholds[name] = value
-    card.details.setdefault("calibration", {})[name] = entry
-    if args.default or card.default_threshold is None:
-        card.default_threshold = name
-    path = _write(args, model)
-    default = ", the node's default" if card.default_threshold == name else ""
-    if args.json:
-        args.json.write({"card": str(path), "name": name, "threshold": value, "default": bool(default)} | entry)
-    print(f"{path}: {name} = {value:.4f} nats{default}, from {frames} frames of {args.dataset}")
-    if per_minute is not None:
-        print(_what_it_is_worth(args, entry))
-    if args.by == _REGIONS:
         by_mean = f"by the mean score {entry['recall_by_mean_score']:.1%}"
-        print(f"regions: {entry['recall']:.1%} of the obstacles at {FALSE_REGIONS} false ones a frame, {by_mean}")
+        worth = f"regions: {entry['recall']:.1%} of the obstacles at {FALSE_REGIONS} false ones a frame, {by_mean}"
+    else:
+        value = outlier_threshold(pixels) if name == OUTLIER_TPR95 else inlier_threshold(pixels)
+    entry |= {
+        "inlier_pixels": pixels.negatives.total,
+        "anomalous_pixels": pixels.positives.total,
+        "size": f"{size[1]}x{size[0]}" if size else "as the images",
+        **({"input_policy": args.input_policy} if args.input_policy else {}),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+    card.details.setdefault("calibration", {})[name] = entry
+    if value is not None:
+        card.thresholds[name] = value
+        if args.default or card.default_threshold is None:
+            card.default_threshold = name
+    path: Path = args.output or segmenter.model.path.with_suffix(".yaml")
+    write_card(path, card)
+    _publish(args, path, card, name, entry, worth)
     return 0
 
 
@@ -168,37 +170,25 @@ def _what_it_is_worth(args: argparse.Namespace, entry: dict[str, Any]) -> str:
     return text
 
 
-def _write_confidence(
-    args: argparse.Namespace, segmenter: Segmenter, pixels: PixelAccumulator, entry: dict[str, Any]
-) -> int:
-    model, fitted = segmenter.model, fit_confidence(pixels)
-    entry |= {"prior": round(fitted.prior, 6), "expected_calibration_error": round(fitted.error, 6)}
-    model.card.fitted_confidence = fitted.confidence
-    entry |= _circumstances(args, segmenter, pixels)
-    model.card.details.setdefault("calibration", {})[_PROBABILITY] = entry
-    path, confidence = _write(args, model), fitted.confidence
+def _publish(
+    args: argparse.Namespace, path: Path, card: ModelCard, name: str, entry: dict[str, Any], worth: str
+) -> None:
+    frames = f"{entry['frames']} frames of {args.dataset}"
+    if name == _PROBABILITY:
+        confidence = card.confidence
+        found: dict[str, Any] = {"midpoint": confidence.midpoint, "scale": confidence.scale}
+        text = (
+            f"P(anomaly) is 1/2 at {confidence.midpoint:.4f} nats, scale {confidence.scale:.4f} nats; expected "
+            f"calibration error {entry['expected_calibration_error']:.4f} at {entry['prior']:.2%} anomalous pixels "
+            f"({frames})"
+        )
+    else:
+        value, is_default = card.thresholds[name], card.default_threshold == name
+        found = {"name": name, "threshold": value, "default": is_default}
+        default = ", the node's default" if is_default else ""
+        text = f"{name} = {value:.4f} nats{default}, from {frames}"
     if args.json:
-        args.json.write({"card": str(path), "midpoint": confidence.midpoint, "scale": confidence.scale} | entry)
-    print(
-        f"{path}: P(anomaly) is 1/2 at {confidence.midpoint:.4f} nats, scale {confidence.scale:.4f} nats; "
-        f"expected calibration error {fitted.error:.4f} at {fitted.prior:.2%} anomalous pixels "
-        f"({entry['frames']} frames of {args.dataset})"
-    )
-    return 0
-
-
-def _circumstances(args: argparse.Namespace, segmenter: Segmenter, pixels: PixelAccumulator) -> dict[str, Any]:
-    size = segmenter.input_size
-    return {
-        "inlier_pixels": pixels.negatives.total,
-        "anomalous_pixels": pixels.positives.total,
-        "size": f"{size[1]}x{size[0]}" if size else "as the images",
-        **({"input_policy": args.input_policy} if args.input_policy else {}),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-    }
-
-
-def _write(args: argparse.Namespace, model: LoadedModel) -> Path:
-    path: Path = args.output or model.path.with_suffix(".yaml")
-    write_card(path, model.card)
-    return path
+        args.json.write({"card": str(path), **found, **entry})
+    print(f"{path}: {text}")
+    if worth:
+        print(worth)

@@ -75,10 +75,8 @@ def still_stage(args: argparse.Namespace, card: ModelCard, named: Mapping[str, f
         mask = read_ego_mask(args.ego_mask)
     except InputError as error:
         raise InputError(f"--ego-mask {error}") from error
-    settings = replace(Settings().hazards, ego_mask=mask)
-    return StillStage(
-        HazardChain(card.classes, card.confidence, card.region_classifier), settings, args.min_area, named or {}
-    )
+    chain = HazardChain(card.classes, card.confidence, card.region_classifier)
+    return StillStage(chain, replace(Settings().hazards, ego_mask=mask), args.min_area, named or {})
 
 
 def segmenter_options(args: argparse.Namespace) -> str:

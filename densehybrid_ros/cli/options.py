@@ -10,7 +10,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -41,55 +41,42 @@ def network_size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def count(text: str) -> int:
+def count(text: str, least: int = 1) -> int:
     """Reads a number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
     return int(text)
 
 
 def seed(text: str) -> int:
     """Reads the seed of a random sequence: a number of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return int(text)
+    return count(text, 0)
 
 
-def positive(text: str) -> float:
-    """Reads a finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
+def _number(text: str, what: str, is_right: Callable[[float], bool]) -> float:
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)) and is_right(value):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
 
 
 def finite(text: str) -> float:
     """Reads a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
-    return value
+    return _number(text, "finite number", lambda value: True)
+
+
+def positive(text: str) -> float:
+    """Reads a finite number above 0."""
+    return _number(text, "number above 0", lambda value: value > 0)
 
 
 def not_negative(text: str) -> float:
     """Reads a finite number of at least 0."""
-    value = finite(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return value
+    return _number(text, "number of at least 0", lambda value: value >= 0)
 
 
 def threshold(text: str) -> float | str:
-    """Reads an anomaly threshold: a finite number of nats, or a name in a model card, such as ``default``.
-
-    ``ModelCard.threshold`` takes either.
-    """
+    """Reads an anomaly threshold, as ``ModelCard.threshold`` takes it: finite nats, or a name such as ``default``."""
     try:
         return finite(text)
     except argparse.ArgumentTypeError:
@@ -117,11 +104,9 @@ def join_negative_values(words: Sequence[str]) -> list[str]:
 
 def output_file(text: str) -> Path:
     """Reads the name of a file to write, and refuses what can't be one before any work is done."""
-    path = Path(text)
-    if path.is_dir():
+    if Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a folder; name a file")
-    _check_place(path)
-    return path
+    return _writable(Path(text))
 
 
 def output_video(text: str) -> Path:
@@ -136,19 +121,18 @@ def output_video(text: str) -> Path:
 
 def output_folder(text: str) -> Path:
     """Reads the name of a folder to write into, and refuses what can't be one before any work is done."""
-    path = Path(text)
-    if path.exists() and not path.is_dir():
+    if Path(text).exists() and not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file; name a folder")
-    _check_place(path)
-    return path
+    return _writable(Path(text))
 
 
-def _check_place(path: Path) -> None:
+def _writable(path: Path) -> Path:
     place = next(parent for parent in path.absolute().parents if parent.exists())
     if not place.is_dir():
         raise argparse.ArgumentTypeError(f"{path}: {place.name} is a file, no folder; name another place")
     if not os.access(place, os.W_OK | os.X_OK):
         raise argparse.ArgumentTypeError(f"{path}: {place} can't be written to; name another place")
+    return path
 
 
 class JsonOutput:
@@ -185,11 +169,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def positives(option: str, text: str) -> list[float]:
-    """Reads finite numbers above 0 with commas between them.
-
-    Raises:
-        InputError: One is none; the line begins with the name of the option.
-    """
+    """Reads finite numbers above 0 with commas between them; what is none is an InputError with the option's name."""
     try:
         return [positive(part) for part in text.split(",")]
     except argparse.ArgumentTypeError as error:
@@ -197,21 +177,13 @@ def positives(option: str, text: str) -> list[float]:
 
 
 def check_model_output(output: Path) -> None:
-    """Refuses a name that no model can have.
-
-    Raises:
-        InputError: It does not end in ``.safetensors``.
-    """
+    """Refuses a name that no model can have: an InputError."""
     if output.suffix != ".safetensors":
         raise InputError(f"--output {output}: the name must end in .safetensors")
 
 
 def flush_output() -> None:
-    """Writes out what is printed, while there is still somebody who can say what goes wrong.
-
-    Raises:
-        OutputError: There is no room for it.
-    """
+    """Writes out what is printed while an OutputError can still say that there is no room for it."""
     try:
         with writing("standard output"):
             print(end="", flush=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -77,14 +77,10 @@ def candidate_thresholds(pixels: PixelAccumulator) -> list[float]:
     return sorted({highest, *(pixels.inlier_quantile(1.0 - float(share)) for share in shares)})
 
 
-@dataclass(frozen=True)
-class FittedConfidence:
-    """A calibration and how good it is on the pixels that it was fitted to.
+class FittedConfidence(NamedTuple):
+    """A calibration, the share of anomalous pixels that it implies, and its expected calibration error.
 
-    Attributes:
-        confidence: The calibration.
-        prior: Share of anomalous pixels in the data, which the probabilities imply.
-        error: Expected calibration error: mean over pixels of |P - share of anomalies| in 20 bins of P.
+    The error is the mean over the fitted pixels of |P - share of anomalies| in 20 bins of P.
     """
 
     confidence: Confidence

@@ -18,12 +18,7 @@ TAUS = np.linspace(0.25, 0.75, 11)
 
 
 class ComponentOverlaps(NamedTuple):
-    """How components of one frame overlap.
-
-    Attributes:
-        siou: Adjusted intersection over union of each ground-truth component, 0..1.
-        ppv: Positive predictive value of each predicted component, 0..1.
-    """
+    """Adjusted IoU of each ground-truth component of a frame, and predictive value of each predicted one, 0..1."""
 
     siou: np.ndarray
     ppv: np.ndarray

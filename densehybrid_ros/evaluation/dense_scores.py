@@ -38,11 +38,9 @@ _OF_A_DRIVE = {HYBRID, ROAD_HAZARD}  # they need no further pass of the network
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """A frame with what the model says about it; the tensors lie on the segmenter's device.
+    """A frame of a data set with what the model says about it; the tensors lie on the segmenter's device.
 
     Attributes:
-        index: Its index in the data set.
-        frame: The frame itself.
         scores: Name -> float32 [H, W], higher = more anomalous.
         prediction: uint8 [H, W], train ids of the closed-set argmax.
         through: Backend and precision that the hybrid score and the classes come from.

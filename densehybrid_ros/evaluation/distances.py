@@ -21,31 +21,8 @@ DEFAULT_EDGES = tuple(float(edge) for edge in range(5, 55, 5))
 _BIN_BUFFER = 1 << 22
 
 
-def depth_of_disparity(disparity: np.ndarray, camera: Camera) -> np.ndarray:
-    """Depth along the optical axis, Z = fx B / d.
-
-    Args:
-        disparity: float32 [H, W] in pixels, 0 where invalid.
-        camera: With ``fx`` and ``baseline`` for images of this size.
-
-    Returns:
-        float32 [H, W] in metres, nan where the disparity is invalid.
-    """
-    with np.errstate(divide="ignore"):
-        depth = np.float32(camera.fx * camera.baseline) / disparity
-    return np.where(disparity > 0, depth, np.float32(np.nan)).astype(np.float32)
-
-
 def ground_plane_depth(camera: Camera, height: int) -> np.ndarray:
-    """Depth at which each image row meets the road plane, from pitch and mounting height.
-
-    Args:
-        camera: Camera of an image with ``height`` rows.
-        height: Number of rows.
-
-    Returns:
-        float32 [H] in metres, nan at and above the horizon.
-    """
+    """Depth at which each of ``height`` rows meets the road plane: float32 [H] in metres, nan from the horizon up."""
     depth = np.array([camera.ground_depth(row) for row in range(height)], dtype=np.float32)
     return np.where(np.isfinite(depth), depth, np.float32(np.nan))
 
@@ -67,20 +44,19 @@ def distance_map(
     Returns:
         float32 [H, W] in metres along the optical axis, nan where unknown.
     """
-    if disparity is not None:
-        distance = depth_of_disparity(disparity, camera)
-    else:
+    obstacles = obstacle_pixels(obstacle_ids(anomaly, instances))
+    if disparity is None:
         rows = ground_plane_depth(camera, anomaly.shape[0])
         distance = np.repeat(rows[:, None], anomaly.shape[1], axis=1)
-    obstacles = obstacle_ids(anomaly, instances)
-    for values in obstacle_pixels(obstacles):
-        if disparity is not None:
-            known = distance[values][np.isfinite(distance[values])]
-            shared = np.median(known) if len(known) else np.nan
-        else:
-            shared = rows[int(values[0].max())]
-        distance[values] = shared
-    return distance
+        for pixels in obstacles:
+            distance[pixels] = rows[int(pixels[0].max())]
+        return distance
+    depth = np.full(disparity.shape, np.nan, np.float32)
+    np.divide(np.float32(camera.fx * camera.baseline), disparity, out=depth, where=disparity > 0)
+    for pixels in obstacles:
+        known = depth[pixels][np.isfinite(depth[pixels])]
+        depth[pixels] = np.median(known) if len(known) else np.nan
+    return depth
 
 
 def obstacle_ids(anomaly: np.ndarray, instances: np.ndarray | None) -> np.ndarray:
@@ -120,14 +96,12 @@ class DistanceBins:
 
     Attributes:
         unknown: Labelled pixels without a distance.
-        outside: Labelled pixels nearer or farther than all bins.
     """
 
     def __init__(self, scores: Sequence[str], edges: Sequence[float] = DEFAULT_EDGES) -> None:
         self.edges = check_edges(edges)
         self.curves = {name: [PixelAccumulator(_BIN_BUFFER) for _ in self.edges[1:]] for name in scores}
         self.unknown = 0
-        self.outside = 0
 
     def update(self, scores: dict[str, Tensor], labels: Tensor, distance: Tensor, name: str = "scores") -> None:
         """Takes in a frame.
@@ -144,7 +118,6 @@ class DistanceBins:
         bins = torch.bucketize(distance[known], edges, right=True) - 1
         bin_labels = labels[known]
         self.unknown += int(labelled.sum() - known.sum())
-        self.outside += int(((bins < 0) | (bins >= len(self.edges) - 1)).sum())
         chosen = [bins == index for index in range(len(self.edges) - 1)]
         for score, values in scores.items():
             inside = values[known]
@@ -152,12 +125,11 @@ class DistanceBins:
                 accumulator.update(inside[mask], bin_labels[mask], name)
 
     def merge(self, other: DistanceBins) -> None:
-        """Adds another shard's bins."""
+        """Adds another's frames."""
         for name, accumulators in self.curves.items():
             for mine, theirs in zip(accumulators, other.curves[name], strict=True):
                 mine.merge(theirs)
         self.unknown += other.unknown
-        self.outside += other.outside
 
     def compute(self) -> dict[str, list[CurveMetrics]]:
         """Returns for each score the figures of each bin; nan where a bin lacks obstacles or road."""

@@ -37,13 +37,9 @@ _MEANING = (
 
 @dataclass(frozen=True)
 class StillStage:
-    """The hazard stage as single frames go through it.
+    """The hazard stage as single frames go through it, without its tracks.
 
-    Attributes:
-        chain: The hazard stage with the model's classes; its tracks are not used.
-        settings: Its parameters.
-        min_area: Pixels of the smallest labelled obstacle that counts.
-        named: Thresholds in nats that are judged besides, by name.
+    ``min_area`` are the pixels of the smallest labelled obstacle that counts, ``named`` thresholds that are judged too.
     """
 
     chain: HazardChain
@@ -54,15 +50,7 @@ class StillStage:
 
 @dataclass(frozen=True)
 class FrocPoint:
-    """What is found and what is false at one threshold, all frames together.
-
-    Attributes:
-        threshold: In nats.
-        found: Obstacles that are found, by group.
-        false_hazards: Hazards that lie on no obstacle.
-        on_ignored: Those that lie mostly on ignored pixels.
-        all_found: Obstacles that are found.
-    """
+    """Obstacles found (by group, and all), and hazards on none or mostly on ignored pixels, at a threshold in nats."""
 
     threshold: float
     found: tuple[int, ...]
@@ -73,15 +61,10 @@ class FrocPoint:
 
 @dataclass(frozen=True)
 class Froc:
-    """Free-response figures of a data set.
+    """Free-response figures of a data set, by rising threshold.
 
-    Attributes:
-        frames: Frames judged.
-        obstacles: Labelled obstacles.
-        groups: Name of a class of area or distance -> its obstacles.
-        points: By rising threshold.
-        named: Name -> threshold.
-        problems: What the hazard stage names as a problem -> frames.
+    ``groups`` are numbers of obstacles by area and distance, ``problems`` numbers of frames by what the hazard stage
+    names as a problem.
     """
 
     frames: int
@@ -200,8 +183,8 @@ class FrocAccumulator:
     def compute(self) -> Froc:
         """Returns the figures."""
         areas = len(self._areas)
-        names = [f"{low} to {high - 1} px" for low, high in pairwise(self._areas)] + [f"{self._areas[-1]} px and more"]
-        names += [f"{low:g} to {high:g} m" for low, high in pairwise(self._edges)]
+        names = [f"{low} to {high - 1} px" for low, high in pairwise(self._areas)]
+        names += [f"{self._areas[-1]} px and more", *(f"{low:g} to {high:g} m" for low, high in pairwise(self._edges))]
         points = tuple(
             FrocPoint(threshold, tuple(found), false, ignored, sum(found[:areas]))
             for threshold, found, (false, ignored) in zip(
@@ -214,11 +197,7 @@ class FrocAccumulator:
 
 
 def judge_regions(regions: Iterable[MaskedRegion], labels: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """Compares the hazards of a frame with its labels.
-
-    Args:
-        regions: The hazards.
-        labels: uint8 [H, W], 0 inlier, 1 anomaly, else ignored.
+    """Compares the hazards of a frame with its labels, uint8 [H, W], 0 inlier, 1 anomaly, else ignored.
 
     Returns:
         bool [H, W], True where a hazard is; and how many hazards are false, and how many lie on ignored pixels.

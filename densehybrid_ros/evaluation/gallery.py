@@ -16,20 +16,14 @@ from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS = "false alarm", "miss", "unknown", "wrong class"
 _HIT_COLOR, _FALSE_COLOR, _MISS_COLOR, _UNKNOWN_COLOR = (60, 200, 90), (230, 60, 50), (255, 210, 0), (0, 255, 255)
 _OUTSIDE_DARKENING = 0.45
+_WIDTH = 960  # columns of a picture at most
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame with its errors painted in.
+    """A frame with its errors painted in; ``beside`` is the score or the predicted classes, empty for none.
 
-    Attributes:
-        kind: ``FALSE_ALARM`` or ``MISS``, of the closed set ``WRONG_CLASS``; of a frame without labels ``UNKNOWN``.
-        name: Name of the frame's label file.
-        index: Index of the frame in the data set.
-        pixels: How many pixels are wrong in this way, or unknown.
-        share: Their share of the frame's inlier, anomalous or labelled pixels, or of all, 0..1.
-        jpeg: The encoded picture.
-        beside: An encoded picture of the score, or of the predicted classes; empty where there is none.
+    ``pixels`` are wrong, or unknown: ``share`` (0..1) of the inlier, anomalous or labelled ones, or of all.
     """
 
     kind: str
@@ -41,17 +35,16 @@ class Picture:
     beside: bytes = b""
 
 
-def paint_errors(image: np.ndarray, labels: np.ndarray, found: np.ndarray, width: int) -> np.ndarray:
+def paint_errors(image: np.ndarray, labels: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Paints hits green, false alarms red and misses yellow, and darkens what is not evaluated.
 
     Args:
         image: uint8 [H, W, 3], RGB.
         labels: uint8 [H, W], 0 inlier, 1 anomaly, else not evaluated.
         found: bool [H, W], where the score exceeds the threshold.
-        width: Columns of the result; the frame is not enlarged.
 
     Returns:
-        uint8 [h, width, 3], RGB.
+        uint8 [H, W, 3], RGB.
     """
     canvas = image.astype(np.float32)
     canvas[labels > ANOMALY] *= _OUTSIDE_DARKENING
@@ -62,22 +55,7 @@ def paint_errors(image: np.ndarray, labels: np.ndarray, found: np.ndarray, width
         (~found & anomalous, _MISS_COLOR),
     ):
         canvas[mask] = 0.35 * canvas[mask] + 0.65 * np.array(color, dtype=np.float32)
-    return _shrink(canvas.astype(np.uint8), width)
-
-
-def paint_unknown(image: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Paints unknown pixels of a frame without labels cyan.
-
-    Args:
-        image: uint8 [H, W, 3], RGB.
-        found: bool [H, W], where the score exceeds the threshold.
-
-    Returns:
-        uint8 [H, W, 3], RGB.
-    """
-    painted = image.copy()
-    painted[found] = _UNKNOWN_COLOR
-    return cv2.addWeighted(np.ascontiguousarray(image), 0.45, painted, 0.55, 0)
+    return canvas.astype(np.uint8)
 
 
 def heat_map(score: np.ndarray) -> np.ndarray:
@@ -88,12 +66,6 @@ def heat_map(score: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(cv2.applyColorMap((255 * shares).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
 
 
-def _shrink(picture: np.ndarray, width: int) -> np.ndarray:
-    width = min(width, picture.shape[1])
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-
-
 class Gallery:
     """Keeps the frames with most false alarms and most misses at a threshold, or with most unknown pixels.
 
@@ -102,60 +74,38 @@ class Gallery:
         threshold: Pixels above it are called anomalous.
         classes: Of the closed set, to keep the frames with most pixels of a wrong class as well; empty for none.
         count: Pictures of each kind.
-        width: Columns of a picture.
     """
 
-    def __init__(
-        self,
-        score: str,
-        threshold: float,
-        classes: tuple[SemanticClass, ...] = (),
-        count: int = 6,
-        width: int = 960,
-    ) -> None:
+    def __init__(self, score: str, threshold: float, classes: tuple[SemanticClass, ...] = (), count: int = 6) -> None:
         self.score = score
         self.threshold = threshold
         self._classes = len(classes)
         self._colors = color_table(classes)
         self._count = count
-        self._width = width
         self.pictures: dict[str, list[Picture]] = {kind: [] for kind in (FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS)}
 
     def add(self, item: ScoredFrame) -> None:
         """Looks at a frame."""
-        frame = item.frame
+        frame, labels = item.frame, item.frame.anomaly
+        name = "/".join(Path(frame.name).parts[-2:])
         if self._classes and frame.semantic is not None:
-            self._add_classes(item, frame.semantic)
-        labels = frame.anomaly
+            of, prediction = frame.semantic < self._classes, item.prediction.cpu().numpy()
+            wrong = of & (prediction != frame.semantic)
+            if self._would_stay(WRONG_CLASS, wrong):
+                painted = paint_errors(frame.image, np.where(of, 0, IGNORE).astype(np.uint8), wrong)
+                self._keep(WRONG_CLASS, name, item.index, wrong, of, painted, self._colors[prediction])
         if labels is None:
             return
         score = item.scores[self.score].cpu().numpy()
         found = score > self.threshold
-        for kind, wrong, of in (
-            (FALSE_ALARM, found & (labels == 0), labels == 0),
-            (MISS, ~found & (labels == ANOMALY), labels == ANOMALY),
-        ):
-            if self._would_stay(kind, int(wrong.sum())):
-                painted = paint_errors(frame.image, labels, found, self._width)
-                self._keep_frame(kind, item, wrong, of, painted, heat_map(score))
-
-    def _add_classes(self, item: ScoredFrame, labels: np.ndarray) -> None:
-        of, prediction = labels < self._classes, item.prediction.cpu().numpy()
-        wrong = of & (prediction != labels)
-        if self._would_stay(WRONG_CLASS, int(wrong.sum())):
-            known = np.where(of, 0, IGNORE).astype(np.uint8)
-            painted = paint_errors(item.frame.image, known, wrong, self._width)
-            self._keep_frame(WRONG_CLASS, item, wrong, of, painted, self._colors[prediction])
-
-    def _keep_frame(
-        self, kind: str, item: ScoredFrame, wrong: np.ndarray, of: np.ndarray, painted: np.ndarray, beside: np.ndarray
-    ) -> None:
-        name, pixels = "/".join(Path(item.frame.name).parts[-2:]), int(wrong.sum())
-        pictures = _jpeg(painted), _jpeg(_shrink(beside, self._width))
-        self._keep(Picture(kind, name, item.index, pixels, pixels / int(of.sum()), *pictures))
+        inlier, anomalous = labels == 0, labels == ANOMALY
+        for kind, wrong, of in ((FALSE_ALARM, found & inlier, inlier), (MISS, ~found & anomalous, anomalous)):
+            if self._would_stay(kind, wrong):
+                painted = paint_errors(frame.image, labels, found)
+                self._keep(kind, name, item.index, wrong, of, painted, heat_map(score))
 
     def add_unlabelled(self, name: str, index: int, image: np.ndarray, found: np.ndarray) -> None:
-        """Looks at a frame without labels.
+        """Looks at a frame without labels, and paints its unknown pixels cyan.
 
         Args:
             name: Of the frame.
@@ -163,26 +113,35 @@ class Gallery:
             image: uint8 [H, W, 3], RGB.
             found: bool [H, W], where the score exceeds the threshold.
         """
-        pixels = int(found.sum())
-        if self._would_stay(UNKNOWN, pixels):
-            painted = _shrink(paint_unknown(image, found), self._width)
-            self._keep(Picture(UNKNOWN, name, index, pixels, pixels / found.size, _jpeg(painted)))
+        if self._would_stay(UNKNOWN, found):
+            painted = image.copy()
+            painted[found] = _UNKNOWN_COLOR
+            painted = cv2.addWeighted(np.ascontiguousarray(image), 0.45, painted, 0.55, 0)
+            self._keep(UNKNOWN, name, index, found, np.ones_like(found), painted)
 
-    def _would_stay(self, kind: str, pixels: int) -> bool:
-        kept = self.pictures[kind]
-        return bool(pixels) and (len(kept) < self._count or pixels > kept[-1].pixels)
+    def _would_stay(self, kind: str, wrong: np.ndarray) -> bool:
+        kept, pixels = self.pictures[kind], int(wrong.sum())
+        return pixels > (kept[-1].pixels if len(kept) == self._count else 0)
 
-    def _keep(self, *pictures: Picture) -> None:
+    def _keep(self, kind: str, name: str, index: int, wrong: np.ndarray, of: np.ndarray, *painted: np.ndarray) -> None:
+        pixels = int(wrong.sum())
+        picture = Picture(kind, name, index, pixels, pixels / int(of.sum()), *map(_jpeg, painted))
+        self._sort_in(picture)
+
+    def _sort_in(self, *pictures: Picture) -> None:
         for picture in pictures:
-            kept = [*self.pictures[picture.kind], picture]
-            kept.sort(key=lambda item: (-item.pixels, item.index))
+            kept = sorted([*self.pictures[picture.kind], picture], key=lambda item: (-item.pixels, item.index))
             self.pictures[picture.kind] = kept[: self._count]
 
     def merge(self, other: Gallery) -> None:
-        """Takes in another shard's pictures."""
+        """Takes in another's pictures."""
         for pictures in other.pictures.values():
-            self._keep(*pictures)
+            self._sort_in(*pictures)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    """Encodes an RGB picture, shrunk to at most ``_WIDTH`` columns."""
+    width = min(_WIDTH, picture.shape[1])
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -30,14 +30,9 @@ _COUNTER_TYPES = (np.uint8, np.uint16, np.uint32, np.int64)
 
 
 def keys_of_scores(scores: Array) -> Array:
-    """Maps float32 scores to int32 keys of the same order.
+    """Maps float32 scores to int32 keys of the same order and shape, an array or a tensor on any device.
 
-    Args:
-        scores: float32 NumPy array or tensor on any device; any shape.
-
-    Returns:
-        int32, the same kind and shape: ``a < b`` exactly where ``keys(a) < keys(b)``; -0.0 and 0.0 share a
-        key, and NaNs lie beyond the keys of the infinities.
+    -0.0 and 0.0 share a key, and NaNs lie beyond the keys of the infinities.
     """
     bits = (scores + 0.0).view(torch.int32 if isinstance(scores, Tensor) else np.int32)  # -0.0 + 0.0 is 0.0
     return bits ^ ((bits >> 31) & _MAGNITUDE_MASK)
@@ -129,15 +124,11 @@ class KeyCounts:
     """How often each int32 key occurred.
 
     Attributes:
-        shift: Lowest bits of the keys that are no longer told apart; 0 while the counts are exact.
         total: Number of keys counted.
-        nbytes: Memory of the pages in bytes.
     """
 
     def __init__(self) -> None:
-        self.shift = 0
         self.total = 0
-        self.nbytes = 0
         self._pages: dict[int, _Page] = {}
 
     def add(self, keys: np.ndarray, counts: np.ndarray) -> None:
@@ -145,44 +136,28 @@ class KeyCounts:
         if not len(keys):
             return
         self.total += int(counts.sum())
-        keys = keys >> self.shift
-        if self.shift:
-            keys, counts = _sum_of_equal(keys, counts)
         pages = np.arange(int(keys[0]) >> _PAGE_BITS, (int(keys[-1]) >> _PAGE_BITS) + 1)
         # Where each page begins; a page without keys begins where the next one does.
         edges = np.append(np.searchsorted(keys >> _PAGE_BITS, pages), len(keys))
         offsets = keys & _OFFSET_MASK
         for index in np.flatnonzero(np.diff(edges)):
             chosen = slice(edges[index], edges[index + 1])
-            self._add_to(int(pages[index]), offsets[chosen], counts[chosen])
+            number = int(pages[index])
+            old = self._pages.get(number)
+            made = offsets[chosen], counts[chosen]
+            self._pages[number] = _page_of_entries(*made) if old is None else _add_to_page(old, *made)
 
-    def _add_to(self, number: int, offsets: np.ndarray, counts: np.ndarray) -> None:
-        old = self._pages.get(number)
-        before = 0 if old is None else old.nbytes
-        new = _page_of_entries(offsets, counts) if old is None else _add_to_page(old, offsets, counts)
-        self._pages[number] = new
-        self.nbytes += new.nbytes - before
-
-    def coarsen(self, shift: int) -> None:
-        """Stops telling apart keys that agree but for their lowest ``shift`` bits, which frees memory."""
-        while self.shift < shift:
-            halves, self._pages, self.nbytes = self._pages, {}, 0
-            self.shift += 1
-            for number in sorted({number >> 1 for number in halves}):
-                found = []
-                for side in (0, 1):
-                    if half := halves.pop(2 * number + side, None):
-                        offsets, counts = half.entries()
-                        found.append(((offsets >> 1) + side * (_PAGE_SIZE // 2), counts))
-                offsets, counts = (np.concatenate(column) for column in zip(*found, strict=True))
-                self._add_to(number, *_sum_of_equal(offsets, counts))
+    @property
+    def nbytes(self) -> int:
+        """Memory of the pages in bytes."""
+        return sum(page.nbytes for page in self._pages.values())
 
     def descending_pages(self) -> list[int]:
         """Numbers of the pages that hold keys, those of the highest keys first."""
         return sorted(self._pages, reverse=True)
 
     def page_entries(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Keys of one page, ascending and shifted right by ``shift``, and their counts (int64 both)."""
+        """Keys of one page, ascending, and their counts (int64 both)."""
         page = self._pages.get(number)
         if page is None:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -195,15 +170,7 @@ class KeyCounts:
         return 0 if page is None else int(page.counts.sum(dtype=np.int64))
 
     def at_least_and_above(self, number: int, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Counts the keys of one page that are at least, and that are above, each of ``keys``.
-
-        Args:
-            number: The page.
-            keys: int64 [n] of the same page, as ``page_entries`` gives them.
-
-        Returns:
-            Two int64 [n].
-        """
+        """Counts the keys of one page that are at least, and that are above, each of ``keys`` (int64 [n]) of it."""
         page = self._pages.get(number)
         if page is None:
             zeros = np.zeros(len(keys), dtype=np.int64)
@@ -219,13 +186,5 @@ class KeyCounts:
         )
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields the pages as (keys, counts), both int64, keys at their full 32 bits, for another ``add``."""
-        for number in sorted(self._pages):
-            keys, counts = self.page_entries(number)
-            yield keys << self.shift, counts
-
-
-def _sum_of_equal(keys: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Merges equal neighbours of sorted ``keys`` and adds their counts."""
-    starts = np.concatenate(([0], np.flatnonzero(keys[1:] != keys[:-1]) + 1))
-    return keys[starts], np.add.reduceat(counts, starts)
+        """Yields the pages as (keys, counts), both int64, ascending, for another ``add``."""
+        return map(self.page_entries, sorted(self._pages))

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pools a data set's pixels for exact curves: frame after frame, on CPU or GPU, in bounded memory."""
+"""Pools a data set's pixels for exact curves: frame after frame, on CPU or GPU."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, INLIER
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.curves import (
     CurveMetrics,
@@ -23,13 +23,8 @@ from densehybrid_ros.evaluation.curves import (
 )
 from densehybrid_ros.evaluation.key_counts import KeyCounts, holds_nan, keys_of_scores, run_lengths
 
-INLIER, ANOMALY, IGNORE = 0, 1, 255
-"""Values of an anomaly label."""
-
 DEFAULT_BUFFER = 1 << 25
 """Scores sorted at a time, 128 MiB."""
-DEFAULT_BUDGET = 1 << 30
-"""Bytes of counters above which scores are rounded, with the bound on the error stated."""
 _FIRST_BUFFER = 1 << 22
 _PIECES_A_THREAD = 2  # while one piece is counted, others are sorted; more pieces cost more counting
 _SMALLEST_PIECE = 1 << 20
@@ -40,17 +35,14 @@ class PixelAccumulator:
     """Average precision, FPR95 and AUROC over all pixels of a data set, exactly.
 
     Scores wait in a buffer, inliers from its left end and anomalies from its right; a full buffer is sorted
-    and counted (see ``key_counts``). Only if the counters outgrow the budget are scores rounded, lowest bits
-    first, and the metrics then say by how much they may be off.
+    and counted (see ``key_counts``).
 
     Args:
         buffer_size: Scores sorted at a time; 4 bytes each, on the scores' device.
-        budget: Bytes that the counters may take.
     """
 
-    def __init__(self, buffer_size: int = DEFAULT_BUFFER, budget: int = DEFAULT_BUDGET) -> None:
+    def __init__(self, buffer_size: int = DEFAULT_BUFFER) -> None:
         self._limit = buffer_size
-        self._budget = budget
         self._buffer = torch.empty(0, dtype=torch.int32)
         self._left = self._right = 0
         self.positives = KeyCounts()
@@ -119,20 +111,10 @@ class PixelAccumulator:
             host_keys, host_counts = distinct.cpu().numpy(), occurrences.cpu().numpy()
             for start in range(0, len(host_keys), _CHUNK):
                 counts.add(host_keys[start : start + _CHUNK], host_counts[start : start + _CHUNK])
-                self._keep_within_budget()
             return
         for values in _sorted_pieces(keys.numpy()):
             for start in range(0, len(values), _CHUNK):
                 counts.add(*run_lengths(values[start : start + _CHUNK]))
-                self._keep_within_budget()
-
-    def _keep_within_budget(self) -> None:
-        while self.positives.nbytes + self.negatives.nbytes > self._budget:
-            self._coarsen(self.negatives.shift + 1)
-
-    def _coarsen(self, shift: int) -> None:
-        self.positives.coarsen(shift)
-        self.negatives.coarsen(shift)
 
     def __getstate__(self) -> dict[str, object]:
         """What travels to another process: the counts, without the buffer."""
@@ -143,11 +125,9 @@ class PixelAccumulator:
         """Adds all that another accumulator has counted (of another shard, say)."""
         self.flush()
         other.flush()
-        self._coarsen(max(self.negatives.shift, other.negatives.shift))
         for mine, theirs in ((self.positives, other.positives), (self.negatives, other.negatives)):
             for keys, occurrences in theirs.chunks():
                 mine.add(keys, occurrences)
-                self._keep_within_budget()
 
     def compute(self) -> CurveMetrics:
         """Returns the figures over all pixels so far; more may follow."""
@@ -205,28 +185,17 @@ class ImageMeanAccumulator:
     """Mean over images of each image's figures, images that lack a class skipped (StreetHazards' protocol)."""
 
     def __init__(self) -> None:
-        self._sums = np.zeros(3)
-        self.images = 0
-        self.skipped = 0
+        self._figures: list[tuple[float, float, float]] = []
 
     def update(self, scores: Tensor, labels: Tensor, name: str = "scores") -> None:
         """Takes in a frame; arguments as of ``PixelAccumulator.update``."""
         metrics = pixel_metrics(scores, labels, name)
-        if not metrics.positives or not metrics.negatives:
-            self.skipped += 1
-            return
-        self._sums += (metrics.average_precision, metrics.fpr95_nearest, metrics.auroc)
-        self.images += 1
-
-    def merge(self, other: ImageMeanAccumulator) -> None:
-        """Adds the images of another accumulator."""
-        self._sums += other._sums
-        self.images += other.images
-        self.skipped += other.skipped
+        if metrics.positives and metrics.negatives:
+            self._figures.append((metrics.average_precision, metrics.fpr95_nearest, metrics.auroc))
 
     def compute(self) -> CurveMetrics:
         """Returns the means; nan without an image that has both classes."""
-        if not self.images:
-            return CurveMetrics(math.nan, math.nan, math.nan)
-        average_precision, fpr, auroc = (float(value) for value in self._sums / self.images)
+        if not self._figures:
+            return CurveMetrics()
+        average_precision, fpr, auroc = np.mean(self._figures, axis=0).tolist()
         return CurveMetrics(average_precision=average_precision, fpr95=fpr, auroc=auroc, fpr95_nearest=fpr)

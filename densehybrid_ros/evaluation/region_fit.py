@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from densehybrid_ros.confidence import REGION_FEATURES, Confidence, RegionClassi
 from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, EvaluationFrame
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.calibration import inlier_threshold
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.hazards import HazardChain, HazardSettings
 
@@ -27,36 +28,27 @@ _IGNORED = 0.5  # of a region's pixels that, ignored, leave it out
 _FOLDS, _BLOCK = 5, 4  # parts, and neighbouring frames that stay together; every set is in all parts
 _FEWEST = 10  # regions of either kind
 _PENALTY = 3.0  # of squared weights, against one region's log-loss: few regions must not make large weights
-_OBSTACLE, _FALSE, _NEITHER = 1, 0, -1
+_OBSTACLE, _FALSE, _NEITHER = 1, 0, -1  # what a region is
 
 
-@dataclass(frozen=True)
-class RegionFit:
-    """A classifier, the threshold that it is best at, and its figures.
-
-    Attributes:
-        classifier: Fitted to all frames.
-        threshold: Anomaly threshold in nats.
-        figures: By cross-validation over frames, in plain types.
-    """
+class RegionFit(NamedTuple):
+    """A classifier of all frames, the anomaly threshold in nats that it is best at, and cross-validated figures."""
 
     classifier: RegionClassifier
     threshold: float
     figures: dict[str, float]
 
 
-@dataclass
-class _Region:
-    """A region that was found at a threshold, by its number."""
+class _Region(NamedTuple):
+    """A region of a frame, found at a threshold (its number), and the obstacles that it covers."""
 
     frame: int
     threshold: int
     features: np.ndarray
     kind: int
-    obstacles: frozenset[int]
+    obstacles: list[int]
 
 
-@dataclass
 class RegionTable:
     """Regions of a set's frames at several thresholds, and what they lie on.
 
@@ -69,18 +61,14 @@ class RegionTable:
         InputError: There is no inlier pixel.
     """
 
-    pixels: PixelAccumulator
-    classes: Sequence[SemanticClass]
-    min_area: int
-    frames: int = 0
-    obstacles: int = 0
-    regions: list[_Region] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.thresholds = tuple(self.pixels.inlier_quantile(1 - share) for share in _SHARES)
-        self.floor = self.pixels.inlier_quantile(1 - _FLOOR_SHARE)
-        self._chain = HazardChain(self.classes, Confidence(0.0, 1.0))
-        self._settings = HazardSettings(min_hazard_area=self.min_area)
+    def __init__(self, pixels: PixelAccumulator, classes: Sequence[SemanticClass], min_area: int) -> None:
+        self._thresholds = [inlier_threshold(pixels, 1 - share) for share in _SHARES]
+        self._floor = inlier_threshold(pixels, 1 - _FLOOR_SHARE)
+        self._classes, self._min_area = classes, min_area
+        self._chain = HazardChain(classes, Confidence(0.0, 1.0))
+        self._settings = HazardSettings(min_hazard_area=min_area)
+        self._frames = self._obstacles = 0
+        self._regions: list[_Region] = []
 
     def add(self, frame: EvaluationFrame, labels: np.ndarray, score: np.ndarray, semantic: np.ndarray) -> None:
         """Takes in a frame.
@@ -94,21 +82,23 @@ class RegionTable:
         _, obstacle, statistics, _ = cv2.connectedComponentsWithStats((labels == ANOMALY).view(np.uint8))
         areas = statistics[:, cv2.CC_STAT_AREA].astype(np.float64)
         areas[0] = np.inf
-        areas[areas < self.min_area] = np.inf
-        self.obstacles += int(np.count_nonzero(areas < np.inf))
-        for number, threshold in enumerate(self.thresholds):
+        areas[areas < self._min_area] = np.inf
+        self._obstacles += int(np.count_nonzero(areas < np.inf))
+        ground = None
+        for number, threshold in enumerate(self._thresholds):
             found = self._chain.candidates(
-                semantic, score, score > threshold, threshold, self._settings, frame.camera, frame.disparity
+                semantic, score, score > threshold, threshold, self._settings, frame.camera, frame.disparity, ground
             )
-            features = found.features(score, semantic, self.classes, self.floor)
+            ground = found.ground
+            features = found.features(score, semantic, self._classes, self._floor)
             for region, row in zip(found.regions, features, strict=True):
                 mask = region.mask.view(bool)
                 label = region.crop(labels)[mask]
                 covered = np.bincount(region.crop(obstacle)[mask], minlength=len(areas)) * region.step**2
                 ids = np.flatnonzero(covered >= _COVERED * areas).tolist()
                 kind = _kind(label, bool(ids))
-                self.regions.append(_Region(self.frames, number, row, kind, frozenset(ids)))
-        self.frames += 1
+                self._regions.append(_Region(self._frames, number, row, kind, ids))
+        self._frames += 1
 
     def fit(self) -> RegionFit:
         """Fits the classifier, and chooses the threshold.
@@ -116,31 +106,31 @@ class RegionTable:
         Raises:
             InputError: There are too few regions of one kind, or too few frames.
         """
-        features = np.array([item.features for item in self.regions]).reshape(-1, len(REGION_FEATURES))
-        kinds = np.array([item.kind for item in self.regions], np.int64)
+        features = np.array([item.features for item in self._regions]).reshape(-1, len(REGION_FEATURES))
+        kinds = np.array([item.kind for item in self._regions], np.int64)
         counts = [int(np.count_nonzero(kinds == kind)) for kind in (_FALSE, _OBSTACLE)]
-        if min(counts) < _FEWEST or self.frames < _FOLDS:
+        if min(counts) < _FEWEST or self._frames < _FOLDS:
             raise InputError(
-                f"regions: {self.frames} frames with {counts[1]} regions on obstacles and {counts[0]} false ones are "
+                f"regions: {self._frames} frames with {counts[1]} regions on obstacles and {counts[0]} false ones are "
                 f"too few; give at least {_FOLDS} frames and {_FEWEST} regions of either kind"
             )
-        block = min(_BLOCK, self.frames // _FOLDS)
-        fold = np.array([item.frame for item in self.regions]) // block % _FOLDS
+        block = min(_BLOCK, self._frames // _FOLDS)
+        fold = np.array([item.frame for item in self._regions]) // block % _FOLDS
         known, judged = kinds != _NEITHER, np.zeros(len(kinds))
         for number in range(_FOLDS):
             others = (fold != number) & known
-            judged[fold == number] = _fitted(features[others], kinds[others], self.floor).probability(
+            judged[fold == number] = _fitted(features[others], kinds[others], self._floor).probability(
                 features[fold == number]
             )
-        classifier = _fitted(features[known], kinds[known], self.floor)
+        classifier = _fitted(features[known], kinds[known], self._floor)
         means = features[:, list(REGION_FEATURES).index("mean")]
-        level = np.array([item.threshold for item in self.regions])
-        at_each = [self._recall(judged, level == number) for number in range(len(self.thresholds))]
+        level = np.array([item.threshold for item in self._regions])
+        at_each = [self._recall(judged, level == number) for number in range(len(self._thresholds))]
         chosen = max(range(len(at_each)), key=lambda number: at_each[number][0])
-        by_mean = max(self._recall(means, level == number)[0] for number in range(len(self.thresholds)))
+        by_mean = max(self._recall(means, level == number)[0] for number in range(len(self._thresholds)))
         calibration = np.abs(judged[known].mean() - (kinds[known] == _OBSTACLE).mean())
         figures = {
-            "obstacles": self.obstacles,
+            "obstacles": self._obstacles,
             "obstacle_regions": counts[1],
             "false_regions": counts[0],
             "recall": round(at_each[chosen][0], 4),
@@ -149,24 +139,23 @@ class RegionTable:
             "probability": round(at_each[chosen][1], 4),
             "bias_of_probability": round(float(calibration), 4),
         }
-        return RegionFit(classifier, self.thresholds[chosen], figures)
+        return RegionFit(classifier, self._thresholds[chosen], figures)
 
     def _recall(self, values: np.ndarray, held: np.ndarray) -> tuple[float, float]:
         """Share of the obstacles found at ``FALSE_REGIONS`` a frame, and the lowest value of a region there."""
         found: set[tuple[int, int]] = set()
         wrong, best, least = 0, 0.0, 1.0
         for index in np.flatnonzero(held)[np.argsort(-values[held], kind="stable")].tolist():
-            item = self.regions[index]
+            item = self._regions[index]
             wrong += item.kind == _FALSE
-            if wrong > FALSE_REGIONS * self.frames:
+            if wrong > FALSE_REGIONS * self._frames:
                 break
             found |= {(item.frame, number) for number in item.obstacles if item.kind == _OBSTACLE}
-            best, least = len(found) / max(self.obstacles, 1), float(values[index])
+            best, least = len(found) / max(self._obstacles, 1), float(values[index])
         return best, least
 
 
 def _kind(labels: np.ndarray, covers: bool) -> int:
-    """What a region of these labels is."""
     ignored, anomalous = (np.count_nonzero(labels == value) for value in (IGNORE, ANOMALY))
     if covers and anomalous >= _ON_IT * (len(labels) - ignored):
         return _OBSTACLE
@@ -174,13 +163,7 @@ def _kind(labels: np.ndarray, covers: bool) -> int:
 
 
 def _fitted(features: np.ndarray, kinds: np.ndarray, floor: float) -> RegionClassifier:
-    """Fits a logistic model by maximum likelihood with a penalty of squared weights.
-
-    Args:
-        features: float64 [N, F].
-        kinds: int [N], 1 obstacle, 0 false.
-        floor: Nats.
-    """
+    """Fits a logistic model by maximum likelihood with a penalty of squared weights."""
     means, scales = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
     x = np.column_stack([(features - means) / scales, np.ones(len(features))])
     penalty = np.append(np.full(features.shape[1], _PENALTY), 0.0)

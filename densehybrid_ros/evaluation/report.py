@@ -75,10 +75,7 @@ class _Table:
 def write_report(folder: Path, results: Sequence[EvaluationResult], table: Mapping[str, object] | None = None) -> None:
     """Writes ``report.html``, ``report.json`` and ``report.csv`` into a folder, all or none.
 
-    Args:
-        folder: Where to.
-        results: What was found.
-        table: What the page begins with, as ``research.paper_tables.page_table`` gives it.
+    The page begins with ``table``, as ``research.paper_tables.page_table`` gives it.
     """
     texts = {
         "report.json": json.dumps([result.to_dict() for result in results], indent=2, allow_nan=False) + "\n",

@@ -49,38 +49,28 @@ Rows = tuple[list[str], list[list[str]]]
 
 @dataclass
 class EvaluationResult:
-    """The figures of one model on one data set; rates and scores 0..1, nan where undefined.
+    """The figures of one model on one data set by score; rates and scores 0..1, nan where undefined.
 
     Attributes:
-        dataset: Name of the data set.
-        model: Name of the model.
         frames: Frames measured.
         unlabelled: Frames skipped since they have no labelled pixel.
         left_out: Why frames could not be evaluated.
         frames_left_out: How many those were; None where each reason stands for one.
-        seconds: Time that it took.
         device: What ran the network, and where, such as "eager fp32 on CPU".
         size: (height, width) of the network's input; None where images kept theirs.
-        pixel: Score -> figures of its curve.
-        curves: Score -> sampled curve.
-        histograms: Score -> how it is spread over known and unknown pixels; not in the JSON.
-        inlier_q95: Score -> threshold that 95 % of the inlier pixels do not exceed.
-        components: Score -> component figures.
+        inlier_q95: Thresholds that 95 % of the inlier pixels do not exceed.
         judged: The score that ``operating_points`` are of, its components at the first; None: all at their best F1.
         operating_points: Figures at each threshold that was given.
-        open_set: Score -> open-set figures.
-        edges: Distance bins in metres.
-        distances: Score -> figures of each bin.
+        edges: Distance bins in metres; ``distances`` has the figures of each.
         without_distance: Labelled pixels that had no distance.
         distance_source: How distances were obtained.
         class_iou: Class -> IoU of the closed set.
-        mean_iou: mIoU of the closed set.
         confusion: Pixels of each class, in the order of ``class_iou``, by predicted class; empty without a closed set.
         gallery: The frames with the worst errors, where they were asked for.
         froc: What the hazards of single frames were worth.
         obstacles: Detection by obstacle along a drive, before the hazard stage.
         hazards: What the alerts of a drive were worth.
-        remarks: What else is worth telling in the report, one sentence each; not in the JSON.
+        remarks: What else is worth telling in the report, one sentence each; not in the JSON, as plots are not.
     """
 
     dataset: str
@@ -280,13 +270,6 @@ def notes(result: EvaluationResult) -> list[str]:
         found.append(f"left out: {number} frames, the first: {result.left_out[0]}")
     if result.distances:
         found.append(f"distances: {result.distance_source}; {result.without_distance} labelled pixels have none")
-    for name, metrics in result.pixel.items():
-        if not metrics.exact:
-            found.append(
-                f"{name}: scores were rounded to fit the memory budget; {AP} is within "
-                f"{100 * metrics.average_precision_error:.2g}, {FPR95} within {100 * metrics.fpr95_error:.2g} and "
-                f"{AUROC} within {100 * metrics.auroc_error:.2g} points"
-            )
     return found
 
 
@@ -314,17 +297,13 @@ def _cell(value: float | None) -> str:
 
 def obstacle_rows(figures: ObstacleFigures) -> Rows:
     """Header and rows of the recall by distance."""
-    header = ["distance [m]", "seen", "detected", "recall"]
+    counts = {f"{item.low:g} to {item.high:g}": (item.seen, item.detected) for item in figures.bins}
+    counts["all"] = figures.seen, figures.detected
     rows = [
-        [
-            f"{item.low:g} to {item.high:g}",
-            str(item.seen),
-            str(item.detected),
-            percent(100 * item.detected / item.seen if item.seen else None),
-        ]
-        for item in figures.bins
+        [name, str(seen), str(detected), percent(100 * detected / seen if seen else None)]
+        for name, (seen, detected) in counts.items()
     ]
-    return header, [*rows, ["all", str(figures.seen), str(figures.detected), percent(100 * figures.recall)]]
+    return ["distance [m]", "seen", "detected", "recall"], rows
 
 
 def obstacle_lines(figures: ObstacleFigures) -> list[str]:

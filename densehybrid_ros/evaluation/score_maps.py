@@ -26,8 +26,7 @@ def read_score_map(path: Path) -> np.ndarray:
     Raises:
         InputError: It can't be read, or holds more than one number a pixel.
     """
-    values = _read_array(path) if path.suffix.lower() in _ARRAYS else read_values(path)
-    values = values.squeeze()
+    values = (_read_array(path) if path.suffix.lower() in _ARRAYS else read_values(path)).squeeze()
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         shape = "x".join(map(str, values.shape))
         raise InputError(f"{path}: holds {values.dtype} of shape {shape}; a score map is one number a pixel")
@@ -38,12 +37,11 @@ def _read_array(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             stored = np.load(file, allow_pickle=False)
-            if isinstance(stored, np.ndarray):
-                return stored
-            if len(stored.files) == 1:
-                found: np.ndarray = stored[stored.files[0]]
+            names = getattr(stored, "files", None)  # an array has none
+            if names is None or len(names) == 1:
+                found: np.ndarray = stored if names is None else stored[names[0]]
                 return found
-            problem = f"holds the arrays {name_some(stored.files)}; keep one"
+            problem = f"holds the arrays {name_some(names)}; keep one"
     except OSError as error:
         problem = f"can't be read ({error.strerror or error})"
     except (ValueError, EOFError) as error:
@@ -88,8 +86,7 @@ class ScoreMaps:
                 f"--score-maps {folder}: {len(missing)} of {len(images)} frames have no map: {name_some(missing)}; "
                 f"name maps as the frames, with {', '.join(SUFFIXES)}"
             )
-        self._paths = {index: max(found[path.stem], key=lambda one: _agreement(one, path)) for index, path in
-                       images.items()}  # fmt: skip
+        self._paths = {index: _nearest(path, found[path.stem]) for index, path in images.items()}
 
     def __call__(self, index: int, frame: EvaluationFrame) -> ScoredFrame:
         """Reads the map of a frame.
@@ -109,7 +106,7 @@ class ScoreMaps:
         return ScoredFrame(index, frame, {self.name: torch.from_numpy(values)}, nothing, "score maps")
 
 
-def _agreement(path: Path, image: Path) -> int:
-    """How many folders the two share, counted from the file upwards; other folders between them are no matter."""
+def _nearest(image: Path, maps: list[Path]) -> Path:
+    """The map that shares most of the last folders with an image; other folders between them are no matter."""
     shared = set(image.parent.parts[-4:])
-    return sum(part in shared for part in path.parent.parts[-4:])
+    return max(maps, key=lambda path: sum(part in shared for part in path.parent.parts[-4:]))

@@ -86,15 +86,6 @@ def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], capsys: pyte
     assert "--help" in line
 
 
-def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "x.safetensors"
-    assert main(["train", "--config", str(tmp_path / "none.yaml"), "--output", str(output)]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        f"densehybrid train: {tmp_path}/none.yaml: can't be read (No such file or directory)"
-    ]
-    assert not output.exists()
-
-
 def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--json", str(tmp_path / "info.json")]) == 0
     facts = json.loads((tmp_path / "info.json").read_text())
@@ -126,7 +117,7 @@ def test_info_checks_models(model_path: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["info", "--add-digest"]) == 2
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.5, 2.0])
+@pytest.mark.parametrize("delay", [0.05, 1.0])
 def test_an_interrupt_is_one_line_and_status_130_at_any_moment(delay: float) -> None:
     program = "import sys; from densehybrid_ros.cli.main import main; print('up', flush=True); sys.exit(main())"
     command = [sys.executable, "-c", program, "benchmark", "engine"]

@@ -10,7 +10,7 @@ import json
 import resource
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,49 +57,39 @@ def little_room(size: int = ROOM) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def evaluated(place: Path) -> list[object]:
-    return ["evaluate", "--dataset", "folder", "--root", place, "--model", place / "tiny.safetensors"]
+SET = "--dataset folder --root PLACE --model PLACE/tiny.safetensors"
+REPLAY = "replay PLACE/drive --model PLACE/tiny.safetensors --device cpu --threshold 0"
+BAG = "bag rendered out --frames 1 --size 64x32"
+WRITES = [
+    (BAG, "out"),
+    (f"{BAG} --storage sqlite3", "out"),
+    ("info --json out", "out"),
+    (f"evaluate {SET} --scores hybrid --json out", "out"),
+    (f"evaluate {SET} --scores hybrid --report out", "out/report.json"),
+    (f"evaluate {SET} --scores hybrid --card", "PLACE/tiny.yaml"),
+    (f"calibrate {SET} --by outlier_tpr95 --output out", "out"),
+    (f"{REPLAY} --json out", "out"),
+    (f"{REPLAY} --report out", "out/report.json"),
+    (f"{REPLAY} --overlays out", "out/frame_000000_0.00s.jpg"),
+]
 
 
-def calibrated(place: Path) -> list[object]:
-    return ["calibrate", "--dataset", "folder", "--root", place, "--model", place / "tiny.safetensors"]
-
-
-def replayed(place: Path) -> list[object]:
-    return ["replay", place / "drive", "--model", place / "tiny.safetensors", "--device", "cpu", "--threshold", 0]
-
-
-def bagged(place: Path) -> list[object]:
-    return ["bag", "rendered", "out", "--frames", 1, "--size", "64x32"]
-
-
-WRITES: dict[str, tuple[Callable[[Path], list[object]], list[object], str]] = {
-    "bag, mcap": (bagged, [], "out"),
-    "bag, sqlite3": (bagged, ["--storage", "sqlite3"], "out"),
-    "info --json": (lambda place: ["info"], ["--json", "out"], "out"),
-    "evaluate --json": (evaluated, ["--json", "out"], "out"),
-    "evaluate --report": (evaluated, ["--report", "out"], "out/report.json"),
-    "evaluate --card": (evaluated, ["--card"], "PLACE/tiny.yaml"),
-    "calibrate": (calibrated, ["--by", "outlier_tpr95", "--output", "out"], "out"),
-    "replay --json": (replayed, ["--json", "out"], "out"),
-    "replay --report": (replayed, ["--report", "out"], "out/report.json"),
-    "replay --overlays": (replayed, ["--overlays", "out"], "out/frame_000000_0.00s.jpg"),
-}
-
-
-@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize(("command", "file"), WRITES)
 def test_a_command_without_room_names_the_file(
-    name: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    file: str,
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command, options, file = WRITES[name]
     monkeypatch.chdir(tmp_path)
     before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
-    arguments = [str(word) for word in (*command(place), *options)]
     with little_room():
-        assert main(arguments) == 2
+        assert main(command.replace("PLACE", str(place)).split()) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     written = file.replace("PLACE", str(place))
-    assert last.startswith(f"densehybrid {arguments[0]}: {written}: can't be written: ")
+    assert last.startswith(f"densehybrid {command.split()[0]}: {written}: can't be written: ")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
 

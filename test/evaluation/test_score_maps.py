@@ -122,25 +122,18 @@ def test_sixteen_bits_are_numbers_and_colours_are_none(tmp_path: Path) -> None:
             read_score_map(tmp_path / name)
 
 
-def test_of_several_maps_of_a_name_the_folder_decides(frames: Path, tmp_path: Path) -> None:
+def test_of_several_maps_of_a_name_the_folder_decides_and_nan_at_a_labelled_pixel_is_named(
+    frames: Path, tmp_path: Path
+) -> None:
     dataset = open_evaluation_set("folder", frames)
-    for folder, value in (("other/image", 1.0), ("data/image", 2.0), ("zzz", 3.0)):
-        (tmp_path / "maps" / folder).mkdir(parents=True)
-        np.save(tmp_path / "maps" / folder / "0.npy", np.full(SHAPE, value, np.float32))
-    scored = ScoreMaps(tmp_path / "maps", "x", dataset, [0])(0, dataset[0])
-    assert float(scored.scores["x"].max()) == 2.0
-
-
-def test_nan_at_a_labelled_pixel_is_named(frames: Path, tmp_path: Path) -> None:
-    write_maps(frames, tmp_path / "maps")
-    dataset = open_evaluation_set("folder", frames)
-    path = tmp_path / "maps" / "a" / "0.npy"
     values = np.zeros(SHAPE, np.float32)
     values[0] = np.nan  # where nothing is labelled
-    np.save(path, values)
-    maps = ScoreMaps(tmp_path / "maps", "x", dataset, range(3))
-    maps(0, dataset[0])
+    for folder, value in (("other/image", 1.0), ("data/image", 2.0), ("zzz", 3.0)):
+        (tmp_path / "maps" / folder).mkdir(parents=True)
+        np.save(tmp_path / "maps" / folder / "0.npy", values + value)
+    maps = ScoreMaps(tmp_path / "maps", "x", dataset, [0])
+    assert float(maps(0, dataset[0]).scores["x"][30, 30]) == 2.0
     values[30] = np.nan
-    np.save(path, values)
+    np.save(tmp_path / "maps" / "data" / "image" / "0.npy", values)
     with pytest.raises(InputError, match=r"0\.npy: has NaN at labelled pixels"):
         maps(0, dataset[0])
