@@ -58,22 +58,13 @@ def test_same_regions_as_labelling_the_whole_frame(height: int, width: int) -> N
     assert left_out == 0
     assert len(expected) > 5
     assert len(found) == len(expected)
+    described = [region.describe(score) for region in found]
     for other in expected:
-        nearest = min(found, key=lambda region: math.dist(region.centroid, other.centroid))
-        own = nearest.describe(score)
+        own = min(described, key=lambda region: math.dist(region.centroid, other.centroid))
         assert key(own) == key(other)
         assert own.centroid == pytest.approx(other.centroid, abs=0.5)
         assert own.mean_score == pytest.approx(other.mean_score, abs=1e-5)
         assert own.peak_score == other.peak_score
-
-
-def test_counts_are_exact_at_any_size() -> None:
-    random = np.random.default_rng(0)
-    for shape in ((37, 61), (64, 513), (33, 1025)):
-        unknown = random.random(shape) < 0.4
-        clusters = find_clusters(unknown, 50)
-        assert int(clusters.counts.sum()) == int(unknown.sum())
-        assert int(clusters.counts[0, 0]) == int(unknown[: clusters.block, : clusters.block].sum())
 
 
 def test_the_largest_are_kept_and_the_others_counted() -> None:
@@ -135,7 +126,10 @@ def test_a_large_region_is_seen_in_steps() -> None:
     assert large.crop(unknown).shape == large.mask.shape
     assert large.area == pytest.approx(299 * 699, rel=0.03)
     assert (large.left, large.top) == (pytest.approx(201, abs=8), pytest.approx(101, abs=8))
-    assert large.centroid == (pytest.approx(550, abs=8), pytest.approx(250, abs=8))
+    assert large.describe(np.zeros(unknown.shape, np.float32)).centroid == (
+        pytest.approx(550, abs=8),
+        pytest.approx(250, abs=8),
+    )
     assert (small.area, small.step) == (400, 1)
 
 
