@@ -137,13 +137,7 @@ def _braking(args: argparse.Namespace) -> Braking:
     return Braking(speeds, args.reaction_time, args.deceleration)
 
 
-def _replay(
-    args: argparse.Namespace,
-    path: Path,
-    replay: Replay,
-    segmenter: Segmenter,
-    settings: Settings,
-) -> None:
+def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Segmenter, settings: Settings) -> None:
     """Adds one recording to the figures; what can't be evaluated of it is left out."""
     try:
         topics, read = parse_topics(args.topics), picture_reader(settings, segmenter.card)
@@ -173,11 +167,7 @@ def _is_through_node(args: argparse.Namespace) -> bool:
 
 
 def _answers(
-    args: argparse.Namespace,
-    recording: Recording,
-    replay: Replay,
-    segmenter: Segmenter,
-    settings: Settings,
+    args: argparse.Namespace, recording: Recording, replay: Replay, segmenter: Segmenter, settings: Settings
 ) -> Iterator[Answer]:
     if not _is_through_node(args):
         return perceived_answers(recording, Perception(segmenter, settings), replay.leave_out, args.limit)

@@ -32,17 +32,11 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 @dataclass(frozen=True)
 class Braking:
-    """How the vehicle brakes.
+    """How the vehicle brakes."""
 
-    Attributes:
-        speeds: Speeds to judge in km/h, rising.
-        reaction_time: Seconds from the alert until the brakes hold.
-        deceleration: In m/s^2.
-    """
-
-    speeds: tuple[float, ...] = DEFAULT_SPEEDS
-    reaction_time: float = 1.0
-    deceleration: float = 6.0
+    speeds: tuple[float, ...] = DEFAULT_SPEEDS  # speeds to judge in km/h, rising
+    reaction_time: float = 1.0  # seconds from the alert until the brakes hold
+    deceleration: float = 6.0  # in m/s^2
 
     def __post_init__(self) -> None:
         if not self.speeds or not all(0 < speed < math.inf for speed in self.speeds):
@@ -68,78 +62,49 @@ class HazardBin:
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """Whether the alerts came in time at one speed.
+    """Whether the alerts came in time at one speed."""
 
-    Attributes:
-        speed: In km/h.
-        stopping_distance: In metres, reaction included.
-        obstacles: Obstacles that were in sight from farther away than that; of the others it can't be said.
-        in_time: Those of them whose first alert came at that distance or farther away.
-        worst_margin: Metres left before the worst of those obstacles, negative where the vehicle hits it; of one that
-            was never alerted minus the stopping distance. None without obstacles.
-    """
-
-    speed: float
-    stopping_distance: float
-    obstacles: int
-    in_time: int
+    speed: float  # in km/h
+    stopping_distance: float  # in metres, reaction included
+    obstacles: int  # obstacles that were in sight from farther away than that; of the others it can't be said
+    in_time: int  # those of them whose first alert came at that distance or farther away
+    # metres left before the worst of those obstacles, negative where the vehicle hits it; of one that was never
+    # alerted minus the stopping distance. None without obstacles
     worst_margin: float | None
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What was alerted in one frame.
+    """What was alerted in one frame."""
 
-    Attributes:
-        drive: Name of the drive; empty where there is one.
-        seconds: Since the drive's first frame.
-        hazards: Active hazards.
-        nearest: Distance of the nearest in metres; None where none is known.
-    """
-
-    drive: str
-    seconds: float
-    hazards: int
-    nearest: float | None
+    drive: str  # name of the drive; empty where there is one
+    seconds: float  # since the drive's first frame
+    hazards: int  # active hazards
+    nearest: float | None  # distance of the nearest in metres; None where none is known
 
 
 @dataclass(frozen=True)
 class HazardFigures:
-    """What the alerts of drives were worth.
+    """What the alerts of drives were worth."""
 
-    Attributes:
-        raised: Hazards that were raised, all drives together.
-        false_alarms: Those that never lay on an obstacle. Without labels: None.
-        minutes: Length of the drives in minutes.
-        kilometres: The same in kilometres; None where no speed is known.
-        bins: Obstacles by distance.
-        first_alert: Obstacle (of several drives "DRIVE/ID") -> distance in metres at its first alert; None: never.
-        speeds: By speed.
-        distance_error: Median of |alerted distance - true distance| in metres; None where nothing could be compared.
-        within_two_sigma: Share of the alerted distances that are within twice their stated deviation of the truth.
-        problems: Problem that the alerts named -> frames; problems that differ in numbers alone are one.
-        timeline: What was alerted, frame after frame.
-        sightings: Labelled obstacles, counted in every frame; None without labels.
-        alerted: Those of them that an active hazard lay on.
-        true_alarms: Hazards that lay on an obstacle. Without labels: None.
-        obstacles_found: Obstacles with an id that were alerted at least once.
-    """
-
-    raised: int
-    false_alarms: int | None
-    minutes: float
-    kilometres: float | None
-    bins: tuple[HazardBin, ...]
+    raised: int  # hazards that were raised, all drives together
+    false_alarms: int | None  # those that never lay on an obstacle. Without labels: None
+    minutes: float  # length of the drives in minutes
+    kilometres: float | None  # the same in kilometres; None where no speed is known
+    bins: tuple[HazardBin, ...]  # obstacles by distance
+    # obstacle (of several drives "DRIVE/ID") -> distance in metres at its first alert; None: never
     first_alert: dict[str, float | None]
-    speeds: tuple[SpeedRow, ...]
+    speeds: tuple[SpeedRow, ...]  # by speed
+    # median of |alerted distance - true distance| in metres; None where nothing could be compared
     distance_error: float | None
+    # share of the alerted distances that are within twice their stated deviation of the truth
     within_two_sigma: float | None
-    problems: dict[str, int]
-    timeline: tuple[Moment, ...] = ()
-    sightings: int | None = None
-    alerted: int | None = None
-    true_alarms: int | None = None
-    obstacles_found: int = 0
+    problems: dict[str, int]  # problem that the alerts named -> frames; problems that differ in numbers alone are one
+    timeline: tuple[Moment, ...] = ()  # what was alerted, frame after frame
+    sightings: int | None = None  # labelled obstacles, counted in every frame; None without labels
+    alerted: int | None = None  # those of them that an active hazard lay on
+    true_alarms: int | None = None  # hazards that lay on an obstacle. Without labels: None
+    obstacles_found: int = 0  # obstacles with an id that were alerted at least once
 
     @property
     def precision(self) -> float | None:

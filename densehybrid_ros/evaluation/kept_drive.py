@@ -27,33 +27,20 @@ _DISPLAY_WIDTH, _JPEG_QUALITY = 1024, 80
 
 
 class DriveFrame(NamedTuple):
-    """A frame of a drive as the hazard stage and its judge need it.
+    """A frame of a drive as the hazard stage and its judge need it."""
 
-    Attributes:
-        time: Seconds, by the recording's clock.
-        known: What is known at it; of its image the shape alone counts.
-        semantic: uint8 [H, W], train ids.
-        score: float32 [H, W] in nats; what lies below all thresholds may have any value below them.
-        truth: What is labelled; None: nothing.
-    """
-
-    time: float
-    known: Frame
-    semantic: np.ndarray
-    score: np.ndarray
-    truth: FrameTruth | None
+    time: float  # seconds, by the recording's clock
+    known: Frame  # what is known at it; of its image the shape alone counts
+    semantic: np.ndarray  # uint8 [H, W], train ids
+    score: np.ndarray  # float32 [H, W] in nats; what lies below all thresholds may have any value below them
+    truth: FrameTruth | None  # what is labelled; None: nothing
 
 
 class KeptFrame(NamedTuple):
-    """A frame: scores where a pixel exceeds the lowest threshold, and disparities there and about it.
+    """A frame: scores where a pixel exceeds the lowest threshold, and disparities there and about it."""
 
-    Attributes:
-        jpeg: The picture at display size; None where it is not shown.
-        packed: All else.
-    """
-
-    jpeg: bytes | None
-    packed: bytes
+    jpeg: bytes | None  # the picture at display size; None where it is not shown
+    packed: bytes  # all else
 
     @classmethod
     def of(cls, answer: Answer, floor: float, is_shown: bool, is_clean: bool) -> KeptFrame:

@@ -36,15 +36,10 @@ class LabelledObstacle(NamedTuple):
 
 
 class FrameTruth(NamedTuple):
-    """What is labelled in a frame.
+    """What is labelled in a frame."""
 
-    Attributes:
-        labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
-        obstacles: The obstacles.
-    """
-
-    labels: np.ndarray
-    obstacles: tuple[LabelledObstacle, ...]
+    labels: np.ndarray  # uint8 [H, W], 0 inlier, 1 anomaly, else not judged
+    obstacles: tuple[LabelledObstacle, ...]  # the obstacles
 
     @classmethod
     def of(
@@ -69,21 +64,13 @@ class FrameTruth(NamedTuple):
 
 
 class Sighting(NamedTuple):
-    """An obstacle in one frame.
+    """An obstacle in one frame."""
 
-    Attributes:
-        drive: Name of the drive; empty where there is one.
-        obstacle: Its id along the drive; None where ids are not known from frame to frame.
-        frame: Number of the frame.
-        distance: Metres along the optical axis; nan where unknown.
-        found: Whether it is detected, or alerted.
-    """
-
-    drive: str
-    obstacle: int | None
-    frame: int
-    distance: float
-    found: bool
+    drive: str  # name of the drive; empty where there is one
+    obstacle: int | None  # its id along the drive; None where ids are not known from frame to frame
+    frame: int  # number of the frame
+    distance: float  # metres along the optical axis; nan where unknown
+    found: bool  # whether it is detected, or alerted
 
 
 def by_obstacle(sightings: Iterable[Sighting]) -> dict[str, list[Sighting]]:
@@ -107,25 +94,16 @@ class BinRecall:
 
 @dataclass(frozen=True)
 class ObstacleFigures:
-    """Figures of a drive at one threshold.
+    """Figures of a drive at one threshold."""
 
-    Attributes:
-        threshold: On the anomaly score.
-        frames: Frames judged.
-        seen: Sightings of obstacles.
-        detected: Sightings that are detections.
-        false_alarms: False regions in all frames.
-        bins: Recall by distance.
-        lasting: Obstacle (see ``by_obstacle``) -> distance in metres from which on it is detected in every later frame;
-            None if it never is, or at a distance that is not known.
-    """
-
-    threshold: float
-    frames: int
-    seen: int
-    detected: int
-    false_alarms: int
-    bins: tuple[BinRecall, ...]
+    threshold: float  # on the anomaly score
+    frames: int  # frames judged
+    seen: int  # sightings of obstacles
+    detected: int  # sightings that are detections
+    false_alarms: int  # false regions in all frames
+    bins: tuple[BinRecall, ...]  # recall by distance
+    # obstacle (see by_obstacle) -> distance in metres from which on it is detected in every later frame; None if
+    # it never is, or at a distance that is not known
     lasting: dict[str, float | None]
 
     @property

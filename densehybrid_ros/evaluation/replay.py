@@ -43,27 +43,16 @@ _LOOKED_AT = 50  # frames in which a frame on the road is looked for
 
 
 class Answer(NamedTuple):
-    """A frame of a recording with what was made of it.
+    """A frame of a recording with what was made of it."""
 
-    Attributes:
-        recorded: The frame.
-        known: The same with what is known at it.
-        semantic: uint8 [H, W], train ids.
-        score: float32 [H, W] in nats.
-        found: bool [H, W], where the score exceeds the threshold.
-        alert: The alert.
-        latency: How long it took in milliseconds.
-        overlay: Draws the picture for people, uint8 RGB [H, W, 3].
-    """
-
-    recorded: RecordedFrame
-    known: Frame
-    semantic: np.ndarray
-    score: np.ndarray
-    found: np.ndarray
-    alert: Alert
-    latency: float
-    overlay: Callable[[], np.ndarray]
+    recorded: RecordedFrame  # the frame
+    known: Frame  # the same with what is known at it
+    semantic: np.ndarray  # uint8 [H, W], train ids
+    score: np.ndarray  # float32 [H, W] in nats
+    found: np.ndarray  # bool [H, W], where the score exceeds the threshold
+    alert: Alert  # the alert
+    latency: float  # how long it took in milliseconds
+    overlay: Callable[[], np.ndarray]  # draws the picture for people, uint8 RGB [H, W, 3]
 
 
 def known_frames(recording: Recording, settings: Settings) -> Iterator[tuple[RecordedFrame, Frame]]:

@@ -29,13 +29,7 @@ _SHARES = {"precision": "precision", "recall": "recall", "found": "obstacles fou
 
 
 def write_tune_page(
-    page: Path,
-    tuning: Tuning,
-    drive: KeptDrive,
-    settings: Settings,
-    name: str,
-    model: str,
-    are_single: bool = False,
+    page: Path, tuning: Tuning, drive: KeptDrive, settings: Settings, name: str, model: str, are_single: bool = False
 ) -> None:
     """Writes the page, and the proposed ego mask beside it.
 

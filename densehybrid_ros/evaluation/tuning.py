@@ -57,12 +57,7 @@ class ThresholdSweep:
     """
 
     def __init__(
-        self,
-        card: ModelCard,
-        settings: Settings,
-        grid: Grid,
-        edges: Sequence[float],
-        ego_mask: EgoMask | None = None,
+        self, card: ModelCard, settings: Settings, grid: Grid, edges: Sequence[float], ego_mask: EgoMask | None = None
     ) -> None:
         own = replace(settings.hazards, ego_mask=ego_mask or settings.hazards.ego_mask)
         known = card.classes, card.confidence, card.region_classifier
@@ -97,38 +92,24 @@ class ThresholdSweep:
 
 
 class Swept(NamedTuple):
-    """A drive at all settings, with or without the proposed ego mask.
+    """A drive at all settings, with or without the proposed ego mask."""
 
-    Attributes:
-        figures: By setting.
-        shown: What the hazard stage says about each frame that has a picture, by setting.
-    """
-
-    figures: dict[Setting, HazardFigures]
+    figures: dict[Setting, HazardFigures]  # by setting
+    # what the hazard stage says about each frame that has a picture, by setting
     shown: list[dict[Setting, HazardFrame]]
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """A drive at all settings.
+    """A drive at all settings."""
 
-    Attributes:
-        grid: The settings.
-        own: The setting of the parameters, one of the grid.
-        sweeps: Without the proposed ego mask, and with it where there is one.
-        mask: bool [H, W], the proposed ego mask; None: nothing stays at one place.
-        mask_left_out: Whether something stays at one place that can be no own vehicle.
-        by: ``CLEAN``, ``LABELS`` or empty.
-        wanted: False alarms a minute, for a clean drive.
-    """
-
-    grid: Grid
-    own: Setting
-    sweeps: tuple[Swept, ...]
-    mask: np.ndarray | None
-    mask_left_out: bool
-    by: str
-    wanted: float
+    grid: Grid  # the settings
+    own: Setting  # the setting of the parameters, one of the grid
+    sweeps: tuple[Swept, ...]  # without the proposed ego mask, and with it where there is one
+    mask: np.ndarray | None  # bool [H, W], the proposed ego mask; None: nothing stays at one place
+    mask_left_out: bool  # whether something stays at one place that can be no own vehicle
+    by: str  # CLEAN, LABELS or empty
+    wanted: float  # false alarms a minute, for a clean drive
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each setting, with and without the ego mask."""
@@ -223,13 +204,7 @@ def threshold_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
 
 
 def tune(
-    drive: KeptDrive,
-    card: ModelCard,
-    settings: Settings,
-    grid: Grid,
-    edges: Sequence[float],
-    by: str,
-    wanted: float,
+    drive: KeptDrive, card: ModelCard, settings: Settings, grid: Grid, edges: Sequence[float], by: str, wanted: float
 ) -> Tuning:
     """Judges a drive at all settings, and once more with the ego mask that it suggests.
 

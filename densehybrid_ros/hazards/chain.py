@@ -34,25 +34,15 @@ from densehybrid_ros.hazards.tracks import Detection, Track, Tracker
 
 @dataclass(frozen=True)
 class Candidates:
-    """The regions of one frame that may be hazards; no setting of the tracks counts up to here.
+    """The regions of one frame that may be hazards; no setting of the tracks counts up to here."""
 
-    Attributes:
-        regions: Regions on the road, the largest first; what lies flat in it is not among them.
-        unknown: bool [H, W], the pixels that they were found in.
-        locator: What locates them.
-        problems: What was wrong with the input.
-        left_out: Regions beyond ``max_hazards``.
-        surface: bool [h, w], the ground at reduced size; None where it was not asked for.
-        detections: The regions described, located and judged; of ``HazardChain.detect`` alone.
-    """
-
-    regions: list[MaskedRegion]
-    unknown: np.ndarray
-    locator: Locator
-    problems: tuple[str, ...]
-    left_out: int
-    surface: np.ndarray | None
-    detections: tuple[Detection, ...] = ()
+    regions: list[MaskedRegion]  # regions on the road, the largest first; what lies flat in it is not among them
+    unknown: np.ndarray  # bool [H, W], the pixels that they were found in
+    locator: Locator  # what locates them
+    problems: tuple[str, ...]  # what was wrong with the input
+    left_out: int  # regions beyond max_hazards
+    surface: np.ndarray | None  # bool [h, w], the ground at reduced size; None where it was not asked for
+    detections: tuple[Detection, ...] = ()  # the regions described, located and judged; of HazardChain.detect alone
 
     def features(
         self, score: np.ndarray, semantic: np.ndarray, classes: Sequence[SemanticClass], floor: float

@@ -32,17 +32,11 @@ _RIM_SHARE = 0.1  # of the points about a region that exceed ``rim_score``
 
 
 class RegionPoints(NamedTuple):
-    """Points of N regions, P x P for each.
+    """Points of N regions, P x P for each."""
 
-    Attributes:
-        rows: int [N, P, 1].
-        columns: int [N, 1, P].
-        own: bool [N, P, P], True where the point lies on the region.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-    own: np.ndarray
+    rows: np.ndarray  # int [N, P, 1]
+    columns: np.ndarray  # int [N, 1, P]
+    own: np.ndarray  # bool [N, P, P], True where the point lies on the region
 
     def of(self, image: np.ndarray) -> np.ndarray:
         """Returns the values of an image [H, W] at the points, [N, P, P]."""

@@ -32,46 +32,27 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Clusters:
-    """Blocks with anomalous pixels, grouped where they touch.
+    """Blocks with anomalous pixels, grouped where they touch."""
 
-    Attributes:
-        shape: (height, width) of the frame in pixels.
-        block: Pixels along a block's side.
-        counts: uint8 [h, w], anomalous pixels of each block.
-        labels: int32 [h, w], number of each block's cluster from 1, 0 where none is.
-        boxes: int32 [N + 1, 4]: left, top, width, height in blocks; row 0 is the background.
-        pixels: int64 [N + 1], anomalous pixels of each cluster.
-    """
-
-    shape: tuple[int, int]
-    block: int
-    counts: np.ndarray
-    labels: np.ndarray
-    boxes: np.ndarray
-    pixels: np.ndarray
+    shape: tuple[int, int]  # (height, width) of the frame in pixels
+    block: int  # pixels along a block's side
+    counts: np.ndarray  # uint8 [h, w], anomalous pixels of each block
+    labels: np.ndarray  # int32 [h, w], number of each block's cluster from 1, 0 where none is
+    boxes: np.ndarray  # int32 [N + 1, 4]: left, top, width, height in blocks; row 0 is the background
+    pixels: np.ndarray  # int64 [N + 1], anomalous pixels of each cluster
 
 
 @dataclass(slots=True)
 class MaskedRegion:
-    """A connected region with its mask.
+    """A connected region with its mask."""
 
-    Attributes:
-        area: Number of pixels.
-        left: First column of the bounding box.
-        top: First row of the bounding box.
-        width: Columns of the bounding box.
-        height: Rows of the bounding box.
-        mask: uint8 [h, w], 1 where the region is.
-        step: The mask holds the middle one of every ``step`` rows and columns of the box; 1 but for large regions.
-    """
-
-    area: int
-    left: int
-    top: int
-    width: int
-    height: int
-    mask: np.ndarray
-    step: int
+    area: int  # number of pixels
+    left: int  # first column of the bounding box
+    top: int  # first row of the bounding box
+    width: int  # columns of the bounding box
+    height: int  # rows of the bounding box
+    mask: np.ndarray  # uint8 [h, w], 1 where the region is
+    step: int  # the mask holds the middle one of every step rows and columns of the box; 1 but for large regions
 
     def crop(self, image: np.ndarray) -> np.ndarray:
         """Returns the pixels of an image [H, W] that ``mask`` speaks of, as a view of the mask's shape."""

@@ -29,17 +29,11 @@ _GAP_SHARE = 0.25  # of a cluster's size: a gap below it that may be its own low
 
 @dataclass(frozen=True)
 class Ground:
-    """The ground of a frame.
+    """The ground of a frame."""
 
-    Attributes:
-        block: Pixels along a block's side.
-        surface: bool [h, w], the blocks that are ground.
-        problem: Why everything, or all below the horizon, is taken for ground, in one line; None if it is not.
-    """
-
-    block: int
-    surface: np.ndarray
-    problem: str | None
+    block: int  # pixels along a block's side
+    surface: np.ndarray  # bool [h, w], the blocks that are ground
+    problem: str | None  # why everything, or all below the horizon, is taken for ground, in one line; None if it is not
 
     def prior(self, nats: float) -> np.ndarray:
         """Returns float32 [h, w], by how much the score of a block is lowered: at most ``nats``."""

@@ -55,35 +55,20 @@ class Detection:
 
 @dataclass(slots=True)
 class Track:
-    """A hazard over the frames.
+    """A hazard over the frames."""
 
-    Attributes:
-        id: Its number, from 1.
-        detection: What was seen last; moved to where it is expected while ``missed`` is above zero.
-        first_stamp: Seconds; stamp of the first sighting.
-        history: Whether it was seen, frame by frame, as far back as the trigger looks.
-        expected: Where it is expected to be in this frame.
-        box: Its box as expected in this frame.
-        seen: Its box when it was seen last.
-        state: Candidate, active or lost.
-        age: Frames since the first sighting, that one included.
-        missed: Frames in a row without a sighting, up to the latest.
-        rate: Change of the box a second; None until it was seen twice.
-        unseen: Seconds since it was seen last.
-    """
-
-    id: int
-    detection: Detection
-    first_stamp: float
-    history: deque[bool]
-    expected: Location
-    box: Box
-    seen: Box
-    state: State = State.CANDIDATE
-    age: int = 1
-    missed: int = 0
-    rate: Box | None = None
-    unseen: float = 0.0
+    id: int  # its number, from 1
+    detection: Detection  # what was seen last; moved to where it is expected while missed is above zero
+    first_stamp: float  # seconds; stamp of the first sighting
+    history: deque[bool]  # whether it was seen, frame by frame, as far back as the trigger looks
+    expected: Location  # where it is expected to be in this frame
+    box: Box  # its box as expected in this frame
+    seen: Box  # its box when it was seen last
+    state: State = State.CANDIDATE  # candidate, active or lost
+    age: int = 1  # frames since the first sighting, that one included
+    missed: int = 0  # frames in a row without a sighting, up to the latest
+    rate: Box | None = None  # change of the box a second; None until it was seen twice
+    unseen: float = 0.0  # seconds since it was seen last
 
 
 class Tracker:

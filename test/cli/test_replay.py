@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -349,24 +348,6 @@ def test_a_limit_counts_the_frames_of_the_recording(pictures: Path, model_path: 
     assert _figures(tmp_path / "r")["hazards"]["problems"] == {"camera_info: none has arrived": 1}
 
 
-def test_what_is_nothing_to_replay_is_named(bag: Path, model_path: Path, tmp_path: Path, capsys) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "folder" / "deeper").mkdir(parents=True)
-    (tmp_path / "notes.txt").write_text("no drive")
-    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 20)
-    for name, message in (
-        ("nowhere", "no such file or folder"),
-        ("empty", "an empty folder; give a bag, a picture, a folder of pictures or a video"),
-        ("folder", "a folder of folders (deeper); give one of them"),
-        ("notes.txt", "a text file; give a bag, a picture, a folder of pictures or a video"),
-        ("noise.mp4", "not a video that OpenCV can decode"),
-    ):
-        assert _replay(tmp_path / name, model_path, "--threshold", -3) == 2
-        assert capsys.readouterr().err.splitlines()[-1] == f"densehybrid replay: {tmp_path / name}: {message}"
-    assert _replay(bag, model_path, "--threshold", -3, "--fps", 5) == 2
-    assert f"--fps 5: {bag} has stamps of its own; leave --fps out" in capsys.readouterr().err
-
-
 def _drive(path: Path, seed: int, frames: int = 2) -> Path:
     with BagWriter(path) as writer:
         for frame in RenderedFrames(seed, frames, (128, 64), 10.0):
@@ -456,15 +437,3 @@ def test_a_network_that_yields_nan_is_named_with_the_frame(bag: Path, tmp_path: 
     error = capsys.readouterr().err
     assert f"{bag}: /camera/image at " in error
     assert "the score of this frame is not finite" in error
-
-
-def test_a_bag_of_which_the_head_alone_is_left_is_called_damaged(
-    bag: Path, model_path: Path, tmp_path: Path, capsys
-) -> None:
-    left = tmp_path / "left"
-    shutil.copytree(bag, left)
-    (file,) = left.glob("*.mcap")
-    file.write_bytes(file.read_bytes()[:400])
-    assert _replay(left, model_path, "--threshold", -3) == 2
-    error = capsys.readouterr().err
-    assert f"{left}: truncated or damaged bag: {file.name}: ends in the middle; it holds no message" in error
