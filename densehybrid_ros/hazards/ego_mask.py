@@ -51,14 +51,10 @@ def polygon_mask(polygon: tuple[float, ...], height: int, width: int) -> np.ndar
 
 @dataclass(frozen=True, eq=False)
 class EgoMask:
-    """A mask for images of its proportions, or of any where it is a polygon.
+    """A mask for images of its proportions, or of any where it is a polygon."""
 
-    Attributes:
-        name: Its file, for messages.
-        own: bool [h, w], True where pixels never count; or corners x1, y1, x2, y2, ... in fractions of the image.
-    """
-
-    name: str
+    name: str  # its file, for messages
+    # bool [h, w], True where pixels never count; or corners x1, y1, x2, y2, ... in fractions of the image
     own: np.ndarray | tuple[float, ...]
 
     @lru_cache(maxsize=8)  # noqa: B019 - a mask lives as long as the settings that name it

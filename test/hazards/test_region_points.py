@@ -71,7 +71,7 @@ def test_what_is_not_known_is_one() -> None:
 def test_no_obstacle_of_the_rendered_road_is_flat_and_its_road_is() -> None:
     patches = flat = kept = 0
     camera = standard_camera(512, 256)
-    for frame in render_drive(3, 4, 512, 256, fps=2.0):
+    for frame in render_drive(3, 3, 512, 256, fps=2.0):
         noise = np.random.default_rng(0).normal(0.0, 0.25, frame.disparity.shape).astype(np.float32)
         disparity = np.where(frame.disparity > 0, frame.disparity + noise, np.float32(0))
         patch = np.zeros(frame.semantic.shape, bool)
