@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from densehybrid_ros.cli.options import count, positive
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.road import unknown_classes
 from densehybrid_ros.inference import Segmenter
@@ -35,6 +35,14 @@ def add_node_parameters(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
     return node
 
 
+def add_recording_options(parser: argparse.ArgumentParser, fps: str = "") -> None:
+    """Adds ``--topics``, ``--fps`` (with more to be said of it) and ``--limit``."""
+    parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
+    rate = "frames a second of pictures (default 10) or a video (its own)"
+    parser.add_argument("--fps", type=positive, help=rate + fps)
+    parser.add_argument("--limit", type=count, metavar="N", help="the first N frames of each recording")
+
+
 def given_settings(args: argparse.Namespace) -> Settings:
     """Reads the parameters that the options give.
 
@@ -51,26 +59,26 @@ def warn(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def open_model(settings: Settings, given: Sequence[float | str] = ()) -> tuple[Segmenter, Settings, list[float]]:
+def open_model(settings: Settings, given: float | str | None = None) -> tuple[Segmenter, Settings, float]:
     """Loads the model, and takes from its card what the parameters leave open.
 
     Args:
         settings: The parameters.
-        given: Thresholds that take the place of the parameter's: numbers, or names in the card.
+        given: A threshold that takes the place of the parameter's: a number, or a name in the card.
 
     Returns:
-        The segmenter, the parameters with the (first) threshold, and all thresholds in nats.
+        The segmenter, the parameters with the threshold, and the threshold in nats.
 
     Raises:
         InputError: The model can't be run, the card has no such threshold, or not the drivable classes.
     """
     segmenter = open_segmenter(settings, warn)
     card, own = segmenter.card, settings.anomaly_threshold
-    named = settings.threshold_name or None
-    thresholds = [card.threshold(item) for item in given or (named if own is None else own,)]
-    for value in thresholds:
-        PARAMETERS["anomaly_threshold"].check(value)
+    if given is None:
+        given = settings.threshold_name or None if own is None else own
+    threshold = card.threshold(given)
+    PARAMETERS["anomaly_threshold"].check(threshold)
     if strange := unknown_classes(card.classes, settings.drivable_classes):
         known = ", ".join(item.name for item in card.classes)
         raise InputError(f"drivable_classes: {settings.model} has no class {strange[0]!r}; it has: {known}")
-    return segmenter, replace(settings, anomaly_threshold=thresholds[0]), thresholds
+    return segmenter, replace(settings, anomaly_threshold=threshold), threshold

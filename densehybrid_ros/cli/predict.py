@@ -19,8 +19,14 @@ from densehybrid_ros.bags.reader import is_pictures, open_recording
 from densehybrid_ros.bags.recording import LeaveOut, Recording
 from densehybrid_ros.bags.sources import ordered_pictures
 from densehybrid_ros.bags.topics import parse_topics
-from densehybrid_ros.cli.node_parameters import add_node_parameters, given_settings, open_model, warn
-from densehybrid_ros.cli.options import count, output_folder, positive, threshold
+from densehybrid_ros.cli.node_parameters import (
+    add_node_parameters,
+    add_recording_options,
+    given_settings,
+    open_model,
+    warn,
+)
+from densehybrid_ros.cli.options import output_folder, threshold
 from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.errors import InputError
@@ -72,11 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--masks", action="store_true", help="write the semantic and the open-set mask of every frame")
     parser.add_argument("--scores", action="store_true", help="write the anomaly score of every frame")
-    parser.add_argument(
-        "--fps", type=positive, help="frames a second of pictures that are one drive, or of a video (default: its own)"
-    )
-    parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
-    parser.add_argument("--limit", type=count, metavar="N", help="the first N frames")
+    add_recording_options(parser, fps="; pictures are single ones unless this is given")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     settings = given_settings(args)
     if not moves:
         settings = replace(settings, trigger_count=1, trigger_window=1)
-    segmenter, settings, _ = open_model(settings, () if args.threshold is None else (args.threshold,))
+    segmenter, settings, _ = open_model(settings, args.threshold)
     left_out: dict[str, int] = {}  # a recording may be read more than once, and tells the same each time
     entries: dict[str, dict[str, Any]] = {}
     with atomic_directory(output) as folder:
@@ -105,7 +107,11 @@ def run(args: argparse.Namespace) -> int:
                     write_picture(folder / "overlays" / f"{name}.jpg", overlay)
                     if show:
                         show(overlay)
-                    _write_planes(args, folder, name, perceived)
+                    masks = perceived.masks
+                    planes = {"semantic": masks.semantic, "open_set": masks.open_set} if args.masks else {}
+                    planes |= {"scores": score_steps(masks.anomaly_score)} if args.scores else {}
+                    for kind, plane in planes.items():
+                        write_picture(folder / kind / f"{name}.png", plane)
                     entries[name] = _entry(name, perceived)
         if not entries:
             raise InputError(next(iter(left_out), f"{args.source}: holds no frame"))
@@ -113,7 +119,11 @@ def run(args: argparse.Namespace) -> int:
             warn(f"left out: {reason}")
         lines = (json.dumps(entry, allow_nan=False) for entry in entries.values())
         write_text_atomically(folder / HAZARDS, "".join(f"{line}\n" for line in lines))
-    _print(output, list(entries.values()), sum(left_out.values()))
+    levels, left = Counter(entry["level"] for entry in entries.values()), sum(left_out.values())
+    print(f"frames  {len(entries)}" + (f", {left} left out" if left else ""))
+    print("alerts  " + ", ".join(f"{level.name} {levels[level.name]}" for level in Level if levels[level.name]))
+    made = sorted(f"{item.name}/" if item.is_dir() else item.name for item in output.iterdir())
+    print(f"output  {output}: {', '.join(made)}")
     return 0
 
 
@@ -127,15 +137,6 @@ def _recordings(
         return
     for path in progress(ordered_pictures(args.source)[: args.limit], "predict"):
         yield open_recording(path, topics, leave_out)
-
-
-def _write_planes(args: argparse.Namespace, folder: Path, name: str, perceived: Perceived) -> None:
-    masks = perceived.masks
-    if args.masks:
-        write_picture(folder / "semantic" / f"{name}.png", masks.semantic)
-        write_picture(folder / "open_set" / f"{name}.png", masks.open_set)
-    if args.scores:
-        write_picture(folder / "scores" / f"{name}.png", score_steps(masks.anomaly_score))
 
 
 def _entry(name: str, perceived: Perceived) -> dict[str, Any]:
@@ -172,11 +173,3 @@ def _hazard(hazard: Hazard) -> dict[str, Any]:
         "width": hazard.width,
         "time_to_reach": hazard.time_to_reach,
     }
-
-
-def _print(output: Path, entries: list[dict[str, Any]], left_out: int) -> None:
-    levels = Counter(entry["level"] for entry in entries)
-    print(f"frames  {len(entries)}" + (f", {left_out} left out" if left_out else ""))
-    print("alerts  " + ", ".join(f"{level.name} {levels[level.name]}" for level in Level if levels[level.name]))
-    made = sorted(f"{item.name}/" if item.is_dir() else item.name for item in output.iterdir())
-    print(f"output  {output}: {', '.join(made)}")

@@ -19,25 +19,15 @@ from densehybrid_ros.bags.reader import open_recording
 from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
 from densehybrid_ros.cli.measuring import distance_edges, process_device
-from densehybrid_ros.cli.node_parameters import add_node_parameters, given_settings, open_model
-from densehybrid_ros.cli.options import (
-    add_json,
-    count,
-    finite,
-    output_folder,
-    output_video,
-    positive,
-    thresholds,
-)
+from densehybrid_ros.cli.node_parameters import add_node_parameters, add_recording_options, given_settings, open_model
+from densehybrid_ros.cli.options import add_json, finite, output_folder, output_video, threshold
 from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.errors import InputError, OutputError
 from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, HazardAccumulator
 from densehybrid_ros.evaluation.replay import Answer, Replay, perceived_answers, with_base_frame
 from densehybrid_ros.evaluation.report import write_report
-from densehybrid_ros.evaluation.results import EvaluationResult, format_result
+from densehybrid_ros.evaluation.results import format_result
 from densehybrid_ros.evaluation.shards import Shards
-from densehybrid_ros.evaluation.text_tables import format_table
-from densehybrid_ros.evaluation.threshold_sweep import Grid, ThresholdReplay, ThresholdSweep, threshold_rows
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.perception.perception import Perception, picture_reader
 from densehybrid_ros.perception.settings import Settings
@@ -47,7 +37,6 @@ _EXAMPLE = """examples:
   densehybrid bag rendered drive --seed 7
   densehybrid replay drive --params-file config/perception.param.yaml -p trigger_count:=2 --report replay_report
   densehybrid replay drive --params-file config/perception.param.yaml --through node
-  densehybrid replay drive --threshold -60,-80,-100
   densehybrid replay dashcam.mp4 -p model:=ldn121 -p camera_height:=1.4 --video seen.mp4
   torchrun --nproc-per-node 2 -m densehybrid_ros replay drives/"""
 _REASONS_PRINTED = 10
@@ -64,11 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_node_parameters(parser).add_argument(
         "--threshold",
-        type=thresholds,
-        default=(),
-        metavar="NATS|NAME[,...]",
-        help="in the place of anomaly_threshold: a number or a name in the model card; of several, a table with a row "
-        "for each",
+        type=threshold,
+        metavar="NATS|NAME",
+        help="in the place of anomaly_threshold: a number or a name in the model card",
     )
     parser.add_argument(
         "--through",
@@ -83,15 +70,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="through the node at the recording's own pace, in this shell's ROS domain: RViz and Foxglove can watch",
     )
     parser.add_argument("--bins", help="edges of distance bins in metres (default: 5,10,...,50)")
-    parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
-    parser.add_argument("--fps", type=positive, help="frames a second of pictures (default 10) or a video (its own)")
+    add_recording_options(parser)
     alerts = parser.add_argument_group("alerts")
     alerts.add_argument(
         "--speeds", metavar="KM/H,...", help="speeds at which to compare the first alert with the stopping distance"
     )
     alerts.add_argument("--reaction-time", type=finite, default=1.0, metavar="S", help="until the brakes hold (1.0)")
     alerts.add_argument("--deceleration", type=finite, default=6.0, metavar="M/S2", help="of the brakes (6.0)")
-    parser.add_argument("--limit", type=count, metavar="N", help="the first N frames of each recording")
     parser.add_argument(
         "--report", type=output_folder, metavar="DIR", help="folder for report.html, report.json, report.csv"
     )
@@ -112,25 +97,9 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--video {args.video}: {args.bag} holds {len(bags)} recordings; give one of them")
         if shards.count > 1 and _is_through_node(args):
             raise InputError("--through node: one process plays to one node; run it without torchrun")
-        several = len(args.threshold) > 1
-        for option, given in (
-            ("--through", args.through != "model"),
-            ("--live", args.live),
-            ("--report", args.report),
-            ("--overlays", args.overlays),
-            ("--video", args.video),
-        ):
-            if several and given:
-                raise InputError(f"{option}: takes one --threshold; these are {len(args.threshold)}")
         settings = replace(settings, device=str(process_device(settings.device, shards)))
-        segmenter, settings, levels = open_model(settings, args.threshold)
-        if several:
-            own = settings.hazards
-            grid = Grid(tuple(levels), (own.min_hazard_area,), (own.trigger_count,))
-            sweep = ThresholdSweep(segmenter.card, settings, grid, edges, braking)
-            replay: Replay | ThresholdReplay = ThresholdReplay(sweep, bags)
-        else:
-            replay = Replay(levels[0], edges, bags, HazardAccumulator(edges, braking), args.overlays)
+        segmenter, settings, level = open_model(settings, args.threshold)
+        replay = Replay(level, edges, bags, HazardAccumulator(edges, braking), args.overlays)
         started = time.monotonic()
         for number in shards.indices(len(bags)):
             replay.begin(number)
@@ -141,15 +110,19 @@ def run(args: argparse.Namespace) -> int:
     if not replay.frames:
         nothing = f"{args.bag}: no frame was answered; try --through model"
         raise InputError(replay.left_out[0].reason if replay.left_out else nothing)
-    if isinstance(replay, ThresholdReplay):
-        if shards.is_first:
-            _publish_rows(args, replay)
+    if not shards.is_first:
         return 0
     result = replay.result(args.bag.name, segmenter.card.name)
     result.seconds = time.monotonic() - started
     result.device = segmenter.describe()
-    if shards.is_first:
-        _publish(args, replay, result)
+    for reason in result.left_out[:_REASONS_PRINTED]:
+        print(f"left out: {reason}", file=sys.stderr)
+    print("\n".join([format_result(result), "", *replay.summary()]))
+    if args.json:
+        args.json.write(replay.figures(result))
+    if args.report:
+        write_report(args.report, [result])
+        print(f"report: {args.report / 'report.html'}")
     return 0
 
 
@@ -163,13 +136,7 @@ def _braking(args: argparse.Namespace) -> Braking:
     return Braking(speeds, args.reaction_time, args.deceleration)
 
 
-def _replay(
-    args: argparse.Namespace,
-    path: Path,
-    replay: Replay | ThresholdReplay,
-    segmenter: Segmenter,
-    settings: Settings,
-) -> None:
+def _replay(args: argparse.Namespace, path: Path, replay: Replay, segmenter: Segmenter, settings: Settings) -> None:
     """Adds one recording to the figures; what can't be evaluated of it is left out."""
     try:
         topics, read = parse_topics(args.topics), picture_reader(settings, segmenter.card)
@@ -199,11 +166,7 @@ def _is_through_node(args: argparse.Namespace) -> bool:
 
 
 def _answers(
-    args: argparse.Namespace,
-    recording: Recording,
-    replay: Replay | ThresholdReplay,
-    segmenter: Segmenter,
-    settings: Settings,
+    args: argparse.Namespace, recording: Recording, replay: Replay, segmenter: Segmenter, settings: Settings
 ) -> Iterator[Answer]:
     if not _is_through_node(args):
         return perceived_answers(recording, Perception(segmenter, settings), replay.leave_out, args.limit)
@@ -212,24 +175,3 @@ def _answers(
     except ImportError as error:
         raise InputError(f"--through node: needs ROS 2 ({error}); use --through model") from error
     return node_answers(recording, settings, segmenter.card.num_classes, replay.leave_out, args.limit, args.live)
-
-
-def _publish_rows(args: argparse.Namespace, replay: ThresholdReplay) -> None:
-    figures = replay.figures()
-    for reason in figures["left_out"][:_REASONS_PRINTED]:
-        print(f"left out: {reason}", file=sys.stderr)
-    print(format_table(*threshold_rows(figures["thresholds"])))
-    if args.json:
-        args.json.write(figures)
-
-
-def _publish(args: argparse.Namespace, replay: Replay, result: EvaluationResult) -> None:
-    for reason in result.left_out[:_REASONS_PRINTED]:
-        print(f"left out: {reason}", file=sys.stderr)
-    print(format_result(result))
-    print("\n" + replay.summary())
-    if args.json:
-        args.json.write(replay.figures(result))
-    if args.report:
-        write_report(args.report, [result])
-        print(f"report: {args.report / 'report.html'}")

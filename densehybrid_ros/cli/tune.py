@@ -11,15 +11,20 @@ from densehybrid_ros.bags.folder import find_bags
 from densehybrid_ros.bags.reader import is_labelled_folder, open_recording
 from densehybrid_ros.bags.topics import parse_topics
 from densehybrid_ros.cli.measuring import distance_edges
-from densehybrid_ros.cli.node_parameters import add_node_parameters, given_settings, open_model, warn
-from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, positive, thresholds
+from densehybrid_ros.cli.node_parameters import (
+    add_node_parameters,
+    add_recording_options,
+    given_settings,
+    open_model,
+    warn,
+)
+from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, thresholds
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.kept_drive import KeptDrive
 from densehybrid_ros.evaluation.replay import check_answer, perceived_answers, with_base_frame
 from densehybrid_ros.evaluation.text_tables import format_table
-from densehybrid_ros.evaluation.threshold_sweep import Grid, threshold_rows
 from densehybrid_ros.evaluation.tune_page import write_tune_page
-from densehybrid_ros.evaluation.tuning import CLEAN, LABELS, Tuning, proposal_text, tune
+from densehybrid_ros.evaluation.tuning import CLEAN, LABELS, Grid, Tuning, threshold_rows, tune
 from densehybrid_ros.perception.perception import Perception, picture_reader
 from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
@@ -57,12 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clean.add_argument(
         "--false-alarms-per-minute", type=not_negative, default=1.0, metavar="R", help="wanted with --clean (1)"
     )
-    parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
-    parser.add_argument(
-        "--fps", type=positive, help="frames a second of pictures (default 10) or a video (its own); a labelled set "
-        "is one of single pictures unless this is given"
-    )  # fmt: skip
-    parser.add_argument("--limit", type=count, metavar="N", help="the first N frames")
+    add_recording_options(parser, fps="; a labelled set is one of single pictures unless this is given")
     parser.add_argument(
         "--every", type=count, metavar="N", help=f"show one frame of N (default: at most {_MOST_SHOWN} frames)"
     )
@@ -77,7 +77,9 @@ def run(args: argparse.Namespace) -> int:
     if len(bags) > 1:
         raise InputError(f"{args.drive}: a folder of {len(bags)} bags; tune takes one of them, such as {bags[0].name}")
     are_single = args.fps is None and is_labelled_folder(args.drive)
-    areas, triggers = _areas(args, settings), _triggers(args, settings, are_single)
+    own_area = settings.min_hazard_area
+    areas = tuple(sorted({own_area, *(args.min_hazard_areas or (2 * own_area, 4 * own_area))}))
+    triggers = _triggers(args, settings, are_single)
     if are_single:
         settings = replace(settings, trigger_count=1)
     segmenter, settings, own = open_model(settings)
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     settings = with_base_frame(recording, settings)
     total = min(len(recording), args.limit or len(recording))
     every = args.every or max(1, -(-total // _MOST_SHOWN))
-    drive = KeptDrive([*own, *given], not given, every, args.clean, segmenter.card.region_classifier)
+    drive = KeptDrive([own, *given], not given, every, args.clean, card.region_classifier)
     answers = perceived_answers(recording, Perception(segmenter, settings), _left_out, args.limit)
     for answer in progress(answers, f"tune {args.drive.name}", total):
         try:
@@ -106,18 +108,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{len(grid.settings())} settings: name fewer values, {_MOST_SETTINGS} combinations at most")
     by = CLEAN if args.clean else LABELS if drive.obstacles else ""
     tuning = tune(drive, card, settings, grid, distance_edges(None), by, args.false_alarms_per_minute)
-    write_tune_page(page, tuning, drive, args.drive.name, card, are_single)
+    write_tune_page(page, tuning, drive, settings, args.drive.name, card.name, are_single)
     _publish(args, tuning, page, are_single)
     return 0
 
 
 def _counts(text: str) -> tuple[int, ...]:
     return tuple(sorted({count(part.strip()) for part in text.split(",")}))
-
-
-def _areas(args: argparse.Namespace, settings: Settings) -> tuple[int, ...]:
-    own = settings.min_hazard_area
-    return tuple(sorted({own, *(args.min_hazard_areas or (2 * own, 4 * own))}))
 
 
 def _triggers(args: argparse.Namespace, settings: Settings, are_single: bool) -> tuple[int, ...]:
@@ -148,8 +145,7 @@ def _publish(args: argparse.Namespace, tuning: Tuning, page: Path, are_single: b
         row |= dict.fromkeys((key for key in row if key.endswith("_per_minute")), None)
     here = [row for row in rows if not row["ego_mask"] and (row["min_hazard_area"], row["trigger_count"]) == own[1:]]
     print(format_table(*threshold_rows(here)))
-    text = proposal_text(tuning)
-    if text:
+    if text := tuning.proposal_text():
         print(f"\n{text}")
     if tuning.mask is not None:
         print(f"ego mask: {100 * tuning.mask.mean():.1f} % of the picture stay unknown at one place; see the page")

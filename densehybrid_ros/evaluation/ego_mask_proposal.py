@@ -6,8 +6,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from densehybrid_ros.evaluation.threshold_sweep import ScoredDriveFrame
-
 _MOVING = 1.0  # m/s
 _FEWEST_FRAMES, _FEWEST_FOR_SPOTS = 10, 100  # what is far away stays at one place for long
 _SHARE, _GROWN_SHARE = 0.8, 0.6  # of the frames in which a region is unknown: in its core, and up to its rim
@@ -29,14 +27,13 @@ class EgoMaskProposal:
         self._counts = np.zeros((0, 0), np.uint32)
         self._frames = 0
 
-    def update(self, frame: ScoredDriveFrame) -> None:
-        """Takes in a frame; without a speed the vehicle is taken to move."""
-        speed = frame.known.ego_speed
+    def update(self, score: np.ndarray, speed: float | None) -> None:
+        """Takes in the score of a frame, float32 [H, W], and the speed in m/s; without one the vehicle moves."""
         if speed is not None and speed < _MOVING:
             return
-        if self._counts.shape != frame.score.shape:
-            self._counts, self._frames = np.zeros(frame.score.shape, np.uint32), 0
-        self._counts += frame.score > self._threshold
+        if self._counts.shape != score.shape:
+            self._counts, self._frames = np.zeros(score.shape, np.uint32), 0
+        self._counts += score > self._threshold
         self._frames += 1
 
     def compute(self, min_area: int) -> tuple[np.ndarray | None, bool]:
@@ -61,10 +58,9 @@ class EgoMaskProposal:
             kept[0] = False
             own = cv2.dilate(kept[labels].astype(np.uint8), _square(margin))
             own = _without_holes(own, gap) if at_border else own
-            _, labels, statistics, _ = cv2.connectedComponentsWithStats(own)
-            for number, area in enumerate(statistics[1:, cv2.CC_STAT_AREA], 1):
-                region = labels == number
-                if _fits(region, area) and (at_border or self._frames >= _FEWEST_FOR_SPOTS):
+            count, labels = cv2.connectedComponents(own)
+            for region in (labels == number for number in range(1, count)):
+                if _fits(region) and (at_border or self._frames >= _FEWEST_FOR_SPOTS):
                     mask |= region
                 else:
                     left_out = True
@@ -84,10 +80,11 @@ def _without_holes(mask: np.ndarray, gap: int) -> np.ndarray:
     return (labels != outside)[2 * gap : -2 * gap, 2 * gap : -2 * gap].astype(np.uint8)
 
 
-def _fits(region: np.ndarray, area: int) -> bool:
+def _fits(region: np.ndarray) -> bool:
     """Whether a region can be the own vehicle, which lies at the border, or a spot of dirt; neither lies ahead."""
     height, width = region.shape
     touches = region[0].any() or region[-1].any() or region[:, 0].any() or region[:, -1].any()
     # An obstacle that the vehicle drives towards stays at one place, too.
     ahead = region[height // 3 : -(height // 3), width // 3 : -(width // 3)]
-    return area <= (_LARGEST if touches else _DIRT) * region.size and not ahead.any()
+    largest = (_LARGEST if touches else _DIRT) * region.size
+    return bool(np.count_nonzero(region) <= largest and not ahead.any())

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.components import ANOMALY
-from densehybrid_ros.evaluation.distances import check_edges, obstacle_ids, obstacle_pixels
+from densehybrid_ros.evaluation.distances import check_edges
+from densehybrid_ros.evaluation.obstacles import Box, FrameTruth, Sighting, by_obstacle
 from densehybrid_ros.hazards.hazard import State
 from densehybrid_ros.perception.alert import Alert
 
@@ -25,62 +26,28 @@ JUDGED = 0.5
 obstacles to count as false."""
 DEFAULT_SPEEDS = (20.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0)
 """Speeds of the table in km/h."""
-KMH = 1 / 3.6
-"""Metres a second in a kilometre an hour."""
 
-Box = tuple[int, int, int, int]
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
 class Braking:
-    """How the vehicle brakes.
+    """How the vehicle brakes."""
 
-    Attributes:
-        speeds: Speeds to judge in km/h, rising.
-        reaction_time: Seconds from the alert until the brakes hold.
-        deceleration: In m/s^2.
-    """
-
-    speeds: tuple[float, ...] = DEFAULT_SPEEDS
-    reaction_time: float = 1.0
-    deceleration: float = 6.0
+    speeds: tuple[float, ...] = DEFAULT_SPEEDS  # speeds to judge in km/h, rising
+    reaction_time: float = 1.0  # seconds from the alert until the brakes hold
+    deceleration: float = 6.0  # in m/s^2
 
     def __post_init__(self) -> None:
-        if not self.speeds or not all(math.isfinite(speed) and speed > 0 for speed in self.speeds):
+        if not self.speeds or not all(0 < speed < math.inf for speed in self.speeds):
             raise InputError("--speeds: give speeds in km/h above 0, such as 30,50,80")
         if not (0 <= self.reaction_time < math.inf and 0 < self.deceleration < math.inf):
             raise InputError("--reaction-time must be at least 0 s, --deceleration above 0 m/s^2")
 
     def distance(self, speed: float) -> float:
         """Returns the metres until the vehicle stands, from ``speed`` km/h: d = v t + v^2 / (2 a)."""
-        metres_a_second = speed * KMH
+        metres_a_second = speed / 3.6
         return metres_a_second * self.reaction_time + metres_a_second**2 / (2 * self.deceleration)
-
-    def margin(self, distance: float, speed: float) -> float:
-        """Returns the metres left before what is first alerted at ``distance`` metres, from ``speed`` km/h."""
-        return distance - self.distance(speed)
-
-
-@dataclass
-class _Obstacle:
-    """A labelled obstacle along its drive, frame after frame: its distance in metres and whether it was alerted."""
-
-    distances: list[float] = field(default_factory=list)
-    alerted: list[bool] = field(default_factory=list)
-
-    @property
-    def first_alert(self) -> float | None:
-        return next((distance for distance, seen in zip(self.distances, self.alerted, strict=True) if seen), None)
-
-    @property
-    def farthest(self) -> float:
-        return max((distance for distance in self.distances if math.isfinite(distance)), default=math.nan)
-
-    def found_within(self, low: float, high: float) -> bool | None:
-        """Whether it was alerted while in the bin; None where it was never there."""
-        inside = [seen for distance, seen in zip(self.distances, self.alerted, strict=True) if low <= distance < high]
-        return any(inside) if inside else None
 
 
 @dataclass(frozen=True)
@@ -92,86 +59,52 @@ class HazardBin:
     obstacles: int
     found: int
 
-    @property
-    def missed(self) -> int:
-        """Those that were not."""
-        return self.obstacles - self.found
-
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """Whether the alerts came in time at one speed.
+    """Whether the alerts came in time at one speed."""
 
-    Attributes:
-        speed: In km/h.
-        stopping_distance: In metres, reaction included.
-        obstacles: Obstacles that were in sight from farther away than that; of the others it can't be said.
-        in_time: Those of them whose first alert came at that distance or farther away.
-        worst_margin: Metres left before the worst of those obstacles, negative where the vehicle hits it; of one that
-            was never alerted minus the stopping distance. None without obstacles.
-    """
-
-    speed: float
-    stopping_distance: float
-    obstacles: int
-    in_time: int
+    speed: float  # in km/h
+    stopping_distance: float  # in metres, reaction included
+    obstacles: int  # obstacles that were in sight from farther away than that; of the others it can't be said
+    in_time: int  # those of them whose first alert came at that distance or farther away
+    # metres left before the worst of those obstacles, negative where the vehicle hits it; of one that was never
+    # alerted minus the stopping distance. None without obstacles
     worst_margin: float | None
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What was alerted in one frame.
+    """What was alerted in one frame."""
 
-    Attributes:
-        drive: Name of the drive; empty where there is one.
-        seconds: Since the drive's first frame.
-        hazards: Active hazards.
-        nearest: Distance of the nearest in metres; None where none is known.
-    """
-
-    drive: str
-    seconds: float
-    hazards: int
-    nearest: float | None
+    drive: str  # name of the drive; empty where there is one
+    seconds: float  # since the drive's first frame
+    hazards: int  # active hazards
+    nearest: float | None  # distance of the nearest in metres; None where none is known
 
 
 @dataclass(frozen=True)
 class HazardFigures:
-    """What the alerts of drives were worth.
+    """What the alerts of drives were worth."""
 
-    Attributes:
-        raised: Hazards that were raised, all drives together.
-        false_alarms: Those that never lay on an obstacle. Without labels: None.
-        minutes: Length of the drives in minutes.
-        kilometres: The same in kilometres; None where no speed is known.
-        bins: Obstacles by distance.
-        first_alert: Obstacle (of several drives "DRIVE/ID") -> distance in metres at its first alert; None: never.
-        speeds: By speed.
-        distance_error: Median of |alerted distance - true distance| in metres; None where nothing could be compared.
-        within_two_sigma: Share of the alerted distances that are within twice their stated deviation of the truth.
-        problems: Problem that the alerts named -> frames; problems that differ in numbers alone are one.
-        timeline: What was alerted, frame after frame.
-        sightings: Labelled obstacles, counted in every frame; None without labels.
-        alerted: Those of them that an active hazard lay on.
-        true_alarms: Hazards that lay on an obstacle. Without labels: None.
-        obstacles_found: Obstacles with an id that were alerted at least once.
-    """
-
-    raised: int
-    false_alarms: int | None
-    minutes: float
-    kilometres: float | None
-    bins: tuple[HazardBin, ...]
+    raised: int  # hazards that were raised, all drives together
+    false_alarms: int | None  # those that never lay on an obstacle. Without labels: None
+    minutes: float  # length of the drives in minutes
+    kilometres: float | None  # the same in kilometres; None where no speed is known
+    bins: tuple[HazardBin, ...]  # obstacles by distance
+    # obstacle (of several drives "DRIVE/ID") -> distance in metres at its first alert; None: never
     first_alert: dict[str, float | None]
-    speeds: tuple[SpeedRow, ...]
+    speeds: tuple[SpeedRow, ...]  # by speed
+    # median of |alerted distance - true distance| in metres; None where nothing could be compared
     distance_error: float | None
+    # share of the alerted distances that are within twice their stated deviation of the truth
     within_two_sigma: float | None
-    problems: dict[str, int]
-    timeline: tuple[Moment, ...] = ()
-    sightings: int | None = None
-    alerted: int | None = None
-    true_alarms: int | None = None
-    obstacles_found: int = 0
+    problems: dict[str, int]  # problem that the alerts named -> frames; problems that differ in numbers alone are one
+    timeline: tuple[Moment, ...] = ()  # what was alerted, frame after frame
+    sightings: int | None = None  # labelled obstacles, counted in every frame; None without labels
+    alerted: int | None = None  # those of them that an active hazard lay on
+    true_alarms: int | None = None  # hazards that lay on an obstacle. Without labels: None
+    obstacles_found: int = 0  # obstacles with an id that were alerted at least once
 
     @property
     def precision(self) -> float | None:
@@ -209,72 +142,20 @@ class HazardFigures:
         return None if self.false_alarms is None or not self.kilometres else self.false_alarms / self.kilometres
 
 
-@dataclass(frozen=True)
-class AlertedHazard:
-    """An active hazard as an alert tells of it.
-
-    Attributes:
-        id: Its number.
-        box: Left, top, width and height in pixels.
-        distance: Metres; None: unknown.
-        distance_std: Its standard deviation in metres; None: unknown.
-        missed: Frames in a row in which it was not seen.
-    """
+class _Alerted(NamedTuple):
+    """An active hazard as an alert tells of it; distances in metres, nan where unknown."""
 
     id: int
     box: Box
-    distance: float | None
-    distance_std: float | None
+    distance: float
+    distance_std: float
     missed: int
 
     @classmethod
-    def from_values(cls, values: Mapping[str, str]) -> AlertedHazard:
-        """Reads the values of a hazard's status."""
+    def of(cls, values: Mapping[str, str]) -> _Alerted:
         left, top, width, height = (int(values[f"box_{side}"]) for side in ("left", "top", "width", "height"))
-        distance, deviation = (_known(float(values[name])) for name in ("distance_m", "distance_std_m"))
+        distance, deviation = float(values["distance_m"]), float(values["distance_std_m"])
         return cls(int(values["id"]), (left, top, width, height), distance, deviation, int(values["missed_frames"]))
-
-
-class Sighted(NamedTuple):
-    """A labelled obstacle in one frame: its id (None: unknown), its box, its distance in metres (nan: unknown)."""
-
-    id: int | None
-    box: Box
-    distance: float
-
-
-@dataclass(frozen=True)
-class FrameTruth:
-    """What is labelled in a frame, as the alerts of any setting are judged by it.
-
-    Attributes:
-        labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
-        obstacles: The obstacles.
-    """
-
-    labels: np.ndarray
-    obstacles: tuple[Sighted, ...]
-
-    @classmethod
-    def of(
-        cls, labels: np.ndarray, instances: np.ndarray | None = None, distance: np.ndarray | None = None
-    ) -> FrameTruth:
-        """Finds the obstacles of a frame.
-
-        Args:
-            labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
-            instances: uint16 [H, W], ids of obstacles; None where there are none.
-            distance: float32 [H, W], true distances in metres as ``distances.distance_map`` gives them.
-        """
-        ids = obstacle_ids(labels, instances)
-        found = []
-        for rows, columns in obstacle_pixels(ids):
-            left, top = int(columns.min()), int(rows.min())
-            box = (left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
-            number = None if instances is None else int(ids[rows[0], columns[0]])
-            where = math.nan if distance is None else float(distance[rows[0], columns[0]])
-            found.append(Sighted(number, box, where))
-        return cls(labels, tuple(found))
 
 
 class HazardAccumulator:
@@ -292,10 +173,9 @@ class HazardAccumulator:
         self._times: list[float] = []
         self._true: dict[tuple[str, int], bool] = {}  # hazard -> whether it ever lay on an obstacle
         self._unjudged: set[tuple[str, int]] = set()
-        self._obstacles: dict[tuple[str, int], _Obstacle] = {}
+        self._sightings: list[Sighting] = []
         self._errors: list[tuple[float, float]] = []
         self._seconds, self._metres = 0.0, 0.0
-        self._sightings = self._alerted = 0
         self._speed_known, self._labelled = True, False
         self._problems: dict[str, tuple[int, str]] = {}
         self._timeline: list[Moment] = []
@@ -316,12 +196,10 @@ class HazardAccumulator:
         self._advance(time, speed)
         told = alert.summary.values.get("problems", alert.summary.message)
         for problem in told.split("; ") if told != "none" else ():
-            kind = _NUMBER.sub("#", problem)
-            count, text = self._problems.get(kind, (0, problem))
-            self._problems[kind] = (count + 1, text)
+            self._name(_NUMBER.sub("#", problem), 1, problem)
         active = [item.values for item in alert.hazards if item.values["state"] == State.ACTIVE.value]
-        hazards = [AlertedHazard.from_values(values) for values in active]
-        near = [hazard.distance for hazard in hazards if hazard.distance is not None]
+        hazards = [_Alerted.of(values) for values in active]
+        near = [hazard.distance for hazard in hazards if not math.isnan(hazard.distance)]
         passed = time - self._times[0]
         self._timeline.append(Moment(self._drive, passed, len(hazards), min(near, default=None)))
         seen = [hazard for hazard in hazards if not hazard.missed]
@@ -342,9 +220,13 @@ class HazardAccumulator:
         self._speed_known &= speed is not None
         self._times.append(time)
 
-    def _judge(self, hazards: Sequence[AlertedHazard], truth: FrameTruth) -> None:
+    def _name(self, kind: str, count: int, text: str) -> None:
+        known, first = self._problems.get(kind, (0, text))
+        self._problems[kind] = (known + count, first)
+
+    def _judge(self, hazards: Sequence[_Alerted], truth: FrameTruth) -> None:
         obstacles = truth.obstacles
-        matched: dict[int, AlertedHazard] = {}
+        matched: dict[int, _Alerted] = {}
         for hazard in hazards:
             box = left, top, width, height = hazard.box
             best = max(range(len(obstacles)), key=lambda index: box_overlap(box, obstacles[index].box), default=-1)
@@ -353,77 +235,62 @@ class HazardAccumulator:
                 matched.setdefault(best, hazard)
             elif not self._true[self._drive, hazard.id]:
                 foot = slice(top + height - max(1, height // 4), top + height)
-                inside = truth.labels[foot, left : left + width]
-                if float(np.mean(inside <= ANOMALY)) < JUDGED:
+                if float(np.mean(truth.labels[foot, left : left + width] <= ANOMALY)) < JUDGED:
                     self._unjudged.add((self._drive, hazard.id))
-        self._sightings += len(obstacles)
-        self._alerted += len(matched)
-        for index, sighted in enumerate(obstacles):
-            if sighted.id is not None:
-                obstacle = self._obstacles.setdefault((self._drive, sighted.id), _Obstacle())
-                obstacle.distances.append(sighted.distance)
-                obstacle.alerted.append(index in matched)
-            if index in matched:
-                told = matched[index]
-                if told.distance is not None and told.distance_std and math.isfinite(sighted.distance):
-                    self._errors.append((abs(told.distance - sighted.distance), told.distance_std))
+        for index, item in enumerate(obstacles):
+            told = matched.get(index)
+            self._sightings.append(Sighting(self._drive, item.id, len(self._times), item.distance, told is not None))
+            if told is not None and math.isfinite(told.distance - item.distance) and told.distance_std > 0:
+                self._errors.append((abs(told.distance - item.distance), told.distance_std))
 
     def merge(self, other: HazardAccumulator) -> None:
         """Adds the drives of another process."""
         self._true |= other._true
         self._unjudged |= other._unjudged
-        self._obstacles |= other._obstacles
+        self._sightings += other._sightings
         self._errors += other._errors
         self._seconds += other._seconds
-        self._sightings += other._sightings
-        self._alerted += other._alerted
         self._metres += other._metres
         self._speed_known &= other._speed_known
         self._labelled |= other._labelled
         for kind, (count, text) in other._problems.items():
-            known, first = self._problems.get(kind, (0, text))
-            self._problems[kind] = (known + count, first)
+            self._name(kind, count, text)
         self._timeline += other._timeline
 
     def compute(self) -> HazardFigures:
         """Returns the figures of all drives so far."""
         false = [key for key, true in self._true.items() if not true and key not in self._unjudged]
+        obstacles = by_obstacle(self._sightings)
         bins = []
         for low, high in pairwise(self._edges):
-            found = [item.found_within(low, high) for item in self._obstacles.values()]
-            there = [value for value in found if value is not None]
-            bins.append(HazardBin(low, high, len(there), sum(there)))
+            inside = [[item.found for item in own if low <= item.distance < high] for own in obstacles.values()]
+            bins.append(HazardBin(low, high, sum(map(bool, inside)), sum(map(any, inside))))
+        first = {name: next((item.distance for item in own if item.found), math.nan) for name, own in obstacles.items()}
         errors = np.array(sorted(self._errors)) if self._errors else None
+        labelled = self._labelled
         return HazardFigures(
             raised=len(self._true),
-            false_alarms=len(false) if self._labelled else None,
+            false_alarms=len(false) if labelled else None,
             minutes=self._seconds / 60,
             kilometres=self._metres / 1000 if self._speed_known and self._metres else None,
             bins=tuple(bins),
-            first_alert={
-                f"{drive}/{number}" if drive else str(number): _known(item.first_alert)
-                for (drive, number), item in sorted(self._obstacles.items())
-            },
-            speeds=tuple(self._speed_row(speed) for speed in self._braking.speeds),
+            first_alert={name: None if math.isnan(distance) else distance for name, distance in first.items()},
+            speeds=tuple(self._speed_row(speed, obstacles, first) for speed in self._braking.speeds),
             distance_error=None if errors is None else float(np.median(errors[:, 0])),
             within_two_sigma=None if errors is None else float(np.mean(errors[:, 0] <= 2 * errors[:, 1])),
             problems={text: count for count, text in sorted(self._problems.values(), key=lambda item: item[1])},
             timeline=tuple(sorted(self._timeline, key=lambda item: (item.drive, item.seconds))),
-            sightings=self._sightings if self._labelled else None,
-            alerted=self._alerted if self._labelled else None,
-            true_alarms=sum(self._true.values()) if self._labelled else None,
-            obstacles_found=sum(any(item.alerted) for item in self._obstacles.values()),
+            sightings=len(self._sightings) if labelled else None,
+            alerted=sum(item.found for item in self._sightings) if labelled else None,
+            true_alarms=sum(self._true.values()) if labelled else None,
+            obstacles_found=sum(any(item.found for item in own) for own in obstacles.values()),
         )
 
-    def _speed_row(self, speed: float) -> SpeedRow:
+    def _speed_row(self, speed: float, obstacles: dict[str, list[Sighting]], first: dict[str, float]) -> SpeedRow:
         needed = self._braking.distance(speed)
-        margins = [
-            self._braking.margin(_known(item.first_alert) or 0.0, speed)
-            for item in self._obstacles.values()
-            if item.farthest >= needed
-        ]
-        in_time = sum(margin >= 0 for margin in margins)
-        return SpeedRow(speed, needed, len(margins), in_time, min(margins) if margins else None)
+        in_sight = [name for name, own in obstacles.items() if any(needed <= item.distance < math.inf for item in own)]
+        margins = [(0.0 if math.isnan(first[name]) else first[name]) - needed for name in in_sight]
+        return SpeedRow(speed, needed, len(margins), sum(margin >= 0 for margin in margins), min(margins, default=None))
 
 
 def box_overlap(one: Box, other: Box) -> float:
@@ -436,5 +303,42 @@ def box_overlap(one: Box, other: Box) -> float:
     return shared / (one[2] * one[3] + other[2] * other[3] - shared)
 
 
-def _known(distance: float | None) -> float | None:
-    return None if distance is None or math.isnan(distance) else distance
+def hazard_lines(figures: HazardFigures) -> list[str]:
+    """Says how many alerts were raised, how many of them were false, and from where on each obstacle is alerted."""
+    way = "" if figures.kilometres is None else f" and {figures.kilometres:.2f} km"
+    lines = [f"alerts: {figures.raised} hazards raised in {figures.minutes:.2f} minutes{way}"]
+    if figures.false_alarms is not None:
+        rates = {"minute": figures.false_alarms_per_minute, "kilometre": figures.false_alarms_per_kilometre}
+        told = [f"{rate:.2f} a {unit}" for unit, rate in rates.items() if rate is not None]
+        lines.append(", ".join([f"false alarms: {figures.false_alarms}", *told]))
+    if figures.first_alert:
+        known = [
+            f"#{name} " + ("never" if distance is None else f"at {distance:.1f} m")
+            for name, distance in figures.first_alert.items()
+        ]
+        lines.append(f"first alerted: {', '.join(known)}")
+    if figures.distance_error is not None and figures.within_two_sigma is not None:
+        lines.append(
+            f"alerted distances: median error {figures.distance_error:.2f} m, {100 * figures.within_two_sigma:.1f} % "
+            "within twice the stated deviation"
+        )
+    return lines + [f"named by the hazard stage in {count} frames: {text}" for text, count in figures.problems.items()]
+
+
+def hazard_bin_rows(figures: HazardFigures) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of obstacles found and missed by distance."""
+    rows = [
+        [f"{item.low:g} to {item.high:g}", *map(str, (item.obstacles, item.found, item.obstacles - item.found))]
+        for item in figures.bins
+    ]
+    return ["distance [m]", "obstacles", "alerted", "missed"], rows
+
+
+def speed_rows(figures: HazardFigures) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table by speed: up to which one the alerts come in time to stop."""
+    rows = []
+    for item in figures.speeds:
+        margin = "-" if item.worst_margin is None else f"{item.worst_margin:+.1f}"
+        counts = str(item.obstacles), str(item.in_time)
+        rows.append([f"{item.speed:g}", f"{item.stopping_distance:.1f}", *counts, margin])
+    return ["speed [km/h]", "stopping distance [m]", "obstacles in sight", "alerted in time", "worst margin [m]"], rows

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import math
+import pickle
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from densehybrid_ros.confidence import RegionClassifier
-from densehybrid_ros.evaluation.hazard_figures import FrameTruth
-from densehybrid_ros.evaluation.replay import Answer
-from densehybrid_ros.evaluation.threshold_sweep import ScoredDriveFrame, scored_frame, sweep_thresholds
+from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.obstacles import FrameTruth
+from densehybrid_ros.evaluation.replay import Answer, frame_truth
 from densehybrid_ros.hazards.region_points import WIDEST_MARGIN
+from densehybrid_ros.perception.perception import Frame
 
 _FIRST = 8  # frames from which the lowest threshold is chosen
 _UNKNOWN_SHARE = 0.1  # of their pixels exceed it
@@ -23,32 +26,21 @@ _SAMPLED = 16  # every so many-th of the scores above it, in order, is kept for 
 _DISPLAY_WIDTH, _JPEG_QUALITY = 1024, 80
 
 
-class _Packed:
-    """An array, compressed."""
+class DriveFrame(NamedTuple):
+    """A frame of a drive as the hazard stage and its judge need it."""
 
-    def __init__(self, array: np.ndarray) -> None:
-        self._like = array.dtype, array.shape
-        self._data = zlib.compress(np.ascontiguousarray(array).tobytes(), 1)
-
-    def array(self) -> np.ndarray:
-        kind, shape = self._like
-        return np.frombuffer(zlib.decompress(self._data), kind).reshape(shape)
+    time: float  # seconds, by the recording's clock
+    known: Frame  # what is known at it; of its image the shape alone counts
+    semantic: np.ndarray  # uint8 [H, W], train ids
+    score: np.ndarray  # float32 [H, W] in nats; what lies below all thresholds may have any value below them
+    truth: FrameTruth | None  # what is labelled; None: nothing
 
 
-@dataclass(frozen=True)
-class KeptFrame:
-    """A frame: scores where a pixel exceeds the lowest threshold, and disparities there and about it.
+class KeptFrame(NamedTuple):
+    """A frame: scores where a pixel exceeds the lowest threshold, and disparities there and about it."""
 
-    Attributes:
-        jpeg: The picture at display size; None where it is not shown.
-    """
-
-    jpeg: bytes | None
-    _frame: ScoredDriveFrame
-    _semantic: _Packed
-    _score: _Packed
-    _disparity: _Packed | None
-    _labels: _Packed | None
+    jpeg: bytes | None  # the picture at display size; None where it is not shown
+    packed: bytes  # all else
 
     @classmethod
     def of(cls, answer: Answer, floor: float, is_shown: bool, is_clean: bool) -> KeptFrame:
@@ -60,39 +52,26 @@ class KeptFrame:
             is_shown: Whether the picture is kept.
             is_clean: Whether no obstacle is in the frame: every hazard is a false alarm.
         """
-        frame, high = scored_frame(answer), answer.score > floor
-        margin = 2 * math.ceil(WIDEST_MARGIN * high.shape[1]) + 1
-        truth = FrameTruth(np.zeros(answer.score.shape, np.uint8), ()) if is_clean else frame.truth
-        known = frame.known
-        disparity = known.disparity
-        if disparity is not None:
+        high, known = answer.score > floor, answer.known
+        if known.disparity is not None:
+            margin = 2 * math.ceil(WIDEST_MARGIN * high.shape[1]) + 1
             near = cv2.dilate(high.view(np.uint8), np.ones((margin, margin), np.uint8))
-            pixels = _Packed(np.where(near, disparity.pixels, np.float32(0)))
-            known = replace(known, disparity=replace(disparity, pixels=np.zeros(0, np.float32)))
-        size = known.image.shape
-        known = replace(known, image=np.broadcast_to(np.uint8(0), size))
-        return cls(
-            jpeg=_display(answer.recorded.image) if is_shown else None,
-            _frame=replace(
-                frame,
-                known=known,
-                semantic=np.zeros(0),
-                score=np.zeros(0),
-                truth=truth and FrameTruth(np.zeros(0), truth.obstacles),
-            ),
-            _semantic=_Packed(frame.semantic),
-            _score=_Packed(np.where(high, frame.score, np.float32(floor))),
-            _disparity=pixels if disparity is not None else None,
-            _labels=_Packed(truth.labels) if truth else None,
-        )
+            pixels = np.where(near, known.disparity.pixels, np.float32(0))
+            known = replace(known, disparity=replace(known.disparity, pixels=pixels))
+        nothing = np.zeros(0, np.intp)
+        truth = FrameTruth(np.zeros(answer.score.shape, np.uint8), ()) if is_clean else frame_truth(answer)[0]
+        if truth is not None:
+            obstacles = tuple(item._replace(pixels=(nothing, nothing)) for item in truth.obstacles)
+            truth = FrameTruth(np.asarray(truth.labels), obstacles)
+        known = replace(known, image=np.zeros(known.image.shape, np.uint8))
+        score = np.where(high, answer.score, np.float32(floor))
+        frame = DriveFrame(answer.recorded.picture.time * 1e-9, known, answer.semantic, score, truth)
+        return cls(_display(answer.recorded.image) if is_shown else None, zlib.compress(pickle.dumps(frame), 1))
 
-    def frame(self) -> ScoredDriveFrame:
+    def frame(self) -> DriveFrame:
         """Returns the frame as it was, but for scores and disparities below the lowest threshold."""
-        frame, known = self._frame, self._frame.known
-        if self._disparity is not None and known.disparity is not None:
-            known = replace(known, disparity=replace(known.disparity, pixels=self._disparity.array()))
-        truth = FrameTruth(self._labels.array(), frame.truth.obstacles) if self._labels and frame.truth else None
-        return replace(frame, known=known, semantic=self._semantic.array(), score=self._score.array(), truth=truth)
+        frame: DriveFrame = pickle.loads(zlib.decompress(self.packed))
+        return frame
 
 
 class KeptDrive:
@@ -117,7 +96,7 @@ class KeptDrive:
         self._own, self._choose, self._every, self._is_clean = own, choose, every, is_clean
         self._waiting: list[Answer] = []
         self._kept = math.inf if classifier is None else classifier.floor
-        self._floor: float | None = None if choose else min(own)
+        self._floor = math.nan if choose else min(own)
         self.tenth = math.inf
         self._samples: list[np.ndarray] = []
         self.frames: list[KeptFrame] = []
@@ -128,17 +107,16 @@ class KeptDrive:
         if answer.recorded.labels is not None:
             self.obstacles |= bool(np.any(answer.recorded.labels == 1))
         self._waiting.append(answer)
-        if self._floor is not None or len(self._waiting) >= _FIRST:
+        if not math.isnan(self._floor) or len(self._waiting) >= _FIRST:
             self._keep()
 
     def _keep(self) -> None:
         if not self.frames:
             scores = np.concatenate([answer.score.ravel()[::_SAMPLED] for answer in self._waiting])
             self.tenth = float(np.quantile(scores, 1 - _UNKNOWN_SHARE))
-            if self._floor is None:
+            if math.isnan(self._floor):
                 self._floor = min(self._own[0], self.tenth)
             self.tenth = max(self.tenth, self._floor)
-        assert self._floor is not None
         for answer in self._waiting:
             high = answer.score[answer.score > self._floor]
             self._samples.append(np.sort(high)[::-1][::_SAMPLED])
@@ -150,13 +128,40 @@ class KeptDrive:
         """Returns the rising thresholds to sweep once the drive is over: the given ones, and ``count`` chosen ones."""
         if self._waiting:
             self._keep()
-        if not self._choose or self._floor is None:
+        if not self._choose or not self.frames:
             return tuple(sorted(set(self._own)))
         return sweep_thresholds(np.concatenate(self._samples), self._floor, self._own, count)
 
-    def __iter__(self) -> Iterator[ScoredDriveFrame]:
+    def __iter__(self) -> Iterator[DriveFrame]:
         """Reads the frames again."""
         return (kept.frame() for kept in self.frames)
+
+
+def sweep_thresholds(samples: np.ndarray, floor: float, own: Sequence[float], count: int) -> tuple[float, ...]:
+    """Chooses thresholds midway between even steps of the score and even factors of the unknown pixels.
+
+    Args:
+        samples: Scores of a drive's pixels above ``floor``, a sample, its maximum among them.
+        floor: The lowest threshold in nats.
+        own: Thresholds that are swept as they are, those below ``floor`` left out.
+        count: About how many there are.
+
+    Returns:
+        Rising round thresholds; no pixel exceeds the last.
+
+    Raises:
+        InputError: All scores are the same.
+    """
+    top = float(samples.max(initial=-math.inf))
+    if not top > floor:
+        raise InputError("no score varies over the drive: name the thresholds with --thresholds")
+    step = 10.0 ** math.floor(math.log10((top - floor) / 50))
+    by_share = np.quantile(samples, 1.0 - np.geomspace(1.0, 1e-4, count - 1))
+    round_ones = np.floor((by_share + np.linspace(floor, top, count - 1)) / 2 / step) * step
+    ends = [math.floor(floor / step) * step + step, math.floor(top / step) * step + step]
+    digits = max(0, -math.floor(math.log10(step)))
+    chosen = {round(float(value), digits) for value in (*round_ones[1:], *ends)} | set(own)
+    return tuple(sorted(value for value in chosen if value >= floor))
 
 
 def _display(image: np.ndarray) -> bytes:

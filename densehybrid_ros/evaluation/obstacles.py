@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detection by obstacle along a drive: recall by distance, false alarms, and from where on detection lasts."""
+"""What is labelled along a drive, and detection by obstacle: recall by distance, and from where on detection lasts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise, takewhile
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,24 +22,64 @@ SMALLEST_OBSTACLE = 50
 SMALLEST_REGION = 50
 """Pixels that a false region needs to count as an alarm."""
 
+Box = tuple[int, int, int, int]
+"""Left, top, width and height in pixels."""
 
-@dataclass(frozen=True)
-class Sighting:
-    """An obstacle in one frame.
 
-    Attributes:
-        obstacle: Its id along the drive; 0 where ids are not known from frame to frame.
-        frame: Number of the frame.
-        distance: Metres along the optical axis; nan where unknown.
-        detected: Whether enough of its pixels exceed the threshold.
-        drive: Name of the drive, where there are several; ids are an obstacle's own within its drive.
-    """
+class LabelledObstacle(NamedTuple):
+    """An obstacle of a frame: its id (None: unknown), box, distance in metres (nan: unknown), and (rows, columns)."""
 
-    obstacle: int
-    frame: int
+    id: int | None
+    box: Box
     distance: float
-    detected: bool
-    drive: str = ""
+    pixels: tuple[np.ndarray, np.ndarray]
+
+
+class FrameTruth(NamedTuple):
+    """What is labelled in a frame."""
+
+    labels: np.ndarray  # uint8 [H, W], 0 inlier, 1 anomaly, else not judged
+    obstacles: tuple[LabelledObstacle, ...]  # the obstacles
+
+    @classmethod
+    def of(
+        cls, labels: np.ndarray, instances: np.ndarray | None = None, distance: np.ndarray | None = None
+    ) -> FrameTruth:
+        """Finds the obstacles of a frame.
+
+        Args:
+            labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
+            instances: uint16 [H, W], ids that an obstacle keeps along the drive; None where there are none.
+            distance: float32 [H, W], true distances in metres as ``distances.distance_map`` gives them.
+        """
+        ids = obstacle_ids(labels, instances)
+        found = []
+        for rows, columns in obstacle_pixels(ids):
+            left, top = int(columns.min()), int(rows.min())
+            box = (left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
+            number = None if instances is None else int(ids[rows[0], columns[0]])
+            where = math.nan if distance is None else float(distance[rows[0], columns[0]])
+            found.append(LabelledObstacle(number, box, where, (rows, columns)))
+        return cls(labels, tuple(found))
+
+
+class Sighting(NamedTuple):
+    """An obstacle in one frame."""
+
+    drive: str  # name of the drive; empty where there is one
+    obstacle: int | None  # its id along the drive; None where ids are not known from frame to frame
+    frame: int  # number of the frame
+    distance: float  # metres along the optical axis; nan where unknown
+    found: bool  # whether it is detected, or alerted
+
+
+def by_obstacle(sightings: Iterable[Sighting]) -> dict[str, list[Sighting]]:
+    """Obstacle (of several drives "DRIVE/ID") -> its sightings, frame after frame; those without an id are left out."""
+    known = sorted(item for item in sightings if item.obstacle is not None)
+    return {
+        f"{drive}/{number}" if drive else str(number): list(own)
+        for (drive, number), own in groupby(known, key=lambda item: item[:2])
+    }
 
 
 @dataclass(frozen=True)
@@ -53,26 +94,17 @@ class BinRecall:
 
 @dataclass(frozen=True)
 class ObstacleFigures:
-    """Figures of a drive at one threshold.
+    """Figures of a drive at one threshold."""
 
-    Attributes:
-        threshold: On the anomaly score.
-        frames: Frames judged.
-        seen: Sightings of obstacles.
-        detected: Sightings that are detections.
-        false_alarms: False regions in all frames.
-        bins: Recall by distance.
-        lasting: Obstacle (of several drives "DRIVE/ID") -> distance in metres from which on it is detected in every
-            later frame; None if it never is, or at a distance that is not known. Only obstacles with ids.
-    """
-
-    threshold: float
-    frames: int
-    seen: int
-    detected: int
-    false_alarms: int
-    bins: tuple[BinRecall, ...]
-    lasting: dict[int | str, float | None]
+    threshold: float  # on the anomaly score
+    frames: int  # frames judged
+    seen: int  # sightings of obstacles
+    detected: int  # sightings that are detections
+    false_alarms: int  # false regions in all frames
+    bins: tuple[BinRecall, ...]  # recall by distance
+    # obstacle (see by_obstacle) -> distance in metres from which on it is detected in every later frame; None if
+    # it never is, or at a distance that is not known
+    lasting: dict[str, float | None]
 
     @property
     def recall(self) -> float:
@@ -96,103 +128,47 @@ class ObstacleAccumulator:
     def __init__(self, threshold: float, edges: Sequence[float]) -> None:
         self.threshold = threshold
         self._edges = check_edges(edges)
-        self.sightings: list[Sighting] = []
-        self.frames = 0
-        self.false_alarms = 0
+        self._sightings: list[Sighting] = []
+        self._frames = self._false_alarms = 0
 
-    def update(
-        self,
-        frame: int,
-        score: np.ndarray,
-        labels: np.ndarray,
-        instances: np.ndarray | None = None,
-        distance: np.ndarray | None = None,
-        drive: str = "",
-    ) -> None:
-        """Takes in a frame.
-
-        Args:
-            frame: Its number along the drive.
-            score: float32 [H, W].
-            labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
-            instances: uint16 [H, W], ids that an obstacle keeps along the drive; None where there are none.
-            distance: float32 [H, W] in metres, nan where unknown; None where nothing is known.
-            drive: Name of the drive, where there are several.
-        """
+    def update(self, frame: int, score: np.ndarray, truth: FrameTruth, drive: str = "") -> None:
+        """Takes in a frame by its number along the drive, with its score, float32 [H, W], and what is labelled."""
         found = score > self.threshold
-        self.frames += 1
-        self.false_alarms += int((false_region_areas(found, labels) >= SMALLEST_REGION).sum())
-        ids = obstacle_ids(labels, instances)
-        for rows, columns in obstacle_pixels(ids):
-            if len(rows) < SMALLEST_OBSTACLE:
-                continue
-            known = np.zeros(0) if distance is None else distance[rows, columns]
-            known = known[np.isfinite(known)]
-            where = float(np.median(known)) if len(known) else math.nan
-            number = 0 if instances is None else int(ids[rows[0], columns[0]])
-            detected = bool(found[rows, columns].mean() >= COVER)
-            self.sightings.append(Sighting(number, frame, where, detected, drive))
+        self._frames += 1
+        self._false_alarms += _false_regions(found, truth.labels)
+        for item in truth.obstacles:
+            if len(item.pixels[0]) >= SMALLEST_OBSTACLE:
+                detected = bool(found[item.pixels].mean() >= COVER)
+                self._sightings.append(Sighting(drive, item.id, frame, item.distance, detected))
 
     def merge(self, other: ObstacleAccumulator) -> None:
         """Adds another shard's frames."""
-        self.sightings += other.sightings
-        self.frames += other.frames
-        self.false_alarms += other.false_alarms
+        self._sightings += other._sightings
+        self._frames += other._frames
+        self._false_alarms += other._false_alarms
 
     def compute(self) -> ObstacleFigures:
         """Returns the figures."""
         bins = []
         for low, high in pairwise(self._edges):
-            inside = [item for item in self.sightings if low <= item.distance < high]
-            bins.append(BinRecall(low, high, len(inside), sum(item.detected for item in inside)))
-        return ObstacleFigures(
-            threshold=self.threshold,
-            frames=self.frames,
-            seen=len(self.sightings),
-            detected=sum(item.detected for item in self.sightings),
-            false_alarms=self.false_alarms,
-            bins=tuple(bins),
-            lasting=lasting_detections(self.sightings),
-        )
+            inside = [item.found for item in self._sightings if low <= item.distance < high]
+            bins.append(BinRecall(low, high, len(inside), sum(inside)))
+        detected = sum(item.found for item in self._sightings)
+        lasting = {name: _lasting(own) for name, own in by_obstacle(self._sightings).items()}
+        seen = len(self._sightings)
+        return ObstacleFigures(self.threshold, self._frames, seen, detected, self._false_alarms, tuple(bins), lasting)
 
 
-def false_region_areas(found: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Pixels of each 8-connected found region, int32 [n], of judged pixels that touches no obstacle.
-
-    Args:
-        found: bool [H, W].
-        labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
-    """
+def _false_regions(found: np.ndarray, labels: np.ndarray) -> int:
+    """Number of large 8-connected regions found, bool [H, W], of judged pixels that touch no obstacle."""
     judged = found & (labels <= ANOMALY)
     _, numbered, statistics, _ = cv2.connectedComponentsWithStats(judged.astype(np.uint8), connectivity=8)
-    false = np.ones(len(statistics), dtype=bool)
+    false = statistics[:, cv2.CC_STAT_AREA] >= SMALLEST_REGION
     false[np.unique(numbered[labels == ANOMALY])] = False
-    false[0] = False
-    areas: np.ndarray = statistics[false, cv2.CC_STAT_AREA]
-    return areas
+    return int(np.count_nonzero(false[1:]))
 
 
-def lasting_detections(sightings: Sequence[Sighting]) -> dict[int | str, float | None]:
-    """Distance at which each obstacle is first detected and stays so until it is out of sight.
-
-    Args:
-        sightings: In any order; those without an id are left out.
-
-    Returns:
-        Obstacle, or "DRIVE/ID" where the drive has a name -> metres; None where its last sighting is no detection or
-        the distance is not known.
-    """
-    found: dict[int | str, float | None] = {}
-    tracks: dict[tuple[str, int], list[Sighting]] = {}
-    for item in sightings:
-        if item.obstacle:
-            tracks.setdefault((item.drive, item.obstacle), []).append(item)
-    for (drive, number), track in sorted(tracks.items(), key=lambda entry: entry[0]):
-        own = sorted(track, key=lambda item: -item.frame)
-        first: float | None = None
-        for item in own:  # from the last sighting backwards
-            if not item.detected:
-                break
-            first = item.distance
-        found[f"{drive}/{number}" if drive else number] = None if first is None or math.isnan(first) else first
-    return found
+def _lasting(sightings: Sequence[Sighting]) -> float | None:
+    """Distance from which on an obstacle is detected until it is out of sight."""
+    last = list(takewhile(lambda item: item.found, reversed(sightings)))
+    return last[-1].distance if last and not math.isnan(last[-1].distance) else None

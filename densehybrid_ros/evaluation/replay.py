@@ -22,8 +22,8 @@ from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.gallery import Gallery
-from densehybrid_ros.evaluation.hazard_figures import FrameTruth, HazardAccumulator
-from densehybrid_ros.evaluation.obstacles import ObstacleAccumulator
+from densehybrid_ros.evaluation.hazard_figures import HazardAccumulator
+from densehybrid_ros.evaluation.obstacles import FrameTruth, ObstacleAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.perception.alert import Alert
@@ -43,27 +43,16 @@ _LOOKED_AT = 50  # frames in which a frame on the road is looked for
 
 
 class Answer(NamedTuple):
-    """A frame of a recording with what was made of it.
+    """A frame of a recording with what was made of it."""
 
-    Attributes:
-        recorded: The frame.
-        known: The same with what is known at it.
-        semantic: uint8 [H, W], train ids.
-        score: float32 [H, W] in nats.
-        found: bool [H, W], where the score exceeds the threshold.
-        alert: The alert.
-        latency: How long it took in milliseconds.
-        overlay: Draws the picture for people, uint8 RGB [H, W, 3].
-    """
-
-    recorded: RecordedFrame
-    known: Frame
-    semantic: np.ndarray
-    score: np.ndarray
-    found: np.ndarray
-    alert: Alert
-    latency: float
-    overlay: Callable[[], np.ndarray]
+    recorded: RecordedFrame  # the frame
+    known: Frame  # the same with what is known at it
+    semantic: np.ndarray  # uint8 [H, W], train ids
+    score: np.ndarray  # float32 [H, W] in nats
+    found: np.ndarray  # bool [H, W], where the score exceeds the threshold
+    alert: Alert  # the alert
+    latency: float  # how long it took in milliseconds
+    overlay: Callable[[], np.ndarray]  # draws the picture for people, uint8 RGB [H, W, 3]
 
 
 def known_frames(recording: Recording, settings: Settings) -> Iterator[tuple[RecordedFrame, Frame]]:
@@ -135,47 +124,7 @@ class LeftOutFrames(NamedTuple):
     frames: int
 
 
-class Drives:
-    """What replays of several recordings count, whatever they judge by.
-
-    Attributes:
-        frames: Frames that were answered.
-        left_out: What could not be evaluated.
-    """
-
-    def __init__(self, bags: list[Path]) -> None:
-        self._bags, self._bag = bags, 0
-        self.frames = 0
-        self.left_out: list[LeftOutFrames] = []
-
-    @property
-    def path(self) -> Path:
-        """The bag that is replayed."""
-        return self._bags[self._bag]
-
-    def begin(self, bag: int) -> None:
-        """Turns to the next bag: its number in ``bags``."""
-        self._bag = bag
-
-    def drive_name(self) -> str:
-        """Name of the drive in the figures of several; empty where there is one."""
-        return self.path.name if len(self._bags) > 1 else ""
-
-    def leave_out(self, reason: str, frames: int) -> None:
-        """Counts frames of the bag that can't be evaluated, ``reason`` naming file, topic and value.
-
-        A recording may be read more than once, and tells the same each time.
-        """
-        if all((item.bag, item.reason) != (self._bag, reason) for item in self.left_out):
-            self.left_out.append(LeftOutFrames(self._bag, len(self.left_out), reason, frames))
-
-    def merge(self, other: Drives) -> None:
-        """Adds the bags that another process has replayed."""
-        self.frames += other.frames
-        self.left_out = sorted([*self.left_out, *other.left_out])
-
-
-class Replay(Drives):
+class Replay:
     """Gathers the figures of drives; the replays of several processes merge.
 
     Args:
@@ -186,8 +135,8 @@ class Replay(Drives):
         overlays: Folder for a picture of every frame, or None; of several bags each gets a folder in it.
 
     Attributes:
-        labelled: Those frames that have a labelled pixel.
-        alerts: Those that have a pixel above the threshold.
+        frames: Frames that were answered.
+        left_out: What could not be evaluated.
     """
 
     def __init__(
@@ -198,7 +147,7 @@ class Replay(Drives):
         hazards: HazardAccumulator,
         overlays: Path | None = None,
     ) -> None:
-        super().__init__(bags)
+        self._bags, self._bag = bags, 0
         self._pixels = PixelAccumulator()
         self._bins = DistanceBins([SCORE], edges)
         self._obstacles = ObstacleAccumulator(threshold, edges)
@@ -208,12 +157,32 @@ class Replay(Drives):
         self._latencies: list[float] = []
         self._sources: set[str] = set()
         self._label_values: set[int] = set()
-        self.labelled = self.alerts = 0
+        self._labelled = self._alerts = 0
+        self.frames = 0
+        self.left_out: list[LeftOutFrames] = []
+
+    @property
+    def path(self) -> Path:
+        """The bag that is replayed."""
+        return self._bags[self._bag]
+
+    @property
+    def _drive(self) -> str:
+        """Name of the drive in the figures of several; empty where there is one."""
+        return self.path.name if len(self._bags) > 1 else ""
 
     def begin(self, bag: int) -> None:
         """Turns to the next bag: its number in ``bags``."""
-        super().begin(bag)
-        self._hazards.begin(self.drive_name())
+        self._bag = bag
+        self._hazards.begin(self._drive)
+
+    def leave_out(self, reason: str, frames: int) -> None:
+        """Counts frames of the bag that can't be evaluated, ``reason`` naming file, topic and value.
+
+        A recording may be read more than once, and tells the same each time.
+        """
+        if all((item.bag, item.reason) != (self._bag, reason) for item in self.left_out):
+            self.left_out.append(LeftOutFrames(self._bag, len(self.left_out), reason, frames))
 
     def add(self, answer: Answer, topics: BagTopics) -> None:
         """Takes in a frame; one without labels gives overlay, latency and alert alone.
@@ -230,43 +199,28 @@ class Replay(Drives):
         if recorded.labels is not None:
             self._label_values |= set(np.unique(recorded.labels).tolist())
         if self._overlays is not None:
-            write_picture(self._overlays / self.drive_name() / f"{recorded.name}.jpg", answer.overlay())
+            write_picture(self._overlays / self._drive / f"{recorded.name}.jpg", answer.overlay())
         self.frames += 1
         self._latencies.append(answer.latency)
-        self.alerts += bool(found.any())
-        labels, distance, truth = frame_truth(answer)
+        self._alerts += bool(found.any())
+        truth, distance = frame_truth(answer)
+        self._hazards.update(recorded.picture.time * 1e-9, answer.alert, answer.known.ego_speed, truth)
+        index, name = self._bag * _FRAMES_A_BAG + recorded.number, f"{self.path.name}/{recorded.name}"
+        if truth is None:
+            self._gallery.add_unlabelled(name, index, recorded.image, found)
+            return
+        self._labelled += 1
+        labels, scores = torch.from_numpy(np.array(truth.labels)), torch.from_numpy(np.array(answer.score))
+        self._pixels.update(scores, labels, name)
         if distance is not None:
             self._sources.add(_MEASURED if _has_disparity(answer.known) else _GROUND)
-        self._hazards.update(recorded.picture.time * 1e-9, answer.alert, answer.known.ego_speed, truth)
-        if labels is not None:
-            self._add_labelled(recorded, labels, answer.score, distance)
-        else:
-            index = self._index(recorded.number)
-            self._gallery.add_unlabelled(self._frame_name(recorded), index, recorded.image, found)
+            self._bins.update({SCORE: scores}, labels, torch.from_numpy(distance), name)
+        self._obstacles.update(recorded.number, answer.score, truth, self._drive)
+        shown = EvaluationFrame(name, np.ascontiguousarray(recorded.image), anomaly=truth.labels)
+        self._gallery.add(ScoredFrame(index, shown, {SCORE: scores}, labels))
 
-    def _add_labelled(
-        self, frame: RecordedFrame, labels: np.ndarray, score: np.ndarray, distance: np.ndarray | None
-    ) -> None:
-        self.labelled += 1
-        number, name = frame.number, self._frame_name(frame)
-        truth, scores = torch.from_numpy(np.array(labels)), torch.from_numpy(np.array(score))
-        self._pixels.update(scores, truth, name)
-        if distance is not None:
-            self._bins.update({SCORE: scores}, truth, torch.from_numpy(distance), name)
-        self._obstacles.update(number, score, labels, frame.instances, distance, self.drive_name())
-        shown = EvaluationFrame(name, np.ascontiguousarray(frame.image), anomaly=labels)
-        self._gallery.add(ScoredFrame(self._index(number), shown, {SCORE: scores}, truth))
-
-    def _index(self, number: int) -> int:
-        """Place of a frame of this bag among those of all bags."""
-        return self._bag * _FRAMES_A_BAG + number
-
-    def _frame_name(self, frame: RecordedFrame) -> str:
-        return f"{self.path.name}/{frame.name}"
-
-    def merge(self, other: Replay) -> None:  # type: ignore[override]
+    def merge(self, other: Replay) -> None:
         """Adds the bags that another process has replayed."""
-        super().merge(other)
         self._pixels.merge(other._pixels)
         self._bins.merge(other._bins)
         self._obstacles.merge(other._obstacles)
@@ -275,22 +229,24 @@ class Replay(Drives):
         self._latencies += other._latencies
         self._sources |= other._sources
         self._label_values |= other._label_values
-        self.labelled += other.labelled
-        self.alerts += other.alerts
+        self._labelled += other._labelled
+        self._alerts += other._alerts
+        self.frames += other.frames
+        self.left_out = sorted([*self.left_out, *other.left_out])
 
     def result(self, name: str, model: str) -> EvaluationResult:
         """Returns the pixel figures of the drives, overall and by distance."""
-        result = EvaluationResult(name, model, frames=self.frames, unlabelled=self.frames - self.labelled)
+        result = EvaluationResult(name, model, frames=self.frames, unlabelled=self.frames - self._labelled)
         result.left_out = [item.reason for item in self.left_out]
         result.frames_left_out = sum(item.frames for item in self.left_out)
-        if self.labelled and ANOMALY in self._label_values:
+        if self._labelled and ANOMALY in self._label_values:
             result.pixel = {SCORE: self._pixels.compute()}
             result.curves = {SCORE: self._pixels.curve()}
             result.inlier_q95 = {SCORE: self._pixels.inlier_quantile(0.95)}
             result.obstacles = self._obstacles.compute()
         result.gallery = self._gallery
         result.hazards = self._hazards.compute()
-        result.remarks = self.summary().splitlines()
+        result.remarks = self.summary()
         if self._sources:
             result.edges = self._bins.edges
             result.distances = self._bins.compute()
@@ -300,19 +256,16 @@ class Replay(Drives):
 
     def figures(self, result: EvaluationResult) -> dict[str, object]:
         """Returns everything for JSON."""
-        content = result.to_dict()
-        content["alerted_frames"] = self.alerts
-        content["threshold"] = self._obstacles.threshold
-        content["latency_ms"] = self._median_latency()
-        return content
+        more = {"alerted_frames": self._alerts, "threshold": self._obstacles.threshold}
+        return result.to_dict() | more | {"latency_ms": self._median_latency()}
 
-    def summary(self) -> str:
+    def summary(self) -> list[str]:
         """Says in a few lines what is not in the tables."""
         lines = [
-            f"unknown: {self.alerts} of {self.frames} frames have a pixel above {self._obstacles.threshold:.3f}",
+            f"unknown: {self._alerts} of {self.frames} frames have a pixel above {self._obstacles.threshold:.3f}",
             f"latency: {self._median_latency():.1f} ms a frame (median)",
         ]
-        if not self.labelled:
+        if not self._labelled:
             lines.append("no labels: overlays, latencies and alerts only")
         elif ANOMALY not in self._label_values:
             values = ", ".join(str(value) for value in sorted(self._label_values))
@@ -320,7 +273,7 @@ class Replay(Drives):
             lines.append(f"no pixel is labelled as an anomaly ({meaning}): no figures by pixel and obstacle")
         elif not self._sources:
             lines.append("neither disparity nor a mount can be used: no figures by distance")
-        return "\n".join(lines)
+        return lines
 
     def _median_latency(self) -> float:
         return float(np.nanmedian(self._latencies))
@@ -347,17 +300,17 @@ def _has_disparity(known: Frame) -> bool:
     return known.disparity is not None and bool(known.disparity.pixels.any())
 
 
-def frame_truth(answer: Answer) -> tuple[np.ndarray | None, np.ndarray | None, FrameTruth | None]:
-    """Returns labels, true distances and obstacles of a frame; None for what is not known.
+def frame_truth(answer: Answer) -> tuple[FrameTruth | None, np.ndarray | None]:
+    """Returns what is labelled in a frame, and the true distances, float32 [H, W]; None for what is not known.
 
     Distances are those of ``distance_map``, from disparity, else from the ground plane.
     """
     labels, instances = answer.recorded.labels, answer.recorded.instances
     if labels is None or not np.any(labels <= ANOMALY):
-        return None, None, None
+        return None, None
     camera, disparity = answer.known.placed_camera, answer.known.disparity
     pixels = disparity.pixels if disparity is not None and _has_disparity(answer.known) else None
     distance = None
     if camera is not None and (pixels is not None or camera.mount_height > 0):
         distance = distance_map(labels, camera, pixels, instances)
-    return labels, distance, FrameTruth.of(labels, instances, distance)
+    return FrameTruth.of(labels, instances, distance), distance

@@ -17,8 +17,13 @@ from densehybrid_ros import __version__
 from densehybrid_ros.evaluation.curves import CurvePoints
 from densehybrid_ros.evaluation.froc import Froc
 from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS, Gallery, Picture
-from densehybrid_ros.evaluation.hazard_figures import HazardFigures, Moment
-from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
+from densehybrid_ros.evaluation.hazard_figures import (
+    HazardFigures,
+    Moment,
+    hazard_bin_rows,
+    hazard_lines,
+    speed_rows,
+)
 from densehybrid_ros.evaluation.protocols import AP, FPR95
 from densehybrid_ros.evaluation.results import (
     EvaluationResult,

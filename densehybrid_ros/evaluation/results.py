@@ -16,8 +16,7 @@ from densehybrid_ros.evaluation.curves import CurveMetrics, CurvePoints, ScoreHi
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES
 from densehybrid_ros.evaluation.froc import Froc, FrocPoint
 from densehybrid_ros.evaluation.gallery import Gallery
-from densehybrid_ros.evaluation.hazard_figures import HazardFigures
-from densehybrid_ros.evaluation.hazard_tables import hazard_bin_rows, hazard_lines, speed_rows
+from densehybrid_ros.evaluation.hazard_figures import HazardFigures, hazard_bin_rows, hazard_lines, speed_rows
 from densehybrid_ros.evaluation.obstacles import ObstacleFigures
 from densehybrid_ros.evaluation.open_set import OpenSetMetrics
 from densehybrid_ros.evaluation.protocols import (

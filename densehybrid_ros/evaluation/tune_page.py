@@ -14,13 +14,11 @@ import numpy as np
 
 from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.evaluation.kept_drive import KeptDrive, KeptFrame
-from densehybrid_ros.evaluation.threshold_sweep import Setting, condensed
-from densehybrid_ros.evaluation.tuning import CLEAN, Tuning, proposal_text
+from densehybrid_ros.evaluation.tuning import CLEAN, Setting, Tuning, condensed
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.hazards.ego_mask import is_polygon
 from densehybrid_ros.hazards.hazard import Hazard
 from densehybrid_ros.hazards.picture import LEVEL_COLORS
-from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.pages import render
 from densehybrid_ros.pages.charts import Axis, Series, legend, line_chart, marker, round_up
 from densehybrid_ros.perception.settings import PARAMETERS, Settings
@@ -31,7 +29,7 @@ _SHARES = {"precision": "precision", "recall": "recall", "found": "obstacles fou
 
 
 def write_tune_page(
-    page: Path, tuning: Tuning, drive: KeptDrive, name: str, card: ModelCard, are_single: bool = False
+    page: Path, tuning: Tuning, drive: KeptDrive, settings: Settings, name: str, model: str, are_single: bool = False
 ) -> None:
     """Writes the page, and the proposed ego mask beside it.
 
@@ -39,8 +37,9 @@ def write_tune_page(
         page: The file.
         tuning: The drive at all settings.
         drive: The drive.
+        settings: The parameters.
         name: Of the recording.
-        card: Of the model.
+        model: Name of the model.
         are_single: Whether the pictures are no drive: rates by time say nothing.
 
     Raises:
@@ -82,8 +81,8 @@ def write_tune_page(
         "markers": [marker(axis, value) for value in grid.thresholds],
         "colors": [f"rgb{LEVEL_COLORS[level]}" for level in sorted(LEVEL_COLORS)],
         "mask": _png(tuning.mask) if tuning.mask is not None else None,
-        "parameters": _given(tuning.settings),
-        "maskLines": _mask_lines(tuning.settings, mask),
+        "parameters": _given(settings),
+        "maskLines": _mask_lines(settings, mask),
         "areSingle": are_single,
         "isJudged": is_judged,
         "packed": _base64(zlib.compress(json.dumps(hazards, separators=(",", ":")).encode(), 6)),
@@ -94,9 +93,9 @@ def write_tune_page(
     )
     way = "" if figures.kilometres is None else f", {figures.kilometres:.2f} km"
     kind = "without obstacles" if tuning.by == CLEAN else "labelled" if tuning.by else "not labelled"
-    about = f"{name}: {minutes}{way}, {kind} · model {card.name}"
+    about = f"{name}: {minutes}{way}, {kind} · model {model}"
     lines = list(_SHARES.values())[: 3 if figures.first_alert else 2] if is_judged and tuning.by != CLEAN else []
-    values = {"about": about, "proposal": proposal_text(tuning), "data": data, "legend": legend(lines)}
+    values = {"about": about, "proposal": tuning.proposal_text(), "data": data, "legend": legend(lines)}
     write_text_atomically(page, render("tune.html", title="Find your threshold", **values))
 
 

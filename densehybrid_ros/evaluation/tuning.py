@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a drive was at every setting, and which threshold that suggests."""
+"""One drive at many settings: the network has run, the hazard stage judges at each, and a threshold is proposed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from densehybrid_ros.evaluation.ego_mask_proposal import EgoMaskProposal
-from densehybrid_ros.evaluation.hazard_figures import HazardFigures
-from densehybrid_ros.evaluation.kept_drive import KeptDrive
-from densehybrid_ros.evaluation.threshold_sweep import Grid, Setting, ThresholdSweep, condensed
+from densehybrid_ros.evaluation.hazard_figures import Braking, HazardAccumulator, HazardFigures
+from densehybrid_ros.evaluation.kept_drive import DriveFrame, KeptDrive
+from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.ego_mask import EgoMask
 from densehybrid_ros.hazards.hazard import HazardFrame
 from densehybrid_ros.networks import ModelCard
+from densehybrid_ros.perception.perception import frame_alert
 from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 
@@ -23,47 +25,91 @@ CLEAN, LABELS = "clean", "labels"
 """What a threshold is proposed by: the rate of false alarms of a drive without obstacles, or its labels."""
 
 
-@dataclass(frozen=True)
-class Swept:
-    """A drive at all settings, with or without the proposed ego mask.
+class Setting(NamedTuple):
+    """Values of three parameters."""
 
-    Attributes:
-        figures: By setting.
-        shown: What the hazard stage says about each frame that has a picture, by setting.
+    threshold: float
+    min_hazard_area: int
+    trigger_count: int
+
+
+class Grid(NamedTuple):
+    """The values whose combinations are swept: thresholds in nats, areas in pixels, counts of frames."""
+
+    thresholds: tuple[float, ...]
+    areas: tuple[int, ...]
+    triggers: tuple[int, ...]
+
+    def settings(self) -> list[Setting]:
+        """All combinations."""
+        return [Setting(*values) for values in product(*self)]
+
+
+class ThresholdSweep:
+    """Judges a drive at all settings of a grid; each comes out as a replay at that setting.
+
+    Args:
+        card: Of the model: classes and confidence.
+        settings: All other parameters.
+        grid: The settings.
+        edges: Distance bins in metres.
+        ego_mask: Takes the place of the parameter's.
     """
 
-    figures: dict[Setting, HazardFigures]
+    def __init__(
+        self, card: ModelCard, settings: Settings, grid: Grid, edges: Sequence[float], ego_mask: EgoMask | None = None
+    ) -> None:
+        own = replace(settings.hazards, ego_mask=ego_mask or settings.hazards.ego_mask)
+        known = card.classes, card.confidence, card.region_classifier
+        self._grid, self._finder = grid, HazardChain(*known)
+        self._settings = {
+            (area, trigger): replace(own, min_hazard_area=area, trigger_count=trigger)
+            for area, trigger in product(grid.areas, grid.triggers)
+        }
+        self._chains = {key: HazardChain(*known) for key in grid.settings()}
+        self._figures = {key: HazardAccumulator(edges, Braking()) for key in grid.settings()}
+
+    def update(self, frame: DriveFrame) -> dict[Setting, HazardFrame]:
+        """Takes in a frame and returns what the hazard stage says about it at each setting."""
+        told, known = {}, frame.known
+        camera = known.placed_camera
+        disparity = known.disparity.pixels if known.disparity is not None and camera is not None else None
+        for threshold, area in product(self._grid.thresholds, self._grid.areas):
+            settings = self._settings[area, self._grid.triggers[0]]
+            unknown = frame.score > threshold
+            found = self._finder.detect(frame.semantic, frame.score, unknown, threshold, settings, camera, disparity)
+            for trigger in self._grid.triggers:
+                key = Setting(threshold, area, trigger)
+                hazards = self._chains[key].track(known.stamp, found, self._settings[area, trigger], known.ego_speed)
+                alert = frame_alert(known, hazards, (*known.problems, *hazards.problems), threshold)
+                self._figures[key].update(frame.time, alert, known.ego_speed, frame.truth)
+                told[key] = hazards
+        return told
+
+    def compute(self) -> dict[Setting, HazardFigures]:
+        """Returns the figures of each setting."""
+        return {key: figures.compute() for key, figures in self._figures.items()}
+
+
+class Swept(NamedTuple):
+    """A drive at all settings, with or without the proposed ego mask."""
+
+    figures: dict[Setting, HazardFigures]  # by setting
+    # what the hazard stage says about each frame that has a picture, by setting
     shown: list[dict[Setting, HazardFrame]]
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """A drive at all settings.
+    """A drive at all settings."""
 
-    Attributes:
-        grid: The settings.
-        settings: The parameters; their own threshold, area and count are in the grid.
-        sweeps: Without the proposed ego mask, and with it where there is one.
-        mask: bool [H, W], the proposed ego mask; None: nothing stays at one place.
-        mask_left_out: Whether something stays at one place that can be no own vehicle.
-        by: ``CLEAN``, ``LABELS`` or empty.
-        wanted: False alarms a minute, for a clean drive.
-    """
-
-    grid: Grid
-    settings: Settings
-    sweeps: tuple[Swept, ...]
-    mask: np.ndarray | None
-    mask_left_out: bool
-    by: str
-    wanted: float
-
-    @property
-    def own(self) -> Setting:
-        """The setting of the parameters."""
-        threshold, hazards = self.settings.anomaly_threshold, self.settings.hazards
-        assert threshold is not None
-        return Setting(threshold, hazards.min_hazard_area, hazards.trigger_count)
+    grid: Grid  # the settings
+    own: Setting  # the setting of the parameters, one of the grid
+    sweeps: tuple[Swept, ...]  # without the proposed ego mask, and with it where there is one
+    mask: np.ndarray | None  # bool [H, W], the proposed ego mask; None: nothing stays at one place
+    mask_left_out: bool  # whether something stays at one place that can be no own vehicle
+    by: str  # CLEAN, LABELS or empty
+    wanted: float  # false alarms a minute, for a clean drive
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each setting, with and without the ego mask."""
@@ -91,60 +137,95 @@ class Tuning:
         known = [(item.f1, -(item.false_alarms or 0), value) for value, item in column if item.f1]
         return max(known)[2] if known and self.by == LABELS else None
 
-
-def proposal_text(tuning: Tuning) -> str:
-    """Says which threshold the drive suggests at the parameters' own area and count; empty without labels."""
-    own = tuning.own
-    value = tuning.proposal(own.min_hazard_area, own.trigger_count)
-    figures = tuning.sweeps[0].figures
-    if tuning.by == CLEAN:
-        minutes = figures[own].minutes
-        wanted = f"at most {tuning.wanted:g} false alarms a minute"
-        if value is None:
-            return f"proposal: none, no threshold gives {wanted}"
-        rate = figures[own._replace(threshold=value)].false_alarms_per_minute or 0.0
-        text = f"proposal: {value:g}, the lowest threshold of {wanted} ({rate:.2f})"
-        if minutes * tuning.wanted < 1:
-            text += f"; the drive of {minutes:.2f} minutes is too short for that rate: it has no false alarm"
-        return text
-    if tuning.by == LABELS:
+    def proposal_text(self) -> str:
+        """Says which threshold the drive suggests at the parameters' own area and count; empty without labels."""
+        value, figures = self.proposal(*self.own[1:]), self.sweeps[0].figures
+        if self.by == CLEAN:
+            wanted = f"at most {self.wanted:g} false alarms a minute"
+            if value is None:
+                return f"proposal: none, no threshold gives {wanted}"
+            best = figures[self.own._replace(threshold=value)]
+            rate, minutes = best.false_alarms_per_minute or 0.0, best.minutes
+            text = f"proposal: {value:g}, the lowest threshold of {wanted} ({rate:.2f})"
+            if minutes * self.wanted < 1:
+                text += f"; the drive of {minutes:.2f} minutes is too short for that rate: it has no false alarm"
+            return text
+        if self.by != LABELS:
+            return ""
         if value is None:
             return "proposal: none, no obstacle is alerted at any threshold"
-        best = figures[own._replace(threshold=value)]
+        best = figures[self.own._replace(threshold=value)]
         text = f"proposal: {value:g}, the threshold of the best F1 of the alerts by the labels ({best.f1:.3f})"
         lowest = "; the lowest that was swept, try lower ones with --thresholds"
-        return text + (lowest if value == tuning.grid.thresholds[0] else "")
-    return ""
+        return text + (lowest if value == self.grid.thresholds[0] else "")
+
+
+def condensed(figures: HazardFigures) -> dict[str, Any]:
+    """Returns the figures of the alerts at one setting as one row; None where something is not known."""
+    first = [distance for distance in figures.first_alert.values() if distance is not None]
+    return {
+        "hazards": figures.raised,
+        "alerted_frames": figures.alerted_frames,
+        "hazards_per_minute": figures.raised / figures.minutes if figures.minutes else None,
+        "false_alarms": figures.false_alarms,
+        "false_alarms_per_minute": figures.false_alarms_per_minute,
+        "false_alarms_per_kilometre": figures.false_alarms_per_kilometre,
+        "precision": figures.precision,
+        "recall": figures.recall,
+        "f1": figures.f1,
+        "obstacles": len(figures.first_alert) or None,
+        "obstacles_found": figures.obstacles_found if figures.first_alert else None,
+        "first_alert_m": float(np.median(first)) if first else None,
+    }
+
+
+_COLUMNS = {
+    "threshold": ("threshold", 2),
+    "hazards": ("hazards", 0),
+    "alerted_frames": ("frames alerted", 0),
+    "false_alarms": ("false alarms", 0),
+    "false_alarms_per_minute": ("a minute", 2),
+    "false_alarms_per_kilometre": ("a kilometre", 2),
+    "precision": ("precision", 3),
+    "recall": ("recall", 3),
+    "obstacles_found": ("found", 0),
+    "obstacles": ("of", 0),
+    "first_alert_m": ("first alert [m]", 1),
+}
+
+
+def threshold_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table by threshold, from ``Tuning.rows``; columns of nothing known are left out."""
+    used = {key: what for key, what in _COLUMNS.items() if any(row[key] is not None for row in rows)}
+    cells = [
+        ["-" if row[key] is None else f"{row[key]:.{digits}f}" for key, (_, digits) in used.items()] for row in rows
+    ]
+    return [name for name, _ in used.values()], cells
 
 
 def tune(
-    drive: KeptDrive,
-    card: ModelCard,
-    settings: Settings,
-    grid: Grid,
-    edges: Sequence[float],
-    by: str,
-    wanted: float,
+    drive: KeptDrive, card: ModelCard, settings: Settings, grid: Grid, edges: Sequence[float], by: str, wanted: float
 ) -> Tuning:
     """Judges a drive at all settings, and once more with the ego mask that it suggests.
 
     Args:
         drive: The drive.
         card: Of the model.
-        settings: The parameters.
+        settings: The parameters, with a threshold.
         grid: The settings.
         edges: Distance bins in metres.
         by: ``CLEAN``, ``LABELS`` or empty.
         wanted: False alarms a minute, for a clean drive.
     """
     assert settings.anomaly_threshold is not None
-    proposal = EgoMaskProposal(min(settings.anomaly_threshold, drive.tenth))
+    own = Setting(settings.anomaly_threshold, settings.min_hazard_area, settings.trigger_count)
+    proposal = EgoMaskProposal(min(own.threshold, drive.tenth))
 
     def sweep(mask: EgoMask | None, name: str) -> Swept:
-        swept, shown = ThresholdSweep(card, settings, grid, edges, ego_mask=mask), []
+        swept, shown = ThresholdSweep(card, settings, grid, edges, mask), []
         for kept, frame in progress(zip(drive.frames, drive, strict=True), name, len(drive.frames)):
             if mask is None:
-                proposal.update(frame)
+                proposal.update(frame.score, frame.known.ego_speed)
             told = swept.update(frame)
             if kept.jpeg is not None:
                 shown.append(told)
@@ -157,4 +238,4 @@ def tune(
         others = None if given is None else given.others(*mask.shape)[0]
         mask = mask if others is None else mask | ~others
         sweeps.append(sweep(EgoMask("ego_mask.png", mask), "thresholds with ego mask"))
-    return Tuning(grid, settings, tuple(sweeps), mask, mask_left_out, by, wanted)
+    return Tuning(grid, own, tuple(sweeps), mask, mask_left_out, by, wanted)

@@ -24,7 +24,14 @@ class Level(IntEnum):
     STALE = 3
 
 
-class State(str, Enum):
+class _Name(str, Enum):
+    """A name that is written as its value."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class State(_Name):
     """Where a track is in its life."""
 
     CANDIDATE = "candidate"
@@ -34,22 +41,16 @@ class State(str, Enum):
     LOST = "lost"
     """Was raised, and has been cleared since; its id is remembered for a while."""
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Source(str, Enum):
+class Source(_Name):
     """What a distance was measured by."""
 
     DISPARITY = "disparity"
     GROUND_PLANE = "ground_plane"
     NONE = "none"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Region:
     """One connected region of unknown pixels.
 
@@ -74,7 +75,7 @@ class Region:
     mean_score: float = math.nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Location:
     """Where a region stands, in the camera's optical frame (x right, y down, z forward).
 
@@ -98,7 +99,7 @@ class Location:
 NOWHERE = Location()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Hazard:
     """A tracked anomalous region.
 
@@ -128,7 +129,7 @@ class Hazard:
 
     @property
     def position(self) -> tuple[float, float, float] | None:
-        """(x, y, z) in metres in the camera's optical frame, where it meets the ground; None: unknown."""
+        """As ``Location.position``."""
         return self.location.position
 
     @property
@@ -210,11 +211,6 @@ def hazard_level(distance: float | None, seconds: float | None, settings: Hazard
     if distance <= settings.warn_distance or reach <= settings.warn_time:
         return Level.WARN
     return Level.OK
-
-
-def frame_level(hazards: Sequence[Hazard]) -> Level:
-    """Returns the gravest level of the hazards; OK without any."""
-    return max((hazard.level for hazard in hazards), default=Level.OK)
 
 
 def summary_text(hazards: Sequence[Hazard]) -> str:

@@ -10,9 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.hazards.hazard import NOWHERE, Location, Region, Source
-from densehybrid_ros.hazards.height import flat_regions
-from densehybrid_ros.hazards.region_points import RegionPoints
+from densehybrid_ros.hazards.hazard import NOWHERE, Location, Source
+from densehybrid_ros.hazards.region_points import RegionPoints, flat_regions
 from densehybrid_ros.hazards.regions import MaskedRegion
 from densehybrid_ros.hazards.settings import HazardSettings
 
@@ -42,20 +41,21 @@ def camera_problem(camera: Camera, shape: tuple[int, ...]) -> str | None:
     region of interest far from the middle of its sensor.
     """
     height, width = shape[:2]
+    fx, fy = camera.fx, camera.fy
     if (camera.height, camera.width) != (height, width):
-        size = f"{camera.width}x{camera.height}"
-        return f"camera_info is for {size}, the image is {width}x{height}: distances unknown"
-    for name in ("fx", "fy"):
-        value = getattr(camera, name)
-        if not (math.isfinite(value) and value > 0):
+        return f"camera_info is for {camera.width}x{camera.height}, the image is {width}x{height}: distances unknown"
+    for name, value in (("fx", fx), ("fy", fy)):
+        if not 0 < value < math.inf:
             return f"camera_info has the focal length {name} = {value}: distances unknown"
-    view = 2 * math.degrees(math.atan(width / (2 * camera.fx)))
+    view = 2 * math.degrees(math.atan(width / (2 * fx)))
     if not _VIEWS[0] <= view <= _VIEWS[1]:
-        return f"camera_info has fx = {camera.fx:g}, a view of {view:.3g} degrees: distances unknown"
-    if max(camera.fx, camera.fy) > _STRETCH * min(camera.fx, camera.fy):
-        return f"camera_info has fx = {camera.fx:g}, but fy = {camera.fy:g}: distances unknown"
-    for name, length, margin in (("cx", width, _SIDE_MARGIN), ("cy", height, _UPPER_MARGIN)):
-        value = getattr(camera, name)
+        return f"camera_info has fx = {fx:g}, a view of {view:.3g} degrees: distances unknown"
+    if max(fx, fy) > _STRETCH * min(fx, fy):
+        return f"camera_info has fx = {fx:g}, but fy = {fy:g}: distances unknown"
+    for name, value, length, margin in (
+        ("cx", camera.cx, width, _SIDE_MARGIN),
+        ("cy", camera.cy, height, _UPPER_MARGIN),
+    ):
         if not margin * length <= value + 0.5 <= (1 - margin) * length:  # nor NaN
             what = f"the principal point {name} = {value:g}, far from the middle of {length} pixels"
             return f"camera_info has {what}: distances unknown"
@@ -68,12 +68,11 @@ def ground_problem(camera: Camera) -> str | None:
         return f"the camera's mounting height is {camera.mount_height}: no ground plane"
     if not abs(camera.pitch) <= LARGEST_TILT:
         return f"the camera's pitch is {camera.pitch}: no ground plane"
-    horizon, what = horizon_row(camera), f"the camera's pitch of {camera.pitch:.3f} rad puts the horizon"
-    if horizon >= camera.height - 1:
-        return f"{what} below the image: no ground plane"
-    if horizon < -camera.height:
-        return f"{what} far above the image: no ground plane"
-    return None
+    horizon = horizon_row(camera)
+    if -camera.height <= horizon < camera.height - 1:
+        return None
+    where = "below" if horizon > 0 else "far above"
+    return f"the camera's pitch of {camera.pitch:.3f} rad puts the horizon {where} the image: no ground plane"
 
 
 def ground_reach(camera: Camera, settings: HazardSettings) -> float:
@@ -87,7 +86,7 @@ def disparity_problem(disparity: np.ndarray, camera: Camera, shape: tuple[int, .
     if disparity.shape != tuple(shape):
         size = "x".join(str(length) for length in disparity.shape[::-1])
         return f"the disparity is {size}, the image {shape[1]}x{shape[0]}: disparity not used"
-    if not (math.isfinite(camera.baseline) and camera.baseline > 0):
+    if not 0 < camera.baseline < math.inf:
         return f"the stereo baseline is {camera.baseline}: disparity not used"
     return None
 
@@ -115,24 +114,24 @@ class Locator:
         disparity: np.ndarray | None = None,
     ) -> None:
         self.problems: list[str] = []
-        self._settings = settings
-        self.camera = None if camera is None or self._note(camera_problem(camera, shape)) else camera
-        self._disparity: np.ndarray | None = None
-        if disparity is not None and self.camera is not None:
-            self._disparity = None if self._note(disparity_problem(disparity, self.camera, shape)) else disparity
+        self.camera: Camera | None = None
         self.horizon: float | None = None
-        if self.camera is None:
+        self._settings = settings
+        self._disparity: np.ndarray | None = None
+        if camera is None or self._note(camera_problem(camera, shape)):
             return
-        problem = ground_problem(self.camera)
+        if disparity is not None and not self._note(disparity_problem(disparity, camera, shape)):
+            self._disparity = disparity
+        problem = ground_problem(camera)
         if problem is None:
-            self.horizon = horizon_row(self.camera)
+            self.camera, self.horizon = camera, horizon_row(camera)
             if self.horizon < 0:
-                pitch = f"the camera's pitch of {self.camera.pitch:.3f} rad"
+                pitch = f"the camera's pitch of {camera.pitch:.3f} rad"
                 self._note(f"{pitch} puts the horizon above the image: all of it is taken for ground")
-            return
-        if self._disparity is None or self.camera.mount_height > 0:
-            self._note(problem)
-        self.camera = replace(self.camera, pitch=0.0, mount_height=0.0)
+        else:
+            self.camera = replace(camera, pitch=0.0, mount_height=0.0)
+            if self._disparity is None or camera.mount_height > 0:
+                self._note(problem)
 
     def _note(self, problem: str | None) -> bool:
         if problem and problem not in self.problems:
@@ -151,26 +150,22 @@ class Locator:
         noise, height = self._settings.disparity_noise, self._settings.flat_height
         return flat_regions(points, self._disparity, ground, self.camera, noise, height)
 
-    def locate(self, region: MaskedRegion) -> Location:
-        """Locates a region: by disparity, else on the ground plane, else nowhere."""
-        return self.locate_all([region])[0]
+    def locate(self, regions: Sequence[MaskedRegion]) -> list[Location]:
+        """Locates regions: by disparity, else on the ground plane, else nowhere."""
+        if self.camera is None:
+            return [NOWHERE] * len(regions)
+        places = []
+        for region, measured in zip(regions, self._by_disparity(self.camera, regions), strict=True):
+            depth, source = measured, Source.DISPARITY
+            if depth is None and self.horizon is not None:
+                depth, source = self._by_ground(self.camera, region), Source.GROUND_PLANE
+            places.append(NOWHERE if depth is None else _location(self.camera, region, *depth, source))
+        return places
 
-    def locate_all(self, regions: Sequence[MaskedRegion]) -> list[Location]:
-        """Locates regions, as ``locate`` does one."""
-        return [self._place(*item) for item in zip(regions, self._by_disparity(regions), strict=True)]
-
-    def _place(self, region: MaskedRegion, measured: tuple[float, float] | None) -> Location:
-        if measured is not None:
-            return self._at(region, *measured, Source.DISPARITY)
-        if self.camera is None or self.horizon is None:
-            return NOWHERE
-        depth = self._by_ground(region)
-        return NOWHERE if depth is None else self._at(region, *depth, Source.GROUND_PLANE)
-
-    def _by_disparity(self, regions: Sequence[MaskedRegion]) -> list[tuple[float, float] | None]:
+    def _by_disparity(self, camera: Camera, regions: Sequence[MaskedRegion]) -> list[tuple[float, float] | None]:
         """Depths and their standard deviations: median disparity; its noise, and the spread over the region."""
         depths: list[tuple[float, float] | None] = [None] * len(regions)
-        if self._disparity is None or self.camera is None or not regions:
+        if self._disparity is None or not regions:
             return depths
         samples = [_samples(self._disparity, region) for region in regions]
         lengths = np.array([len(values) for values in samples])
@@ -179,34 +174,30 @@ class Locator:
         table[~(table > 0)] = np.inf  # NaN too
         valid = np.count_nonzero(table < np.inf, axis=1)
         enough = np.flatnonzero(valid >= np.maximum(_FEWEST_VALID, _VALID_SHARE * lengths))
-        found = (values.tolist() for values in median_and_spread(table[enough]))
-        for index, median, spread in zip(enough.tolist(), *found, strict=True):
-            depth = self.camera.fx * self.camera.baseline / median
+        medians, spreads = (values.tolist() for values in _median_and_spread(table[enough]))
+        for index, median, spread in zip(enough.tolist(), medians, spreads, strict=True):
+            depth = camera.fx * camera.baseline / median
             depths[index] = depth, depth * math.hypot(self._settings.disparity_noise, spread) / median
         return depths
 
-    def _by_ground(self, region: MaskedRegion) -> tuple[float, float] | None:
+    def _by_ground(self, camera: Camera, region: MaskedRegion) -> tuple[float, float] | None:
         """Depth and its standard deviation where the region's foot meets the road plane."""
-        assert self.camera is not None
-        depth = self.camera.ground_depth(foot_row(region))
+        depth = camera.ground_depth(_foot_row(region))
         if not math.isfinite(depth):
             self._note("a region's foot lies above the horizon: its distance is unknown")
             return None
-        reach = ground_reach(self.camera, self._settings)
+        reach = ground_reach(camera, self._settings)
         return None if depth > reach else (depth, _WORST_SHARE * depth**2 / reach)
 
-    def _at(self, region: MaskedRegion, depth: float, deviation: float, source: Source) -> Location:
-        assert self.camera is not None
-        camera = self.camera
-        column = region.left + 0.5 * (region.width - 1)
-        x = (column - camera.cx) * depth / camera.fx
-        y = (foot_row(region) - camera.cy) * depth / camera.fy
-        width = region.width * depth / camera.fx
-        return Location((x, y, depth), depth, x, width, deviation, source)
+
+def _location(camera: Camera, region: MaskedRegion, depth: float, deviation: float, source: Source) -> Location:
+    x = (region.left + 0.5 * (region.width - 1) - camera.cx) * depth / camera.fx
+    y = (_foot_row(region) - camera.cy) * depth / camera.fy
+    return Location((x, y, depth), depth, x, region.width * depth / camera.fx, deviation, source)
 
 
-def foot_row(region: Region | MaskedRegion) -> float:
-    """Returns the row of a region's lower edge: half a pixel below the centres of its lowest ones."""
+def _foot_row(region: MaskedRegion) -> float:
+    """The row of a region's lower edge: half a pixel below the centres of its lowest ones."""
     return region.top + region.height - 0.5
 
 
@@ -216,12 +207,8 @@ def _samples(image: np.ndarray, region: MaskedRegion) -> np.ndarray:
     return region.crop(image)[::step, ::step][region.mask[::step, ::step].view(bool)]
 
 
-def median_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns medians, and the standard deviations that normal distributions of the same MAD have, float64 [...].
-
-    Args:
-        values: float32 [..., N]; infinite ones don't count, others there must be.
-    """
+def _median_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Medians of finite values [N, M], and the standard deviations of normal distributions of their MAD; both [N]."""
     values = np.sort(values)
     middle = np.count_nonzero(values < np.inf, axis=-1, keepdims=True) // 2
     median = np.take_along_axis(values, middle, axis=-1)

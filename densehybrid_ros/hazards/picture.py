@@ -29,19 +29,12 @@ _CAPTION_DARKENING = 0.3
 
 
 class Mark(NamedTuple):
-    """What is drawn of one hazard.
+    """What is drawn of one hazard."""
 
-    Attributes:
-        box: Left, top, width and height in pixels.
-        text: Beside the box; empty: none.
-        level: Its colour; None: a candidate, dashed in grey.
-        is_seen: Whether it is seen in this frame; else its box is a prediction, and thin.
-    """
-
-    box: tuple[int, int, int, int]
-    text: str
-    level: Level | None
-    is_seen: bool = True
+    box: tuple[int, int, int, int]  # left, top, width and height in pixels
+    text: str  # beside the box; empty: none
+    level: Level | None  # its colour; None: a candidate, dashed in grey
+    is_seen: bool = True  # whether it is seen in this frame; else its box is a prediction, and thin
 
 
 def hazard_marks(frame: HazardFrame) -> list[Mark]:

@@ -9,9 +9,8 @@ leaves its cluster of blocks. Speckle fills no block and costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -24,7 +23,6 @@ _FINEST_PIXELS = 1 << 13  # of a cluster's box; larger ones are looked at in ste
 _SPECKLED, _FINEST_SPECKLED = 0.005, 1 << 11  # share of pixels outside clusters; and the same in such a frame
 _CENTROID_SAMPLES = 100
 _FEWEST_SAMPLES = 8  # of a region that is looked at in steps; fewer are speckle
-_BYTE = 8
 
 NEIGHBOURS = np.ones((3, 3), np.uint8)
 """A block and those that touch it."""
@@ -34,48 +32,27 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Clusters:
-    """Blocks with anomalous pixels, grouped where they touch.
+    """Blocks with anomalous pixels, grouped where they touch."""
 
-    Attributes:
-        shape: (height, width) of the frame in pixels.
-        block: Pixels along a block's side.
-        counts: uint8 [h, w], anomalous pixels of each block.
-        labels: int32 [h, w], number of each block's cluster from 1, 0 where none is.
-        boxes: int32 [N + 1, 4]: left, top, width, height in blocks; row 0 is the background.
-        pixels: int64 [N + 1], anomalous pixels of each cluster.
-    """
-
-    shape: tuple[int, int]
-    block: int
-    counts: np.ndarray
-    labels: np.ndarray
-    boxes: np.ndarray
-    pixels: np.ndarray
+    shape: tuple[int, int]  # (height, width) of the frame in pixels
+    block: int  # pixels along a block's side
+    counts: np.ndarray  # uint8 [h, w], anomalous pixels of each block
+    labels: np.ndarray  # int32 [h, w], number of each block's cluster from 1, 0 where none is
+    boxes: np.ndarray  # int32 [N + 1, 4]: left, top, width, height in blocks; row 0 is the background
+    pixels: np.ndarray  # int64 [N + 1], anomalous pixels of each cluster
 
 
 @dataclass(slots=True)
 class MaskedRegion:
-    """A connected region with its mask.
+    """A connected region with its mask."""
 
-    Attributes:
-        area: Number of pixels.
-        left: First column of the bounding box.
-        top: First row of the bounding box.
-        width: Columns of the bounding box.
-        height: Rows of the bounding box.
-        centroid: Mean (column, row) of its pixels.
-        mask: uint8 [h, w], 1 where the region is.
-        step: The mask holds the middle one of every ``step`` rows and columns of the box; 1 but for large regions.
-    """
-
-    area: int
-    left: int
-    top: int
-    width: int
-    height: int
-    centroid: tuple[float, float]
-    mask: np.ndarray
-    step: int
+    area: int  # number of pixels
+    left: int  # first column of the bounding box
+    top: int  # first row of the bounding box
+    width: int  # columns of the bounding box
+    height: int  # rows of the bounding box
+    mask: np.ndarray  # uint8 [h, w], 1 where the region is
+    step: int  # the mask holds the middle one of every step rows and columns of the box; 1 but for large regions
 
     def crop(self, image: np.ndarray) -> np.ndarray:
         """Returns the pixels of an image [H, W] that ``mask`` speaks of, as a view of the mask's shape."""
@@ -91,9 +68,20 @@ class MaskedRegion:
 
     def describe(self, score: np.ndarray) -> Region:
         """Returns the region with its peak and mean of ``score``, float32 [H, W] in nats."""
-        values = self.crop(score)
-        peak, mean = cv2.minMaxLoc(values, self.mask)[1], cv2.mean(values, self.mask)[0]
-        return Region(self.area, self.left, self.top, self.width, self.height, self.centroid, peak, mean)
+        values, mask = self.crop(score), self.mask
+        peak, mean = cv2.minMaxLoc(values, mask)[1], cv2.mean(values, mask)[0]
+        # The centroid of every n-th pixel if the mask is large.
+        sparse = max(1, math.isqrt(mask.size // _CENTROID_SAMPLES))
+        row, column = ((length - 1) % sparse // 2 for length in mask.shape)
+        places = cv2.findNonZero(mask[row::sparse, column::sparse])
+        if places is None:
+            x, y = 0.5 * (mask.shape[1] - 1), 0.5 * (mask.shape[0] - 1)
+        else:
+            across, down, *_ = cv2.mean(places.reshape(-1, 1, 2))
+            x, y = column + sparse * across, row + sparse * down
+        middle = 0.5 * (self.step - 1)
+        centroid = (self.left + self.step * x + middle, self.top + self.step * y + middle)
+        return Region(self.area, self.left, self.top, self.width, self.height, centroid, peak, mean)
 
 
 def find_clusters(unknown: np.ndarray, min_area: int) -> Clusters:
@@ -108,7 +96,8 @@ def find_clusters(unknown: np.ndarray, min_area: int) -> Clusters:
         min_area: Pixels that a region must have.
     """
     height, width = unknown.shape
-    block, counts = _block_counts(unknown)
+    block = block_side(width)
+    counts = _block_counts(unknown, block)
     # A compact region lies in at most four blocks that it doesn't fill, so a quarter of it lies in one of them.
     needed = max(1, min(min_area // 4, int(_SPECKLE_SHARE * block * block)))
     founding = (counts >= needed).view(np.uint8)
@@ -130,23 +119,22 @@ def block_side(width: int) -> int:
     return next(side for least, side in _BLOCKS if width >= least)
 
 
-def whole_blocks(pixels: np.ndarray, block: int) -> np.ndarray:
-    """Returns an image [H, W], C-contiguous, with zeros up to whole blocks of this side; itself where it is that."""
+def whole_blocks(pixels: np.ndarray, block: int, padding: Literal["constant", "edge"] = "constant") -> np.ndarray:
+    """Returns an image [H, W], C-contiguous, padded up to whole blocks of this side; itself where it is that."""
     height, width = pixels.shape
     if height % block or width % block:
-        return np.pad(pixels, ((0, -height % block), (0, -width % block)))
+        return np.pad(pixels, ((0, -height % block), (0, -width % block)), padding)
     return np.ascontiguousarray(pixels)
 
 
-def _block_counts(unknown: np.ndarray) -> tuple[int, np.ndarray]:
-    """Returns the side of a block, and uint8 [h, w] with the number of anomalous pixels in each."""
-    block = block_side(unknown.shape[1])
+def _block_counts(unknown: np.ndarray, block: int) -> np.ndarray:
+    """Counts the anomalous pixels of each block, uint8 [h, w]."""
     pixels, word = whole_blocks(unknown, block), np.dtype(f"u{block}").type
     rows, columns = pixels.shape[0] // block, pixels.shape[1] // block
     # Bytes are added as lanes of one word, which hold at most the side of a block; the product sums the lanes.
     lanes = np.add.reduce(pixels.view(word).reshape(rows, block, columns), axis=1, dtype=word)
     every_byte = word(int.from_bytes(b"\x01" * block, "big"))
-    return block, ((lanes * every_byte) >> word(_BYTE * (block - 1))).astype(np.uint8)
+    return ((lanes * every_byte) >> word(8 * (block - 1))).astype(np.uint8)
 
 
 def largest_regions(
@@ -167,23 +155,41 @@ def largest_regions(
     Returns:
         The regions, the largest first, and how many more there are; a cluster that was not looked into counts as one.
     """
+    height, width = clusters.shape
     numbers = numbers[clusters.pixels[numbers] >= min_area]
     numbers = numbers[np.argsort(-clusters.pixels[numbers], kind="stable")]
     left_out = max(0, len(numbers) - most)
     numbers = numbers[:most]
     boxes = clusters.boxes[numbers]
-    others = numbers * (box_sums(clusters.counts, *boxes.T) > clusters.pixels[numbers])
-    speckled = clusters.pixels[0] > _SPECKLED * clusters.shape[0] * clusters.shape[1]
-    finest = _FINEST_SPECKLED if speckled else _FINEST_PIXELS
+    shared = numbers * (box_sums(clusters.counts, *boxes.T) > clusters.pixels[numbers])  # 0: its box is its own
+    finest = _FINEST_SPECKLED if clusters.pixels[0] > _SPECKLED * height * width else _FINEST_PIXELS
     regions: list[MaskedRegion] = []
-    for number, box in zip(others.tolist(), (clusters.block * boxes).tolist(), strict=True):
-        crop, left, top, step = _crop(clusters, box, number, unknown, finest)
+    for number, (left, top, columns, rows) in zip(shared.tolist(), (clusters.block * boxes).tolist(), strict=True):
+        step = 1
+        while rows * columns > finest * step * step:
+            step *= 2
+        crop = _crop(clusters, (left, top, columns, rows), number, unknown, step)
         needed = min_area if step == 1 else max(_FEWEST_SAMPLES, min_area // (step * step))
         parts, more = _parts(crop, needed, most)
-        regions += [_region(box, mask, left, top, step, clusters.shape) for box, mask in parts]
         left_out += more
+        for (x, y, wide, high), mask in parts:
+            x, y = left + step * x, top + step * y
+            wide, high = min(step * wide, width - x), min(step * high, height - y)
+            regions.append(MaskedRegion(cv2.countNonZero(mask) * step * step, x, y, wide, high, mask, step))
     regions.sort(key=lambda region: -region.area)
     return regions[:most], left_out + max(0, len(regions) - most)
+
+
+def _crop(clusters: Clusters, box: Box, number: int, unknown: np.ndarray, step: int) -> np.ndarray:
+    """Cuts a cluster out in steps, uint8 [h, w]; unless ``number`` is 0, without the pixels of others in its box."""
+    left, top, columns, rows = box
+    middle = step // 2
+    crop = unknown[top + middle : top + rows : step, left + middle : left + columns : step].view(np.uint8)
+    if not number:
+        return np.ascontiguousarray(crop)
+    down = (np.arange(len(crop)) * step + top + middle) // clusters.block
+    across = (np.arange(crop.shape[1]) * step + left + middle) // clusters.block
+    return crop * (clusters.labels[down[:, None], across] == number)
 
 
 def _parts(crop: np.ndarray, needed: int, most: int) -> tuple[list[tuple[Box, np.ndarray]], int]:
@@ -203,64 +209,13 @@ def _parts(crop: np.ndarray, needed: int, most: int) -> tuple[list[tuple[Box, np
     areas = statistics[1:, cv2.CC_STAT_AREA]
     large = np.flatnonzero(areas >= needed)
     left_out = max(0, len(large) - most)
-    if left_out:
-        large = large[np.argsort(-areas[large], kind="stable")[:most]]
+    large = large[np.argsort(-areas[large], kind="stable")[:most]]
     parts: list[tuple[Box, np.ndarray]] = []
     for label in (large + 1).tolist():
         left, top, width, height, _ = statistics[label].tolist()
         own = labels[top : top + height, left : left + width] == label
         parts.append(((left, top, width, height), own.view(np.uint8)))
     return parts, left_out
-
-
-def _region(box: Box, mask: np.ndarray, left: int, top: int, step: int, shape: tuple[int, int]) -> MaskedRegion:
-    column, row, columns, rows = box
-    left, top = left + column * step, top + row * step
-    width, height = min(columns * step, shape[1] - left), min(rows * step, shape[0] - top)
-    x, y = _centroid(mask)
-    middle = 0.5 * (step - 1)
-    centroid = (left + step * x + middle, top + step * y + middle)
-    return MaskedRegion(cv2.countNonZero(mask) * step * step, left, top, width, height, centroid, mask, step)
-
-
-def _centroid(mask: np.ndarray) -> tuple[float, float]:
-    """Mean column and row of a mask, of every n-th pixel if it is large."""
-    sparse = max(1, math.isqrt(mask.size // _CENTROID_SAMPLES))
-    height, width = mask.shape
-    row, column = (height - 1) % sparse // 2, (width - 1) % sparse // 2
-    places = cv2.findNonZero(mask[row::sparse, column::sparse])
-    if places is None:
-        return 0.5 * (width - 1), 0.5 * (height - 1)
-    across, down, *_ = cv2.sumElems(places.reshape(-1, 1, 2))
-    return column + sparse * across / len(places), row + sparse * down / len(places)
-
-
-def _crop(
-    clusters: Clusters, box: Sequence[int], number: int, unknown: np.ndarray, finest: int
-) -> tuple[np.ndarray, int, int, int]:
-    """Cuts a cluster out, in steps where its box has more than ``finest`` pixels.
-
-    Args:
-        clusters: What ``find_clusters`` returned.
-        box: Of the cluster, in pixels.
-        number: Of the cluster; 0 where its box holds no pixels of others.
-        unknown: bool [H, W].
-        finest: Pixels.
-
-    Returns:
-        uint8 [h, w] with its pixels alone, its first column and row in the frame, and the step in pixels.
-    """
-    left, top, columns, rows = box
-    step = 1
-    while rows * columns > finest * step * step:
-        step *= 2
-    middle = step // 2
-    crop = unknown[top + middle : top + rows : step, left + middle : left + columns : step].view(np.uint8)
-    if not number:
-        return np.ascontiguousarray(crop), left, top, step
-    down, across = np.ogrid[top + middle : top + rows : step, left + middle : left + columns : step]
-    own = clusters.labels[down[: len(crop)] // clusters.block, across[:, : crop.shape[1]] // clusters.block] == number
-    return crop * own, left, top, step
 
 
 def box_sums(

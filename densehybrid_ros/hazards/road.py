@@ -29,28 +29,27 @@ _GAP_SHARE = 0.25  # of a cluster's size: a gap below it that may be its own low
 
 @dataclass(frozen=True)
 class Ground:
-    """The ground of a frame.
+    """The ground of a frame."""
 
-    Attributes:
-        block: Pixels along a block's side.
-        surface: bool [h, w], the blocks that are ground.
-        problem: Why everything, or all below the horizon, is taken for ground, in one line; None if it is not.
-    """
-
-    block: int
-    surface: np.ndarray
-    problem: str | None
+    block: int  # pixels along a block's side
+    surface: np.ndarray  # bool [h, w], the blocks that are ground
+    problem: str | None  # why everything, or all below the horizon, is taken for ground, in one line; None if it is not
 
     def prior(self, nats: float) -> np.ndarray:
         """Returns float32 [h, w], by how much the score of a block is lowered: at most ``nats``."""
-        away = np.invert(_filled(self.surface)).view(np.uint8)
-        distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5)
-        return np.minimum(distance / np.float32(REACH * away.shape[1]), np.float32(1.0)) * np.float32(nats)
+        ground, columns = self.surface, np.arange(self.surface.shape[1])
+        # What has ground to its left and right stands on it.
+        first, last = ground.argmax(axis=1), columns[-1] - ground[:, ::-1].argmax(axis=1)
+        filled = (columns >= first[:, None]) & (columns <= last[:, None]) & ground.max(axis=1)[:, None]
+        distance = cv2.distanceTransform((~filled).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+        return np.minimum(distance / np.float32(REACH * len(columns)), np.float32(1.0)) * np.float32(nats)
 
 
-def drivable_ids(classes: Sequence[SemanticClass], names: Collection[str]) -> tuple[int, ...]:
-    """Returns the ids of the classes of these names; of one empty name, those of the classes marked as drivable."""
-    return tuple(index for index, item in enumerate(classes) if item.name in names or (item.drivable and "" in names))
+def class_table(classes: Sequence[SemanticClass], names: Collection[str]) -> np.ndarray:
+    """Returns uint8 [256], 1 at the ids of the classes of these names; an empty one means those marked drivable."""
+    table = np.zeros(256, np.uint8)
+    table[: len(classes)] = [item.name in names or (item.drivable and "" in names) for item in classes]
+    return table
 
 
 def unknown_classes(classes: Sequence[SemanticClass], names: Sequence[str]) -> list[str]:
@@ -74,23 +73,22 @@ def find_ground(
     Args:
         semantic: uint8 [H, W] train ids.
         classes: Class table of the model.
-        drivable: Names of the drivable classes, see ``drivable_ids``; road and sidewalk are ground as well.
+        drivable: Names of the drivable classes, see ``class_table``; road and sidewalk are ground as well.
         horizon: Row of the horizon; None: unknown, and everything lies below it.
     """
-    block = block_side(semantic.shape[1])
-    middles = _middles(semantic, block)
-    roads = drivable_ids(classes, drivable)
+    block, roads = block_side(semantic.shape[1]), class_table(classes, drivable)
+    middles = whole_blocks(semantic, block, "edge")[block // 2 :: block, block // 2 :: block].copy()
     problem = None
-    if not roads:
+    if not roads.any():
         surface, problem = np.ones(middles.shape, bool), "the model has no drivable class: every region counts"
-    elif np.count_nonzero(_is_one_of(middles, roads)) < _NO_ROAD * middles.size:
+    elif cv2.countNonZero(cv2.LUT(middles, roads)) < _NO_ROAD * middles.size:
         below = block * np.arange(1, len(middles) + 1) > (-np.inf if horizon is None else horizon)
         surface = np.repeat(below[:, None], middles.shape[1], axis=1)
         where = "" if horizon is None else " below the horizon"
         problem = f"no road in sight: every region{where} counts"
     else:
-        ground = _is_one_of(middles, drivable_ids(classes, (*drivable, *GROUND_CLASSES)))
-        surface = cv2.morphologyEx(ground.view(np.uint8), cv2.MORPH_CLOSE, _GAPS).view(bool)
+        ground = cv2.LUT(middles, class_table(classes, (*drivable, *GROUND_CLASSES)))
+        surface = cv2.morphologyEx(ground, cv2.MORPH_CLOSE, _GAPS).view(bool)
     return Ground(block, surface, problem)
 
 
@@ -142,25 +140,3 @@ def road_hazard(anomaly_score: np.ndarray, ground: Ground, nats: float) -> np.nd
     height, width = anomaly_score.shape
     prior = ground.prior(nats).repeat(ground.block, axis=0).repeat(ground.block, axis=1)
     return anomaly_score - prior[:height, :width]
-
-
-def _is_one_of(middles: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    found = np.zeros(middles.shape, dtype=bool)
-    for index in ids:
-        found |= middles == index
-    return found
-
-
-def _middles(semantic: np.ndarray, block: int) -> np.ndarray:
-    """Takes the class at the middle of every block."""
-    row, column = (min(block // 2, length - 1) for length in semantic.shape)
-    middles = semantic[row::block, column::block]
-    missing = [(0, -(-length // block) - own) for length, own in zip(semantic.shape, middles.shape, strict=True)]
-    return np.pad(middles, missing, mode="edge") if any(after for _, after in missing) else middles.copy()
-
-
-def _filled(ground: np.ndarray) -> np.ndarray:
-    """Adds to the ground, bool [h, w], what has some to its left and right."""
-    columns = np.arange(ground.shape[1])
-    first, last = ground.argmax(axis=1), columns[-1] - ground[:, ::-1].argmax(axis=1)
-    return (columns >= first[:, None]) & (columns <= last[:, None]) & ground.max(axis=1)[:, None]

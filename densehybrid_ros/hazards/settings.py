@@ -7,41 +7,17 @@ import math
 from dataclasses import dataclass, fields
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.hazards.ego_mask import EgoMask
-from densehybrid_ros.hazards.polygon import polygon_problem
+from densehybrid_ros.hazards.ego_mask import EgoMask, polygon_problem
 
 WHOLE_IMAGE = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class HazardSettings:
-    """What counts as a hazard, and how grave it is.
+    """What counts as a hazard, and how grave it is: the node's parameters of these names (docs/parameters.md).
 
-    Attributes:
-        min_hazard_area: Regions of fewer pixels are no hazards.
-        max_hazards: Regions a frame that are judged, the largest first; the rest is counted as left out.
-        roi: Polygon x1, y1, x2, y2, ... in fractions of width and height, outside of which nothing counts.
-        ego_mask: Pixels that never count, such as those of the own bonnet; None: there are none.
-        on_road_only: Whether a hazard must lie on, or reach onto, the drivable surface.
-        drivable_classes: Names of the classes that are drivable, as the model's class table has them; (""): those that
-            its card marks as drivable.
-        road_prior: Nats by which the score far from the ground is lowered, where ``on_road_only``; 0: not at all.
-        corridor_half_width: Metres to each side of the optical axis within which hazards count; 0 for no corridor.
-            A hazard whose position is unknown counts always.
-        hazard_probability: Regions of a lower P(obstacle) are no hazards, where the model's card has a classifier.
-        flat_height: Metres; what disparity shows to be lower than this above the road about it is no hazard; 0: off.
-        trigger_count: Frames with the hazard, of the last ``trigger_window``, that raise it.
-        trigger_window: Frames looked at; at least ``trigger_count``.
-        release_count: Frames in a row without the hazard that clear it.
-        max_gap: Frames in a row without a match after which its id is forgotten.
-        max_pause: Seconds between two frames after which all tracks start over.
-        warn_distance: Metres within which a hazard is at least WARN.
-        error_distance: Metres within which it is ERROR.
-        warn_time: Seconds to reach it at the ego speed within which it is at least WARN.
-        error_time: Seconds to reach it within which it is ERROR.
-        disparity_noise: Standard deviation of an object's disparity in pixels.
-        foot_row_noise: Standard deviation of the row at which an object meets the ground, in pixels.
-        pitch_noise: Standard deviation of the camera's pitch in radians, the nodding of the vehicle included.
+    ``ego_mask`` is what ``read_ego_mask`` returns. ``drivable_classes`` of one empty name are those that the model's
+    card marks as drivable.
     """
 
     min_hazard_area: int = 50
@@ -68,8 +44,7 @@ class HazardSettings:
     pitch_noise: float = 0.005
 
     def __post_init__(self) -> None:
-        problem = self._problem()
-        if problem:
+        if problem := self._problem():
             raise InputError(problem)
 
     def _problem(self) -> str | None:
@@ -84,9 +59,8 @@ class HazardSettings:
             return f"hazard_probability is {self.hazard_probability}: give a number of at most 1"
         if self.max_gap < 0:
             return f"max_gap is {self.max_gap}: give at least 0"
-        if self.trigger_window < self.trigger_count:
-            return (
-                f"trigger_window {self.trigger_window} is below trigger_count {self.trigger_count}: nothing would rise"
-            )
+        window, count = self.trigger_window, self.trigger_count
+        if window < count:
+            return f"trigger_window {window} is below trigger_count {count}: nothing would rise"
         polygon = polygon_problem(self.roi)
         return f"roi: {polygon}" if polygon else None

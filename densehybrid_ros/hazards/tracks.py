@@ -48,42 +48,27 @@ class Detection:
     box: Box = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.box = box_of(self.region)
+        region = self.region
+        column, row = region.left + 0.5 * (region.width - 1), region.top + 0.5 * (region.height - 1)
+        self.box = (column, row, math.log(region.width), math.log(region.height))
 
 
-@dataclass
+@dataclass(slots=True)
 class Track:
-    """A hazard over the frames.
+    """A hazard over the frames."""
 
-    Attributes:
-        id: Its number, from 1.
-        detection: What was seen last; moved to where it is expected while ``missed`` is above zero.
-        first_stamp: Seconds; stamp of the first sighting.
-        state: Candidate, active or lost.
-        age: Frames since the first sighting, that one included.
-        missed: Frames in a row without a sighting, up to the latest.
-        history: Whether it was seen, frame by frame, as far back as the trigger looks.
-        expected: Where it is expected to be in this frame.
-        box: Its box as expected in this frame.
-        rate: Change of the box a second.
-        seen: Its box when it was seen last.
-        unseen: Seconds since then.
-        sightings: Frames in which it was seen.
-    """
-
-    id: int
-    detection: Detection
-    first_stamp: float
-    expected: Location
-    box: Box
-    seen: Box
-    state: State = State.CANDIDATE
-    age: int = 1
-    missed: int = 0
-    history: deque[bool] = field(default_factory=deque)
-    rate: Box = (0.0, 0.0, 0.0, 0.0)
-    unseen: float = 0.0
-    sightings: int = 1
+    id: int  # its number, from 1
+    detection: Detection  # what was seen last; moved to where it is expected while missed is above zero
+    first_stamp: float  # seconds; stamp of the first sighting
+    history: deque[bool]  # whether it was seen, frame by frame, as far back as the trigger looks
+    expected: Location  # where it is expected to be in this frame
+    box: Box  # its box as expected in this frame
+    seen: Box  # its box when it was seen last
+    state: State = State.CANDIDATE  # candidate, active or lost
+    age: int = 1  # frames since the first sighting, that one included
+    missed: int = 0  # frames in a row without a sighting, up to the latest
+    rate: Box | None = None  # change of the box a second; None until it was seen twice
+    unseen: float = 0.0  # seconds since it was seen last
 
 
 class Tracker:
@@ -95,17 +80,15 @@ class Tracker:
     """
 
     def __init__(self) -> None:
+        self._next = 1
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all tracks; ids go on counting, so that no old one comes back."""
         self.tracks: list[Track] = []
         self.frames = 0
         self._stamp: float | None = None
         self._shape: tuple[int, int] | None = None
-        self._next = 1
-
-    def reset(self) -> None:
-        """Forgets all tracks; ids go on counting, so that no old one comes back."""
-        self.tracks = []
-        self.frames = 0
-        self._stamp = self._shape = None
 
     def update(
         self,
@@ -129,52 +112,42 @@ class Tracker:
         Returns:
             Why the tracks started over, in one line; None if they did not.
         """
-        problem = self._check_stamp(stamp, settings) or self._check_shape(shape)
+        problem = self._problem(stamp, shape, settings)
+        if problem:
+            self.reset()
         elapsed = 0.0 if self._stamp is None else stamp - self._stamp
-        self._stamp = stamp if math.isfinite(stamp) else None
+        self._stamp, self._shape = stamp if math.isfinite(stamp) else None, shape
         self.frames += 1
         vanishing = None if camera is None else (camera.cx, horizon_row(camera))
         for track in self.tracks:
             _predict(track, elapsed, vanishing, ego_speed)
         expected = [Sight(track.box, track.expected) for track in self.tracks]
-        seen = [Sight(detection.box, detection.location) for detection in detections]
-        matches = associate(expected, seen, shape[1])
+        matches = associate(expected, [Sight(item.box, item.location) for item in detections], shape[1])
         for index, track in enumerate(self.tracks):
             found = matches.get(index)
             _advance(track, None if found is None else detections[found], settings, shape)
         for index in sorted(set(range(len(detections))) - set(matches.values())):
-            self.tracks.append(self._new(detections[index], stamp, settings))
+            new = detections[index]
+            history = deque([True], maxlen=settings.trigger_window)
+            track = Track(self._next, new, stamp, history, new.location, new.box, new.box)
+            track.state = _next_state(track, settings)
+            self.tracks.append(track)
+            self._next += 1
         self._forget(settings)
         return problem
 
-    def _check_stamp(self, stamp: float, settings: HazardSettings) -> str | None:
+    def _problem(self, stamp: float, shape: tuple[int, int], settings: HazardSettings) -> str | None:
+        """Why the tracks start over at a frame."""
         if not math.isfinite(stamp):
-            self.reset()
             return f"the stamp is {stamp}: tracks start over"
-        if self._stamp is None:
-            return None
-        elapsed = stamp - self._stamp
-        if 0.0 <= elapsed <= settings.max_pause:
-            return None
-        self.reset()
-        if elapsed > 0:
+        elapsed = 0.0 if self._stamp is None else stamp - self._stamp
+        if elapsed < 0:
+            return f"the stamp jumps back by {-elapsed:.3f} s: tracks start over"
+        if elapsed > settings.max_pause:
             return f"no frame for {elapsed:.1f} s: tracks start over"
-        return f"the stamp jumps back by {-elapsed:.3f} s: tracks start over"
-
-    def _check_shape(self, shape: tuple[int, int]) -> str | None:
-        before, self._shape = self._shape, shape
-        if before in (None, shape):
-            return None
-        self.reset()
-        self._shape = shape
-        return f"the image is {shape[1]}x{shape[0]} now: tracks start over"
-
-    def _new(self, detection: Detection, stamp: float, settings: HazardSettings) -> Track:
-        track = Track(self._next, detection, stamp, detection.location, detection.box, detection.box)
-        track.history = deque([True], maxlen=settings.trigger_window)
-        track.state = _next_state(track, settings)
-        self._next += 1
-        return track
+        if self._shape not in (None, shape):
+            return f"the image is {shape[1]}x{shape[0]} now: tracks start over"
+        return None
 
     def _forget(self, settings: HazardSettings) -> None:
         """Drops what has been missing too long, and the weakest where there are too many."""
@@ -203,31 +176,21 @@ def _predict(track: Track, elapsed: float, vanishing: tuple[float, float] | None
     if depth is not None and nearer is not None and vanishing is not None and nearer > _NEAREST * depth:
         growth = depth / nearer
         middle, horizon = vanishing
-        larger = math.log(growth)
         column, row = middle + (column - middle) * growth, horizon + (row - horizon) * growth
-        track.box = (column, row, width + larger, height + larger)
-    else:
+        track.box = (column, row, width + math.log(growth), height + math.log(growth))
+    elif track.rate is not None:
         across, down, wider, higher = track.rate
         growth = math.exp(0.5 * (wider + higher) * elapsed)
-        track.box = (
-            column + across * elapsed,
-            row + down * elapsed,
-            width + wider * elapsed,
-            height + higher * elapsed,
-        )
+        column, row = column + across * elapsed, row + down * elapsed
+        track.box = (column, row, width + wider * elapsed, height + higher * elapsed)
+    else:
+        growth = 1.0
     track.unseen += elapsed
-    if depth is not None:
+    if depth is not None and location.position is not None and location.distance_std is not None:
         ahead = depth / growth if nearer is None else max(nearer, 0.0)
-        track.expected = _nearer(location, ahead)
-
-
-def _nearer(location: Location, distance: float) -> Location:
-    """Returns the location of what is now at another distance."""
-    if location.position is None or location.distance is None or location.distance_std is None:
-        return location
-    x, y, _ = location.position
-    deviation = math.hypot(location.distance_std, _MISSING_GROWTH * (location.distance - distance))
-    return Location((x, y, distance), distance, location.lateral, location.width, deviation, location.source)
+        x, y, _ = location.position
+        deviation = math.hypot(location.distance_std, _MISSING_GROWTH * (depth - ahead))
+        track.expected = Location((x, y, ahead), ahead, location.lateral, location.width, deviation, location.source)
 
 
 def _advance(track: Track, found: Detection | None, settings: HazardSettings, shape: tuple[int, int]) -> None:
@@ -246,20 +209,16 @@ def _advance(track: Track, found: Detection | None, settings: HazardSettings, sh
 
 
 def _correct(track: Track, found: Detection) -> None:
-    box = found.box
+    box, rate = found.box, track.rate
     if track.unseen > 0:
-        gain = 1.0 if track.sightings == 1 else _RATE_GAIN
-        keep, new = 1.0 - gain, gain / track.unseen
-        rate, seen = track.rate, track.seen
-        track.rate = (
-            keep * rate[0] + new * (box[0] - seen[0]),
-            keep * rate[1] + new * (box[1] - seen[1]),
-            _limited(keep * rate[2] + new * (box[2] - seen[2])),
-            _limited(keep * rate[3] + new * (box[3] - seen[3])),
-        )
+        across, down, wider, higher = ((new - old) / track.unseen for new, old in zip(box, track.seen, strict=True))
+        if rate is not None:
+            across, down, wider, higher = (
+                old + _RATE_GAIN * (new - old) for new, old in zip((across, down, wider, higher), rate, strict=True)
+            )
+        track.rate = (across, down, _limited(wider), _limited(higher))
     track.box, track.seen, track.unseen = box, box, 0.0
     track.detection, track.expected, track.missed = found, found.location, 0
-    track.sightings += 1
 
 
 def _limited(rate: float) -> float:
@@ -289,16 +248,6 @@ def _next_state(track: Track, settings: HazardSettings) -> State:
     return track.state if track.state is State.LOST and track.missed else State.CANDIDATE
 
 
-def box_of(region: Region) -> Box:
-    """Returns the bounding box of a region."""
-    return (
-        region.left + 0.5 * (region.width - 1),
-        region.top + 0.5 * (region.height - 1),
-        math.log(region.width),
-        math.log(region.height),
-    )
-
-
 def associate(expected: Sequence[Sight], seen: Sequence[Sight], width: int) -> dict[int, int]:
     """Matches what is expected with what is seen so that the sum of costs is least.
 
@@ -315,15 +264,7 @@ def associate(expected: Sequence[Sight], seen: Sequence[Sight], width: int) -> d
     """
     if not expected or not seen:
         return {}
-    cost = _costs(expected, seen, width)
-    rows, columns = linear_sum_assignment(cost)
-    fitting = cost[rows, columns] < _FORBIDDEN
-    return dict(zip(rows[fitting].tolist(), columns[fitting].tolist(), strict=True))
-
-
-def _costs(expected: Sequence[Sight], seen: Sequence[Sight], width: int) -> np.ndarray:
-    """Cost of every pair, float64 [T, D]: 0..1 for overlapping boxes, more where only the ground agrees."""
-    overlap = _overlaps(_edges([sight.box for sight in expected], width), _edges([sight.box for sight in seen], width))
+    overlap = _overlaps(_edges(expected, width), _edges(seen, width))
     aside_expected, ahead_expected, deviation_expected = _ground(expected)
     aside_seen, ahead_seen, deviation_seen = _ground(seen)
     ahead = np.abs(ahead_expected[:, None] - ahead_seen)
@@ -334,12 +275,15 @@ def _costs(expected: Sequence[Sight], seen: Sequence[Sight], width: int) -> np.n
     near = (ahead <= gate) & (aside <= _SIDE_GATE)
     far = (ahead > _GATE + deviation) | (aside > _SIDE_GATE + deviation)
     on_ground = np.where(near, 2.0 + 0.5 * (ahead / gate + aside / _SIDE_GATE), _FORBIDDEN)
-    return np.where(overlap >= _SMALLEST_OVERLAP, 1.0 - overlap + _CONTRADICTED * far, on_ground)
+    cost = np.where(overlap >= _SMALLEST_OVERLAP, 1.0 - overlap + _CONTRADICTED * far, on_ground)
+    rows, columns = linear_sum_assignment(cost)
+    fitting = cost[rows, columns] < _FORBIDDEN
+    return dict(zip(rows[fitting].tolist(), columns[fitting].tolist(), strict=True))
 
 
-def _edges(boxes: Sequence[Box], width: int) -> np.ndarray:
+def _edges(sights: Sequence[Sight], width: int) -> np.ndarray:
     """Edges of padded boxes, float64 [4, N]: left, top, right, bottom."""
-    column, row, wide, high = np.array(boxes).T
+    column, row, wide, high = np.array([sight.box for sight in sights]).T
     wide, high = np.exp(wide), np.exp(high)
     padding = np.maximum(_PADDING * width, _PADDING_SHARE * 0.5 * (wide + high))
     across, down = 0.5 * wide + padding, 0.5 * high + padding

@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.hazards.ego_mask import read_ego_mask
-from densehybrid_ros.hazards.polygon import polygon_problem
+from densehybrid_ros.hazards.ego_mask import polygon_problem, read_ego_mask
 from densehybrid_ros.hazards.settings import HazardSettings
 from densehybrid_ros.perception.parameter import Parameter, parameter, rows
 

@@ -19,7 +19,6 @@ import pytest
 from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.networks import load_model
 from densehybrid_ros.perception.parameter_files import read_settings
 
 PARAMETERS = ("-p", "min_hazard_area:=8", "-p", "trigger_count:=1", "-p", "anomaly_threshold:=-113.25")
@@ -65,23 +64,16 @@ def _rows(folder: Path) -> dict[tuple, dict[str, Any]]:
     return {tuple(row[key] for key in keys): row for row in rows}
 
 
-def test_a_replay_of_several_thresholds_says_what_tune_says(tuned: Path, drive: Path, tmp_path: Path, capsys) -> None:
-    content = _replayed(drive, tmp_path, "--threshold", "-60,outlier_tpr95,20")
-    printed = capsys.readouterr().out.splitlines()
-    named = load_model("light").card.threshold("outlier_tpr95")
-    assert printed[0].split()[:2] == ["threshold", "hazards"]
-    assert [line.split()[0] for line in printed[2:]] == ["-60.00", f"{named:.2f}", "20.00"]
-    assert (content["frames"], content["left_out"]) == (11, [])
+def test_figures_are_those_of_a_replay(tuned: Path, drive: Path, tmp_path: Path) -> None:
     rows = _rows(tuned)
-    for row in content["thresholds"]:
-        threshold = row.pop("threshold")
-        if threshold in (-60.0, 20.0):
-            swept = rows[threshold, 8, 1, False]
-            assert row == {key: swept[key] for key in row}
-    masked = _replayed(drive, tmp_path, "--threshold", "-60,-150", "-p", f"ego_mask:={tuned / 'ego_mask.png'}")
-    swept = rows[-60.0, 8, 1, True]
-    assert {key: swept[key] for key in row} == {key: masked["thresholds"][0][key] for key in row}
-    assert swept["hazards"] < rows[-60.0, 8, 1, False]["hazards"]
+    for masked in (False, True):
+        mask = ("-p", f"ego_mask:={tuned / 'ego_mask.png'}") if masked else ()
+        figures = _replayed(drive, tmp_path, "--threshold", "-60", *mask)["hazards"]
+        row = rows[-60.0, 8, 1, masked]
+        assert row["hazards"] == figures["raised"]
+        for key in ("false_alarms", "alerted_frames", "precision", "recall", "obstacles_found"):
+            assert row[key] == figures[key]
+    assert row["hazards"] < rows[-60.0, 8, 1, False]["hazards"]
 
 
 def test_labels_propose_the_best_f1_and_the_bonnet_an_ego_mask(tuned: Path) -> None:
@@ -94,11 +86,8 @@ def test_labels_propose_the_best_f1_and_the_bonnet_an_ego_mask(tuned: Path) -> N
     assert mask.shape == (128, 256)
     assert mask[104:, 64:146].mean() > 0.8 * 255
     assert not mask[:80].any()
-
-
-def test_the_page_is_one_file_without_a_network(tuned: Path) -> None:
     text = (tuned / "index.html").read_text(encoding="utf-8")
-    assert set(re.findall(r"https?://[^\s\"'\\]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert set(re.findall(r"https?://[^\s\"'\\]+", text)) == {"http://www.w3.org/2000/svg"}, "it needs no network"
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", text)
     assert sorted(path.name for path in tuned.iterdir()) == ["ego_mask.png", "index.html", "tune.json"]
 
@@ -162,9 +151,6 @@ def test_several_bags_and_a_place_that_is_none_are_refused(drive: Path, tmp_path
     assert "a folder of 2 bags; tune takes one of them, such as one" in capsys.readouterr().err
     assert main(["tune", str(drive), "--output", str(tmp_path / "file" / "page")]) == 2
     assert "--output" in capsys.readouterr().err
-    for option in ("--report", "--overlays"):
-        assert main(["replay", str(drive), "--threshold", "1,2", option, str(tmp_path / "r")]) == 2
-        assert f"{option}: takes one --threshold; these are 2" in capsys.readouterr().err
 
 
 @pytest.fixture

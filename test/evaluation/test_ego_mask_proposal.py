@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.evaluation.ego_mask_proposal import EgoMaskProposal
-from densehybrid_ros.evaluation.threshold_sweep import ScoredDriveFrame
-from densehybrid_ros.perception.perception import Frame
 
 SHAPE = (120, 240)
 Paint = Callable[[np.ndarray, int], None]
@@ -22,8 +20,7 @@ def _proposed(paint: Paint, speed: float | None = None, frames: int = 100) -> tu
     for number in range(frames):
         score = np.full(SHAPE, -1.0, np.float32)
         paint(score, number)
-        known = Frame(np.zeros((*SHAPE, 3), np.uint8), ego_speed=speed)
-        proposal.update(ScoredDriveFrame(0.0, known, np.zeros(SHAPE, np.uint8), score, None))
+        proposal.update(score, speed)
     return proposal.compute(20)
 
 
@@ -89,19 +86,14 @@ def test_what_is_no_own_vehicle_is_left_out_and_told(where: tuple[slice, slice])
     assert mask is None or mask.mean() < 0.02
 
 
-def test_what_is_far_away_is_no_spot_of_a_short_drive() -> None:
+def test_a_short_drive_and_a_few_pixels_propose_less() -> None:
     mask, left_out = _proposed(_drive, frames=99)
     assert left_out
     assert mask is not None
-    assert not mask[30:34, 40:46].any()
-
-
-def test_a_few_frames_or_a_few_pixels_propose_no_ego_mask() -> None:
-    def all_of_it(score: np.ndarray, number: int) -> None:
-        score[:] = 1.0
+    assert not mask[30:34, 40:46].any(), "what is far away is no spot"
 
     def few(score: np.ndarray, number: int) -> None:
         score[116:, 5:8] = 1.0
 
-    assert _proposed(all_of_it, frames=9) == (None, False)
+    assert _proposed(_bonnet, frames=9) == (None, False)
     assert _proposed(few) == (None, False)

@@ -116,7 +116,7 @@ def test_a_hazard_is_true_false_or_on_ignored_pixels(anomalous: int, ignored: in
     labels = np.zeros((10, 10), np.uint8)
     labels.ravel()[:anomalous] = 1
     labels.ravel()[100 - ignored :] = 255
-    region = MaskedRegion(100, 0, 0, 10, 10, (4.5, 4.5), np.ones((10, 10), np.uint8), 1)
+    region = MaskedRegion(100, 0, 0, 10, 10, np.ones((10, 10), np.uint8), 1)
     assert judge_regions([region], labels)[1] == expected
 
 

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
-from densehybrid_ros.evaluation.obstacles import ObstacleAccumulator, Sighting, lasting_detections
+from densehybrid_ros.evaluation.obstacles import FrameTruth, ObstacleAccumulator
 
 EDGES = (5.0, 10.0, 20.0)
 
@@ -30,19 +28,13 @@ def test_half_of_the_pixels_detect_an_obstacle() -> None:
     score, labels, instances, distance = _frame()
     score[10:15, 5:15] = 1.0  # half of obstacle 7
     score[10:14, 30:40] = 1.0  # 40 % of obstacle 300
-    accumulator = ObstacleAccumulator(0.5, EDGES)
-    accumulator.update(0, score, labels, instances, distance)
-    figures = accumulator.compute()
-    assert (figures.seen, figures.detected, figures.recall) == (2, 1, 0.5)
-    assert [(item.low, item.seen, item.detected) for item in figures.bins] == [(5.0, 1, 1), (10.0, 1, 0)]
-    assert figures.lasting == {7: 8.0, 300: None}
-
-
-def test_threshold_is_exclusive() -> None:
-    score, labels, instances, distance = _frame()
-    accumulator = ObstacleAccumulator(0.0, EDGES)
-    accumulator.update(0, score, labels, instances, distance)
-    assert accumulator.compute().detected == 0
+    for threshold, detected in ((0.5, 1), (1.0, 0)):  # which the score must exceed
+        accumulator = ObstacleAccumulator(threshold, EDGES)
+        accumulator.update(0, score, FrameTruth.of(labels, instances, distance))
+        figures = accumulator.compute()
+        assert (figures.seen, figures.detected, figures.recall) == (2, detected, detected / 2)
+        assert [(item.low, item.seen, item.detected) for item in figures.bins] == [(5.0, 1, detected), (10.0, 1, 0)]
+        assert figures.lasting == {"7": 8.0 if detected else None, "300": None}
 
 
 def test_false_alarms_are_regions_off_the_obstacles() -> None:
@@ -53,43 +45,35 @@ def test_false_alarms_are_regions_off_the_obstacles() -> None:
     score[0:8, 0:20] = 1.0
     labels[0:8] = 255  # not judged
     accumulator = ObstacleAccumulator(0.5, EDGES)
-    accumulator.update(0, score, labels, instances, distance)
-    accumulator.update(1, np.zeros_like(score), labels, instances, distance)
+    for frame, scores in enumerate((score, np.zeros_like(score))):
+        accumulator.update(frame, scores, FrameTruth.of(labels, instances, distance))
     assert accumulator.compute().false_alarms_per_frame == 0.5
 
 
-def test_tiny_obstacles_are_not_judged_and_ids_are_optional() -> None:
+def test_tiny_obstacles_are_not_judged_and_ids_and_distances_are_optional() -> None:
     score, labels, _, _ = _frame()
     labels[:] = 0
     labels[0:7, 0:7] = 1  # 49 pixels
     labels[20:30, 20:30] = 1
     accumulator = ObstacleAccumulator(0.5, EDGES)
-    accumulator.update(0, score, labels, None, None)
+    accumulator.update(0, score, FrameTruth.of(labels))
     figures = accumulator.compute()
-    assert figures.seen == 1
-    assert figures.lasting == {}
-    assert math.isnan(accumulator.sightings[0].distance)
-
-
-def _sightings(obstacle: int, detected: str, distances: list[float]) -> list[Sighting]:
-    return [Sighting(obstacle, i, d, mark == "x") for i, (mark, d) in enumerate(zip(detected, distances, strict=True))]
+    assert (figures.seen, figures.lasting, sum(item.seen for item in figures.bins)) == (1, {}, 0)
 
 
 @pytest.mark.parametrize(
     ("detected", "expected"), [("xxxx", 40.0), (".xxx", 30.0), ("x.xx", 20.0), ("xxx.", None), ("....", None)]
 )
-def test_lasting_detection_counts_from_the_last_gap(detected: str, expected: float | None) -> None:
-    sightings = _sightings(3, detected, [40.0, 30.0, 20.0, 10.0])
-    assert lasting_detections(sightings[::-1]) == {3: expected}
-
-
-def test_merged_shards_equal_one() -> None:
-    score, labels, instances, distance = _frame()
-    score[10:20, 5:15] = 1.0
+def test_lasting_detection_counts_from_the_last_gap_also_of_merged_shards(
+    detected: str, expected: float | None
+) -> None:
+    _, labels, instances, distance = _frame()
     whole, first, second = (ObstacleAccumulator(0.5, EDGES) for _ in range(3))
-    for index in range(4):
-        near = distance - index
-        whole.update(index, score, labels, instances, near)
-        (first if index % 2 else second).update(index, score, labels, instances, near)
+    for index, mark in enumerate(detected):
+        score = np.full(labels.shape, float(mark == "x"), np.float32)
+        truth = FrameTruth.of(labels, instances, np.full_like(distance, 40.0 - 10.0 * index))
+        for accumulator in (whole, first if index % 2 else second):
+            accumulator.update(index, score, truth)
     first.merge(second)
     assert first.compute() == whole.compute()
+    assert whole.compute().lasting == {"7": expected, "300": expected}

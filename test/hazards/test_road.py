@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from densehybrid_ros.hazards.regions import find_clusters
 from densehybrid_ros.hazards.road import (
     REACH,
     Ground,
-    drivable_ids,
+    class_table,
     find_ground,
     hazard_mask,
     reaching,
@@ -71,8 +73,9 @@ def test_on_or_reaching_onto(rows: tuple[int, int], columns: tuple[int, int], ha
     assert look(street(), rows, columns)[0] is hazard
 
 
-def test_what_lies_flat_and_is_taken_for_road_is_on_it() -> None:
+def test_what_is_taken_for_road_is_on_it() -> None:
     assert look(street(), (90, 110), (120, 140), own=None)[0]
+    assert look(street(), (0, HEIGHT), (0, WIDTH), own=None)[0]  # it fills the picture
 
 
 def test_ground_is_closed_over_gaps_and_filled_where_a_hazard_stands() -> None:
@@ -98,17 +101,6 @@ def test_without_a_road_everything_below_the_horizon_counts(rows: tuple[int, int
     assert found
     assert ground.problem == "no road in sight: every region counts"
     assert not ground.prior(50.0).any()
-
-
-def test_without_a_drivable_class_everything_counts() -> None:
-    found, ground = look(street(), (5, 20), (100, 140), names=("water",))
-    assert found
-    assert ground.problem is not None
-    assert "no drivable class" in ground.problem
-
-
-def test_region_that_fills_the_picture_counts() -> None:
-    assert look(street(), (0, HEIGHT), (0, WIDTH), own=None)[0]
 
 
 def test_score_is_lowered_the_more_the_farther_the_ground_is() -> None:
@@ -140,18 +132,15 @@ def test_mask_of_hazards_is_where_the_lowered_score_exceeds_the_threshold(shape:
     assert made.sum() < given.sum() or shape[0] == 1
 
 
-def test_drivable_classes_by_name() -> None:
-    assert drivable_ids(CITYSCAPES_CLASSES, ("road",)) == (0,)
-    assert drivable_ids(CITYSCAPES_CLASSES, ("road", "sidewalk")) == (0, 1)
+def test_classes_by_name() -> None:
+    def ids(classes: Sequence[SemanticClass], *names: str) -> list[int]:
+        return np.flatnonzero(class_table(classes, names)).tolist()
+
     other = (SemanticClass("tree", (0, 0, 0)), SemanticClass("road", (1, 1, 1)))
-    assert drivable_ids(other, ("road",)) == (1,)
-    assert drivable_ids(other, ("water",)) == ()
-    assert drivable_ids(CITYSCAPES_CLASSES, ("",)) == (0,)  # those that are marked
-    assert drivable_ids(other, ("",)) == ()
-    assert look(street(), (90, 110), (10, 30), names=("road", "sidewalk"))[0]
-
-
-def test_misspelt_classes_are_found() -> None:
-    assert unknown_classes(CITYSCAPES_CLASSES, ["road", "sidewlk"]) == ["sidewlk"]
-    assert unknown_classes(CITYSCAPES_CLASSES, [""]) == []
-    assert unknown_classes(CITYSCAPES_CLASSES, ["road"]) == []
+    assert ids(CITYSCAPES_CLASSES, "road", "sidewalk") == [0, 1]
+    assert (ids(other, "road"), ids(other, "water")) == ([1], [])
+    assert (ids(CITYSCAPES_CLASSES, ""), ids(other, "")) == ([0], [])  # those that are marked
+    found, ground = look(street(), (5, 20), (100, 140), names=("water",))
+    assert found
+    assert ground.problem == "the model has no drivable class: every region counts"
+    assert unknown_classes(CITYSCAPES_CLASSES, ["road", "sidewlk", ""]) == ["sidewlk"]

@@ -10,7 +10,7 @@ import pytest
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.hazards.hazard import Location, Region, Source, State
 from densehybrid_ros.hazards.settings import HazardSettings
-from densehybrid_ros.hazards.tracks import Detection, Tracker
+from densehybrid_ros.hazards.tracks import Detection, Sight, Tracker, associate
 
 SHAPE = (512, 1024)
 CAMERA = Camera(1024, 512, 1131.0, 1131.0, 511.5, 255.5, 0.21, 0.0, 1.22)
@@ -42,49 +42,25 @@ class Run:
         return [(track.id, track.state) for track in self.tracker.tracks]
 
 
-def test_raised_after_trigger_count_of_trigger_window() -> None:
-    run, box = Run(), seen_at(0, 20)
-    assert run(box) == [(1, State.CANDIDATE)]
-    assert run() == [(1, State.CANDIDATE)]
-    assert run(box) == [(1, State.CANDIDATE)]
-    assert run() == [(1, State.CANDIDATE)]
-    assert run(box) == [(1, State.ACTIVE)]
+C, A, L = (1, State.CANDIDATE), (1, State.ACTIVE), (1, State.LOST)
 
 
-def test_sightings_that_are_too_rare_raise_nothing() -> None:
-    run, box = Run(), seen_at(0, 20)
-    for _ in range(10):  # 2 of any 5 frames at most
-        assert run(box) == [(1, State.CANDIDATE)]
-        assert {state for _, state in [*run(), *run()]} == {State.CANDIDATE}
-
-
-def test_trigger_count_of_one_raises_at_once() -> None:
-    assert Run(HazardSettings(trigger_count=1, trigger_window=1))(seen_at(0, 20)) == [(1, State.ACTIVE)]
-
-
-def test_cleared_after_release_count_and_forgotten_after_max_gap() -> None:
-    run, box = Run(), seen_at(0, 20)
-    for _ in range(3):
-        run(box)
-    states = [run() for _ in range(7)]
-    assert states[:3] == [[(1, State.ACTIVE)]] * 3
-    assert states[3:6] == [[(1, State.LOST)]] * 3
-    assert states[6] == []
-
-
-def test_what_comes_back_within_max_gap_keeps_its_id_and_must_be_raised_anew() -> None:
-    run, box = Run(), seen_at(0, 20)
-    for _ in range(3):
-        run(box)
-    for _ in range(5):
-        run()
-    assert [run(box) for _ in range(3)] == [[(1, State.CANDIDATE)], [(1, State.CANDIDATE)], [(1, State.ACTIVE)]]
-
-
-def test_a_hazard_is_shown_once_as_lost_even_if_it_is_forgotten_earlier() -> None:
-    run, box = Run(HazardSettings(trigger_count=1, trigger_window=1, release_count=4, max_gap=0)), seen_at(0, 20)
-    run(box)
-    assert [run() for _ in range(5)] == [[(1, State.ACTIVE)]] * 3 + [[(1, State.LOST)], []]
+@pytest.mark.parametrize(
+    ("settings", "seen", "states"),
+    [
+        (SETTINGS, "x.x.x", [C, C, C, C, A]),
+        (SETTINGS, "x..x..x..x..", [C] * 12),  # 2 of any 5 frames at most
+        (HazardSettings(trigger_count=1, trigger_window=1), "x", [A]),
+        (SETTINGS, "xxx.......", [C, C, A, A, A, A, L, L, L, None]),
+        (SETTINGS, "xxx.....xxx", [C, C, A, A, A, A, L, L, C, C, A]),  # it keeps its id and must be raised again
+        (HazardSettings(trigger_count=1, trigger_window=1, release_count=4, max_gap=0), "x.....", [A] * 4 + [L, None]),
+    ],
+    ids=["raised", "too rare", "at once", "cleared and forgotten", "comes back", "shown once as lost"],
+)
+def test_life_of_a_hazard(settings: HazardSettings, seen: str, states: list) -> None:
+    run, box = Run(settings), seen_at(0, 20)
+    found = [run(*[box] * (mark == "x")) for mark in seen]
+    assert found == [[] if state is None else [state] for state in states]
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["located", "image alone"])
@@ -152,40 +128,19 @@ def test_boxes_that_part_at_one_place_are_told_apart_on_the_ground() -> None:
     assert len(distances) == 2
 
 
-def test_a_stamp_that_jumps_back_begins_anew() -> None:
+@pytest.mark.parametrize(
+    ("stamp", "problem"),
+    [(50.0, "jumps back by 50.2"), (107.3, "no frame for 7.1 s"), (math.nan, "stamp is nan"), (100.2, None)],
+)
+def test_a_stamp_that_jumps_makes_the_tracks_start_over(stamp: float, problem: str | None) -> None:
     run, box = Run(), seen_at(0, 20)
     for _ in range(3):
         run(box)
     assert run.problem is None
-    run.stamp -= 50.0
-    assert run(box) == [(2, State.CANDIDATE)]
-    assert run.problem is not None
-    assert "jumps back by 49.9" in run.problem
-
-
-def test_a_long_pause_begins_anew() -> None:
-    run, box = Run(), seen_at(0, 20)
-    run(box)
-    run.stamp += 7.0
-    assert run(box) == [(2, State.CANDIDATE)]
-    assert "no frame for 7.1 s" in str(run.problem)
-
-
-def test_the_same_stamp_twice_is_no_jump() -> None:
-    run, box = Run(), seen_at(0, 20)
-    run(box)
-    run.stamp -= 1 / HERTZ
-    assert run(box) == [(1, State.CANDIDATE)]
-    assert run.problem is None
-
-
-def test_a_stamp_that_is_no_number_begins_anew() -> None:
-    run, box = Run(), seen_at(0, 20)
-    run(box)
-    before, run.stamp = run.stamp, math.nan
-    run(box)
-    assert "stamp is nan" in str(run.problem)
-    run.stamp = before
+    run.stamp = stamp
+    assert run(box) == [(2, State.CANDIDATE) if problem else (1, State.ACTIVE)]
+    assert problem is None or problem in str(run.problem)
+    run.stamp = 110.0 if math.isnan(stamp) else run.stamp
     run(box)
     assert run.problem is None
 
@@ -196,3 +151,39 @@ def test_the_number_of_tracks_is_bounded() -> None:
     for frame in range(20):
         run(*[seen_at(0.7 * index - 2 + 0.05 * frame, 12.0 + 3 * (frame % 5), 0.1, 0.1) for index in range(5)])
         assert len(run.tracker.tracks) <= 10
+
+
+WIDTH = 1000
+
+
+def sight(column: float, row: float = 300.0, place: tuple[float, float] | None = None) -> Sight:
+    """A square box; ``place`` is its lateral offset and its distance in metres."""
+    box = (column, row, math.log(40.0), math.log(40.0))
+    if place is None:
+        return Sight(box, Location())
+    return Sight(box, Location((place[0], 1.2, place[1]), place[1], place[0], 0.5, 0.2, Source.DISPARITY))
+
+
+@pytest.mark.parametrize(
+    ("expected", "seen", "matches"),
+    [
+        # The sum of all costs counts, not the first best: the first track overlaps both, the second only one of them.
+        ([sight(100), sight(130)], [sight(122), sight(85)], {0: 1, 1: 0}),
+        ([sight(100)], [sight(300)], {}),
+        ([sight(100, place=(-3.0, 20.0))], [sight(300, place=(3.0, 20.0))], {}),
+        ([], [sight(300)], {}),
+        ([sight(300)], [], {}),
+        # A kick of the camera's pitch moves all boxes and no place.
+        ([sight(100, 300, (-1.0, 20.0))], [sight(100, 420, (-1.0, 20.5))], {0: 0}),
+        # Of equal boxes the ground decides.
+        (
+            [sight(100, place=(0.0, 10.0)), sight(100, place=(0.0, 30.0))],
+            [sight(100, place=(0.0, 29.5)), sight(100, place=(0.0, 9.5))],
+            {0: 1, 1: 0},
+        ),
+        # A place that is known on one side only leaves it to the image.
+        ([sight(100, place=(0.0, 10.0))], [sight(104)], {0: 0}),
+    ],
+)
+def test_which_hazard_is_which_region(expected: list[Sight], seen: list[Sight], matches: dict[int, int]) -> None:
+    assert associate(expected, seen, WIDTH) == matches
