@@ -77,7 +77,7 @@ def test_no_obstacle_of_the_rendered_road_is_flat_and_its_road_is() -> None:
         patch = np.zeros(frame.semantic.shape, bool)
         patch[200:215, 190:210] = True
         patch &= (frame.semantic == 0) & (frame.anomaly == 0)
-        for mask in (patch, *(frame.instances == item.id for item in frame.objects)):
+        for mask in (patch, *(frame.instances == item for item in np.unique(frame.instances)[1:])):
             score = np.where(mask, np.float32(3), np.float32(-9))
             with_it, without = (
                 len(CHAIN.candidates(frame.semantic, score, mask, 0.0, settings, camera, disparity).regions)
