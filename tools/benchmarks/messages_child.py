@@ -28,7 +28,7 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.host_memory import keep_freed_memory
 from densehybrid_ros.inference import FrameResult
 from densehybrid_ros.networks import ModelCard
-from densehybrid_ros.nodes.frame import CameraFrame
+from densehybrid_ros.nodes.inputs import CameraFrame
 from densehybrid_ros.nodes.messages import Picture, image_message
 from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs
 from densehybrid_ros.perception.perception import Frame, Perception
