@@ -21,7 +21,6 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.nodes.parameter_server import ParameterServer
 from densehybrid_ros.perception.settings import PARAMETERS, Settings
-from densehybrid_ros.resources import resource_path
 
 pytestmark = pytest.mark.ros
 
@@ -46,30 +45,20 @@ def node(ros: None, request: pytest.FixtureRequest) -> Iterator[Node]:
     node.destroy_node()
 
 
-def test_given_values_and_defaults(node: Node) -> None:
-    server = ParameterServer(node)
-    assert server.settings == Settings(min_hazard_area=7, anomaly_threshold=2.0)
-    assert node.get_parameter("anomaly_threshold").value == 2.0
-
-
-def test_changes_make_a_new_snapshot(node: Node) -> None:
+def test_changes_make_a_new_snapshot_and_refused_ones_leave_it(node: Node) -> None:
     server = ParameterServer(node)
     before = server.settings
+    assert before == Settings(min_hazard_area=7, anomaly_threshold=2.0)
+    assert node.get_parameter("anomaly_threshold").value == 2.0
     changes = [Parameter("overlay_opacity", value=0.25), Parameter("publish_overlay", value=False)]
     assert node.set_parameters_atomically(changes).successful
-    assert (server.settings.overlay_opacity, server.settings.publish_overlay) == (0.25, False)
-    assert before.overlay_opacity == 0.5
-
-
-def test_refused_changes_leave_the_snapshot(node: Node) -> None:
-    server = ParameterServer(node)
-    before = server.settings
-    result = node.set_parameters_atomically(
-        [Parameter("roi", value=[0.0, 1.0]), Parameter("overlay_opacity", value=0.1)]
-    )
+    after = server.settings
+    assert (after.overlay_opacity, after.publish_overlay, before.overlay_opacity) == (0.25, False, 0.5)
+    changes = [Parameter("roi", value=[0.0, 1.0]), Parameter("overlay_opacity", value=0.1)]
+    result = node.set_parameters_atomically(changes)
     assert not result.successful
     assert result.reason.startswith("parameter roi: ")
-    assert server.settings is before
+    assert server.settings is after
 
 
 def test_a_value_without_a_name_is_refused(node: Node) -> None:
@@ -175,12 +164,3 @@ def test_descriptors_tell_range_and_meaning(node: Node) -> None:
     assert (
         node.describe_parameter("backend").additional_constraints == "one of auto, eager, inductor, openvino, tensorrt"
     )
-
-
-def test_shipped_file_gives_the_defaults(ros: None) -> None:
-    file = resource_path("config/perception.param.yaml")
-    node = Node("parameter_test", cli_args=["--ros-args", "--params-file", str(file)], use_global_arguments=False)
-    try:
-        assert ParameterServer(node).settings == Settings()
-    finally:
-        node.destroy_node()

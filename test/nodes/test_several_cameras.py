@@ -114,23 +114,6 @@ def test_silence_of_one_camera_turns_its_own_alert_stale(peers: tuple[HazardPeer
     assert answer(left, ROAD).level == OK
 
 
-def test_frames_within_the_window_go_together(peers: tuple[HazardPeer, HazardPeer]) -> None:
-    """The first waits for the other camera, and no longer than the window for one that is silent."""
-    front, left = peers
-    assert front.set_parameter("camera_window", 1.0)[0]
-    began = time.monotonic()
-    answer(front, ROAD)
-    assert time.monotonic() - began >= 1.0
-    began = time.monotonic()
-    front.send_image(ROAD)
-    left.send_image(ROAD)
-    front.result("hazard_alert", front.number)
-    left.result("hazard_alert", left.number)
-    assert time.monotonic() - began < 1.0
-    assert front.set_parameter("camera_window", 0.0)[0]
-    assert not front.set_parameter("cameras", ["front"])[0]
-
-
 def test_pausing_is_said_of_every_camera(peers: tuple[HazardPeer, HazardPeer]) -> None:
     assert peers[0].call("pause") == (True, "")
     for peer in peers:
