@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from rclpy.publisher import Publisher
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.serialization import deserialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.serde import SerdeError
-from sensor_msgs.msg import Image, PointCloud2, PointField
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from densehybrid_ros.bags.messages import typestore
@@ -213,3 +213,6 @@ def _publishes_bytes() -> bool:
 
 
 _PUBLISHES_BYTES = _publishes_bytes()
+
+for _kind in (Image, CompressedImage):  # the first one compiles what reads them; no frame is to wait for that
+    read_message(f"sensor_msgs/msg/{_kind.__name__}", bytes(serialize_message(_kind())))
