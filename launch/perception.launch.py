@@ -19,6 +19,42 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = "densehybrid_ros"
+ARGUMENTS = {
+    "namespace": ("", "Namespace of the node."),
+    "params_file": (
+        "",
+        "Parameter file of the node; config/perception.param.yaml of the package is a start.",
+    ),
+    "cameras": (
+        "",
+        "Names of several cameras for this one process, such as front,left,right; then image, camera_info and "
+        "disparity are names below /CAMERA/.",
+    ),
+    "image": ("~/input/image", "Image topic, raw or compressed (it then ends in /compressed)."),
+    "camera_info": ("~/input/camera_info", "sensor_msgs/CameraInfo of the image: distances on the road."),
+    "disparity": ("~/input/disparity", "stereo_msgs/DisparityImage of the same view: measured distances."),
+    "odometry": ("~/input/odometry", "nav_msgs/Odometry: speed, for the time to reach."),
+    "camera_height": ("", "Metres of the camera above the road, if TF does not say."),
+    "base_frame": ("", "Frame on the road against which TF gives the camera's mount."),
+    "input_transport": (
+        "",
+        "sensor_msgs/Image (raw), sensor_msgs/CompressedImage (compressed), or either (auto).",
+    ),
+    "model": ("", "Name of a shipped model, or path of its .safetensors."),
+    "backend": ("", "What runs the network; see `densehybrid info`."),
+    "use_sim_time": ("", "true or false: follow /clock, as with a bag."),
+    "autostart": ("", "true or false: the node configures and activates itself; else a lifecycle manager has to."),
+    "required": (
+        "true",
+        "true or false: launch ends with the node, and with status 1 where the node does not end well.",
+    ),
+    "log_level": ("info", "Least severe messages that the node logs."),
+}
+"""Name -> default and description."""
+CHOICES = {
+    "input_transport": ["", "auto", "raw", "compressed"],
+    "log_level": ["debug", "info", "warn", "error", "fatal"],
+}
 INPUTS = ("image", "camera_info", "disparity", "odometry")
 """Arguments that are topics of the node."""
 PARAMETERS = {
@@ -50,82 +86,18 @@ def arguments() -> list:
             default_value=PathJoinSubstitution([share, "config", "fastdds_profile.xml"]),
         ),
     )
-    return [
-        DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
-        DeclareLaunchArgument(
-            "params_file",
-            default_value="",
-            description="Parameter file of the node; config/perception.param.yaml of the package is one to begin with.",
-        ),
-        DeclareLaunchArgument(
-            "cameras",
-            default_value="",
-            description="Names of several cameras for this one process, such as front,left,right; then image, "
-            "camera_info and disparity are names below /CAMERA/.",
-        ),
-        DeclareLaunchArgument(
-            "image",
-            default_value="~/input/image",
-            description="Image topic, raw or compressed (it then ends in /compressed).",
-        ),
-        DeclareLaunchArgument(
-            "camera_info",
-            default_value="~/input/camera_info",
-            description="sensor_msgs/CameraInfo of the image: distances on the road.",
-        ),
-        DeclareLaunchArgument(
-            "disparity",
-            default_value="~/input/disparity",
-            description="stereo_msgs/DisparityImage of the same view: measured distances.",
-        ),
-        DeclareLaunchArgument(
-            "odometry", default_value="~/input/odometry", description="nav_msgs/Odometry: speed, for the time to reach."
-        ),
-        DeclareLaunchArgument(
-            "camera_height", default_value="", description="Metres of the camera above the road, if TF does not say."
-        ),
-        DeclareLaunchArgument(
-            "base_frame", default_value="", description="Frame on the road against which TF gives the camera's mount."
-        ),
-        DeclareLaunchArgument(
-            "input_transport",
-            default_value="",
-            choices=["", "auto", "raw", "compressed"],
-            description="sensor_msgs/Image (raw), sensor_msgs/CompressedImage (compressed), or what is sent (auto).",
-        ),
-        DeclareLaunchArgument(
-            "model", default_value="", description="Name of a shipped model, or path of its .safetensors."
-        ),
-        DeclareLaunchArgument(
-            "backend", default_value="", description="What runs the network; see `densehybrid info`."
-        ),
-        DeclareLaunchArgument(
-            "use_sim_time", default_value="", description="true or false: follow /clock, as with a bag."
-        ),
-        DeclareLaunchArgument(
-            "autostart",
-            default_value="",
-            description="true or false: the node configures and activates itself; else a lifecycle manager has to.",
-        ),
-        DeclareLaunchArgument(
-            "required",
-            default_value="true",
-            description="true or false: launch ends with the node, and with status 1 where the node does not end well.",
-        ),
-        DeclareLaunchArgument(
-            "log_level",
-            default_value="info",
-            choices=["debug", "info", "warn", "error", "fatal"],
-            description="Least severe messages that the node logs.",
-        ),
-        DeclareLaunchArgument(
-            "fastdds_profile",
-            default_value=own_profile,
-            description="Fast DDS profile of this and every later process of the launch; its larger shared memory "
-            "carries the images. It is set under both names that Fast DDS reads. `none` leaves Fast DDS as it is. "
-            "Default: the one set in the environment, else the package's.",
-        ),
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description, choices=CHOICES.get(name))
+        for name, (default, description) in ARGUMENTS.items()
     ]
+    profile = DeclareLaunchArgument(
+        "fastdds_profile",
+        default_value=own_profile,
+        description="Fast DDS profile of this and every later process of the launch; its larger shared memory "
+        "carries the images. It is set under both names that Fast DDS reads. `none` leaves Fast DDS as it is. "
+        "Default: the one set in the environment, else the package's.",
+    )
+    return [*declared, profile]
 
 
 def environment(context: LaunchContext) -> list:

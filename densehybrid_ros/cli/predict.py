@@ -34,9 +34,8 @@ from densehybrid_ros.evaluation.replay import perceived_frames, with_base_frame
 from densehybrid_ros.files import atomic_directory, write_text_atomically
 from densehybrid_ros.hazards.hazard import Hazard, Level
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.perception.overlay import frame_overlay
+from densehybrid_ros.perception.overlay import SCORE_OFFSET, SCORE_SCALE, frame_overlay, score_steps
 from densehybrid_ros.perception.perception import Perceived, Perception, picture_reader
-from densehybrid_ros.perception.score_steps import SCORE_OFFSET, SCORE_SCALE, score_steps
 from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 

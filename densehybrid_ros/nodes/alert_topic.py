@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import shown
-from densehybrid_ros.nodes.frame import CameraFrame
+from densehybrid_ros.nodes.diagnostics import key_values
+from densehybrid_ros.nodes.inputs import CameraFrame
 from densehybrid_ros.nodes.messages import OVERRIDABLE
 from densehybrid_ros.perception.alert import Alert, Status, stale_alert, stale_frame_alert
 from densehybrid_ros.perception.settings import Settings
@@ -82,13 +83,12 @@ class AlertTopic:
         """Publishes that nothing is known of a frame that was rejected or failed."""
         self._say(stale_frame_alert(reason), header, False, self._settings().publish_hazard_alert)
 
-    def watch(self, topic: str, silence: float, reasons: Mapping[str, str]) -> None:
+    def watch(self, silence: float, reasons: Mapping[str, str]) -> None:
         """Says that nothing is known, if no frame was answered yet, or none for ``source_timeout`` seconds.
 
         Once as well where the alert is off, however well frames are answered.
 
         Args:
-            topic: Of the camera.
             silence: Seconds since a frame arrived, or since the camera was subscribed to.
             reasons: Why frames were not answered: "rejected" or "failed" -> the latest reason.
         """
@@ -97,19 +97,17 @@ class AlertTopic:
         age = timeout if last is None else time.monotonic() - last
         if last is not None and age <= timeout and settings.publish_hazard_alert:
             return
-        values = {"silence_s": silence, "source_timeout_s": timeout}
-        if silence > timeout:
-            self.say_stale("silence", f"no frame on {topic} for {silence:.1f} s", values)
-            return
         why = "; ".join(f"the last {what} one: {reason}" for what, reason in reasons.items())
-        if last is None:
-            text = f"no frame on {topic} was answered yet" + (f"; {why}" if why else "")
-            self.say_stale("waiting", text, values)
+        if silence > timeout:
+            kind, text = "silence", f"no frame on {self._topic} for {silence:.1f} s"
+        elif last is None:
+            kind, text = "waiting", f"no frame on {self._topic} was answered yet" + (f"; {why}" if why else "")
         else:
+            kind = "no answer"
             text = f"frames come, but none was answered for {age:.1f} s; {why or 'the model is slow'}"
-            self.say_stale("no answer", text, values)
+        self.say_stale(kind, text, {"silence_s": silence, "source_timeout_s": timeout})
 
-    def say_stale(self, kind: str, reason: str, values: Mapping[str, Any] | None = None) -> None:
+    def say_stale(self, kind: str, reason: str, values: dict[str, Any] | None = None) -> None:
         """Says that nothing is known: at once where the kind of reason is new, else twice a second.
 
         Args:
@@ -128,18 +126,17 @@ class AlertTopic:
                 return
             self._reason, self._last_stale = kind, now
             header = Header(frame_id=self._frame_id, stamp=self._node.get_clock().now().to_msg())
-            self._publish(stale_alert(reason, dict(values or {})), header)
+            self._publish(stale_alert(reason, values), header)
 
     def _say(self, alert: Alert, header: Header, is_known: bool, is_wanted: bool) -> None:
         with self._lock:
             if is_known:
                 self._last_answer = time.monotonic()
                 self._frame_id = header.frame_id
-            if not is_wanted:
-                return
-            self._reason = ""
-            if self._publisher.get_subscription_count() > 0:
-                self._publish(alert, header)
+            if is_wanted:
+                self._reason = ""
+                if self._publisher.get_subscription_count() > 0:
+                    self._publish(alert, header)
 
     def _publish(self, alert: Alert, header: Header) -> None:
         self._publisher.publish(alert_message(alert, header, self._name, header.frame_id or self._topic))
@@ -162,20 +159,14 @@ def alert_message(alert: Alert, header: Header, node_name: str, hardware_id: str
         node_name: Fully qualified and with the camera's, so that the statuses of several cameras differ.
         hardware_id: Frame or topic of the camera.
     """
-    statuses = (alert.summary, *alert.hazards)
-    return DiagnosticArray(header=header, status=[_status(item, node_name, hardware_id) for item in statuses])
 
+    def made(status: Status) -> DiagnosticStatus:
+        return DiagnosticStatus(
+            name=f"{node_name}: {status.what}",
+            hardware_id=shown(hardware_id),
+            level=bytes([status.level]),
+            message=status.message,
+            values=key_values(status.values),
+        )
 
-def key_values(values: Mapping[str, str]) -> list[KeyValue]:
-    """Turns named texts into diagnostic key-value pairs."""
-    return [KeyValue(key=key, value=value) for key, value in values.items()]
-
-
-def _status(status: Status, node_name: str, hardware_id: str) -> DiagnosticStatus:
-    return DiagnosticStatus(
-        name=f"{node_name}: {status.what}",
-        hardware_id=shown(hardware_id),
-        level=bytes([status.level]),
-        message=status.message,
-        values=key_values(status.values),
-    )
+    return DiagnosticArray(header=header, status=list(map(made, (alert.summary, *alert.hazards))))

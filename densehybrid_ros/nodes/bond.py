@@ -26,12 +26,7 @@ class Bond:
     """Beats in the executor's thread from ``begin`` to ``end``; it does nothing where the messages are missing."""
 
     def __init__(self, node: Node, clock: Clock) -> None:
-        """Opens the topic ``bond`` in the node's namespace; the bond's id is the node's name.
-
-        Args:
-            node: The node.
-            clock: That the heartbeat goes by.
-        """
+        """Opens the topic ``bond`` in the node's namespace; the id is the node's name, the heartbeat ``clock``'s."""
         self._node, self._clock = node, clock
         self._instance = self._manager = ""
         self._timer: Timer | None = None

@@ -28,19 +28,10 @@ _LETTER_HEIGHT = 0.5  # metres
 _COLORS = {Level.OK: (0.2, 0.7, 0.3), Level.WARN: (1.0, 0.75, 0.0), Level.ERROR: (0.9, 0.1, 0.1)}
 _CANDIDATE_COLOR = (0.6, 0.6, 0.6)
 
-_POINT = np.dtype(
-    [
-        ("x", np.float32),
-        ("y", np.float32),
-        ("z", np.float32),
-        ("distance_std", np.float32),
-        ("probability", np.float32),
-        ("id", np.uint32),
-    ]
-)
+_POINT = np.dtype([*((name, np.float32) for name in ("x", "y", "z", "distance_std", "probability")), ("id", np.uint32)])
 
 
-def hazard_points(header: Header, hazards: Sequence[Hazard]) -> PointCloud2:
+def points(header: Header, hazards: Sequence[Hazard]) -> PointCloud2:
     """Makes points on the ground, in the frame of the header, across the width of every hazard with a position.
 
     Fields: x, y, z and distance_std in metres, probability 0..1, and the id of the hazard.
@@ -60,7 +51,7 @@ def _points_across(hazard: Hazard) -> Iterator[tuple[float, ...]]:
         yield x + offset, y, z, std, hazard.probability, hazard.id
 
 
-def hazard_markers(header: Header, frame: HazardFrame, lifetime: float) -> MarkerArray:
+def markers(header: Header, frame: HazardFrame, lifetime: float) -> MarkerArray:
     """Makes a box and a label for every hazard with a position; candidates are grey and have no label.
 
     A box is as wide as the hazard and as deep as two standard deviations of its distance. The first marker removes
@@ -71,19 +62,21 @@ def hazard_markers(header: Header, frame: HazardFrame, lifetime: float) -> Marke
         frame: The hazards.
         lifetime: Seconds after which RViz removes the markers by itself.
     """
-    markers = [Marker(header=header, action=Marker.DELETEALL)]
+    made = [Marker(header=header, action=Marker.DELETEALL)]
     for hazard in (*frame.hazards, *frame.candidates):
         if hazard.position is None:
             continue
         x, y, z = map(float, hazard.position)
-        width, height, depth = _box_size(hazard)
+        width = max(hazard.width or 0.0, _SMALLEST_SIDE)
+        height = max(width * hazard.region.height / max(hazard.region.width, 1), _SMALLEST_SIDE)  # as in the picture
+        depth = max(2.0 * (hazard.distance_std or 0.0), _SMALLEST_SIDE)
         is_candidate = hazard.state is State.CANDIDATE
         color = _CANDIDATE_COLOR if is_candidate else _COLORS[Level(hazard.level)]
         box = _marker(header, "hazards", hazard.id, Marker.CUBE, lifetime)
         box.pose = _pose(x, y - height / 2, z)
         box.scale = Vector3(x=width, y=height, z=depth)
         box.color = ColorRGBA(r=color[0], g=color[1], b=color[2], a=0.3 if is_candidate else 0.7)
-        markers.append(box)
+        made.append(box)
         if is_candidate:
             continue
         label = _marker(header, "labels", hazard.id, Marker.TEXT_VIEW_FACING, lifetime)
@@ -91,15 +84,8 @@ def hazard_markers(header: Header, frame: HazardFrame, lifetime: float) -> Marke
         label.scale.z = _LETTER_HEIGHT
         label.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
         label.text = _label(hazard)
-        markers.append(label)
-    return MarkerArray(markers=markers)
-
-
-def _box_size(hazard: Hazard) -> tuple[float, float, float]:
-    """Returns width, height and depth in metres; the height follows from the width as in the picture."""
-    width = max(hazard.width or 0.0, _SMALLEST_SIDE)
-    height = max(width * hazard.region.height / max(hazard.region.width, 1), _SMALLEST_SIDE)
-    return width, height, max(2.0 * (hazard.distance_std or 0.0), _SMALLEST_SIDE)
+        made.append(label)
+    return MarkerArray(markers=made)
 
 
 def _marker(header: Header, namespace: str, number: int, kind: int, lifetime: float) -> Marker:

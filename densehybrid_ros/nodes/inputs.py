@@ -5,40 +5,63 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
-from rclpy.qos import (
-    DurabilityPolicy,
-    LivelinessPolicy,
-    QoSCompatibility,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_check_compatible,
-)
+from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 from stereo_msgs.msg import DisparityImage
 
 from densehybrid_ros.errors import InputError, shown
-from densehybrid_ros.nodes.cdr import read_compressed_image, read_image
-from densehybrid_ros.nodes.frame import CameraFrame
-from densehybrid_ros.nodes.messages import OVERRIDABLE, is_installed, message_class
-from densehybrid_ros.nodes.statistics import SECONDS_BETWEEN_WARNINGS, FrameStatistics, SequenceGaps
+from densehybrid_ros.nodes.diagnostics import SECONDS_BETWEEN_WARNINGS, FrameStatistics
+from densehybrid_ros.nodes.messages import OVERRIDABLE, is_installed, message_class, read_message
 from densehybrid_ros.perception.geometry import TransformTree
 from densehybrid_ros.perception.inputs import Inputs
+from densehybrid_ros.perception.overlay import frame_overlay
+from densehybrid_ros.perception.perception import Perceived
 from densehybrid_ros.perception.settings import Settings
 
-_TRANSPORTS: dict[str, tuple[type, Callable[[bytes], Any]]] = {
-    "raw": (Image, read_image),
-    "compressed": (CompressedImage, read_compressed_image),
-}
-"""``input_transport`` -> message class, and what reads the bytes of one; where a topic has both, the first counts."""
-_MESSAGE_TYPES = {transport: f"sensor_msgs/msg/{kind.__name__}" for transport, (kind, _) in _TRANSPORTS.items()}
+_TRANSPORTS = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
+"""``input_transport`` -> message type; where a topic has both, the first counts."""
 _TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 _TF_DEPTH = 100
+_LARGEST_GAP = 1000
+_DEFAULTS = Settings()
+
+
+@dataclass(eq=False)
+class CameraFrame:
+    """One camera frame, from its subscription to the publishing of what is made of it.
+
+    Attributes:
+        message: ``sensor_msgs/Image`` or ``CompressedImage``, or a view of its bytes.
+        arrival: When it arrived, seconds of ``time.monotonic()``.
+        settings: The parameters that it is processed with.
+        is_answered: Whether its alert is out.
+        perceived: What was made of it; there once the worker has come so far.
+    """
+
+    message: Any
+    arrival: float
+    settings: Settings = _DEFAULTS
+    is_answered: bool = False
+    perceived: Perceived = field(init=False, repr=False)
+
+    @property
+    def header(self) -> Any:
+        """The camera's header, which all outputs carry."""
+        return self.message.header
+
+    @cached_property
+    def overlay(self) -> np.ndarray:
+        """The picture for people, uint8 RGB [H, W, 3]; made once, for all who want it."""
+        return frame_overlay(self.perceived, self.settings.overlay_opacity)
 
 
 class CameraTopic:
@@ -52,15 +75,7 @@ class CameraTopic:
         put: Callable[[CameraFrame], bool],
         topic: str = "~/input/image",
     ) -> None:
-        """Subscribes.
-
-        Args:
-            node: The node.
-            settings: The parameters.
-            statistics: Where frames are counted.
-            put: Stores a frame and returns whether one was lost by it.
-            topic: Of the camera, before remapping.
-        """
+        """Subscribes to ``topic``; ``put`` stores a frame and returns whether one was lost by it."""
         self._node, self._statistics, self._put = node, statistics, put
         self._name, self._topic = topic, node.resolve_topic_name(topic)
         self._qos = _qos(1, ReliabilityPolicy[settings.input_reliability.upper()])
@@ -79,7 +94,7 @@ class CameraTopic:
         if offered not in ("", self._transport):
             self.close()
             self._open(offered)
-            self._node.get_logger().info(f"{self._topic} carries {_MESSAGE_TYPES[offered]}")
+            self._node.get_logger().info(f"{self._topic} carries {_TRANSPORTS[offered]}")
 
     @property
     def silence(self) -> float:
@@ -105,17 +120,17 @@ class CameraTopic:
             logger = self._node.get_logger()
             if publishers:
                 text = f"no frame on {self._topic} for {silence:.0f} s. " + "; ".join(map(self._describe, publishers))
-                logger.warning(f"{text}; this node: {_MESSAGE_TYPES[self._transport]}, {describe_qos(self._qos)}")
+                logger.warning(f"{text}; this node: {_TRANSPORTS[self._transport]}, {_policies(self._qos)}")
             else:
                 logger.info(f"waiting: nobody publishes {self._topic} yet")
         return silence
 
     def _open(self, transport: str) -> None:
         self._transport = transport
-        self._gaps = SequenceGaps()
+        self._last_number: int | None = None
         # On Humble a callback gets no message information, so there are no sequence numbers.
         callback: Callable[..., None] = self._store_numbered if hasattr(Subscription, "CallbackType") else self._store
-        kind, self._read = _TRANSPORTS[transport]
+        kind = message_class(_TRANSPORTS[transport])
         # As bytes, because making a typed message of a large image takes longer than the model.
         self._subscription = self._node.create_subscription(
             kind, self._name, callback, self._qos, raw=True, qos_overriding_options=OVERRIDABLE
@@ -124,11 +139,14 @@ class CameraTopic:
     def _offered(self) -> str:
         """The transport that the topic's publishers have; empty where nobody publishes, or another type."""
         types = {publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(self._topic)}
-        return next((name for name, message_type in _MESSAGE_TYPES.items() if message_type in types), "")
+        return next((name for name, message_type in _TRANSPORTS.items() if message_type in types), "")
 
     def _store_numbered(self, data: bytes, information: dict[str, Any]) -> None:
-        missing = self._gaps.missing_before(information.get("publication_sequence_number"))
-        if missing and self._node.count_publishers(self._topic) == 1:
+        number, last = information.get("publication_sequence_number"), self._last_number
+        self._last_number = number
+        missing = 0 if number is None or last is None else number - last - 1
+        # A number that is not larger, or by far too much, is another publisher's.
+        if 0 < missing < _LARGEST_GAP and self._node.count_publishers(self._topic) == 1:
             self._statistics.count("missed", missing)
         self._store(data)
 
@@ -137,10 +155,9 @@ class CameraTopic:
         self._last_frame = time.monotonic()
         self._reported = None
         try:
-            message = self._read(data)
+            message = read_message(_TRANSPORTS[self._transport], data)
         except InputError as error:
-            self._statistics.count("rejected")
-            self._statistics.set_reason("rejected", str(error))
+            self._statistics.lose("rejected", str(error))
             self._node.get_logger().warning(f"{self._topic}: {error}", throttle_duration_sec=SECONDS_BETWEEN_WARNINGS)
             return
         if self._put(CameraFrame(message, self._last_frame)):
@@ -149,9 +166,8 @@ class CameraTopic:
     def _describe(self, publisher: Any) -> str:
         namespace = publisher.node_namespace.rstrip("/")
         name, kind = shown(f"{namespace}/{publisher.node_name}"), shown(publisher.topic_type)
-        text = f"publisher {name}: {kind}"
-        text += f", {describe_qos(publisher.qos_profile)}"
-        if publisher.topic_type != _MESSAGE_TYPES[self._transport]:
+        text = f"publisher {name}: {kind}, {_policies(publisher.qos_profile)}"
+        if publisher.topic_type != _TRANSPORTS[self._transport]:
             return text + " (another type: check input_transport)"
         compatibility, reason = qos_check_compatible(publisher.qos_profile, self._qos)
         if compatibility != QoSCompatibility.ERROR:  # a WARNING tells of a policy that only its owner knows
@@ -206,8 +222,8 @@ class SideTopics:
             inputs.store_odometry(message, time.monotonic())
 
 
-def describe_qos(qos: QoSProfile) -> str:
-    """Returns the policies that decide whether two sides match, and the depth where it is known."""
+def _policies(qos: QoSProfile) -> str:
+    """The policies that decide whether two sides match, and the depth where it is known."""
     policies = f"{qos.reliability.name.lower()}, {qos.durability.name.lower()}"
     return f"{policies}, depth {qos.depth}" if qos.depth else policies
 
@@ -215,6 +231,5 @@ def describe_qos(qos: QoSProfile) -> str:
 def _qos(
     depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE
 ) -> QoSProfile:
-    """Makes a profile of its own for each subscription, because ``qos_overrides`` change it."""
-    liveliness = LivelinessPolicy.AUTOMATIC
-    return QoSProfile(depth=depth, reliability=reliability, durability=durability, liveliness=liveliness)
+    """A profile of its own for each subscription, because ``qos_overrides`` change it."""
+    return QoSProfile(depth=depth, reliability=reliability, durability=durability)

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS messages: their classes by name, point clouds, and images published as the bytes that DDS carries."""
+"""ROS messages: their classes by name, point clouds, and images as the bytes (CDR of XCDR1) that DDS carries.
+
+Typed messages of large images take longer than the model, so images are read where their bytes lie, and published as
+bytes.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import importlib
+import struct
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +18,13 @@ from typing import Any
 import numpy as np
 from rclpy.publisher import Publisher
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image, PointCloud2, PointField
+from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.serde import SerdeError
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from densehybrid_ros.bags.messages import typestore
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.cdr import image_head
 
 OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 """Of all inputs and outputs: which policies the parameters ``qos_overrides`` may change."""
@@ -46,6 +52,25 @@ def is_installed(name: str) -> bool:
     except InputError:
         return False
     return True
+
+
+def read_message(kind: str, data: bytes) -> Any:
+    """Reads a serialised message of a type such as ``sensor_msgs/msg/Image``, of either byte order.
+
+    Returns:
+        An object with the fields of the message and a ``std_msgs/Header``; its arrays lie in ``data``.
+
+    Raises:
+        InputError: The bytes are none.
+    """
+    try:
+        message: Any = typestore().deserialize_cdr(memoryview(data), kind)
+    except SerdeError as error:
+        raise InputError(f"{len(data)} bytes are no {kind} ({error}); check its publisher") from error
+    header = Header(frame_id=message.header.frame_id)
+    header.stamp.sec, header.stamp.nanosec = message.header.stamp.sec, message.header.stamp.nanosec
+    message.header = header
+    return message
 
 
 @dataclass(frozen=True)
@@ -92,14 +117,32 @@ class PicturePublisher:
     def serialized(self, picture: Picture) -> np.ndarray:
         """Returns the bytes of the ``sensor_msgs/Image``, uint8 [bytes]; they hold until the next call."""
         pixels = picture.pixels
-        height, width = pixels.shape[:2]
-        head = image_head(picture.header, height, width, picture.encoding, pixels.nbytes // height)
+        head = _image_head(picture)
         size = len(head) + pixels.nbytes
         if self._buffer.size < size:
             self._buffer = np.empty(size, np.uint8)
         self._buffer[: len(head)] = np.frombuffer(head, np.uint8)
         self._buffer[len(head) : size] = pixels.reshape(-1).view(np.uint8)
         return self._buffer[:size]
+
+
+def _image_head(picture: Picture) -> bytes:
+    """What precedes the pixels in a serialised ``sensor_msgs/Image`` without padding, little-endian."""
+    stamp, pixels = picture.header.stamp, picture.pixels
+    height, width = pixels.shape[:2]
+    body = _aligned(struct.pack("<iI", stamp.sec, stamp.nanosec) + _text(picture.header.frame_id))
+    body += struct.pack("<II", height, width) + _text(picture.encoding)
+    body = _aligned(body + bytes([sys.byteorder == "big"]))
+    return b"\0\1\0\0" + body + struct.pack("<II", pixels.nbytes // height, pixels.nbytes)
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode() + b"\0"
+    return struct.pack("<I", len(encoded)) + encoded
+
+
+def _aligned(body: bytes) -> bytes:
+    return body + bytes(-len(body) % 4)
 
 
 def image_message(picture: Picture) -> Image:
@@ -158,7 +201,7 @@ def _rcl_publish() -> Any:
 
 
 def _publishes_bytes() -> bool:
-    """Tries whether rcl is to be had and lays images out as ``cdr`` does."""
+    """Tries whether rcl is to be had and lays images out as ``_image_head`` does."""
     picture = Picture(Header(frame_id="probe"), np.arange(6, dtype=np.uint8).reshape(2, 3), "mono8")
     try:
         _rcl_publish()
@@ -170,3 +213,6 @@ def _publishes_bytes() -> bool:
 
 
 _PUBLISHES_BYTES = _publishes_bytes()
+
+for _kind in (Image, CompressedImage):  # the first one compiles what reads them; no frame is to wait for that
+    read_message(f"sensor_msgs/msg/{_kind.__name__}", bytes(serialize_message(_kind())))

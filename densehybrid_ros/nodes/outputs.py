@@ -18,28 +18,14 @@ from visualization_msgs.msg import MarkerArray
 
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.hazards.hazard import HazardFrame
+from densehybrid_ros.hazards.hazard import HazardFrame, Level
 from densehybrid_ros.hazards.road import find_ground, road_hazard
-from densehybrid_ros.nodes.frame import CameraFrame
-from densehybrid_ros.nodes.hazard_messages import (
-    DETECTIONS,
-    LABEL_INFO,
-    detections,
-    hazard_markers,
-    hazard_points,
-    label_info,
-)
-from densehybrid_ros.nodes.messages import (
-    OVERRIDABLE,
-    Picture,
-    PicturePublisher,
-    fill_data,
-    is_installed,
-    message_class,
-    point_cloud,
-)
+from densehybrid_ros.nodes import hazard_messages, messages
+from densehybrid_ros.nodes.hazard_messages import DETECTIONS, LABEL_INFO
+from densehybrid_ros.nodes.inputs import CameraFrame
+from densehybrid_ros.nodes.messages import OVERRIDABLE, Picture, PicturePublisher, is_installed, message_class
 from densehybrid_ros.perception.ground import ground_class_confidence, ground_open_set, ground_points
-from densehybrid_ros.perception.score_steps import SCORE_OFFSET, SCORE_SCALE, score_steps
+from densehybrid_ros.perception.overlay import SCORE_OFFSET, SCORE_SCALE, score_steps
 from densehybrid_ros.perception.settings import Settings
 
 # Reliable publishers match every subscriber. Two frames, so that one that is still on its way survives the next.
@@ -47,9 +33,11 @@ IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 HAZARD_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
-
 HAZARD_OUTPUTS = ("hazard_alert", "hazard_points", "hazard_markers", "hazards")
 """Those that need the hazard stage; the alert has a topic of its own (``alert_topic``)."""
+
+_CODECS = {"png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]), "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90])}
+_NO_HAZARDS = HazardFrame(0.0, (), (), (), Level.OK, "", (), 0)
 
 
 class PublishError(RuntimeError):
@@ -58,14 +46,7 @@ class PublishError(RuntimeError):
 
 @dataclass(frozen=True)
 class Output:
-    """How one output is made.
-
-    Attributes:
-        kind: Its message class.
-        qos: Its quality of service.
-        compute: Makes what it shows; nothing is left to do where that is one of the masks.
-        fill: Makes the message of it, or the picture.
-    """
+    """How one output is made: ``compute`` makes what it shows, ``fill`` the message of that, or the picture."""
 
     kind: type
     qos: QoSProfile
@@ -98,17 +79,15 @@ def _compressed(wire_format: str, compute: Callable[[CameraFrame], np.ndarray]) 
 
     def fill(frame: CameraFrame, data: np.ndarray) -> CompressedImage:
         message = CompressedImage(header=frame.header, format=wire_format)
-        fill_data(message, data)
+        messages.fill_data(message, data)
         return message
 
     return Output(CompressedImage, IMAGE_QOS, encode, fill)
 
 
-_CODECS = {"png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]), "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90])}
-
-
 def _hazards(kind: type, fill: Callable[[CameraFrame, HazardFrame], Any]) -> Output:
-    return Output(kind, HAZARD_QOS, lambda frame: frame.hazards, fill)
+    """Of the hazards; none where the hazard stage failed, which the alert says."""
+    return Output(kind, HAZARD_QOS, lambda frame: frame.perceived.hazards or _NO_HAZARDS, fill)
 
 
 def _score(frame: CameraFrame) -> np.ndarray:
@@ -133,9 +112,9 @@ _MASKS: dict[str, Callable[[CameraFrame], np.ndarray]] = {
 }
 
 OUTPUTS: dict[str, Output] = {
-    "hazard_points": _hazards(PointCloud2, lambda frame, known: hazard_points(frame.header, known.hazards)),
+    "hazard_points": _hazards(PointCloud2, lambda frame, known: hazard_messages.points(frame.header, known.hazards)),
     "hazard_markers": _hazards(
-        MarkerArray, lambda frame, known: hazard_markers(frame.header, known, frame.settings.source_timeout)
+        MarkerArray, lambda frame, known: hazard_messages.markers(frame.header, known, frame.settings.source_timeout)
     ),
     **{name: _image("mono8", compute) for name, compute in _MASKS.items()},
     "anomaly_score": _image(None, _score),
@@ -144,7 +123,7 @@ OUTPUTS: dict[str, Output] = {
         PointCloud2,
         IMAGE_QOS,
         lambda frame: ground_points(frame.perceived, frame.settings),
-        lambda frame, points: point_cloud(frame.header, points),
+        lambda frame, points: messages.point_cloud(frame.header, points),
     ),
     "ground_open_set": _image("mono8", lambda frame: ground_open_set(frame.perceived, frame.settings)),
     "ground_class_confidence": _image("mono8", lambda frame: ground_class_confidence(frame.perceived, frame.settings)),
@@ -156,15 +135,12 @@ OUTPUTS: dict[str, Output] = {
 
 if is_installed(DETECTIONS):
     OUTPUTS["hazards"] = _hazards(
-        message_class(DETECTIONS), lambda frame, known: detections(frame.header, known.hazards)
+        message_class(DETECTIONS), lambda frame, known: hazard_messages.detections(frame.header, known.hazards)
     )
 
 
 def needs_hazards(settings: Settings) -> bool:
-    """Whether the hazard stage has to run: where one of its outputs is switched on, heard or not.
-
-    Tracks need every frame, and whoever subscribes next is to find them.
-    """
+    """Whether one of the hazard stage's outputs is switched on; heard or not, since tracks need every frame."""
     return any(getattr(settings, f"publish_{name}") for name in HAZARD_OUTPUTS)
 
 
@@ -189,11 +165,10 @@ class Outputs:
         """Publishes the names of the classes once, for all who subscribe later too; only where vision_msgs is."""
         if self._labels is None and is_installed(LABEL_INFO):
             kind, topic = message_class(LABEL_INFO), f"{self._prefix}/output/label_info"
-            self._labels = self._node.create_publisher(
-                kind, topic, copy(LATCHED_QOS), qos_overriding_options=OVERRIDABLE
-            )
+            qos = copy(LATCHED_QOS)
+            self._labels = self._node.create_publisher(kind, topic, qos, qos_overriding_options=OVERRIDABLE)
             header = Header(stamp=self._node.get_clock().now().to_msg())
-            self._labels.publish(label_info(classes, header))
+            self._labels.publish(hazard_messages.label_info(classes, header))
 
     def offer_scale(self, settings: Settings) -> None:
         """Publishes (scale, offset), with which a value of the score becomes nats: nats = scale * value + offset."""

@@ -14,7 +14,7 @@ from rclpy.qos import HistoryPolicy, ReliabilityPolicy
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards.road import unknown_classes
-from densehybrid_ros.perception.parameter import Parameter
+from densehybrid_ros.perception.parameter import Parameter, frozen
 from densehybrid_ros.perception.parameter_files import suggestion
 from densehybrid_ros.perception.settings import PARAMETERS, Settings
 
@@ -42,16 +42,21 @@ class ParameterServer:
         self._node = node
         self._card: ModelCard | None = None
         self.settings = Settings()
-        given = _overrides(node)
+        # rclpy has no public way to list what the command line and the YAML file give to a node.
+        given = {name: item.value for name, item in getattr(node, "_parameter_overrides", {}).items()}
         for parameter in PARAMETERS.values():
             self._declare(parameter, given.get(parameter.name))
         self.settings.check()
-        for name, value in given.items():
+        for name, value in sorted(given.items()):
             _check_qos(name, value)
-        self._warn_of_unknown(given)
+            if not node.has_parameter(name) and not name.startswith(_HANDLED_BY_ROS):
+                text = f"parameter {name!r} is given, but this node has none of that name{suggestion(name)}"
+                node.get_logger().warning(text)
         if hasattr(node, "add_pre_set_parameters_callback"):
             node.add_pre_set_parameters_callback(_coerce)
         node.add_on_set_parameters_callback(self._validate)
+        # Humble does not tell when parameters are set, so the validation applies them.
+        self._applies_after_validation = hasattr(node, "add_post_set_parameters_callback")
         if self._applies_after_validation:
             node.add_post_set_parameters_callback(self._apply)
 
@@ -72,35 +77,18 @@ class ParameterServer:
             threshold = float(card.threshold(self.settings.threshold_name or None))
             self._node.set_parameters([RosParameter(_THRESHOLD, value=threshold)])
         row, named = PARAMETERS[_THRESHOLD], card.thresholds.values() or (threshold,)
-        assert row.minimum is not None
-        assert row.maximum is not None
+        assert row.span is not None
         low, high = min(named), max(named)
-        span = high - low or row.maximum
-        low, high = max(min(low - span, threshold), row.minimum), min(max(high + span, threshold), row.maximum)
-        self._node.set_descriptor(_THRESHOLD, _descriptor(replace(row, minimum=low, maximum=high, default=threshold)))
-
-    @property
-    def _applies_after_validation(self) -> bool:
-        """Whether rclpy tells when parameters are set (Iron and later). On Humble the validation has to apply."""
-        return hasattr(self._node, "add_post_set_parameters_callback")
+        width = high - low or row.span[1]
+        span = max(min(low - width, threshold), row.span[0]), min(max(high + width, threshold), row.span[1])
+        self._node.set_descriptor(_THRESHOLD, _descriptor(replace(row, span=span, default=threshold)))
 
     def _declare(self, parameter: Parameter, given: Any) -> None:
-        value = parameter.default
-        if given is not None:
-            value = parameter.coerce(given)
-            parameter.check(value)
-        if isinstance(value, tuple):
-            value = list(value)
+        value = parameter.default if given is None else parameter.taken(given)
         # The value is checked and coerced already, so the node's own look-up of the override is passed by.
-        self._node.declare_parameter(parameter.name, value, _descriptor(parameter), ignore_override=True)
-        self.settings = replace(self.settings, **{parameter.name: _frozen(value)})
-
-    def _warn_of_unknown(self, given: dict[str, Any]) -> None:
-        for name in sorted(given):
-            if self._node.has_parameter(name) or name.startswith(_HANDLED_BY_ROS):
-                continue
-            text = f"parameter {name!r} is given, but this node has none of that name{suggestion(name)}"
-            self._node.get_logger().warning(text)
+        as_ros = list(value) if isinstance(value, tuple) else value
+        self._node.declare_parameter(parameter.name, as_ros, _descriptor(parameter), ignore_override=True)
+        self.settings = replace(self.settings, **{parameter.name: value})
 
     def _validate(self, parameters: list[RosParameter]) -> SetParametersResult:
         try:
@@ -122,11 +110,6 @@ class ParameterServer:
     def _apply(self, parameters: list[RosParameter]) -> None:
         # One assignment: the worker sees the old snapshot or the new one, never a mixture.
         self.settings = replace(self.settings, **_changes(parameters))
-
-
-def _overrides(node: Node) -> dict[str, Any]:
-    # rclpy has no public way to list what the command line and the YAML file give to a node.
-    return {name: item.value for name, item in getattr(node, "_parameter_overrides", {}).items()}
 
 
 def _check_qos(name: str, value: Any) -> None:
@@ -159,11 +142,7 @@ def _coerce(parameters: list[RosParameter]) -> list[RosParameter]:
 
 
 def _changes(parameters: list[RosParameter]) -> dict[str, Any]:
-    return {item.name: _frozen(item.value) for item in parameters if item.name in PARAMETERS}
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if not isinstance(value, str) and hasattr(value, "__iter__") else value
+    return {item.name: frozen(item.value) for item in parameters if item.name in PARAMETERS}
 
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:
@@ -175,11 +154,11 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
         dynamic_typing=parameter.default is None,
         type=ParameterType.PARAMETER_DOUBLE if parameter.kind == "float" else ParameterType.PARAMETER_NOT_SET,
     )
-    if parameter.minimum is not None and parameter.maximum is not None:
+    if parameter.span:
+        low, high = parameter.span
         if parameter.kind == "int":
-            span = IntegerRange(from_value=int(parameter.minimum), to_value=int(parameter.maximum), step=1)
-            descriptor.integer_range = [span]
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
         else:
-            reach = {"from_value": float(parameter.minimum), "to_value": float(parameter.maximum)}
-            descriptor.floating_point_range = [FloatingPointRange(**reach, step=0.0)]
+            reach = FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+            descriptor.floating_point_range = [reach]
     return descriptor

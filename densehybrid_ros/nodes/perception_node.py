@@ -17,12 +17,11 @@ from std_srvs.srv import Trigger
 
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.nodes.bond import Bond
-from densehybrid_ros.nodes.camera_channel import CameraChannel
-from densehybrid_ros.nodes.diagnostics import PERIOD, NodeState
+from densehybrid_ros.nodes.camera import CameraChannel
+from densehybrid_ros.nodes.diagnostics import PERIOD, Throttle
 from densehybrid_ros.nodes.inputs import SideTopics
 from densehybrid_ros.nodes.parameter_server import ParameterServer
 from densehybrid_ros.nodes.runner import run
-from densehybrid_ros.nodes.statistics import Throttle
 from densehybrid_ros.nodes.worker import Worker
 from densehybrid_ros.perception.perception import open_segmenter
 from densehybrid_ros.perception.settings import Settings
@@ -67,7 +66,8 @@ class PerceptionNode(LifecycleNode):
         for name, action in (("pause", self._pause), ("resume", self._resume)):
             self.create_service(Trigger, f"~/{name}", _answer(action))
         self.create_timer(PERIOD, self._report_diagnostics, clock=_STEADY)
-        self.create_timer(_FOLLOW_PERIOD, self._follow, clock=_STEADY)
+        for camera in self._cameras:
+            self.create_timer(_FOLLOW_PERIOD, camera.follow, clock=_STEADY)
 
     def start(self) -> bool:
         """Configures and activates the node if the parameter ``autostart`` says so; returns whether that went well."""
@@ -87,8 +87,7 @@ class PerceptionNode(LifecycleNode):
         except Exception as error:  # rclpy would swallow it without a word
             known = isinstance(error, (ComputationError, InputError))
             self.get_logger().error(str(error) if known else traceback.format_exc())
-            self._release()
-            self._state = "unconfigured"
+            self._release("unconfigured")
             return TransitionCallbackReturn.FAILURE
         self._state = "inactive"
         return super().on_configure(state)
@@ -122,36 +121,31 @@ class PerceptionNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the model and removes the publishers."""
-        self._release()
-        self._state = "unconfigured"
+        self._release("unconfigured")
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Does what deactivating and cleaning up do, from any state."""
         self.stop(timeout=None)
-        self._release()
-        self._state = "finalized"
+        self._release("finalized")
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Goes back to unconfigured after a transition that raised."""
         self.get_logger().error(f"a transition from {state.label} failed; back to unconfigured")
         self.stop(timeout=None)
-        self._release()
-        self._state = "unconfigured"
+        self._release("unconfigured")
         return super().on_error(state)
 
     def stop(self, timeout: float | None) -> bool:
-        """Takes no more frames in and waits for those in work.
-
-        Args:
-            timeout: Seconds to wait at most; None: as long as it takes.
+        """Takes no more frames in and waits for those in work, ``timeout`` seconds at most; None: as long as it takes.
 
         Returns:
             Whether the worker has ended.
         """
         self._bond.end()
-        self._close_cameras()
+        for camera in self._cameras:
+            camera.close()
         self._paused = False
         if self._side is not None:
             self._side.close()
@@ -172,10 +166,11 @@ class PerceptionNode(LifecycleNode):
             camera.alert.close()
         super().destroy_node()
 
-    def _release(self) -> None:
+    def _release(self, state: str) -> None:
         for camera in self._cameras:
             camera.release()
         self._segmenter = self._worker = None
+        self._state = state
 
     def _load(self, settings: Settings) -> Segmenter:
         logger = self.get_logger()
@@ -200,14 +195,11 @@ class PerceptionNode(LifecycleNode):
         for camera in self._cameras:
             camera.open(partial(self._worker.slots.put, camera.number))
 
-    def _close_cameras(self) -> None:
-        for camera in self._cameras:
-            camera.close()
-
     def _pause(self) -> str:
         if self._state != "active":
             return f"the node is {self._state}"
-        self._close_cameras()
+        for camera in self._cameras:
+            camera.close()
         self._paused = True
         return ""
 
@@ -220,17 +212,17 @@ class PerceptionNode(LifecycleNode):
         return "" if self._state == "active" else f"the node is {self._state}"
 
     def _report_diagnostics(self) -> None:
-        segmenter = self._segmenter
-        model, reason = (segmenter.describe(), segmenter.reason) if segmenter is not None else ("", "")
-        build = self._upgrade.progress() if self._upgrade is not None else ""
-        known = (self._settings().anomaly_threshold, reason, build, self._transport)
-        state = NodeState(self._label, model, *known)
+        segmenter, threshold = self._segmenter, self._settings().anomaly_threshold
+        known: dict[str, Any] = {"lifecycle_state": self._label, "model": "not loaded"}
+        if segmenter is not None:
+            known |= {"model": segmenter.describe(), "backend_reason": segmenter.reason}
+        if self._upgrade is not None and (progress := self._upgrade.progress()):
+            known["engine_build"] = progress
+        if self._transport:
+            known["transport"] = self._transport
+        known["anomaly_threshold"] = "unset" if threshold is None else threshold
         for camera in self._cameras:
-            self._diagnostics.publish(camera.report(state))
-
-    def _follow(self) -> None:
-        for camera in self._cameras:
-            camera.follow()
+            self._diagnostics.publish(camera.report(known))
 
 
 def _answer(action: Callable[[], str]) -> Callable[[Any, Any], Any]:

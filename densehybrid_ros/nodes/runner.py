@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
@@ -27,16 +27,6 @@ from densehybrid_ros.shared_memory import remove_dead_segments
 
 _SECONDS_TO_FINISH = 1.2
 _SWITCH_SECONDS = 0.0005  # that a thread waits for Python at most while another computes in it; the default is 0.005
-
-
-class RunnableNode(Protocol):
-    """What the runner asks of a node beyond being an ``rclpy.node.Node``."""
-
-    def start(self) -> bool:
-        """Is called once in the executor's thread; returns whether the process should go on."""
-
-    def stop(self, timeout: float) -> bool:
-        """Ends the node's own threads; returns whether they ended within ``timeout`` seconds."""
 
 
 class _StopRequest:
@@ -60,11 +50,12 @@ class _StopRequest:
         self._writer.send(b"\0")
 
 
-def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> int:
+def run(create_node: Callable[[], Any], arguments: list[str] | None = None) -> int:
     """Runs a node until a signal comes.
 
     Args:
-        create_node: Makes the node, which is also a ``RunnableNode``.
+        create_node: Makes the node. Its ``start()`` is called once in the executor's thread and returns whether the
+            process should go on; ``stop(timeout)`` ends its own threads and returns whether they ended in time.
         arguments: ROS arguments; None: those of the command line.
 
     Returns:
@@ -75,11 +66,11 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
     sys.setswitchinterval(_SWITCH_SECONDS)
     stop = _StopRequest()
     freed = remove_dead_segments()
-    # rclpy's own handlers would invalidate the context before the last frame is published.
     try:
+        # rclpy's own handlers would invalidate the context before the last frame is published.
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # a parameter file that is missing or malformed, among others
-        print(f"[FATAL] {str(error).partition(', at ')[0]}", file=sys.stderr)
+        print(f"[FATAL] {_without_place(error)}", file=sys.stderr)
         return 2
     try:
         node = create_node()
@@ -88,18 +79,47 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
         rclpy.try_shutdown()
         return 2
     except rclpy_implementation.RCLError as error:  # keys of an enclave are missing, or the DDS knows no security
-        print(f"[FATAL] {' '.join(str(error).partition(', at ')[0].split())}", file=sys.stderr)
+        print(f"[FATAL] {' '.join(_without_place(error).split())}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
     if freed >> 20:
         node.get_logger().info(f"freed {freed >> 20} MiB of shared memory that killed processes had left")
-    answer_always(node)
+    _answer_always(node)
+    return _spin(node, stop)
+
+
+def _spin(node: Any, stop: _StopRequest) -> int:
+    """Spins in a thread of its own until the end is asked for; returns the exit status."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    spinner = _Spinner(executor, node, stop)
+    is_ending, status = threading.Event(), 0
+
+    def start() -> None:
+        nonlocal status
+        if not node.start():
+            status = 1
+            stop.set()
+
+    def spin() -> None:
+        while not is_ending.is_set():
+            try:
+                executor.spin_once()
+            except ExternalShutdownException:
+                stop.set()
+                return
+            except Exception as error:
+                node.get_logger().error(f"{type(error).__name__}: {error}")
+                time.sleep(0.01)
+
+    executor.create_task(start)
+    thread = threading.Thread(target=spin, name="executor", daemon=True)
+    thread.start()
     stop.wait()
     deadline = time.monotonic() + _SECONDS_TO_FINISH
-    ended = spinner.end(deadline)
+    is_ending.set()
+    executor.create_task(lambda: None)  # because waking the executor does not make spin_once return
+    thread.join(_SECONDS_TO_FINISH)
+    ended = node.stop(max(0.0, deadline - time.monotonic())) and not thread.is_alive()
     executor.shutdown(timeout_sec=0.0)
     node.destroy_node()
     rclpy.try_shutdown()
@@ -107,51 +127,11 @@ def run(create_node: Callable[[], Node], arguments: list[str] | None = None) -> 
         # A thread is in the middle of a computation. Interpreter shutdown under it would abort the process.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(spinner.status)
-    return spinner.status
+        os._exit(status)
+    return status
 
 
-class _Spinner:
-    """Spins the executor in a thread of its own."""
-
-    def __init__(self, executor: SingleThreadedExecutor, node: Node, stop: _StopRequest) -> None:
-        self.status = 0
-        self._executor = executor
-        self._node: RunnableNode = node  # type: ignore[assignment]
-        self._logger = node.get_logger()
-        self._stop = stop
-        self._ending = False
-        self._thread = threading.Thread(target=self._run, name="executor", daemon=True)
-        executor.create_task(self._start)
-        self._thread.start()
-
-    def end(self, deadline: float) -> bool:
-        """Ends spinning, then the node's threads; returns whether all ended before ``deadline`` (monotonic)."""
-        self._ending = True
-        # A task, because waking the executor does not make spin_once return.
-        self._executor.create_task(lambda: None)
-        self._thread.join(max(0.0, deadline - time.monotonic()))
-        node_ended = self._node.stop(max(0.0, deadline - time.monotonic()))
-        return node_ended and not self._thread.is_alive()
-
-    def _start(self) -> None:
-        if not self._node.start():
-            self.status = 1
-            self._stop.set()
-
-    def _run(self) -> None:
-        while not self._ending:
-            try:
-                self._executor.spin_once()
-            except ExternalShutdownException:
-                self._stop.set()
-                return
-            except Exception as error:
-                self._logger.error(f"{type(error).__name__}: {error}")
-                time.sleep(0.01)
-
-
-def answer_always(node: Node) -> None:
+def _answer_always(node: Node) -> None:
     """Lets the node's services say no where rclpy raises, which leaves the one who asks without an answer.
 
     rclpy does so on an unknown or forbidden transition (its issue 1209) and on an unknown type of parameter.
@@ -167,7 +147,7 @@ def _answering(service: Any, node: Node) -> Any:
         try:
             return ask(request, response)
         except Exception as error:
-            reason = str(error).partition(", at ")[0]  # of a file of rcl
+            reason = _without_place(error)
         node.get_logger().error(f"{service.srv_name}: {reason}")
         refused = SetParametersResult(successful=False, reason=reason)
         if service.srv_type is SetParameters:  # it has set those before this one
@@ -178,3 +158,8 @@ def _answering(service: Any, node: Node) -> Any:
         return response
 
     return answer
+
+
+def _without_place(error: Exception) -> str:
+    """What rcl says, without the file of rcl in which it says so."""
+    return str(error).partition(", at ")[0]

@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rclpy.node import Node
-from std_msgs.msg import Header
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.camera_channel import CameraChannel
-from densehybrid_ros.nodes.frame import CameraFrame
+from densehybrid_ros.nodes.camera import CameraChannel
+from densehybrid_ros.nodes.inputs import CameraFrame
 from densehybrid_ros.nodes.outputs import PublishError, needs_hazards
 from densehybrid_ros.perception.geometry import nanoseconds
 from densehybrid_ros.perception.images import is_deep
@@ -69,11 +68,7 @@ class FrameSlots:
             return {camera: self._frames.pop(camera) for camera in list(self._frames)[: self._most]}
 
     def close(self) -> list[int]:
-        """Lets no more frames in and wakes who waits for one.
-
-        Returns:
-            The cameras of which a frame that waited here is lost by it.
-        """
+        """Lets no more frames in and wakes who waits; returns the cameras of which a frame is lost by it."""
         with self._condition:
             waiting, self._frames = list(self._frames), {}
             self._closed = True
@@ -120,10 +115,7 @@ class Worker:
         self._thread.start()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Waits until the thread has ended; the slots have to be closed first.
-
-        Args:
-            timeout: Seconds to wait at most; None: as long as the frame in work takes.
+        """Waits until the thread has ended, ``timeout`` seconds at most; the slots have to be closed first.
 
         Returns:
             Whether it has ended.
@@ -142,10 +134,10 @@ class Worker:
         """
         begun = []
         for number, frame in frames.items():
-            with self._counting_losses(self._cameras[number], frame):
+            with _counting_losses(self._cameras[number], frame):
                 begun.append((self._cameras[number], frame, self._begin(self._cameras[number], frame)))
         for camera, frame, perceive in begun:
-            with self._counting_losses(camera, frame):
+            with _counting_losses(camera, frame):
                 self._answer(camera, frame, perceive)
                 if camera.number in self._publishing:  # one of a camera at a time: a slow one costs frames, not memory
                     self._publishing[camera.number].result()
@@ -156,18 +148,6 @@ class Worker:
         """Waits until all outputs of the frames that were processed are out."""
         for publishing in self._publishing.values():
             publishing.result()
-
-    @contextmanager
-    def _counting_losses(self, camera: CameraChannel, frame: CameraFrame) -> Iterator[None]:
-        try:
-            yield
-        except InputError as error:
-            _lose(camera, frame, "rejected", str(error))
-            camera.warn(f"{camera.topic}: frame {_stamp(frame.header)} rejected: {error}")
-        except Exception as error:  # whatever the model raises must not end the worker
-            reason = str(error) if isinstance(error, PublishError) else f"{type(error).__name__}: {error}"
-            _lose(camera, frame, "failed", reason)
-            camera.error(f"{camera.topic}: frame {_stamp(frame.header)} failed: {reason}")
 
     def _run(self) -> None:
         while frames := self.slots.take():
@@ -202,7 +182,7 @@ class Worker:
 
     def _publish(self, camera: CameraChannel, frame: CameraFrame, found: float) -> None:
         statistics = camera.statistics
-        with self._counting_losses(camera, frame):
+        with _counting_losses(camera, frame):
             for problem in camera.outputs.publish(frame):
                 statistics.add_problem(problem)
             statistics.count("processed")
@@ -212,13 +192,18 @@ class Worker:
         statistics.add_time("stamp_age", (self._clock.now().nanoseconds - nanoseconds(frame.header.stamp)) * 1e-9)
 
 
-def _lose(camera: CameraChannel, frame: CameraFrame, what: str, reason: str) -> None:
-    """Counts a frame that was rejected or failed, and says so on the alert's topic if nothing was said of it."""
-    camera.statistics.count(what)
-    camera.statistics.set_reason(what, reason)
-    if not frame.is_answered:
-        camera.alert.fail(frame.header, f"the frame was {what}: {reason}")
-
-
-def _stamp(header: Header) -> str:
-    return f"{header.stamp.sec}.{header.stamp.nanosec:09d}"
+@contextmanager
+def _counting_losses(camera: CameraChannel, frame: CameraFrame) -> Iterator[None]:
+    """Counts a frame that is rejected or fails, and says so in the log and, if nothing was said of it, in the alert."""
+    try:
+        yield
+    except Exception as error:  # whatever the model raises must not end the worker
+        is_rejected = isinstance(error, InputError)
+        what, tell = ("rejected", camera.warn) if is_rejected else ("failed", camera.error)
+        is_named = is_rejected or isinstance(error, PublishError)
+        reason = str(error) if is_named else f"{type(error).__name__}: {error}"
+        camera.statistics.lose(what, reason)
+        if not frame.is_answered:
+            camera.alert.fail(frame.header, f"the frame was {what}: {reason}")
+        stamp = frame.header.stamp
+        tell(f"{camera.topic}: frame {stamp.sec}.{stamp.nanosec:09d} {what}: {reason}")

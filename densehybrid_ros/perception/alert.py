@@ -9,7 +9,7 @@ from typing import Any
 
 from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level
 from densehybrid_ros.perception.geometry import Mount
-from densehybrid_ros.perception.still_picture import FROZEN
+from densehybrid_ros.perception.images import FROZEN
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Alert:
 
 def text_values(values: dict[str, Any]) -> dict[str, str]:
     """Writes named values: floats with three decimals, None as nan."""
-    return {key: _text(value) for key, value in values.items()}
+    numbers = {key: math.nan if value is None else value for key, value in values.items()}
+    return {key: f"{value:.3f}" if isinstance(value, float) else str(value) for key, value in numbers.items()}
 
 
 def stale_alert(reason: str, values: dict[str, Any] | None = None) -> Alert:
@@ -149,22 +150,13 @@ def _status(hazard: Hazard, frame_id: str, mount: Mount | None) -> Status:
         "missed_frames": hazard.missed,
         "first_seen_s": hazard.first_stamp,
     }
+    places = {}
     if hazard.position is not None:
-        values |= _position("optical", frame_id, hazard.position)
+        places["optical"] = frame_id, hazard.position
         if mount is not None:
-            x, y, z = map(float, mount.to_base.apply(hazard.position))
-            values |= _position("base", mount.frame or "ground below the camera", (x, y, z))
+            places["base"] = mount.frame or "ground below the camera", tuple(mount.to_base.apply(hazard.position))
+    for name, (frame, position) in places.items():
+        values[f"{name}_frame"] = frame
+        values |= {f"{name}_{axis}_m": float(value) for axis, value in zip("xyz", position, strict=True)}
     message = f"{hazard.state.value}, {where}, {100 * hazard.probability:.0f} %"
     return Status(f"hazard {hazard.id}", hazard.level, message, text_values(values))
-
-
-def _position(name: str, frame_id: str, position: tuple[float, float, float]) -> dict[str, Any]:
-    return {f"{name}_frame": frame_id} | {
-        f"{name}_{axis}_m": float(value) for axis, value in zip("xyz", position, strict=True)
-    }
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        value = math.nan
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

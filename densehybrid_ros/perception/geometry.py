@@ -131,9 +131,8 @@ class TransformTree:
             InputError: They are not connected.
         """
         with self._lock:
-            ups = [self._to_ancestors(frame.lstrip("/")) for frame in (target, source)]
-            reasons = [self._bad[frame] for way in ups for frame in way if frame in self._bad]
-        up_target, up_source = ups
+            up_target, up_source = (self._to_ancestors(frame.lstrip("/")) for frame in (target, source))
+            reasons = [self._bad[frame] for way in (up_target, up_source) for frame in way if frame in self._bad]
         for frame, from_source in up_source.items():
             if frame in up_target:
                 return up_target[frame].inverse() @ from_source
@@ -192,10 +191,7 @@ class Mount:
 def mount_from_transforms(tree: TransformTree, base_frame: str, optical_frame: str) -> Mount:
     """Looks the mount up in /tf and /tf_static.
 
-    Args:
-        tree: What came in on these topics.
-        base_frame: Frame on the road, x ahead, y left, z up.
-        optical_frame: The camera's frame: x right, y down, z along the optical axis (REP 103).
+    The base frame is on the road, x ahead, y left, z up; the optical one has z along the optical axis (REP 103).
 
     Raises:
         InputError: The frames are not connected, or the camera does not look along the road from above it.
@@ -231,18 +227,11 @@ def camera_from_info(message: Any, size: tuple[int, int]) -> Camera:
 
     The projection matrix P is taken, which describes rectified images, or K where P is empty.
 
-    Args:
-        message: The CameraInfo.
-        size: (height, width) of the image in pixels.
-
     Raises:
-        InputError: It describes no camera, or one of another image size.
+        InputError: It describes no camera, or one of images that are not of ``size``, (height, width).
     """
-    projection, matrix = message.p, message.k
-    if projection[0] != 0.0:
-        fx, fy, cx, cy = projection[0], projection[5], projection[2], projection[6]
-    else:
-        fx, fy, cx, cy = matrix[0], matrix[4], matrix[2], matrix[5]
+    matrix, row = (message.p, 4) if message.p[0] != 0.0 else (message.k, 3)
+    fx, fy, cx, cy = matrix[0], matrix[row + 1], matrix[2], matrix[row + 2]
     if not all(map(math.isfinite, (fx, fy, cx, cy))):
         raise InputError("has a number that is not finite in P or K")
     if fx <= 0 or fy <= 0:

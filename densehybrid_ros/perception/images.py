@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera messages into RGB arrays: one table of encodings, and JPEG and PNG.
+"""Camera messages into RGB arrays: one table of encodings, and JPEG and PNG; and whether the camera is frozen.
 
 The functions take any object with the fields of ``sensor_msgs/Image`` or ``CompressedImage``; ROS is not needed.
 """
@@ -16,6 +16,10 @@ import numpy as np
 
 from densehybrid_ros.errors import InputError, shown
 
+FROZEN = "camera frozen"
+"""Name of the problem."""
+
+_COMPARED_ROWS = 64  # of a picture, or columns; a living camera has noise in all of them
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_SCAN = b"\xff\xda"
 _JPEG_END = b"\xff\xd9"
@@ -270,3 +274,33 @@ def _pixels(message: Any, encoding: Encoding, bits: int) -> np.ndarray:
     wide = np.lib.stride_tricks.as_strided(data, (height, row), (step, 1)).copy()
     values = wide.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16, copy=False)
     return _to_8_bits(values, bits).reshape(height, width, encoding.channels)
+
+
+class StillPicture:
+    """Tells a frozen camera: compares each picture with the one before."""
+
+    def __init__(self) -> None:
+        self._sample: np.ndarray = np.empty((0, 0, 3), np.uint8)
+        self._same_since = 0.0
+        self._plain_since: float | None = None
+
+    def problem(self, image: np.ndarray, now: float, timeout: float) -> str | None:
+        """Takes in a picture and says what is wrong with the camera, "NAME: what".
+
+        Args:
+            image: uint8 RGB [H, W, 3], any strides.
+            now: Seconds.
+            timeout: Seconds that a picture may stay the same, or of one colour.
+        """
+        step = max(1, min(image.shape[:2]) // _COMPARED_ROWS)
+        sample = image[::step, ::step].copy()
+        if not np.array_equal(sample, self._sample):
+            self._sample, self._same_since = sample, now
+        if np.any(sample != sample[0, 0]):
+            self._plain_since = None
+        elif self._plain_since is None:
+            self._plain_since = now
+        for what, since in (("the same picture", self._same_since), ("pictures of one colour", self._plain_since)):
+            if since is not None and now - since >= timeout:
+                return f"{FROZEN}: {what} for {now - since:.1f} s"
+        return None

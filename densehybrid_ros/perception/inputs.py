@@ -26,9 +26,9 @@ from densehybrid_ros.perception.geometry import (
     mount_from_transforms,
     nanoseconds,
 )
+from densehybrid_ros.perception.images import StillPicture
 from densehybrid_ros.perception.perception import Frame
 from densehybrid_ros.perception.settings import Settings
-from densehybrid_ros.perception.still_picture import StillPicture
 
 T = TypeVar("T")
 _KEPT = 4  # disparity images
@@ -46,7 +46,7 @@ class Inputs:
         """Begins without a message; cameras of one vehicle share ``transforms``."""
         self.transforms = transforms or TransformTree()
         self._camera_info: Any = None
-        self._disparities = DisparityBuffer()
+        self._disparities: deque[Any] = deque(maxlen=_KEPT)
         self._odometry: tuple[float, float] | None = None
         self._still = StillPicture()
 
@@ -77,15 +77,10 @@ class Inputs:
 
     def store_disparity(self, message: Any) -> None:
         """Keeps a stereo_msgs/DisparityImage; the oldest of a few is forgotten."""
-        self._disparities.add(message)
+        self._disparities.append(message)
 
     def store_odometry(self, message: Any, now: float) -> None:
-        """Keeps the speed ahead of a nav_msgs/Odometry (x of the twist, which is given in the vehicle's own frame).
-
-        Args:
-            message: The message.
-            now: Seconds of the clock that ``frame`` is asked by.
-        """
+        """Keeps the speed ahead of a nav_msgs/Odometry (x of the twist, which is given in the vehicle's own frame)."""
         self._odometry = float(message.twist.twist.linear.x), now
 
     def store_transforms(self, message: Any) -> None:
@@ -114,9 +109,9 @@ class Inputs:
         size, stamp = (image.shape[0], image.shape[1]), nanoseconds(header.stamp)
         message, disparity = self._camera_info, None
         mount = self._mount(header.frame_id, settings, problems)
-        if self._disparities.is_used:
+        if self._disparities:
             tolerance = settings.disparity_tolerance
-            disparity = _tried("disparity", problems, lambda: self._disparities.at(stamp, tolerance, size))
+            disparity = _tried("disparity", problems, lambda: self._disparity(stamp, tolerance, size))
         camera = None
         if message is not None:
             camera = _tried("camera_info", problems, lambda: _camera(message, header.frame_id, size))
@@ -151,6 +146,14 @@ class Inputs:
             return frame
         return str(self._camera_info.header.frame_id)
 
+    def _disparity(self, stamp: int, tolerance: float, size: tuple[int, int]) -> Disparity:
+        """Those whose stamp is nearest to a frame's (nanoseconds), within ``tolerance`` seconds."""
+        offsets = [(nanoseconds(message.header.stamp) - stamp, message) for message in list(self._disparities)]
+        offset, message = min(offsets, key=lambda item: abs(item[0]))
+        if abs(offset) > tolerance * 1e9:
+            raise InputError(f"none within {tolerance:g} s of the frame (the nearest is off by {offset * 1e-9:.3f} s)")
+        return disparity_of(message, size)
+
     def _speed(self, now: float, timeout: float) -> float | None:
         if self._odometry is None:
             return None
@@ -176,38 +179,3 @@ def _tried(name: str, problems: list[str], call: Callable[[], T]) -> T | None:
     except InputError as error:
         problems.append(f"{name}: {error}")
     return None
-
-
-class DisparityBuffer:
-    """Keeps the newest messages. One thread adds to it while another one reads."""
-
-    def __init__(self) -> None:
-        self._messages: deque[Any] = deque(maxlen=_KEPT)
-
-    @property
-    def is_used(self) -> bool:
-        """Whether any message ever came."""
-        return bool(self._messages)
-
-    def add(self, message: Any) -> None:
-        """Keeps a message; the oldest is forgotten."""
-        self._messages.append(message)
-
-    def at(self, stamp: int, tolerance: float, size: tuple[int, int]) -> Disparity:
-        """Returns the disparities whose stamp is nearest to a frame's.
-
-        Args:
-            stamp: Of the frame, nanoseconds.
-            tolerance: Seconds that the stamps may differ.
-            size: (height, width) of the frame in pixels.
-
-        Raises:
-            InputError: None is near enough, or the nearest can't be used.
-        """
-        offsets = [(nanoseconds(message.header.stamp) - stamp, message) for message in list(self._messages)]
-        offset, message = min(offsets, key=lambda item: abs(item[0]), default=(0, None))
-        if message is None:
-            raise InputError("none has arrived")
-        if abs(offset) > tolerance * 1e9:
-            raise InputError(f"none within {tolerance:g} s of the frame (the nearest is off by {offset * 1e-9:.3f} s)")
-        return disparity_of(message, size)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The picture for people: class colours over the camera image, unknown regions highlighted, hazards in boxes.
 
-The node's overlay, those of replay and predict, and the demo's pictures are all drawn here.
+The node's overlay, those of replay and predict, and the demo's pictures are all drawn here; so is the score's picture
+of 16 bits.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from densehybrid_ros.hazards.hazard import State
 from densehybrid_ros.hazards.picture import Mark, draw_caption, draw_marks, hazard_marks, mark_text
 from densehybrid_ros.perception.alert import Alert
 from densehybrid_ros.perception.perception import Perceived
+
+SCORE_SCALE, SCORE_OFFSET = 1 / 256, -128.0
+"""Nats of one step, and of the value 0; scores beyond -128..127.996 are taken for these."""
 
 _UNKNOWN_OPACITY = 0.6
 _OUTLINE_WIDTH = 2
@@ -76,26 +80,25 @@ def compose_overlay(
         uint8 RGB [H, W, 3], C-contiguous.
     """
     table = color_table(classes).reshape(256, 1, 3)
-    image = _contiguous(image)
+    # OpenCV swaps channels about ten times faster than NumPy copies a reversed view.
+    is_reversed = image.strides[2] < 0
+    image = cv2.cvtColor(image[:, :, ::-1], cv2.COLOR_BGR2RGB) if is_reversed else np.ascontiguousarray(image)
     overlay = cv2.addWeighted(image, 1.0 - opacity, cv2.applyColorMap(open_set, table), opacity, 0.0)
     unknown = np.asarray(open_set == len(classes)).view(np.uint8)
     left, top, width, height = cv2.boundingRect(unknown)
     if width:
         box = slice(top, top + height), slice(left, left + width)
-        _highlight(overlay[box], image[box], unknown[box], table[len(classes), 0])
+        color = tuple(int(value) for value in table[len(classes), 0])
+        painted = np.full_like(image[box], color)
+        tinted = cv2.addWeighted(image[box], 1.0 - _UNKNOWN_OPACITY, painted, _UNKNOWN_OPACITY, 0.0)
+        cv2.copyTo(tinted, unknown[box], overlay[box])
+        contours, _ = cv2.findContours(unknown[box], cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(overlay[box], contours, -1, color, _OUTLINE_WIDTH)
     return overlay
 
 
-def _highlight(overlay: np.ndarray, image: np.ndarray, unknown: np.ndarray, color: np.ndarray) -> None:
-    painted = cv2.applyColorMap(unknown, np.broadcast_to(color, (256, 1, 3)).copy())
-    tinted = cv2.addWeighted(image, 1.0 - _UNKNOWN_OPACITY, painted, _UNKNOWN_OPACITY, 0.0)
-    cv2.copyTo(tinted, unknown, overlay)
-    contours, _ = cv2.findContours(unknown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(overlay, contours, -1, tuple(int(value) for value in color), _OUTLINE_WIDTH)
-
-
-def _contiguous(image: np.ndarray) -> np.ndarray:
-    if image.strides[2] < 0:
-        # OpenCV swaps channels about ten times faster than NumPy copies a reversed view.
-        return cv2.cvtColor(image[:, :, ::-1], cv2.COLOR_BGR2RGB)
-    return np.ascontiguousarray(image)
+def score_steps(score: np.ndarray) -> np.ndarray:
+    """Returns uint16 [H, W] of a score in nats, float32 [H, W]: nats = SCORE_SCALE * value + SCORE_OFFSET."""
+    nearest = np.clip(score, SCORE_OFFSET, SCORE_OFFSET + 65535 * SCORE_SCALE)
+    # Rounds; what is no number becomes 0.
+    return cv2.addWeighted(nearest, 1 / SCORE_SCALE, nearest, 0.0, -SCORE_OFFSET / SCORE_SCALE, dtype=cv2.CV_16U)

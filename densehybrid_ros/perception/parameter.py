@@ -23,8 +23,7 @@ class Parameter:
         description: One or two sentences.
         group: Heading under which it is listed.
         live: Whether it may change while the node runs; it then counts from the next frame on.
-        minimum: Smallest value, or None.
-        maximum: Largest value, or None.
+        span: Smallest and largest value; None: any.
         choices: The values that a string may have; empty: any.
         problem: Says what else is wrong with a value, or None.
     """
@@ -35,8 +34,7 @@ class Parameter:
     description: str
     group: str
     live: bool
-    minimum: float | None = None
-    maximum: float | None = None
+    span: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     problem: Callable[[Any], str | None] | None = None
 
@@ -45,9 +43,7 @@ class Parameter:
         """What values are allowed, in words; empty where all of the type are."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        if self.minimum is not None and self.maximum is not None:
-            return f"{_plain(self.minimum)} to {_plain(self.maximum)}"
-        return ""
+        return " to ".join(map(_plain, self.span)) if self.span else ""
 
     def check(self, value: Any) -> None:
         """Checks type, range and, for some parameters, meaning.
@@ -55,13 +51,15 @@ class Parameter:
         Raises:
             InputError: The value is not allowed.
         """
+        problem = None
         if not _has_kind(value, self.kind):
-            raise InputError(f"parameter {self.name}: {value!r} is no {self.kind}")
-        if self.choices and value not in self.choices:
-            raise InputError(f"parameter {self.name}: {value!r} is not {self.constraint}")
-        if self.minimum is not None and self.maximum is not None and not self.minimum <= value <= self.maximum:
-            raise InputError(f"parameter {self.name}: {value} is not in {self.constraint}")
-        problem = self.problem(value) if self.problem else None
+            problem = f"{value!r} is no {self.kind}"
+        elif self.choices and value not in self.choices:
+            problem = f"{value!r} is not {self.constraint}"
+        elif self.span and not self.span[0] <= value <= self.span[1]:
+            problem = f"{value} is not in {self.constraint}"
+        elif self.problem:
+            problem = self.problem(value)
         if problem:
             raise InputError(f"parameter {self.name}: {problem}")
 
@@ -72,13 +70,12 @@ class Parameter:
         """
         if self.kind == "float" and _is_integer(value):
             return float(value)
-        is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
-        if self.kind == "float[]" and is_list and any(_is_integer(item) for item in value):
+        if self.kind == "float[]" and _is_list(value) and any(map(_is_integer, value)):
             return [float(item) if _is_integer(item) else item for item in value]
         return value
 
     def taken(self, value: Any) -> Any:
-        """Returns a value that was read from YAML as ``Settings`` holds it.
+        """Returns a value that was given, as from YAML, as ``Settings`` holds it.
 
         Raises:
             InputError: The value is not allowed.
@@ -88,30 +85,20 @@ class Parameter:
                 value = float(value)  # YAML takes 1e-3 for text
         value = self.coerce(value)
         self.check(value)
-        return tuple(value) if isinstance(value, list) else value
+        return frozen(value)
 
 
 def parameter(
     default: Any,
     description: str,
     *,
-    group: str,
     live: bool = False,
     span: tuple[float, float] | None = None,
     choices: tuple[str, ...] = (),
     problem: Callable[[Any], str | None] | None = None,
 ) -> Any:
-    """Makes a field of a table whose rows become ``Parameter``; ``span`` is (minimum, maximum)."""
-    minimum, maximum = span or (None, None)
-    row = {
-        "description": description,
-        "group": group,
-        "live": live,
-        "minimum": minimum,
-        "maximum": maximum,
-        "choices": choices,
-        "problem": problem,
-    }
+    """Makes a field of a table whose rows become ``Parameter``."""
+    row = {"description": description, "live": live, "span": span, "choices": choices, "problem": problem}
     return field(default=default, metadata=row)
 
 
@@ -127,14 +114,29 @@ _KINDS = {
 }
 
 
-def rows(table: type) -> dict[str, Parameter]:
-    """Returns name -> row of a dataclass whose fields were made by ``parameter``, in its order."""
-    found = {}
+def rows(table: type, groups: dict[str, str]) -> dict[str, Parameter]:
+    """Returns name -> row of a dataclass whose fields were made by ``parameter``, in its order.
+
+    Args:
+        table: The dataclass.
+        groups: First parameter of each group -> the group's heading.
+    """
+    found, group = {}, ""
     for item in fields(table):
         assert item.default is not MISSING
         assert isinstance(item.type, str)  # annotations are strings where they are postponed
-        found[item.name] = Parameter(item.name, _KINDS[item.type], item.default, **item.metadata)
+        group = groups.get(item.name, group)
+        found[item.name] = Parameter(item.name, _KINDS[item.type], item.default, group=group, **item.metadata)
     return found
+
+
+def frozen(value: Any) -> Any:
+    """Returns lists of any kind as tuples, all else as it is."""
+    return tuple(value) if _is_list(value) else value
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes))
 
 
 def _is_integer(value: Any) -> bool:
@@ -143,8 +145,7 @@ def _is_integer(value: Any) -> bool:
 
 def _has_kind(value: Any, kind: str) -> bool:
     if kind.endswith("[]"):
-        is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
-        return is_list and all(_has_kind(item, kind[:-2]) for item in value)
+        return _is_list(value) and all(_has_kind(item, kind[:-2]) for item in value)
     if kind == "int":
         return _is_integer(value)
     return isinstance(value, {"bool": bool, "float": float, "str": str}[kind])

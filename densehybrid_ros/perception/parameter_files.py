@@ -91,14 +91,12 @@ def _parsed(name: str, text: str) -> Any:
 
 
 def _yaml_value(value: Any) -> str:
-    """Writes a value so that YAML and ROS read the same type back; JSON is YAML, and keeps 1.0 a float."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+    """A value so that YAML and ROS read the same type back; JSON is YAML, and keeps 1.0 a float."""
+    return json.dumps(value)
 
 
-def _remark(parameter: Parameter) -> str:
-    change = "live" if parameter.live else "read-only"
-    allowed = f"; {parameter.constraint}" if parameter.constraint else ""
-    return f"({parameter.kind}, {change}{allowed})"
+def _change(parameter: Parameter) -> str:
+    return "live" if parameter.live else "read-only"
 
 
 def parameter_yaml() -> str:
@@ -114,7 +112,8 @@ def parameter_yaml() -> str:
         if parameter.group != group:
             group = parameter.group
             lines += ["", f"    # ---- {group} ----"]
-        comment = f"{parameter.description} {_remark(parameter)}"
+        allowed = f"; {parameter.constraint}" if parameter.constraint else ""
+        comment = f"{parameter.description} ({parameter.kind}, {_change(parameter)}{allowed})"
         lines += textwrap.wrap(comment, _LINE_WIDTH, initial_indent="    # ", subsequent_indent="    # ")
         if parameter.default is None:
             lines.append(f"    # {parameter.name}: 0.0")
@@ -138,8 +137,7 @@ def parameter_page() -> str:
             group = parameter.group
             lines += ["", f"## {group}", ""]
         default = "unset" if parameter.default is None else f"`{_yaml_value(parameter.default)}`"
-        change = "live" if parameter.live else "read-only"
-        facts = ", ".join(filter(None, (parameter.kind, default, change, parameter.constraint)))
+        facts = ", ".join(filter(None, (parameter.kind, default, _change(parameter), parameter.constraint)))
         entry = f"- **`{parameter.name}`** ({facts}): {parameter.description}"
         lines += textwrap.wrap(entry, _PAGE_WIDTH, subsequent_indent="  ", break_long_words=False)
     return "\n".join(lines) + "\n"

@@ -102,14 +102,7 @@ class Perceived:
 
 
 def frame_alert(frame: Frame, hazards: HazardFrame, problems: tuple[str, ...], threshold: float) -> Alert:
-    """Makes the alert of a frame.
-
-    Args:
-        frame: The frame.
-        hazards: What the hazard stage says about it.
-        problems: What was wrong with the inputs or the hazard stage, "NAME: what" each.
-        threshold: Anomaly threshold in nats.
-    """
+    """Makes the alert of a frame, of which the hazard stage says ``hazards``; the threshold is in nats."""
     camera, mount = frame.placed_camera, frame.mount
     if mount is None and camera is not None and camera.mount_height > 0:
         mount = Mount(Transform.of_mount(camera.mount_height, camera.pitch), "")
@@ -218,9 +211,7 @@ def picture_reader(settings: Settings, card: ModelCard) -> Callable[[Any], np.nd
 def open_segmenter(settings: Settings, warn: Callable[[str], None]) -> Segmenter:
     """Loads the model as the parameters say.
 
-    Args:
-        settings: The parameters.
-        warn: Is told once about each thing that a user should know.
+    ``warn`` gets each thing once that a user should know.
 
     Raises:
         InputError: The model can't be read, or the backend, device or precision is not to be had here.

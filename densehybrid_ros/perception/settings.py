@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from densehybrid_ros.errors import InputError
@@ -42,14 +42,16 @@ def _cameras_problem(names: Any) -> str | None:
     return None if len(set(names)) == len(names) else f"{list(names)}: give every camera a name of its own"
 
 
+_live = partial(parameter, live=True)
+
+
 def _publish_switch(topic: str) -> Any:
-    description = f"Whether ~/output/{topic} is published while somebody subscribes to it."
-    return parameter(True, description, group="Outputs", live=True)
+    return _live(True, f"Whether ~/output/{topic} is published while somebody subscribes to it.")
 
 
 def _hazard(name: str, description: str, **row: Any) -> Any:
     """A live parameter that is the field of this name in ``HazardSettings``, with its default."""
-    return parameter(getattr(_HAZARDS, name), description, group="Hazards", live=True, **row)
+    return _live(getattr(_HAZARDS, name), description, **row)
 
 
 @dataclass(frozen=True)
@@ -57,58 +59,49 @@ class Settings:
     """Values of all parameters at one moment. A frame is processed with one such snapshot."""
 
     autostart: bool = parameter(
-        True,
-        "Whether the node configures and activates itself. False: a lifecycle manager does.",
-        group="Life cycle",
+        True, "Whether the node configures and activates itself. False: a lifecycle manager does."
     )
     model: str = parameter(
         "light",
         "Weights: a name in models/ (light, ldn121, ldn121_synthetic) or the path of a .safetensors file with its card "
         "beside it.",
-        group="Model",
     )
     backend: str = parameter(
         "auto",
         "How the network is run. auto takes the fastest that this machine has at once: fused kernels (on a GPU), a "
         "compiled engine from the cache, else eager. /diagnostics says which, and why.",
-        group="Model",
         choices=("auto", "eager", "inductor", "openvino", "tensorrt"),
     )
     precision: str = parameter(
         "auto",
         "Numbers that the network computes with. auto: fp16 on a GPU; on a CPU fp32, or what a compiled engine has.",
-        group="Model",
         choices=("auto", "fp16", "bf16", "fp32"),
     )
-    device: str = parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N.", group="Model")
+    device: str = parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
     build_engine: bool = parameter(
         False,
         "Whether an engine that the cache lacks is compiled in the background, while frames go on; the node goes over "
         "to it between two frames. densehybrid compile does the same ahead of time.",
-        group="Model",
     )
     engine_cache: str = parameter(
-        "", "Directory of compiled engines. Empty: densehybrid_ros in the user's cache directory.", group="Model"
+        "", "Directory of compiled engines. Empty: densehybrid_ros in the user's cache directory."
     )
     input_policy: str = parameter(
         "exact",
         "How frames come to the network. exact: as they are; resize: stretched to input_size; letterbox: scaled to fit "
         "into it, the rest black. The outputs have the camera's size always.",
-        group="Model",
         choices=("exact", "resize", "letterbox"),
     )
     input_size: tuple[int, ...] = parameter(
         (0, 0),
         "Width and height in pixels of the network's input. 0, 0: the model card's. With input_policy exact the "
         "frames' own size counts.",
-        group="Model",
         problem=_size_problem,
     )
     warm_up_size: tuple[int, ...] = parameter(
         (0, 0),
         "Width and height in pixels of a frame that is run while the node configures, so that compilation does not "
         "fall on the first camera frame. 0, 0: a small frame, which only tells whether the model works.",
-        group="Model",
         problem=_size_problem,
     )
     cameras: tuple[str, ...] = parameter(
@@ -116,109 +109,83 @@ class Settings:
         "Names of several cameras that share the model, such as ['front', 'left']: the topics of each are "
         "~/NAME/input/... and ~/NAME/output/..., and ~/input/odometry is common. ['']: one camera, on ~/input/... and "
         "~/output/... .",
-        group="Input",
         problem=_cameras_problem,
     )
-    camera_window: float = parameter(
+    camera_window: float = _live(
         0.0,
         "Seconds that the first frame waits, at most, for those of the other cameras. One is then uploaded to the GPU "
         "while another is computed; each is a pass of its own. 0: none waits. Nor does one on a CPU.",
-        group="Input",
-        live=True,
         span=(0.0, 1.0),
     )
     input_transport: str = parameter(
         "auto",
         "What ~/input/image carries: raw is sensor_msgs/Image, compressed is sensor_msgs/CompressedImage (JPEG, PNG). "
         "auto: what its publishers send; raw where both are sent.",
-        group="Input",
         choices=("auto", "raw", "compressed"),
     )
     input_reliability: str = parameter(
         "best_effort",
         "Reliability of the image and disparity subscriptions. best_effort matches every publisher; reliable loses no "
         "frame on the way but matches reliable publishers only.",
-        group="Input",
         choices=("best_effort", "reliable"),
     )
-    source_timeout: float = parameter(
+    source_timeout: float = _live(
         2.0,
         "Seconds without a frame after which the node warns, naming the publishers and both sides' QoS, and the alert "
         "turns STALE. Odometry that is older is not used. A picture that stays the same for longer is named as that of "
         "a frozen camera, and the alert is a WARN at least.",
-        group="Input",
-        live=True,
         span=(0.1, _LONGEST),
     )
-    max_age: float = parameter(
+    max_age: float = _live(
         1.0,
         "Seconds that a frame's stamp may lie behind or ahead of the node's clock; beyond, the alert is STALE. Stamps "
         "of another clock, as of a recording played without /clock, may drift by as much. 0: any.",
-        group="Input",
-        live=True,
         span=(0.0, _LONGEST),
     )
-    max_image_pixels: int = parameter(
+    max_image_pixels: int = _live(
         0,
         "Pictures of more pixels are rejected before they are decoded. 0: four times those of the model card's size.",
-        group="Input",
-        live=True,
         span=(0, _LARGEST_AREA),
     )
-    input_bits: int = parameter(
+    input_bits: int = _live(
         16,
         "Bits that count of a 16-bit encoding (mono16, rgb16, bayer_rggb16 ...) or PNG: 10 or 12 of many cameras.",
-        group="Input",
-        live=True,
         span=(8, 16),
     )
-    camera_height: float = parameter(
+    camera_height: float = _live(
         0.0,
         "Metres of the camera above the road, while base_frame does not give it. 0: unknown; then only disparity "
         "tells distances.",
-        group="Camera",
-        live=True,
         span=(0.0, 100.0),
     )
-    camera_pitch: float = parameter(
+    camera_pitch: float = _live(
         0.0,
         "Radians by which the optical axis points below the horizon, while base_frame does not give it.",
-        group="Camera",
-        live=True,
         span=(-0.5, 0.5),
     )
     base_frame: str = parameter(
         "",
         "Frame on the road (x ahead, y left, z up), such as base_footprint, against which /tf and /tf_static give the "
         "camera's height and pitch. Empty: camera_height and camera_pitch do.",
-        group="Camera",
     )
-    disparity_tolerance: float = parameter(
+    disparity_tolerance: float = _live(
         0.05,
         "Seconds by which the stamps of a disparity image and of its frame may differ.",
-        group="Camera",
-        live=True,
         span=(0.0, 10.0),
     )
-    ego_speed: float = parameter(
+    ego_speed: float = _live(
         0.0,
         "Speed of the vehicle in m/s while ~/input/odometry does not give it. 0: unknown or standing; hazards are then "
         "judged by distance alone.",
-        group="Camera",
-        live=True,
         span=(0.0, 150.0),
     )
     threshold_name: str = parameter(
-        "",
-        "Which threshold of the model card is used while anomaly_threshold is not set. Empty: the card's default.",
-        group="Hazards",
+        "", "Which threshold of the model card is used while anomaly_threshold is not set. Empty: the card's default."
     )
-    anomaly_threshold: float | None = parameter(
+    anomaly_threshold: float | None = _live(
         None,
         "A pixel is unknown where its score (nats) exceeds this. Unset: taken from the model card when the node "
         "configures, and shown here from then on.",
-        group="Hazards",
-        live=True,
         span=(-1000.0, 1000.0),
     )
     roi: tuple[float, ...] = _hazard(
@@ -227,13 +194,11 @@ class Settings:
         "width and height. The masks are not cut.",
         problem=polygon_problem,
     )
-    ego_mask: str = parameter(
+    ego_mask: str = _live(
         "",
         "Where nothing counts as a hazard, such as on the own vehicle: the path of a grey picture, of the image's "
         "proportions, whose pixels above 0 never count, or a polygon x1,y1,x2,y2,... as in roi. densehybrid tune "
         "proposes a picture. Empty: none. The masks are not cut. A changed file is read when a parameter is set.",
-        group="Hazards",
-        live=True,
     )
     on_road_only: bool = _hazard(
         "on_road_only", "Whether an unknown region must lie on, or reach onto, the drivable surface to be a hazard."
@@ -325,10 +290,7 @@ class Settings:
     publish_hazard_points: bool = _publish_switch("hazard_points")
     publish_hazard_markers: bool = _publish_switch("hazard_markers")
     publish_hazards: bool = parameter(
-        True,
-        "Whether ~/output/hazards is published while somebody subscribes to it; it needs vision_msgs.",
-        group="Outputs",
-        live=True,
+        True, "Whether ~/output/hazards is published while somebody subscribes to it; it needs vision_msgs.", live=True
     )
     publish_semantic: bool = _publish_switch("semantic")
     publish_anomaly_score: bool = _publish_switch("anomaly_score")
@@ -339,35 +301,26 @@ class Settings:
     publish_ground_points: bool = _publish_switch("ground_points")
     publish_ground_open_set: bool = _publish_switch("ground_open_set")
     publish_ground_class_confidence: bool = _publish_switch("ground_class_confidence")
-    points_decimation: int = parameter(
+    points_decimation: int = _live(
         4,
         "The ~/output/ground_ outputs hold one pixel of so many in a row and in a column. 1: all of them.",
-        group="Outputs",
-        live=True,
         span=(1, 64),
     )
     score_encoding: str = parameter(
         "32FC1",
         "Encoding of ~/output/anomaly_score and ~/output/road_hazard. 32FC1: nats; 16UC1: half the bytes, nats = scale "
         "* value + offset, which the latched ~/output/anomaly_score_scale gives.",
-        group="Outputs",
         choices=("32FC1", "16UC1"),
     )
-    overlay_opacity: float = parameter(
+    overlay_opacity: float = _live(
         0.5,
         "How strongly class colours cover the picture in the overlay: 0 not at all, 1 fully.",
-        group="Outputs",
-        live=True,
         span=(0.0, 1.0),
     )
 
     @cached_property
     def hazards(self) -> HazardSettings:
-        """The values that the hazard stage takes, put together once.
-
-        Raises:
-            InputError: They contradict each other.
-        """
+        """The values that the hazard stage takes; raises InputError where they contradict each other."""
         values = {item.name: getattr(self, item.name) for item in fields(HazardSettings)}
         try:
             mask = read_ego_mask(self.ego_mask)
@@ -379,11 +332,7 @@ class Settings:
             raise InputError(f"parameter {error}") from error
 
     def check(self) -> None:
-        """Checks what no parameter can be checked for on its own.
-
-        Raises:
-            InputError: Two values contradict each other.
-        """
+        """Checks what no parameter can be checked for on its own; raises InputError."""
         for what in ("distance", "time"):
             error, warn = getattr(self, f"error_{what}"), getattr(self, f"warn_{what}")
             if error > warn:
@@ -391,5 +340,14 @@ class Settings:
         _ = self.hazards
 
 
-PARAMETERS: dict[str, Parameter] = rows(Settings)
+_GROUPS = {
+    "autostart": "Life cycle",
+    "model": "Model",
+    "cameras": "Input",
+    "camera_height": "Camera",
+    "threshold_name": "Hazards",
+    "publish_hazard_alert": "Outputs",
+}
+
+PARAMETERS: dict[str, Parameter] = rows(Settings, _GROUPS)
 """Name -> row, in the order of the table."""

@@ -97,7 +97,7 @@ class HazardPeer(RosPeer):
 
         def are_connected() -> bool:
             self.send_image(draw(160, 320, HORIZON))
-            return bool(self.received["hazard_alert"] and self.received["semantic"])
+            return all(self.received.values())
 
         self.wait_for(are_connected, "the outputs")
 
@@ -140,7 +140,7 @@ class HazardPeer(RosPeer):
         self.odometry.publish(message)
 
     def call(self, name: str) -> tuple[bool, str]:
-        response = self._call(Trigger, name, Trigger.Request())
+        response = self.ask(Trigger, name)
         return response.success, response.message
 
     def wait_for_alert(self, part: str) -> Alert:

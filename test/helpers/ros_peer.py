@@ -87,9 +87,6 @@ class RosPeer:
             kind, f"{self._output}/{name}", lambda message: self._keep(name, message), qos
         )
 
-    def unsubscribe(self, name: str) -> None:
-        self.node.destroy_subscription(self.subscriptions.pop(name))
-
     def close(self) -> None:
         self._ending = True
         self._executor.create_task(lambda: None)
@@ -132,20 +129,20 @@ class RosPeer:
         return {name: int(self.diagnostics.get(name, 0)) for name in names}
 
     def set_parameter(self, name: str, value: Any) -> tuple[bool, str]:
-        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-        result = self._call(SetParameters, "set_parameters", request).results[0]
+        given = [Parameter(name, value=value).to_parameter_msg()]
+        result = self.ask(SetParameters, "set_parameters", parameters=given).results[0]
         return result.successful, result.reason
 
     def get_parameter(self, name: str) -> Any:
-        response = self._call(GetParameters, "get_parameters", GetParameters.Request(names=[name]))
-        return Parameter.from_parameter_msg(_named(name, response.values[0])).value
+        message = Parameter(name).to_parameter_msg()
+        message.value = self.ask(GetParameters, "get_parameters", names=[name]).values[0]
+        return Parameter.from_parameter_msg(message).value
 
     def state(self) -> str:
-        return self._call(GetState, "get_state", GetState.Request()).current_state.label
+        return self.ask(GetState, "get_state").current_state.label
 
     def change_state(self, transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return bool(self._call(ChangeState, "change_state", request).success)
+        return bool(self.ask(ChangeState, "change_state", transition=Transition(id=transition)).success)
 
     def wait_for(self, condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
         end = time.monotonic() + patience
@@ -156,11 +153,12 @@ class RosPeer:
     def _is_current(self) -> bool:
         return len(self.diagnostic_levels) >= self._marked + 2
 
-    def _call(self, kind: type, name: str, request: Any) -> Any:
+    def ask(self, kind: type, name: str, **fields: Any) -> Any:
+        """Calls a service of the node."""
         client = self.node.create_client(kind, f"{self._name}/{name}")
         try:
             assert client.wait_for_service(PATIENCE)
-            future = client.call_async(request)
+            future = client.call_async(kind.Request(**fields))
             self.wait_for(future.done, f"an answer of {name}")
             return future.result()
         finally:
@@ -182,9 +180,3 @@ class RosPeer:
     def _spin(self) -> None:
         while not self._ending:
             self._executor.spin_once()
-
-
-def _named(name: str, value: Any) -> Any:
-    message = Parameter(name).to_parameter_msg()
-    message.value = value
-    return message

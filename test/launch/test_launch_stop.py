@@ -106,6 +106,10 @@ def run_to_end(launch_file: Path, *arguments: str) -> tuple[int, str]:
 
 def test_interrupt_ends_launch_and_node_with_status_0(running: tuple[subprocess.Popen, psutil.Process]) -> None:
     launch, node = running
+    environment = node.environ()
+    profiles = {environment[f"{name}_DEFAULT_PROFILES_FILE"] for name in ("FASTDDS", "FASTRTPS")}
+    assert all(Path(profile).is_file() for profile in profiles)
+    assert len(profiles) == 1
     launch.send_signal(signal.SIGINT)
     output, _ = launch.communicate(timeout=60)
     assert launch.returncode == 0, output
@@ -127,17 +131,19 @@ def test_termination_of_launch_alone_takes_the_node_along(
 
 
 @pytest.mark.parametrize(
-    ("argument", "mend"),
+    ("file", "argument", "mend"),
     [
-        ("params_file:=missing.yaml", "no such file; give the path of an existing one"),
-        ("fastdds_profile:=missing.xml", "no such file; give the path of an existing one"),
-        ("use_sim_time:=perhaps", "write true or false"),
-        ("camera_height:=abc", "write a number such as 1.5"),
-        ("camera_height:=nan", "write a number such as 1.5"),
+        ("perception", "params_file:=missing.yaml", "no such file; give the path of an existing one"),
+        ("perception", "fastdds_profile:=missing.xml", "no such file; give the path of an existing one"),
+        ("perception", "use_sim_time:=perhaps", "write true or false"),
+        ("perception", "camera_height:=nan", "write a number such as 1.5"),
+        ("multi_camera", "cameras:=front,front", "write different names"),
+        ("multi_camera", "cameras:=my camera", "write different names"),
+        ("replay", "bag:=/nowhere", "no such recording; give the path of an existing one"),
     ],
 )
-def test_a_wrong_value_is_named(launch_file: Path, argument: str, mend: str) -> None:
-    status, output = run_to_end(launch_file, argument)
+def test_a_wrong_value_is_named(launch_file: Path, file: str, argument: str, mend: str) -> None:
+    status, output = run_to_end(launch_file.with_name(f"{file}.launch.py"), argument)
     assert status == 1
     assert f"{argument}: {mend}" in output
     assert "Traceback" not in output
@@ -166,63 +172,33 @@ def test_parameters_of_an_enclosing_launch_file_reach_the_node(launch_file: Path
     assert launch.returncode == 0, [*lines, output]
 
 
-def test_every_camera_has_a_node_in_its_namespace(launch_file: Path) -> None:
+@pytest.mark.parametrize("one_process", [False, True])
+def test_every_camera_has_a_node_in_its_namespace_or_topics_in_one(launch_file: Path, one_process: bool) -> None:
+    several = launch_file.with_name("multi_camera.launch.py")
+    options = ("cameras:=front,left", f"one_process:={str(one_process).lower()}", "autostart:=false", "image:=raw")
     with private_domain() as domain_id:
-        several = launch_file.with_name("multi_camera.launch.py")
-        launch = start(several, "cameras:=front,left", "autostart:=false", domain_id=domain_id)
+        launch = start(several, *options, domain_id=domain_id)
         try:
-            for _ in range(2):
+            for _ in range(1 if one_process else 2):
                 lines_before("autostart is off", launch)
             commands = [" ".join(node.cmdline()) for node in psutil.Process(launch.pid).children(recursive=True)]
         finally:
             launch.send_signal(signal.SIGINT)
             output, _ = launch.communicate(timeout=60)
     assert launch.returncode == 0, output
-    assert len(commands) == 2
+    assert len(commands) == (1 if one_process else 2)
     for camera in ("front", "left"):
-        (command,) = (command for command in commands if f"__ns:=/{camera} " in command)
-        assert f"~/input/image:=/{camera}/image_raw" in command
-        assert f"~/input/camera_info:=/{camera}/camera_info" in command
-
-
-def test_one_process_takes_all_cameras(launch_file: Path) -> None:
-    with private_domain() as domain_id:
-        options = ("one_process:=true", "autostart:=false", "image:=image/compressed")
-        launch = start(
-            launch_file.with_name("multi_camera.launch.py"), "cameras:=front,left", *options, domain_id=domain_id
-        )
-        try:
-            lines_before("autostart is off", launch)
-            commands = [" ".join(node.cmdline()) for node in psutil.Process(launch.pid).children(recursive=True)]
-        finally:
-            launch.send_signal(signal.SIGINT)
-            output, _ = launch.communicate(timeout=60)
-    assert launch.returncode == 0, output
-    (command,) = commands
-    for camera in ("front", "left"):
-        assert f"~/{camera}/input/image:=/{camera}/image/compressed" in command
-        assert f"~/{camera}/input/camera_info:=/{camera}/camera_info" in command
-        assert f"~/{camera}/input/disparity" not in command
+        (command,) = commands if one_process else (each for each in commands if f"__ns:=/{camera} " in each)
+        own = f"~/{camera}" if one_process else "~"
+        assert f"{own}/input/image:=/{camera}/raw" in command
+        assert f"{own}/input/camera_info:=/{camera}/camera_info" in command
+        assert not one_process or f"{own}/input/disparity" not in command
 
 
 def test_a_camera_of_one_process_needs_a_name_without_namespace(launch_file: Path) -> None:
     status, output = run_to_end(launch_file, "cameras:=rig/front,left")
     assert status == 1
     assert "parameter cameras: 'rig/front' is no name of a camera" in output
-
-
-@pytest.mark.parametrize("cameras", ["front,front", "front,", "my camera"])
-def test_cameras_need_names_of_their_own(launch_file: Path, cameras: str) -> None:
-    status, output = run_to_end(launch_file.with_name("multi_camera.launch.py"), f"cameras:={cameras}")
-    assert status == 1
-    assert f"cameras:={cameras}: write different names" in output
-
-
-def test_a_missing_recording_is_named(launch_file: Path) -> None:
-    status, output = run_to_end(launch_file.with_name("replay.launch.py"), "bag:=/nowhere")
-    assert status == 1
-    assert "bag:=/nowhere: no such recording; give the path of an existing one" in output
-    assert "process started" not in output
 
 
 def test_the_player_starts_when_the_node_is_active(launch_file: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,5 +59,19 @@ def start_node(ros: None, seeded_model: Path) -> Callable[..., NodeProcess]:
         # The stamps of the tests' frames are of another year.
         given = {"model": str(seeded_model), "device": "cpu", "backend": "eager", "max_age": 0.0} | parameters
         return NodeProcess(given, {"image": "/camera"}, environment, extra_arguments)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def start_colour_node(ros: None) -> Callable[..., NodeProcess]:
+    """Returns a function that starts the node with a stand-in for the network: what a pixel is, its colour says."""
+
+    def start(remappings: Mapping[str, str], **parameters: Any) -> NodeProcess:
+        here = str(Path(__file__).parents[1] / "helpers")
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
+        # No alert turns STALE because the machine is busy, or a stamp of another year.
+        given = {"input_reliability": "reliable", "source_timeout": 60.0, "max_age": 0.0, "min_hazard_area": 20}
+        return NodeProcess(given | parameters, remappings, environment, module="colour_node")
 
     return start

@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from rclpy.context import Context
-from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -20,9 +19,8 @@ from rclpy.serialization import serialize_message
 from ros_peer import image_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from densehybrid_ros.nodes.frame import CameraFrame
+from densehybrid_ros.nodes.diagnostics import FrameStatistics
 from densehybrid_ros.nodes.inputs import CameraTopic
-from densehybrid_ros.nodes.statistics import FrameStatistics
 from densehybrid_ros.perception.settings import Settings
 
 pytestmark = pytest.mark.ros
@@ -82,12 +80,6 @@ def test_auto_takes_what_is_sent_and_raw_where_both_are(node: Node, driver: Node
     camera.close()
 
 
-def test_qos_overrides_count(node: Node) -> None:
-    open_camera(node)
-    assert node.get_parameter(f"qos_overrides.{TOPIC}.subscription.depth").value == 3
-    assert node.get_parameter(f"qos_overrides.{TOPIC}.subscription.reliability").value == "best_effort"
-
-
 @pytest.mark.parametrize(
     ("offered", "said"),
     [("RELIABLE", "(compatible: frames may be lost"), ("BEST_EFFORT", "(does not match: ERROR: Best effort")],
@@ -102,10 +94,10 @@ def test_only_what_keeps_frames_away_is_called_a_mismatch(node: Node, offered: s
     assert "depth 0" not in text
 
 
-def test_bytes_that_are_no_image_are_rejected(ros: None) -> None:
-    node, statistics = LifecycleNode("camera_topic_test"), FrameStatistics()
-    taken: list[CameraFrame] = []
+def test_bytes_that_are_no_image_are_rejected_and_missing_numbers_counted(node: Node) -> None:
+    statistics, taken = FrameStatistics(), []
     topic = CameraTopic(node, Settings(), statistics, lambda frame: bool(taken.append(frame)))
+    assert node.get_parameter(f"qos_overrides.{TOPIC}.subscription.depth").value == 3
     sent = image_message(np.zeros((4, 6, 3), np.uint8), "rgb8")
     data = bytes(serialize_message(sent))
     for content in (data[:30], b"", data):
@@ -114,4 +106,9 @@ def test_bytes_that_are_no_image_are_rejected(ros: None) -> None:
     assert (counts.received, counts.rejected) == (3, 2)
     assert "no sensor_msgs/msg/Image" in statistics.reasons()["rejected"]
     assert [frame.header for frame in taken] == [sent.header]
-    node.destroy_node()
+    node.create_publisher(Image, TOPIC, 1)
+    wait_for(lambda: node.count_publishers(TOPIC) == 1)
+    # With gaps of 2 and 1; then the publisher starts again, another one comes, and one without numbers.
+    for number in (5, 8, 9, 11, 1, 2, 5000, 5001, None, 9):
+        topic._store_numbered(data, {"publication_sequence_number": number})
+    assert statistics.counts().missed == 3

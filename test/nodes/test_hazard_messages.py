@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.nodes.alert_topic import alert_message
-from densehybrid_ros.nodes.hazard_messages import detections, hazard_markers, hazard_points, label_info
+from densehybrid_ros.nodes.hazard_messages import detections, label_info, markers, points
 from densehybrid_ros.nodes.messages import is_installed
 from densehybrid_ros.perception.alert import Alert, Status
 
@@ -49,30 +49,26 @@ def test_alert_message_carries_the_header_and_every_status() -> None:
 
 
 def test_points_lie_across_each_hazard() -> None:
-    cloud = hazard_points(header(), FRAME.hazards)
+    cloud = points(header(), FRAME.hazards)
     kinds = {7: "<f4", 6: "<u4"}
     fields = [(field.name, kinds[field.datatype]) for field in cloud.fields]
     assert [name for name, _ in fields] == ["x", "y", "z", "distance_std", "probability", "id"]
-    points = np.frombuffer(cloud.data, dtype=np.dtype(fields))
-    assert (cloud.point_step, cloud.row_step, cloud.width) == (points.itemsize, points.nbytes, len(points))
-    np.testing.assert_allclose(points["x"], np.linspace(0.75, 1.25, len(points)), atol=1e-6)
-    assert np.all(np.diff(points["x"]) <= 0.1 + 1e-6)
-    assert set(points["id"]) == {7}  # the other one has no position
-    np.testing.assert_allclose(points["y"], 1.2)
-    np.testing.assert_allclose(points["z"], 20.0)
-    np.testing.assert_allclose(points["distance_std"], 0.8)
-    np.testing.assert_allclose(points["probability"], 0.75)
-
-
-def test_points_are_bounded_and_may_be_none() -> None:
+    found = np.frombuffer(cloud.data, dtype=np.dtype(fields))
+    assert (cloud.point_step, cloud.row_step, cloud.width) == (found.itemsize, found.nbytes, len(found))
+    np.testing.assert_allclose(found["x"], np.linspace(0.75, 1.25, len(found)), atol=1e-6)
+    assert np.all(np.diff(found["x"]) <= 0.1 + 1e-6)
+    assert set(found["id"]) == {7}  # the other one has no position
+    for name, value in {"y": 1.2, "z": 20.0, "distance_std": 0.8, "probability": 0.75}.items():
+        np.testing.assert_allclose(found[name], value)
+    # They are bounded, and may be none.
     wide = replace(NEAR, location=replace(PLACE, width=500.0))
-    assert hazard_points(header(), (wide,)).width == 64
-    none = hazard_points(header(), ())
+    assert points(header(), (wide,)).width == 64
+    none = points(header(), ())
     assert (none.width, none.row_step, len(none.data), len(none.fields)) == (0, 0, 0, 6)
 
 
 def test_markers_replace_those_of_the_frame_before() -> None:
-    first, box, label, candidate = hazard_markers(header(), FRAME, lifetime=2.5).markers
+    first, box, label, candidate = markers(header(), FRAME, lifetime=2.5).markers
     assert first.action == first.DELETEALL
     assert (box.ns, box.id, box.type, box.action) == ("hazards", 7, box.CUBE, box.ADD)
     assert box.header == header()

@@ -16,9 +16,8 @@ pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
 
-from densehybrid_ros.nodes.diagnostics import DiagnosticsReport, NodeState
+from densehybrid_ros.nodes.diagnostics import DiagnosticsReport, FrameStatistics
 from densehybrid_ros.nodes.outputs import OUTPUTS
-from densehybrid_ros.nodes.statistics import FrameStatistics
 from densehybrid_ros.perception.alert import hazard_alert
 
 pytestmark = pytest.mark.ros
@@ -62,8 +61,8 @@ def test_every_value_that_is_plotted_is_there(foxglove: dict[str, Any]) -> None:
     statistics = FrameStatistics(lambda: 1.0)
     for kind in ("latency", "inference"):
         statistics.add_time(kind, 0.1)
-    state = NodeState("active", "", None)
-    (report,) = DiagnosticsReport("/perception", statistics).make(state, "/camera", None, Time()).status
+    known = {"lifecycle_state": "active"}
+    (report,) = DiagnosticsReport("/perception", statistics).make(known, "/camera", None, Time()).status
     alert = hazard_alert(some_hazards.FRAME, (), "camera", None, None, -3.0, (100, 200))
     known = {"/perception/output/hazard_alert": {"": set(alert.summary.values)}}
     known["/diagnostics"] = {report.name: {pair.key for pair in report.values}}

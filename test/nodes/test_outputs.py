@@ -21,7 +21,7 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.hazards.road import find_ground
 from densehybrid_ros.inference import FrameResult
-from densehybrid_ros.nodes.frame import CameraFrame
+from densehybrid_ros.nodes.inputs import CameraFrame
 from densehybrid_ros.nodes.messages import Picture
 from densehybrid_ros.nodes.outputs import LATCHED_QOS, OUTPUTS, SCORE_OFFSET, SCORE_SCALE, Outputs
 from densehybrid_ros.perception.perception import Frame, Perceived
@@ -49,19 +49,10 @@ def test_score_in_half_the_bytes_is_rounded() -> None:
     assert (picture.encoding, picture.pixels.dtype, picture.pixels.shape) == ("16UC1", np.uint16, SHAPE)
     nats = SCORE_SCALE * picture.pixels + SCORE_OFFSET
     assert np.abs(nats - given.perceived.masks.anomaly_score).max() < 0.51 * SCORE_SCALE
-
-
-def test_scores_out_of_reach_saturate() -> None:
     score = np.array([[-np.inf, -1e30, -128.0, 0.0, 127.99609375, 128.0, 1e30, np.inf, np.nan]], np.float32)
     picture = OUTPUTS["anomaly_score"].make(frame(score, score_encoding="16UC1"))
     np.testing.assert_array_equal(picture.pixels, [[0, 0, 0, 32768, 65535, 65535, 65535, 65535, 0]])
-
-
-def test_score_is_sent_as_it_is_by_default() -> None:
-    given = frame()
-    picture = OUTPUTS["anomaly_score"].make(given)
-    assert picture.encoding == "32FC1"
-    assert picture.pixels is given.perceived.masks.anomaly_score
+    assert OUTPUTS["anomaly_score"].make(frame(score)).pixels is score  # by default
 
 
 def test_road_hazard_is_the_score_lowered_away_from_the_ground() -> None:

@@ -85,13 +85,6 @@ def test_chain_is_followed_up_and_down() -> None:
     np.testing.assert_allclose(tree.lookup("camera", "/camera").rotation, np.eye(3))
 
 
-def test_a_newer_transform_replaces_the_older_one() -> None:
-    tree = TransformTree()
-    tree.store("base", "camera", MOVE, NO_TURN)
-    tree.store("base", "camera", (0.0, 0.0, 2.0), NO_TURN)
-    assert tree.lookup("base", "camera").height == 2.0
-
-
 def test_frames_that_nothing_connects_and_circles() -> None:
     tree = TransformTree()
     with pytest.raises(InputError, match="no transforms connect 'camera' with 'base'"):
@@ -129,11 +122,8 @@ def assert_same(camera: Camera, **changes: float) -> None:
     assert vars(camera) == pytest.approx(expected)
 
 
-def test_camera_of_a_rectified_image() -> None:
-    assert_same(camera_from_info(camera_info(), SIZE))
-
-
 def test_p_counts_before_k() -> None:
+    assert_same(camera_from_info(camera_info(), SIZE))
     rectified = np.array([300.0, 0, 150, 0, 0, 310, 70, 0, 0, 0, 1, 0])
     assert_same(camera_from_info(camera_info(p=rectified), SIZE), fx=300, fy=310, cx=150, cy=70)
     assert_same(camera_from_info(camera_info(p=np.zeros(12)), SIZE))
@@ -172,11 +162,6 @@ def tree_with(quaternion: np.ndarray, height: float) -> TransformTree:
     tree = TransformTree()
     tree.store("base_link", "camera", (1.5, 0.2, height), quaternion)
     return tree
-
-
-def test_mount_from_transforms() -> None:
-    mount = mount_from_transforms(tree_with(optical(0.05), 1.4), "base_link", "camera")
-    assert (mount.to_base.height, mount.to_base.pitch, mount.frame) == (1.4, pytest.approx(0.05), "base_link")
 
 
 @pytest.mark.parametrize(

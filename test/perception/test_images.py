@@ -84,14 +84,10 @@ def pixels_in(encoding: str) -> np.ndarray:
     return pixels
 
 
-def message_of(
-    pixels: np.ndarray, encoding: str, padding: int = 0, big_endian: bool = False, cut_last: bool = False
-) -> SimpleNamespace:
+def message_of(pixels: np.ndarray, encoding: str, padding: int = 0, big_endian: bool = False) -> SimpleNamespace:
     swapped = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
     rows = np.ascontiguousarray(swapped).view(np.uint8).reshape(pixels.shape[0], -1)
     data = np.pad(rows, ((0, 0), (0, padding)), constant_values=123).reshape(-1)
-    if cut_last and padding:
-        data = data[:-padding]
     return SimpleNamespace(
         height=HEIGHT if encoding.startswith("nv") else pixels.shape[0],
         width=pixels.shape[1],
@@ -127,6 +123,9 @@ def test_every_encoding(encoding: str, padding: int) -> None:
             rgb_from_image(message)
         return
     assert_shows_the_picture(rgb_from_image(message), encoding)
+    if padding:
+        message.data = message.data[:-padding]  # that of the last row may be missing
+        assert_shows_the_picture(rgb_from_image(message), encoding)
 
 
 @pytest.mark.parametrize("encoding", [name for name, row in ENCODINGS.items() if row.bytes_per_value == 2])
@@ -144,11 +143,6 @@ def test_colours_are_not_copied(encoding: str) -> None:
     assert np.shares_memory(rgb_from_image(message), message.data)
 
 
-def test_padding_of_the_last_row_may_be_missing() -> None:
-    message = message_of(pixels_in("bgr8"), "bgr8", padding=8, cut_last=True)
-    assert_shows_the_picture(rgb_from_image(message), "bgr8")
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -161,19 +155,13 @@ def test_padding_of_the_last_row_may_be_missing() -> None:
         ({"step": WIDTH * 3 - 1}, "size disagrees with the data"),
         ({"data": np.zeros(0, np.uint8)}, "there are 0 bytes"),
         ({"height": 0}, "is empty"),
-        ({"width": 0}, "is empty"),
+        ({"width": 5, "encoding": "uyvy"}, "size 5x12 is odd"),
     ],
 )
 def test_bad_images_are_named(change: dict[str, object], reason: str) -> None:
     message = message_of(pixels_in("rgb8"), "rgb8")
     vars(message).update(change)
     with pytest.raises(InputError, match=reason):
-        rgb_from_image(message)
-
-
-def test_odd_width_of_shared_colours_is_named() -> None:
-    message = message_of(np.zeros((4, 5, 2), np.uint8), "uyvy")
-    with pytest.raises(InputError, match="size 5x4 is odd"):
         rgb_from_image(message)
 
 
@@ -243,20 +231,6 @@ def test_too_large_pictures_are_not_decoded(suffix: str, capfd: pytest.CaptureFi
             rgb_from_message(message, 2**23)
 
 
-def test_padding_behind_a_jpeg_is_allowed() -> None:
-    message = compressed(".jpg")
-    message.data += bytes(37)
-    assert rgb_from_compressed(message).shape == (HEIGHT, WIDTH, 3)
-
-
-def test_corrupt_pictures_are_named() -> None:
-    message = compressed(".jpg")
-    start = message.data.index(b"\xff\xc0")  # the frame header
-    message.data = message.data[:start] + bytes(16) + message.data[start + 16 :]
-    with pytest.raises(InputError, match="can't be decoded"):
-        rgb_from_compressed(message)
-
-
 def test_a_damaged_png_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     message = compressed(".png")
     at = message.data.index(b"IDAT") + 20
@@ -266,14 +240,14 @@ def test_a_damaged_png_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("data", [b"", b"GIF89a" + bytes(50), bytes(100)])
-def test_other_formats_are_named(data: bytes) -> None:
-    with pytest.raises(InputError, match=r"of format 'h264' are neither JPEG nor PNG"):
-        rgb_from_compressed(SimpleNamespace(format="h264", data=data))
-
-
-def test_compressed_mosaics_are_refused() -> None:
-    message = compressed(".jpg")
-    message.format = "bayer_rggb8; jpeg compressed "
-    with pytest.raises(InputError, match="mosaic"):
-        rgb_from_compressed(message)
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("h264", b"", "of format 'h264' are neither JPEG nor PNG"),
+        ("h264", b"GIF89a" + bytes(50), "neither JPEG nor PNG"),
+        ("bayer_rggb8; jpeg compressed ", bytes(100), "mosaic"),
+    ],
+)
+def test_other_formats_are_named(name: str, data: bytes, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        rgb_from_compressed(SimpleNamespace(format=name, data=data))

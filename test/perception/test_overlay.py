@@ -61,9 +61,11 @@ def perceived(hazards: bool = True) -> Perceived:
 
 def test_the_overlay_has_classes_hazards_time_and_alert() -> None:
     """Exactly what the parts draw, one upon the other."""
-    given = perceived()
+    given, marks = perceived(), hazard_marks(some_hazards.FRAME)
+    assert alert_marks(given.alert) == [mark for mark in marks if mark.level is not None]
+    assert moment_text(1_700_000_000.257) == "22:13:20.25"
     expected = compose_overlay(given.frame.image, given.masks.open_set, CITYSCAPES_CLASSES, 0.5)
-    draw_marks(expected, hazard_marks(some_hazards.FRAME))
+    draw_marks(expected, marks)
     draw_caption(expected, "3.40 s", given.alert.level, given.alert.summary.message)
     np.testing.assert_array_equal(frame_overlay(given, 0.5), expected)
     named = frame_overlay(given, 0.5, "street")
@@ -77,13 +79,3 @@ def test_an_overlay_without_the_hazard_stage_says_so_in_its_caption() -> None:
     overlay = frame_overlay(given, 0.0)
     assert (overlay[60:] == 90).all()
     assert (overlay[:10] != 90).any()
-
-
-def test_marks_of_an_alert_are_those_of_its_hazards() -> None:
-    marks = hazard_marks(some_hazards.FRAME)
-    assert alert_marks(perceived().alert) == [mark for mark in marks if mark.level is not None]
-
-
-@pytest.mark.parametrize(("stamp", "text"), [(3.4, "3.40 s"), (1_700_000_000.257, "22:13:20.25")])
-def test_a_stamp_is_a_time_of_day_or_counts_from_a_start(stamp: float, text: str) -> None:
-    assert moment_text(stamp) == text

@@ -19,20 +19,21 @@ from densehybrid_ros.perception.parameter_files import (
 )
 from densehybrid_ros.perception.settings import PARAMETERS, Settings
 
+CAMERAS = "/**: {ros__parameters: {cameras: []}}"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_yaml_file_is_current() -> None:
-    written = (REPOSITORY / "config" / "perception.param.yaml").read_text(encoding="utf-8")
-    assert written == parameter_yaml(), "run python -m densehybrid_ros.perception.parameter_files --write"
-
-
-def test_page_is_current() -> None:
-    written = (REPOSITORY / "docs" / "parameters.md").read_text(encoding="utf-8")
-    assert written == parameter_page(), "run python -m densehybrid_ros.perception.parameter_files --write"
+@pytest.mark.parametrize(
+    ("name", "text"), [("config/perception.param.yaml", parameter_yaml()), ("docs/parameters.md", parameter_page())]
+)
+def test_written_files_are_current(name: str, text: str) -> None:
+    written = (REPOSITORY / name).read_text(encoding="utf-8")
+    assert written == text, "run python -m densehybrid_ros.perception.parameter_files --write"
 
 
 def test_yaml_holds_every_default_with_its_type() -> None:
+    assert "\n    # anomaly_threshold: " in parameter_yaml()
+    assert read_settings(REPOSITORY / "config" / "perception.param.yaml") == Settings() == read_settings(None)
     content = yaml.safe_load(parameter_yaml())
     values = content["/**"]["ros__parameters"]
     expected = {name: row.default for name, row in PARAMETERS.items() if row.default is not None}
@@ -42,16 +43,6 @@ def test_yaml_holds_every_default_with_its_type() -> None:
         assert as_read == expected[name]
         assert type(as_read) is type(expected[name])
         PARAMETERS[name].check(value)
-
-
-def test_unset_parameters_are_in_the_yaml_as_comments() -> None:
-    assert "\n    # anomaly_threshold: " in parameter_yaml()
-
-
-def test_every_parameter_has_an_entry_in_the_page() -> None:
-    page = parameter_page().splitlines()
-    assert [line.split("`")[1] for line in page if line.startswith("- **`")] == list(PARAMETERS)
-    assert max(map(len, page)) <= 120
 
 
 def test_backends_are_those_of_the_segmenter() -> None:
@@ -65,23 +56,6 @@ def test_every_setting_of_the_hazard_stage_is_a_live_parameter() -> None:
     other = replace(Settings(), trigger_count=2, roi=(0.0, 0.0, 1.0, 0.0, 1.0, 1.0), drivable_classes=("sidewalk",))
     expected = HazardSettings(trigger_count=2, roi=other.roi, drivable_classes=("sidewalk",))
     assert other.hazards == expected
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"error_distance": 51.0}, "parameter error_distance: 51 exceeds warn_distance 50; raise that as well"),
-        ({"warn_time": 1.0}, "parameter error_time: 2 exceeds warn_time 1"),
-        ({"trigger_count": 6}, "parameter trigger_window 5 is below trigger_count 6"),
-    ],
-)
-def test_values_that_contradict_each_other_are_named(changes: dict[str, float], reason: str) -> None:
-    with pytest.raises(InputError, match=reason):
-        replace(Settings(), **changes).check()
-
-
-def test_settings_are_the_defaults() -> None:
-    assert Settings().min_hazard_area == PARAMETERS["min_hazard_area"].default
 
 
 @pytest.mark.parametrize(
@@ -143,10 +117,6 @@ def test_parameters_of_a_file_and_of_the_command_line_are_read_as_ros_does(tmp_p
     assert "unheard_of" in warnings[0]
 
 
-def test_the_shipped_file_holds_the_defaults() -> None:
-    assert read_settings(REPOSITORY / "config" / "perception.param.yaml") == Settings() == read_settings(None)
-
-
 @pytest.mark.parametrize(
     ("content", "assignment", "reason"),
     [
@@ -154,7 +124,12 @@ def test_the_shipped_file_holds_the_defaults() -> None:
         ("a: [", "", "not valid YAML"),
         ("other: {ros__parameters: {model: light}}", "", "no parameters of the node"),
         ("/**: {ros__parameters: {trigger_count: two}}", "", "parameter trigger_count: 'two' is no int"),
-        ("/**: {ros__parameters: {warn_time: 1.0}}", "", "exceeds warn_time"),
+        ("/**: {ros__parameters: {warn_time: 1.0}}", "", "error_time: 2 exceeds warn_time 1; raise that as well"),
+        ("/**: {ros__parameters: {trigger_count: 6}}", "", "parameter trigger_window 5 is below trigger_count 6"),
+        (CAMERAS, "cameras:=[front, front]", "parameter cameras: .*give every camera a name of its own"),
+        (CAMERAS, "cameras:=[front, '']", "parameter cameras: '' is no name of a camera"),
+        (CAMERAS, "cameras:=[a/b]", "parameter cameras: 'a/b' is no name of a camera: use letters, digits and _"),
+        (CAMERAS, "cameras:=front", "parameter cameras: 'front' is no str"),
         ("/**: {ros__parameters: {warn_time: 4.0}}", "model=light", "write NAME:=VALUE"),
         ("/**: {ros__parameters: {warn_time: 4.0}}", "trigger_cuont:=1", "did you mean 'trigger_count'"),
         ("/**: {ros__parameters: {warn_time: 4.0}}", "roi:=[0", "not valid YAML"),

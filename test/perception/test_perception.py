@@ -71,6 +71,10 @@ def test_a_hazard_stands_where_its_foot_meets_the_road() -> None:
     (status,) = alert.hazards
     assert (status.values["distance_m"], status.values["optical_frame"]) == ("6.667", "optical")
     assert status.values["base_frame"] == "ground below the camera"
+    disparity = Disparity(np.full((32, 64), 4.0, np.float32), focal=160.0, baseline=0.5)  # counts before the ground
+    assert perceive(camera=CAMERA, disparity=disparity).alert.hazards[0].values["distance_m"] == "20.000"
+    unknown = perceive(camera=replace(CAMERA, mount_height=0.0)).alert
+    assert (unknown.level, unknown.hazards[0].values["distance_m"]) == (Level.WARN, "nan")
 
 
 @pytest.mark.parametrize(
@@ -97,8 +101,8 @@ def test_frames_of_all_small_sizes_are_judged() -> None:
     card = ModelCard("tiny", "tiny", CITYSCAPES_CLASSES[:5])
     segmenter = Segmenter(LoadedModel(tiny_model(), card, Path("x")), "eager", "cpu", warn=lambda text: None)
     settings = Settings(trigger_count=1, min_hazard_area=1, anomaly_threshold=-100.0)
-    for height in range(1, 10):
-        for width in range(1, 10):
+    for height in (1, 2, 3, 5, 8):
+        for width in (1, 2, 4, 7, 9):
             camera = replace(CAMERA, width=width, height=height, fx=width, fy=width, cx=width / 2, cy=height / 2)
             image = np.full((height, width, 3), 99, np.uint8)
             perceived = Perception(segmenter, settings)(Frame(image, camera=camera))
@@ -106,35 +110,20 @@ def test_frames_of_all_small_sizes_are_judged() -> None:
             assert [hazard.region.area for hazard in perceived.hazards.hazards] == [height * width]
 
 
-def test_measured_disparity_counts_before_the_ground_plane() -> None:
-    pixels = np.full((32, 64), 4.0, np.float32)
-    perceived = perceive(camera=CAMERA, disparity=Disparity(pixels, focal=160.0, baseline=0.5))
-    assert perceived.hazards is not None
-    assert perceived.hazards.hazards[0].distance == pytest.approx(160.0 * 0.5 / 4.0)
-
-
 @pytest.mark.parametrize(
-    ("settings", "threshold"),
+    ("settings", "own", "threshold"),
     [
-        (Settings(), 1.0),
-        (Settings(threshold_name="low"), -5.0),
-        (Settings(threshold_name="low", anomaly_threshold=0.5), 0.5),
+        (Settings(), None, 1.0),
+        (Settings(), 2.5, 2.5),
+        (Settings(threshold_name="low"), 2.5, -5.0),
+        (Settings(threshold_name="low", anomaly_threshold=0.5), 2.5, 0.5),
     ],
 )
-def test_threshold_is_the_parameters_or_the_cards(settings: Settings, threshold: float) -> None:
-    perceived = perceive(settings)
+def test_threshold_is_the_parameters_or_the_segmenters_or_the_cards(settings, own, threshold) -> None:
+    segmenter: Any = DrawnSegmenter(own)
+    perceived = Perception(segmenter, settings)(Frame(IMAGE))
     assert perceived.threshold == threshold
     assert bool((perceived.masks.open_set == 19).all()) == (threshold < -3.0)
-
-
-def test_a_threshold_given_to_the_segmenter_counts_before_the_cards() -> None:
-    segmenter: Any = DrawnSegmenter(threshold=2.5)
-    assert Perception(segmenter)(Frame(IMAGE)).threshold == 2.5
-    assert Perception(segmenter, Settings(threshold_name="low"))(Frame(IMAGE)).threshold == -5.0
-    assert Perception(segmenter, Settings(anomaly_threshold=0.5))(Frame(IMAGE)).threshold == 0.5
-
-
-def test_an_unknown_threshold_is_named() -> None:
     with pytest.raises(InputError, match="no threshold 'nowhere'"):
         perceive(Settings(threshold_name="nowhere"))
 
@@ -151,14 +140,6 @@ def test_tracks_go_on_until_they_are_reset() -> None:
     assert ids == [1, 1, 2, 0, 3]
 
 
-def test_parameters_count_from_the_next_frame_on() -> None:
-    segmenter: Any = DrawnSegmenter()
-    perception = Perception(segmenter, AT_ONCE)
-    assert perception(Frame(IMAGE, 1.0)).alert.level is Level.WARN
-    perception.settings = Settings(trigger_count=1, min_hazard_area=1000, anomaly_threshold=0.0, release_count=1)
-    assert perception(Frame(IMAGE, 2.0)).alert.level is Level.OK
-
-
 def test_a_failure_in_the_hazard_stage_is_no_all_clear() -> None:
     segmenter: Any = DrawnSegmenter()
     perception = Perception(segmenter, AT_ONCE)
@@ -168,11 +149,3 @@ def test_a_failure_in_the_hazard_stage_is_no_all_clear() -> None:
     assert failed.alert.level is Level.STALE
     assert failed.alert.summary.message.startswith("hazards are unknown: hazards: ValueError: ")
     assert perception(Frame(IMAGE, 2.0)).hazards is not None
-
-
-def test_camera_without_mount_and_disparity_tells_no_distance() -> None:
-    bare = Camera(64, 32, 80.0, 80.0, 31.5, 7.5, baseline=0.0, pitch=0.0, mount_height=0.0)
-    perceived = perceive(camera=bare)
-    assert perceived.hazards is not None
-    assert perceived.hazards.hazards[0].distance is None
-    assert perceived.alert.level is Level.WARN

@@ -389,7 +389,7 @@ def _is_allowed(name: str, kind: int, value: Any) -> bool:
     if not row.live or kind not in (own, {3: 2, 8: 7}.get(own)):
         return False
     items = value if isinstance(value, list) else [value]
-    low, high = (-1e300 if row.minimum is None else row.minimum), (1e300 if row.maximum is None else row.maximum)
+    low, high = row.span or (-1e300, 1e300)
     return all(low <= item <= high for item in items if isinstance(item, (int, float)))
 
 

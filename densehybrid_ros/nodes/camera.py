@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode
 
 from densehybrid_ros.nodes.alert_topic import AlertTopic
-from densehybrid_ros.nodes.diagnostics import DiagnosticsReport, NodeState
-from densehybrid_ros.nodes.frame import CameraFrame
-from densehybrid_ros.nodes.inputs import CameraTopic
+from densehybrid_ros.nodes.diagnostics import DiagnosticsReport, FrameStatistics, Throttle
+from densehybrid_ros.nodes.inputs import CameraFrame, CameraTopic
 from densehybrid_ros.nodes.outputs import Outputs
-from densehybrid_ros.nodes.statistics import FrameStatistics, Throttle
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.perception import Perception
 from densehybrid_ros.perception.settings import Settings
@@ -39,7 +37,12 @@ class CameraChannel:
         age: How old its frames are.
         warn: Takes warnings about it.
         error: Takes errors.
+        perception: What judges its frames, with their tracks; there while the node is configured.
+        outputs: The publishers of masks and hazards; there as long.
     """
+
+    perception: Perception
+    outputs: Outputs
 
     def __init__(
         self, node: LifecycleNode, number: int, name: str, settings: Callable[[], Settings], label: Callable[[], str]
@@ -61,35 +64,23 @@ class CameraChannel:
         # Each in a place of its own, since rclpy lets one place in the code log at one severity.
         self.warn = Throttle(lambda text: node.get_logger().warning(text))
         self.error = Throttle(lambda text: node.get_logger().error(text))
-        self._perception: Perception | None = None
-        self._outputs: Outputs | None = None
         self._pictures: CameraTopic | None = None
         full_name = self.prefix.replace("~", node.get_fully_qualified_name())
         self._report = DiagnosticsReport(full_name, self.statistics)
         self.alert = AlertTopic(node, settings, self._watch, self.prefix)
 
-    @property
-    def perception(self) -> Perception:
-        """What judges its frames, with their tracks; there from configuring on."""
-        assert self._perception is not None
-        return self._perception
-
-    @property
-    def outputs(self) -> Outputs:
-        """The publishers of masks and hazards; there from configuring on."""
-        assert self._outputs is not None
-        return self._outputs
-
     def configure(self, segmenter: Segmenter) -> None:
         """Begins without a track, and creates the publishers."""
-        self._perception = Perception(segmenter, self._settings(), self.number)
-        self._outputs = Outputs(self._node, self.prefix)
+        self.perception = Perception(segmenter, self._settings(), self.number)
+        self.outputs = Outputs(self._node, self.prefix)
 
     def release(self) -> None:
-        """Removes the publishers and lets the model go."""
-        if self._outputs is not None:
-            self._outputs.destroy()
-        self._perception = self._outputs = None
+        """Removes the publishers and lets the model go, where they are there."""
+        if hasattr(self, "outputs"):
+            self.outputs.destroy()
+            del self.outputs
+        if hasattr(self, "perception"):
+            del self.perception
 
     def begin(self, inputs: Inputs) -> None:
         """Starts over with tracks and stamps, as when the node is activated."""
@@ -115,10 +106,10 @@ class CameraChannel:
         if self._pictures is not None:
             self._pictures.follow()
 
-    def report(self, state: NodeState) -> DiagnosticArray:
-        """Returns what /diagnostics say of the camera now."""
+    def report(self, known: Mapping[str, Any]) -> DiagnosticArray:
+        """Returns what /diagnostics say of the camera now; ``known`` is what the node itself tells."""
         silence = self._pictures.check(self._settings().source_timeout) if self._pictures is not None else None
-        return self._report.make(state, self.topic, silence, self._node.get_clock().now().to_msg())
+        return self._report.make(known, self.topic, silence, self._node.get_clock().now().to_msg())
 
     def _watch(self) -> None:
         """Says on the alert's topic that nothing is known, where that is so; it must never read as all clear."""
@@ -127,7 +118,7 @@ class CameraChannel:
             what = "loading the model" if label == "configuring" else label
             self.alert.say_stale(label, f"the node is {what}")
         else:
-            self.alert.watch(self.topic, pictures.silence, self.statistics.reasons())
+            self.alert.watch(pictures.silence, self.statistics.reasons())
 
 
 class StampAge:
