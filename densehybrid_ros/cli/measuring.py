@@ -4,21 +4,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from dataclasses import replace
-
-import torch
 
 from densehybrid_ros.cli.options import count, size
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES, check_edges
 from densehybrid_ros.evaluation.froc import StillStage
-from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.ego_mask import read_ego_mask
 from densehybrid_ros.inference import BACKENDS, INPUT_POLICIES, Segmenter
-from densehybrid_ros.inference.backends import choose_device
 from densehybrid_ros.inference.engines import PRECISIONS
 from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.perception import perception
@@ -102,19 +97,3 @@ def distance_edges(text: str | None) -> tuple[float, ...]:
         return check_edges([float(part) for part in text.split(",")])
     except ValueError as error:
         raise InputError(f"--bins {text}: write rising distances in metres, such as 5,10,15") from error
-
-
-def process_device(name: str, shards: Shards) -> torch.device:
-    """Chooses the device of this process: of several on a host, each has its own GPU or its part of the cores.
-
-    Raises:
-        InputError: There is no such device.
-    """
-    device = choose_device(name)
-    if device.type == "cuda":
-        if device.index is None:
-            device = torch.device("cuda", shards.local_rank % torch.cuda.device_count())
-        torch.cuda.set_device(device)
-    elif shards.count > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // shards.count))
-    return device

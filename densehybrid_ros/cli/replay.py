@@ -11,14 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from densehybrid_ros.bags.folder import find_bags, read_metadata
 from densehybrid_ros.bags.reader import open_recording
 from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
-from densehybrid_ros.cli.measuring import distance_edges, process_device
+from densehybrid_ros.cli.measuring import distance_edges
 from densehybrid_ros.cli.node_parameters import add_node_parameters, add_recording_options, given_settings, open_model
 from densehybrid_ros.cli.options import add_json, finite, output_folder, output_video, threshold
 from densehybrid_ros.datasets.video_file import video_file
@@ -27,7 +26,6 @@ from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, H
 from densehybrid_ros.evaluation.replay import Answer, Replay, perceived_answers, with_base_frame
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import format_result
-from densehybrid_ros.evaluation.shards import Shards
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.perception.perception import Perception, picture_reader
 from densehybrid_ros.perception.settings import Settings
@@ -91,27 +89,17 @@ def run(args: argparse.Namespace) -> int:
     parse_topics(args.topics)  # as the bins: wrong ones end the command before any work
     settings = given_settings(args)
     bags = find_bags(args.bag)
-    shards = Shards()
-    try:
-        if args.video and len(bags) > 1:
-            raise InputError(f"--video {args.video}: {args.bag} holds {len(bags)} recordings; give one of them")
-        if shards.count > 1 and _is_through_node(args):
-            raise InputError("--through node: one process plays to one node; run it without torchrun")
-        settings = replace(settings, device=str(process_device(settings.device, shards)))
-        segmenter, settings, level = open_model(settings, args.threshold)
-        replay = Replay(level, edges, bags, HazardAccumulator(edges, braking), args.overlays)
-        started = time.monotonic()
-        for number in shards.indices(len(bags)):
-            replay.begin(number)
-            _replay(args, bags[number], replay, segmenter, settings)
-        replay = shards.merged(replay)
-    finally:
-        shards.close()
+    if args.video and len(bags) > 1:
+        raise InputError(f"--video {args.video}: {args.bag} holds {len(bags)} recordings; give one of them")
+    segmenter, settings, level = open_model(settings, args.threshold)
+    replay = Replay(level, edges, bags, HazardAccumulator(edges, braking), args.overlays)
+    started = time.monotonic()
+    for number, bag in enumerate(bags):
+        replay.begin(number)
+        _replay(args, bag, replay, segmenter, settings)
     if not replay.frames:
         nothing = f"{args.bag}: no frame was answered; try --through model"
         raise InputError(replay.left_out[0].reason if replay.left_out else nothing)
-    if not shards.is_first:
-        return 0
     result = replay.result(args.bag.name, segmenter.card.name)
     result.seconds = time.monotonic() - started
     result.device = segmenter.describe()

@@ -124,13 +124,6 @@ class DistanceBins:
             for accumulator, mask in zip(self.curves[score], chosen, strict=True):
                 accumulator.update(inside[mask], bin_labels[mask], name)
 
-    def merge(self, other: DistanceBins) -> None:
-        """Adds another's frames."""
-        for name, accumulators in self.curves.items():
-            for mine, theirs in zip(accumulators, other.curves[name], strict=True):
-                mine.merge(theirs)
-        self.unknown += other.unknown
-
     def compute(self) -> dict[str, list[CurveMetrics]]:
         """Returns for each score the figures of each bin; nan where a bin lacks obstacles or road."""
         return {name: [accumulator.compute() for accumulator in bins] for name, bins in self.curves.items()}

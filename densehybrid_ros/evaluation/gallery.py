@@ -133,11 +133,6 @@ class Gallery:
             kept = sorted([*self.pictures[picture.kind], picture], key=lambda item: (-item.pixels, item.index))
             self.pictures[picture.kind] = kept[: self._count]
 
-    def merge(self, other: Gallery) -> None:
-        """Takes in another's pictures."""
-        for pictures in other.pictures.values():
-            self._sort_in(*pictures)
-
 
 def _jpeg(picture: np.ndarray) -> bytes:
     """Encodes an RGB picture, shrunk to at most ``_WIDTH`` columns."""

@@ -243,20 +243,6 @@ class HazardAccumulator:
             if told is not None and math.isfinite(told.distance - item.distance) and told.distance_std > 0:
                 self._errors.append((abs(told.distance - item.distance), told.distance_std))
 
-    def merge(self, other: HazardAccumulator) -> None:
-        """Adds the drives of another process."""
-        self._true |= other._true
-        self._unjudged |= other._unjudged
-        self._sightings += other._sightings
-        self._errors += other._errors
-        self._seconds += other._seconds
-        self._metres += other._metres
-        self._speed_known &= other._speed_known
-        self._labelled |= other._labelled
-        for kind, (count, text) in other._problems.items():
-            self._name(kind, count, text)
-        self._timeline += other._timeline
-
     def compute(self) -> HazardFigures:
         """Returns the figures of all drives so far."""
         false = [key for key, true in self._true.items() if not true and key not in self._unjudged]

@@ -141,12 +141,6 @@ class ObstacleAccumulator:
                 detected = bool(found[item.pixels].mean() >= COVER)
                 self._sightings.append(Sighting(drive, item.id, frame, item.distance, detected))
 
-    def merge(self, other: ObstacleAccumulator) -> None:
-        """Adds another shard's frames."""
-        self._sightings += other._sightings
-        self._frames += other._frames
-        self._false_alarms += other._false_alarms
-
     def compute(self) -> ObstacleFigures:
         """Returns the figures."""
         bins = []

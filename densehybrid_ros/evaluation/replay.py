@@ -219,21 +219,6 @@ class Replay:
         shown = EvaluationFrame(name, np.ascontiguousarray(recorded.image), anomaly=truth.labels)
         self._gallery.add(ScoredFrame(index, shown, {SCORE: scores}, labels))
 
-    def merge(self, other: Replay) -> None:
-        """Adds the bags that another process has replayed."""
-        self._pixels.merge(other._pixels)
-        self._bins.merge(other._bins)
-        self._obstacles.merge(other._obstacles)
-        self._hazards.merge(other._hazards)
-        self._gallery.merge(other._gallery)
-        self._latencies += other._latencies
-        self._sources |= other._sources
-        self._label_values |= other._label_values
-        self._labelled += other._labelled
-        self._alerts += other._alerts
-        self.frames += other.frames
-        self.left_out = sorted([*self.left_out, *other.left_out])
-
     def result(self, name: str, model: str) -> EvaluationResult:
         """Returns the pixel figures of the drives, overall and by distance."""
         result = EvaluationResult(name, model, frames=self.frames, unlabelled=self.frames - self._labelled)

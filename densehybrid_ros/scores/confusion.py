@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class ConfusionMatrix:
-    """Counts of (label, prediction) over any number of frames; matrices of shards can be merged.
+    """Counts of (label, prediction) over any number of frames.
 
     Attributes:
         counts: int64 [K, K]; rows are labels, columns predictions.
@@ -32,10 +32,6 @@ class ConfusionMatrix:
     def __getstate__(self) -> dict[str, object]:
         """What travels to another process, which may lack this one's GPU."""
         return {"num_classes": self.num_classes, "counts": self.counts.cpu()}
-
-    def merge(self, other: ConfusionMatrix) -> None:
-        """Adds the counts of another shard."""
-        self.counts += other.counts.to(self.counts.device)
 
     def iou(self) -> Tensor:
         """Returns IoU per class, float64 [K] in 0..1; nan for a class that neither occurs nor is predicted."""

@@ -71,17 +71,16 @@ def test_distances_of_rendered_obstacles_are_the_true_ones() -> None:
             assert np.unique(ground[pixels]) == pytest.approx(truth, rel=0.15)
 
 
-def test_each_bin_has_its_own_obstacles_and_road_in_one_piece_or_merged() -> None:
+def test_each_bin_has_its_own_obstacles_and_road() -> None:
     rng = np.random.default_rng(0)
     labels = rng.choice(np.array([0, 1, 255], np.uint8), 10_000, p=[0.8, 0.1, 0.1])
     distance = rng.uniform(0, 44, len(labels)).astype(np.float32)
     distance[rng.random(len(labels)) < 0.1] = np.nan
     scores = rng.standard_normal(len(labels)) + (labels == 1) * 20 / (1 + np.nan_to_num(distance))
     pixels = [torch.from_numpy(values) for values in (scores.astype(np.float32), labels, distance)]
-    bins, other = DistanceBins(["s"], DEFAULT_EDGES), DistanceBins(["s"], DEFAULT_EDGES)
-    for one, part in ((bins, slice(None, None, 2)), (other, slice(1, None, 2))):
-        one.update({"s": pixels[0][part]}, pixels[1][part], pixels[2][part])
-    bins.merge(other)
+    bins = DistanceBins(["s"], DEFAULT_EDGES)
+    for part in (slice(None, None, 2), slice(1, None, 2)):
+        bins.update({"s": pixels[0][part]}, pixels[1][part], pixels[2][part])
     found = bins.compute()["s"]
     for low, high, got in zip(DEFAULT_EDGES[:-1], DEFAULT_EDGES[1:], found, strict=True):
         chosen = (distance >= low) & (distance < high)

@@ -135,15 +135,17 @@ def test_without_labels_nothing_is_false() -> None:
     assert figures.kilometres is None
 
 
-def test_drives_of_several_processes_merge() -> None:
+def test_drives_add_up() -> None:
     one, other, both = _accumulator(), _accumulator(), _accumulator()
-    _drive(one, 25.0, name="a")
-    _drive(other, 15.0, range(3, 15), name="b")
-    _drive(both, 25.0, name="a")
-    _drive(both, 15.0, range(3, 15), name="b")
-    one.merge(other)
-    assert one.compute() == both.compute()
-    assert set(both.compute().first_alert) == {"a/7", "b/7"}
+    for accumulator in (one, both):
+        _drive(accumulator, 25.0, name="a")
+    for accumulator in (other, both):
+        _drive(accumulator, 15.0, range(3, 15), name="b")
+    first, second, whole = one.compute(), other.compute(), both.compute()
+    assert whole.minutes == pytest.approx(first.minutes + second.minutes)
+    assert whole.raised == first.raised + second.raised
+    assert whole.first_alert == {**first.first_alert, **second.first_alert}
+    assert set(whole.first_alert) == {"a/7", "b/7"}
 
 
 def test_a_pause_does_not_count_as_driving() -> None:

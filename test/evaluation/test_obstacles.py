@@ -64,16 +64,11 @@ def test_tiny_obstacles_are_not_judged_and_ids_and_distances_are_optional() -> N
 @pytest.mark.parametrize(
     ("detected", "expected"), [("xxxx", 40.0), (".xxx", 30.0), ("x.xx", 20.0), ("xxx.", None), ("....", None)]
 )
-def test_lasting_detection_counts_from_the_last_gap_also_of_merged_shards(
-    detected: str, expected: float | None
-) -> None:
+def test_lasting_detection_counts_from_the_last_gap(detected: str, expected: float | None) -> None:
     _, labels, instances, distance = _frame()
-    whole, first, second = (ObstacleAccumulator(0.5, EDGES) for _ in range(3))
+    whole = ObstacleAccumulator(0.5, EDGES)
     for index, mark in enumerate(detected):
         score = np.full(labels.shape, float(mark == "x"), np.float32)
         truth = FrameTruth.of(labels, instances, np.full_like(distance, 40.0 - 10.0 * index))
-        for accumulator in (whole, first if index % 2 else second):
-            accumulator.update(index, score, truth)
-    first.merge(second)
-    assert first.compute() == whole.compute()
+        whole.update(index, score, truth)
     assert whole.compute().lasting == {"7": expected, "300": expected}

@@ -149,11 +149,7 @@ def test_chart_is_well_formed_and_breaks_at_nan() -> None:
 
 def test_gallery_keeps_the_worst_of_each_kind() -> None:
     errors = [(5, 0), (50, 2), (0, 9), (20, 1)]
-    gallery, other = _gallery(), _gallery()
-    for index, error in enumerate(errors):
-        (gallery if index % 2 else other).add(_scored(index, *error))
-    gallery.merge(other)
-    assert gallery.pictures == _gallery(*errors).pictures
+    gallery = _gallery(*errors)
     assert [(item.index, item.pixels) for item in gallery.pictures[FALSE_ALARM]] == [(1, 50), (3, 20)]
     assert [(item.index, item.pixels) for item in gallery.pictures[MISS]] == [(2, 9), (1, 2)]
     picture = gallery.pictures[MISS][0]
