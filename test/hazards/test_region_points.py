@@ -14,6 +14,8 @@ from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.rendered_road import render_drive, standard_camera
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.hazards import HazardChain, HazardFrame, HazardSettings
+from densehybrid_ros.hazards.region_points import region_points
+from densehybrid_ros.hazards.regions import find_clusters, largest_regions
 
 CAMERA = standard_camera(1024, 512)
 AT_ONCE = HazardSettings(trigger_count=1, trigger_window=1)
@@ -90,6 +92,20 @@ def test_no_obstacle_of_the_rendered_road_is_flat_and_its_road_is() -> None:
                 kept += with_it
     assert flat == patches >= 2
     assert kept >= 4
+
+
+def test_the_points_of_a_region_are_its_own_where_another_lies_in_its_margin() -> None:
+    unknown = np.zeros((128, 256), bool)
+    unknown[40:60, 40:80] = unknown[62:82, 40:80] = unknown[40:60, 84:124] = True
+    clusters = find_clusters(unknown, 20)
+    regions, _ = largest_regions(clusters, np.arange(1, len(clusters.pixels)), unknown, 20, 9)
+    points = region_points(regions, unknown)
+    assert len(regions) == 3
+    for region, rows, columns, own in zip(regions, points.rows[:, :, 0], points.columns[:, 0], points.own, strict=True):
+        inside = (rows >= region.top) & (rows < region.top + region.height)
+        across = (columns >= region.left) & (columns < region.left + region.width)
+        np.testing.assert_array_equal(own, inside[:, None] & across)
+        assert not inside.all()
 
 
 HEIGHT, WIDTH = 256, 512

@@ -136,3 +136,20 @@ def test_dense_noise_is_bounded() -> None:
     found, left_out = regions_of(unknown, min_area=1, most=10)
     assert len(found) <= 10
     assert left_out >= 0
+
+
+def test_a_region_holds_its_own_pixels_alone_where_another_lies_in_its_box() -> None:
+    unknown = np.zeros((64, 160), bool)
+    unknown[10:40, 100:106] = unknown[34:40, 100:150] = True
+    unknown[10:20, 108:122] = True  # so near that both are of one cluster
+    score = np.where(unknown, np.float32(2), np.float32(-50))
+    score[10:20, 108:122] = 9.0
+    corner, patch = (region for region in regions_of(unknown)[0])
+    assert (key(corner), key(patch)) == ((444, 100, 10, 50, 30), (140, 108, 10, 14, 10))
+    assert [region.describe(score).mean_score for region in (corner, patch)] == [2.0, 9.0]
+    marked = np.zeros_like(unknown)
+    for region in (corner, patch):
+        box, mask = region.unfolded()
+        assert not marked[box][mask].any()
+        marked[box] |= mask
+    np.testing.assert_array_equal(marked, unknown)

@@ -171,6 +171,7 @@ def sight(column: float, row: float = 300.0, place: tuple[float, float] | None =
         ([sight(100), sight(130)], [sight(122), sight(85)], {0: 1, 1: 0}),
         ([sight(100)], [sight(300)], {}),
         ([sight(100, place=(-3.0, 20.0))], [sight(300, place=(3.0, 20.0))], {}),
+        ([sight(100, 300, (0.0, 20.0))], [sight(100, 420, (0.0, 60.0))], {}),
         ([], [sight(300)], {}),
         ([sight(300)], [], {}),
         # A kick of the camera's pitch moves all boxes and no place.

@@ -107,6 +107,7 @@ def test_frames_that_nothing_connects_and_circles() -> None:
         ([("odom", "ego_vehicle"), ("ego_vehicle", "optical")], "ego_vehicle"),
         ([("mast", "optical")], "mast"),
         ([("map", "optical")], ""),
+        ([("fleet/map", "fleet/car"), ("fleet/car", "optical")], "fleet/car"),
         ([("optical", "left")], ""),
     ],
 )

@@ -10,7 +10,15 @@ import some_hazards
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, UNKNOWN_CLASS
 from densehybrid_ros.hazards.picture import draw_caption, draw_marks, hazard_marks
 from densehybrid_ros.inference.results import FrameResult
-from densehybrid_ros.perception.overlay import alert_marks, compose_overlay, frame_overlay, moment_text
+from densehybrid_ros.perception.overlay import (
+    SCORE_OFFSET,
+    SCORE_SCALE,
+    alert_marks,
+    compose_overlay,
+    frame_overlay,
+    moment_text,
+    score_steps,
+)
 from densehybrid_ros.perception.perception import Frame, Perceived
 
 
@@ -79,3 +87,11 @@ def test_an_overlay_without_the_hazard_stage_says_so_in_its_caption() -> None:
     overlay = frame_overlay(given, 0.0)
     assert (overlay[60:] == 90).all()
     assert (overlay[:10] != 90).any()
+
+
+def test_a_score_in_16_bits_is_rounded_and_ends_at_its_range() -> None:
+    score = np.array([[-200.0, -128.0, -3.0, 0.001, 0.003, 127.99, 127.997, 300.0, np.nan]], np.float32)
+    steps = score_steps(score)
+    assert steps.dtype == np.uint16
+    assert steps.tolist() == [[0, 0, 32000, 32768, 32769, 65533, 65535, 65535, 0]]
+    np.testing.assert_allclose(steps[0, 2:6] * SCORE_SCALE + SCORE_OFFSET, score[0, 2:6], atol=SCORE_SCALE / 2)
