@@ -25,7 +25,7 @@ from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec
 cache = EngineCache(tiny_model(), "tiny", torch.device("cpu"), Path(sys.argv[1]))
 build = BackgroundBuild(cache, EngineSpec("inductor", SIZE, "fp32"), Path(sys.argv[2]), sys.argv[3:])
-while not build.finished and "waiting" not in build.progress():
+while build.thread.is_alive() and "waiting" not in build.progress():
     time.sleep(0.05)
 print(build._process.pid, build.progress(), flush=True)
 time.sleep(600)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, kind_and_line
 from densehybrid_ros.inference.cache import default_cache, usable_folder
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.folding import fold_batch_norms
@@ -94,17 +94,12 @@ class Engine:
     facts: Mapping[str, Any] = field(default_factory=dict)
     border: float | None = None
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the images."""
-        return PRECISIONS[self.precision]
-
     def new_images(self, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Returns images [1, 3, H, W] to fill, laid out as this engine reads them; they stay valid for many frames."""
         if self.border is not None:
             return bordered(size, torch.device(device), self.border)
         plain = self.backend in ("openvino", "tensorrt")
-        images = torch.zeros((1, 3, *size), dtype=self.dtype, device=device)
+        images = torch.zeros((1, 3, *size), dtype=PRECISIONS[self.precision], device=device)
         return images.contiguous(memory_format=torch.contiguous_format if plain else torch.channels_last)
 
 
@@ -137,39 +132,31 @@ def default_precision(device: torch.device) -> str:
     return "fp16" if device.type == "cuda" else "fp32"
 
 
-def eager_engine(
-    network: DenseHybrid, precision: str, device: torch.device, reason: str = "", closed_set: bool = False
-) -> Engine:
+def eager_engine(network: DenseHybrid, precision: str, device: torch.device, closed_set: bool = False) -> Engine:
     """Runs the network with PyTorch, at any size. ``network`` itself is left as it is."""
     module = heads_module(network, precision, device, torch.channels_last, closed_set)
-    return Engine(pair(module), "eager", precision, None, closed_set, reason)
+    return Engine(pair(module), "eager", precision, None, closed_set)
 
 
 def fused_engine(
-    network: DenseHybrid,
-    device: torch.device,
-    tiles: Tiles | None = None,
-    reason: str = "",
-    closed_set: bool = False,
+    network: DenseHybrid, device: torch.device, tiles: Tiles | None = None, closed_set: bool = False
 ) -> Engine:
     """Runs the network in fp16 with the kernels of ``fused``, at any size. ``network`` itself is left as it is.
 
     Raises:
         InputError: There are no such kernels for this network or device.
     """
-    problem = fused_problem(network, device)
-    if problem:
+    if problem := fused_problem(network, device):
         raise InputError(problem)
     duplicate = copy.deepcopy(network).to(device).eval().requires_grad_(False)
     made = fuse(duplicate, tiles or Tiles(), closed_set)
-    engine = Engine(pair(made), "eager", "fp16", None, closed_set, reason, border=made.border)
+    engine = Engine(pair(made), "eager", "fp16", None, closed_set, border=made.border)
     try:  # Triton's compiler, its launcher's and the device have to play along
         with torch.cuda.device(device), torch.inference_mode():
             engine.run(engine.new_images(_TRIAL_SIZE, device))
             torch.cuda.synchronize(device)
     except Exception as error:
-        text = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(f"fused kernels do not run here ({type(error).__name__}: {text})") from error
+        raise InputError(f"fused kernels do not run here ({kind_and_line(error)})") from error
     return engine
 
 
@@ -213,8 +200,8 @@ def load_engine(
     Raises whatever the libraries raise on a file that they can't take.
     """
     if spec.backend == "eager":
-        reason = f"fused kernels with the block sizes of {path.name}"
-        return replace(fused_engine(network, device, Tiles.read(path), reason, closed_set), size=spec.size)
+        made = fused_engine(network, device, Tiles.read(path), closed_set)
+        return replace(made, size=spec.size, reason=f"fused kernels with the block sizes of {path.name}")
     if spec.backend == "tensorrt":
         module = torch_tensorrt().load(str(path)).module()
     else:

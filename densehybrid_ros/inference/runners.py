@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.errors import first_line
 from densehybrid_ros.inference.dense_output import DenseOutput, dense_output, enlarge
 from densehybrid_ros.inference.engines import Engine
 from densehybrid_ros.inference.host_kernels import HostKernels
@@ -202,8 +203,7 @@ class DeviceRunner:
                     self._compute()
                 self._graph = captured
             except RuntimeError as error:
-                text = str(error).strip().splitlines()
-                self.note = f"without a CUDA graph ({text[0] if text else 'capture failed'})"
+                self.note = f"without a CUDA graph ({first_line(error)})"
                 torch.cuda.synchronize(self._device)
 
     def _compute(self) -> None:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, first_line
 from densehybrid_ros.networks.blocks import BNReLUConv, Normalization
-from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, fill_encoder, first_line
+from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, fill_encoder
 
 _TRIAL_SIDES = (64, 128)  # pixels; what does not grow with the input, such as pooled grids, has no stride
 

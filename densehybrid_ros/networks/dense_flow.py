@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import file_digest, write_together
+from densehybrid_ros.errors import InputError, first_line
+from densehybrid_ros.files import write_together
 from densehybrid_ros.networks.flow_layers import (
     ActNorm,
     Coupling,
@@ -31,6 +30,7 @@ from densehybrid_ros.networks.flow_layers import (
     squeeze,
     unsqueeze,
 )
+from densehybrid_ros.networks.weights import check_digest, read_weights
 
 _FORMAT = "densehybrid_ros-flow-1"
 _LEVELS = 256
@@ -300,12 +300,7 @@ def load_flow(path: str | Path) -> LoadedFlow:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"flow {path}: no such file; `densehybrid train` with a flow configuration makes one")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: truncated or not a safetensors file ({error})") from error
+    metadata, tensors = read_weights(path)
     architecture = metadata.get("architecture", "")
     if metadata.get("format") != _FORMAT or architecture not in FLOWS:
         raise InputError(f"{path}: not a flow of densehybrid_ros (format {metadata.get('format')!r}, {architecture!r})")
@@ -317,11 +312,10 @@ def load_flow(path: str | Path) -> LoadedFlow:
         raise InputError(f"{path}: does not fit {architecture}: {fault}") from error
     card = path.with_suffix(".yaml")
     try:
-        details = yaml.safe_load(card.read_text(encoding="utf-8")) if card.is_file() else {}
+        details = (yaml.safe_load(card.read_text(encoding="utf-8")) if card.is_file() else None) or {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{card}: not valid YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(details or {}, dict):
+        raise InputError(f"{card}: not valid YAML ({first_line(error)})") from error
+    if not isinstance(details, dict):
         raise InputError(f"{card}: must be a YAML mapping")
-    if details and details.get("sha256") not in (None, file_digest(path)):
-        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card again")
-    return LoadedFlow(flow.eval(), architecture, details or {})
+    check_digest(path, details.get("sha256"))
+    return LoadedFlow(flow.eval(), architecture, details)

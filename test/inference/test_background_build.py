@@ -45,7 +45,7 @@ def test_the_engine_takes_over_between_two_frames_and_the_answers_stay(segmenter
     assert said[0].startswith("building the inductor fp32 engine for 48x32")
     build = upgrade._build
     assert build is not None
-    assert build.wait(LONG)
+    build.thread.join(LONG)
     assert segmenter.backend == "eager"  # not before the worker comes by
     upgrade.before_frame(*SIZE)
     assert segmenter.backend == "inductor"
@@ -63,7 +63,7 @@ def test_a_failed_build_is_told_once_and_frames_go_on(segmenter: Segmenter) -> N
     upgrade = EngineUpgrade(segmenter, lambda text: None, warned.append)
     upgrade.before_frame(*SIZE)
     assert upgrade._build is not None
-    assert upgrade._build.wait(LONG)
+    upgrade._build.thread.join(LONG)
     for _ in range(2):
         upgrade.before_frame(*SIZE)
     assert len(warned) == 1
@@ -80,10 +80,10 @@ def test_another_size_ends_the_build_and_starts_another(segmenter: Segmenter, tm
     second = upgrade._build
     assert first is not None
     assert second is not None
-    assert first.wait(LONG)
-    assert (first.engine, bool(first.error), second.finished) == (None, True, False)
+    first.thread.join(LONG)
+    assert (first.engine, bool(first.error), second.thread.is_alive()) == (None, True, True)
     upgrade.close()
-    assert second.wait(LONG)
+    second.thread.join(LONG)
     assert second.engine is None
 
 
@@ -98,7 +98,7 @@ def test_each_camera_gets_an_engine_for_its_size_one_after_another(segmenter: Se
                 upgrade.before_frame(*size, camera)
         builds.append(upgrade._build)
         assert upgrade._build is not None
-        assert upgrade._build.wait(LONG)
+        upgrade._build.thread.join(LONG)
     assert builds[0] is not builds[1] is builds[2]
     assert [text.split(" in ")[0] for text in said if "from this frame on" in text] == [
         f"built the inductor fp32 engine for {size}" for size in ("48x32", "64x64")
@@ -110,7 +110,7 @@ def test_a_cache_that_can_not_be_used_is_gone_round(compiled: Path, tmp_path: Pa
     cache = EngineCache(tiny_model(), "tiny", torch.device("cpu"), tmp_path)
     spec = EngineSpec("inductor", SIZE, "fp32")
     work = BackgroundBuild(cache, spec, next(compiled.glob("*.pt2")), PROGRAM)
-    assert work.wait(LONG)
+    work.thread.join(LONG)
     assert work.engine is not None, work.error
     assert not list(tmp_path.iterdir())
 
@@ -126,5 +126,5 @@ def test_nothing_is_built_where_an_engine_is_there_or_nothing_compiles(tiny: Loa
 def test_the_build_is_the_command(tiny: LoadedModel, tmp_path: Path) -> None:
     cache = EngineCache(tiny.network, "tiny", torch.device("cpu"), tmp_path)
     work = BackgroundBuild(cache, EngineSpec("inductor", SIZE, "fp32"), tiny.path)
-    assert work.wait(LONG)
+    work.thread.join(LONG)
     assert "tiny.safetensors: no such file" in work.error
