@@ -152,7 +152,7 @@ def _errors(network: DenseHybrid, content: bytes, size: tuple[int, int]) -> dict
     frame[:, :, : size[0], : size[1]] = image
     with torch.no_grad():
         output = network(frame)
-        positions = placement.sampling((output.logits.shape[2], output.logits.shape[3]), network.align_corners)
+        positions = placement.sampling(output.logits.shape[2:], network.align_corners)
         logits, posterior = (enlarge(maps, size, sampling=positions) for maps in output)
         expected = hybrid(logits, posterior)[0].numpy()
     off = float(np.abs(score - expected).max())

@@ -216,11 +216,13 @@ def test_nothing_is_allocated_for_a_frame(device: torch.device) -> None:
         levels = Levels(0.0, CARD.confidence)
         for seed in range(3):
             result = runner(noise(SIZE, seed), levels)
+        addresses: set[int] = set()
         before = torch.cuda.memory_stats(device)["allocation.all.allocated"]
         for seed in range(20):
             result = runner(noise(SIZE, seed), levels)
+            addresses.add(result.semantic.ctypes.data)
         assert torch.cuda.memory_stats(device)["allocation.all.allocated"] == before
-        assert len(runner.pool) == 2  # nor a host buffer
+        assert len(addresses) <= 4  # nor on the host
     assert result.semantic.shape == SIZE
 
 

@@ -13,8 +13,7 @@ from tiny_network import overflowing_model, tiny_model
 from torch.nn import functional
 
 from densehybrid_ros.errors import ComputationError, InputError
-from densehybrid_ros.inference import INPUT_POLICIES, FrameResult, Segmenter, dense_output
-from densehybrid_ros.inference.results import ResultPool
+from densehybrid_ros.inference import INPUT_POLICIES, Segmenter, dense_output
 from densehybrid_ros.networks import DenseHybrid, HybridOutput, LoadedModel, ModelCard, build_network
 from densehybrid_ros.scores import hybrid
 
@@ -159,26 +158,17 @@ def test_a_module_of_others_sees_the_padded_frame(camera: tuple[int, int]) -> No
     assert look.seen.images.shape == (1, 3, 32, 56)  # a multiple of its stride
 
 
-def fill(pool: ResultPool, value: int) -> FrameResult:
-    buffer, result = pool.take()
-    buffer.fill_(value)
-    return result
-
-
-def test_results_that_are_dropped_make_room_and_those_that_are_kept_are_not_overwritten() -> None:
-    pool = ResultPool((4, 6), pinned=False)
-    for value in range(50):
-        result = fill(pool, value)
-        assert (result.semantic == value).all()
-    assert len(pool) == 2  # the one in hand and the one being made
-    del result
-    kept = [fill(pool, value) for value in range(5)]
-    views = [memoryview(fill(pool, 100 + value).confidence[1:, ::2]) for value in range(3)]
-    for value in range(20):
-        fill(pool, 50 + value)
-    assert [int(result.open_set[0, 0]) for result in kept] == list(range(5))
-    assert [int(np.asarray(view)[0, 0]) for view in views] == [100, 101, 102]
-    assert len(pool) == 9  # the eight that are looked at, and one for the rest
+def test_results_that_are_kept_are_not_overwritten(segmenter: Segmenter, image: np.ndarray) -> None:
+    kept = [segmenter(image, 0.0), segmenter(255 - image, 0.0)]
+    views = [memoryview(result.confidence[1:, ::2]) for result in kept]
+    before = [(result.anomaly_score.copy(), np.array(view)) for result, view in zip(kept, views, strict=True)]
+    scores = [result.anomaly_score for result in kept]
+    del kept
+    for _ in range(5):
+        segmenter(image[::-1], 0.0)
+    for (score, confidence), again, view in zip(before, scores, views, strict=True):
+        np.testing.assert_array_equal(again, score)
+        np.testing.assert_array_equal(np.asarray(view), confidence)
 
 
 @pytest.mark.gpu
