@@ -128,7 +128,7 @@ def cpu_rows(
     device = choose_device("cpu")
     network = model.network
     cache = EngineCache(network, model.card.architecture, device)
-    kernels, problem = host_kernels(cache.files)
+    kernels, problem = host_kernels(cache.files.directory)
     frame, levels = _noise_frame(size), Levels(-10.0, model.card.confidence)
     placement = place("exact", size, size, network.input_stride)
     makers: dict[str, Callable[[], Engine]] = {}

@@ -82,7 +82,7 @@ class Segmenter:
         self._choice = EngineChoice(self.engines, backend, precision, at_once)
         self._kernels: HostKernels | None = None
         if self.device.type == "cpu":
-            self._kernels, problem = host_kernels(self.engines.files)
+            self._kernels, problem = host_kernels(self.engines.files.directory)
             if problem:
                 warn(f"{problem}: the pass after the network runs slower")
         self._engine = self._choice.choose(expected)

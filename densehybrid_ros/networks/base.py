@@ -110,6 +110,10 @@ class _Recorder(nn.Module):
         self.seen = (features, logits)
         return logits
 
+    def take(self) -> tuple[Tensor, Tensor] | None:
+        seen, self.seen = self.seen, None
+        return seen
+
 
 class AdaptedNetwork(SegmentationNetwork):
     """A module whose classifier's input is the pre-logits; pads its input to its stride and crops its outputs.
@@ -127,6 +131,8 @@ class AdaptedNetwork(SegmentationNetwork):
     Raises:
         InputError: The module has no such layers, does not run, or its classifier is no such layer.
     """
+
+    _recorder: _Recorder
 
     def __init__(
         self,
@@ -184,9 +190,8 @@ class AdaptedNetwork(SegmentationNetwork):
         return f"{layer}.{found[-1]}".rstrip(".")
 
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        recorder: _Recorder = self._recorder  # type: ignore[assignment]
         self.module(self.normalization(images))
-        seen, recorder.seen = recorder.seen, None
+        seen = self._recorder.take()
         assert seen is not None  # the trial run has seen it
         return seen
 
@@ -225,8 +230,7 @@ class AdaptedNetwork(SegmentationNetwork):
         finally:
             for hook in hooks:
                 hook.remove()
-            recorder: _Recorder = self._recorder  # type: ignore[assignment]
-            seen, recorder.seen = recorder.seen, None
+            seen = self._recorder.take()
         if len(runs) != 1 or seen is None:
             raise InputError(f"{what}: runs {len(runs)} times a pass; name the layer that gives the logits, once")
         shapes = " to ".join(str(tuple(part.shape)) if isinstance(part, Tensor) else "no tensor" for part in seen)

@@ -124,18 +124,40 @@ class DenseFlow(nn.Module):
         appended = sum((normal_log_density(part) for part in encoding.noise), torch.zeros_like(latent))
         return latent + encoding.log_determinant - appended
 
-    def encode(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> Encoding:
-        """Maps images, float32 [B, 3, H, W] in 0..1, to latents; ``noise``, see ``draw_noise``, is drawn where None.
+    def encode(self, images: Tensor, noise: Sequence[Tensor] | None = None, initialize: bool = False) -> Encoding:
+        """Maps images to latents.
+
+        Args:
+            images: float32 [B, 3, H, W] in 0..1.
+            noise: See ``draw_noise``; None: it is drawn.
+            initialize: See ``initialize``.
 
         Raises:
             InputError: A side is no multiple of the stride.
         """
-        return self._encode(images, noise, initialize=False)
+        size = (images.shape[2], images.shape[3])
+        self._check(size)
+        appended = list(self.draw_noise(len(images), size) if noise is None else noise)
+        waiting = iter(appended)
+        with torch.autocast(images.device.type, enabled=False):
+            values = images.float() - 0.5 if images.dtype != torch.float64 else images - 0.5
+            total = values.new_zeros(len(values))
+            latents = []
+            for index, block in enumerate(self.blocks):
+                values, change = block(squeeze(values), waiting, initialize)
+                total = total + change
+                if index < len(self.blocks) - 1:
+                    values, dropped = values.chunk(2, dim=1)
+                    latents.append(dropped)
+            if initialize:
+                self.base.initialize(values)
+            values, change = self.base(values)
+        return Encoding([*latents, values], total + change, appended)
 
     @torch.no_grad()
     def initialize(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> None:
         """Sets every ActNorm from a batch of images, which training does once before its first step."""
-        self._encode(images, noise, initialize=True)
+        self.encode(images, noise, initialize=True)
 
     def decode(self, latents: Sequence[Tensor]) -> Tensor:
         """Maps latents back to images, [B, 3, H, W], with gradients. Values may lie outside 0..1."""
@@ -163,28 +185,6 @@ class DenseFlow(nn.Module):
         """Draws the noise that ``encode`` appends."""
         channels = [(index, part.channels) for index, block in enumerate(self.blocks) for part in block.augmentations]
         return self._normals(channels, count, size, generator)
-
-    def _encode(self, images: Tensor, noise: Sequence[Tensor] | None, initialize: bool) -> Encoding:
-        size = (images.shape[2], images.shape[3])
-        self._check(size)
-        # Without noise of its own, each call draws it; the caller's generator decides through ``draw_noise``.
-        appended = list(self.draw_noise(len(images), size) if noise is None else noise)
-        waiting = iter(appended)
-        with torch.autocast(images.device.type, enabled=False):
-            values = images.float() - 0.5 if images.dtype != torch.float64 else images - 0.5
-            total = values.new_zeros(len(values))
-            latents = []
-            for index, block in enumerate(self.blocks):
-                values, change = block(squeeze(values), waiting, initialize)
-                total = total + change
-                if index < len(self.blocks) - 1:
-                    half = values.shape[1] - values.shape[1] // 2
-                    latents.append(values[:, half:])
-                    values = values[:, :half]
-            if initialize:
-                self.base.initialize(values)
-            values, change = self.base(values)
-        return Encoding([*latents, values], total + change, appended)
 
     def _check(self, size: tuple[int, int]) -> None:
         stride = self.config.stride

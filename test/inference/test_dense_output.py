@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from densehybrid_ros.confidence import Confidence
-from densehybrid_ros.inference.cache import Cache
+from densehybrid_ros.inference.cache import default_cache
 from densehybrid_ros.inference.dense_output import DenseOutput, dense_output
 from densehybrid_ros.inference.host_kernels import compiler, host_kernels
 from densehybrid_ros.inference.input_policy import Placement, Sampling, place, resample
@@ -55,7 +55,7 @@ def write(request: pytest.FixtureRequest, user_cache: Path) -> Callable[..., Den
     if request.param == "C++":
         if compiler() is None:
             pytest.skip("no C++ compiler on this machine")
-        kernels, problem = host_kernels(Cache())
+        kernels, problem = host_kernels(default_cache())
         assert kernels is not None, problem
 
         def on_the_host(output: HybridOutput, size, sampling: Sampling, threshold: float = -8.0) -> DenseOutput:
@@ -217,6 +217,6 @@ def test_letterboxed_output_lies_where_the_camera_saw_it(align_corners: bool) ->
 def test_a_missing_compiler_is_named_and_the_reference_takes_over(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    made, problem = host_kernels(Cache(tmp_path / "cache"))
+    made, problem = host_kernels(tmp_path / "cache")
     assert made is None
     assert "no C++ compiler" in problem

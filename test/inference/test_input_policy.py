@@ -16,7 +16,6 @@ from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.input_policy import place
 from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, SegmentationNetwork, build_network
-from densehybrid_ros.research.deeplab_wrn38 import DeepLabV3Plus
 
 
 class BrightnessNetwork(SegmentationNetwork):
@@ -97,18 +96,6 @@ def test_exact_pads_to_the_stride_and_stays_near_the_unpadded_network(light, tmp
     whole = camera == (64, 96)
     np.testing.assert_allclose(made.anomaly_score, unpadded, atol=1e-5 if whole else 0.05)
     assert warnings == []
-
-
-@pytest.mark.parametrize("architecture", ["ldn121", "deeplab_wrn38"])
-def test_every_network_takes_any_size(tmp_path: Path, architecture: str) -> None:
-    camera = (33, 65)
-    torch.manual_seed(4)
-    network = DeepLabV3Plus(19, width_divisor=16) if architecture == "deeplab_wrn38" else build_network("ldn121", 19)
-    model = LoadedModel(DenseHybrid(network).eval(), ModelCard("toy", architecture), Path("toy.safetensors"))
-    image = np.random.default_rng(0).integers(0, 256, (*camera, 3), dtype=np.uint8)
-    made = Segmenter(model, "eager", "cpu", cache=tmp_path)(image, 0.0)
-    assert made.anomaly_score.shape == camera
-    assert np.isfinite(made.anomaly_score).all()
 
 
 def test_a_compiled_engine_of_the_padded_size_is_found(tiny: LoadedModel, compiled: Path) -> None:
