@@ -66,18 +66,8 @@ def _pointwise_kernel(
     if OTHER == 1:
         total += tl.load(other + pixel[:, None] * other_stride + output[None, :], mask=inside & wanted, other=0.0)
     if OTHER == 2:
-        total += enlarged(
-            other,
-            other_rows,
-            other_columns,
-            pixel // columns,
-            pixel % columns,
-            scale_y,
-            scale_x,
-            output,
-            other_stride,
-            inside & wanted,
-        )
+        y, x, mask = pixel // columns, pixel % columns, inside & wanted
+        total += enlarged(other, other_rows, other_columns, y, x, scale_y, scale_x, output, other_stride, mask)
         total = total * tl.load(after_scale + output, mask=output < outputs, other=0.0)[None, :]
         total += tl.load(after_shift + output, mask=output < outputs, other=0.0)[None, :]
     total = activated(total, ACTIVATION)

@@ -114,18 +114,9 @@ def _enlarge_levels_kernel(
     first = tl.load(grids + 3 * level)
     grid_rows, grid_columns = tl.load(grids + 3 * level + 1), tl.load(grids + 3 * level + 2)
     mask = tl.broadcast_to((pixel < pixels)[:, None], [BLOCK_PIXELS, CHANNELS])
-    made = enlarged(
-        cells + first * CHANNELS,
-        grid_rows,
-        grid_columns,
-        pixel // columns,
-        pixel % columns,
-        grid_rows.to(tl.float32) / rows,
-        grid_columns.to(tl.float32) / columns,
-        channel,
-        CHANNELS,
-        mask,
-    )
+    y, x, maps = pixel // columns, pixel % columns, cells + first * CHANNELS
+    scale_y, scale_x = grid_rows.to(tl.float32) / rows, grid_columns.to(tl.float32) / columns
+    made = enlarged(maps, grid_rows, grid_columns, y, x, scale_y, scale_x, channel, CHANNELS, mask)
     at = pixel[:, None] * target_stride + (level * CHANNELS + channel)[None, :]
     tl.store(target + at, made.to(tl.float16), mask=mask)
 
