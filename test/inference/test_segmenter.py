@@ -169,9 +169,3 @@ def test_results_that_are_kept_are_not_overwritten(segmenter: Segmenter, image: 
     for (score, confidence), again, view in zip(before, scores, views, strict=True):
         np.testing.assert_array_equal(again, score)
         np.testing.assert_array_equal(np.asarray(view), confidence)
-
-
-@pytest.mark.gpu
-def test_half_precision_on_the_gpu_agrees_with_the_cpu(segmenter: Segmenter, image: np.ndarray) -> None:
-    made = Segmenter(segmenter.model, "eager", "cuda")(image, 0.0)
-    np.testing.assert_allclose(segmenter(image, 0.0).anomaly_score, made.anomaly_score, atol=0.05)
