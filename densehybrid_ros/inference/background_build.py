@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,10 +41,8 @@ class BackgroundBuild:
         thread: What follows the process; alive until there is nothing left to wait for.
     """
 
-    def __init__(self, cache: EngineCache, spec: EngineSpec, model: Path, program: Sequence[str] | None = None) -> None:
+    def __init__(self, cache: EngineCache, spec: EngineSpec, model: Path) -> None:
         """Starts the process for a model's weights file, with its card beside it, and the thread that follows it.
-
-        ``program``: the command to which the options of ``densehybrid compile`` are given; None: ``COMPILE_PROGRAM``.
 
         Raises:
             OutputError: There is no room for a temporary folder.
@@ -63,7 +61,7 @@ class BackgroundBuild:
             "--device": cache.device,
             "--cache": self._cache.directory,
         }
-        command = [*(program or COMPILE_PROGRAM), *(str(part) for pair in options.items() for part in pair)]
+        command = [*COMPILE_PROGRAM, *(str(part) for pair in options.items() for part in pair)]
         self._process = subprocess.Popen(
             ends_with_this_process(command),
             stdin=subprocess.DEVNULL,

@@ -26,9 +26,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LARGEST_CLASS_COUNT = 64
-"""More classes than this are not tested."""
-
 _BLOCK = 256  # result pixels of one program
 _QUADRUPLE_BLOCK = 128  # result columns of one program
 _UNROLLED_CLASSES = 32

@@ -58,16 +58,9 @@ class EngineCache:
 
     def key(self, spec: EngineSpec) -> dict[str, Any]:
         """Returns all that an engine depends on."""
-        height, width = spec.size
-        asked = {"kind": _KIND, "backend": spec.backend, "precision": spec.precision}
-        return {
-            **asked,
-            "height": height,
-            "width": width,
-            "batch": 1,
-            **self._model_facts,
-            **version_facts(spec.backend),
-        }
+        size = dict(zip(("height", "width"), spec.size, strict=True))
+        asked = {"kind": _KIND, "backend": spec.backend, "precision": spec.precision, "batch": 1}
+        return {**asked, **size, **self._model_facts, **version_facts(spec.backend)}
 
     def find(self, spec: EngineSpec, closed_set: bool = False) -> tuple[Engine | None, str]:
         """Loads an engine; ``closed_set``: see ``load_engine``.

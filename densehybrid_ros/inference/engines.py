@@ -25,11 +25,11 @@ from densehybrid_ros.errors import InputError, kind_and_line
 from densehybrid_ros.inference.cache import default_cache, usable_folder
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.folding import fold_batch_norms
-from densehybrid_ros.inference.fused import fuse, fused_problem
+from densehybrid_ros.inference.fused import fuse
 from densehybrid_ros.inference.fused.layout import bordered
 from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.inference.host_kernels import compiler
-from densehybrid_ros.inference.machine import torch_tensorrt, torch_tensorrt_problem
+from densehybrid_ros.inference.machine import torch_tensorrt
 from densehybrid_ros.networks import DenseHybrid, HybridOutput
 from densehybrid_ros.processes import ends_with_this_process
 
@@ -143,11 +143,11 @@ def fused_engine(
 ) -> Engine:
     """Runs the network in fp16 with the kernels of ``fused``, at any size. ``network`` itself is left as it is.
 
+    ``fused.fused_problem`` is None for network and device.
+
     Raises:
-        InputError: There are no such kernels for this network or device.
+        InputError: They do not run here.
     """
-    if problem := fused_problem(network, device):
-        raise InputError(problem)
     duplicate = copy.deepcopy(network).to(device).eval().requires_grad_(False)
     made = fuse(duplicate, tiles or Tiles(), closed_set)
     engine = Engine(pair(made), "eager", "fp16", None, closed_set, border=made.border)
@@ -167,7 +167,7 @@ def build_engine(
 
     Args:
         network: float32, anywhere; left as it is.
-        spec: What to compile.
+        spec: What to compile, which ``backends.backend_to_build`` and ``check_precision`` allow.
         device: What to compile for.
         path: File to write: ``.pt2``, of backend eager ``.tiles``.
         report: Is told each step.
@@ -176,17 +176,15 @@ def build_engine(
         Facts for the manifest: error of the score against eager fp32.
 
     Raises:
-        InputError: The backend can't be had here, or its result is not equal to the network.
+        InputError: There is no compiler here, or its result is not equal to the network.
     """
-    check_precision(spec.precision, spec.backend, device)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compilers' own deprecations
         make = {"eager": _tune_tiles, "inductor": _build_inductor, "tensorrt": _build_tensorrt}[spec.backend]
         make(network, spec, device, path, report)
         if spec.backend == "inductor":  # seen with one build of torch 2.11, for its GPU and for the CPU beside it
             report("loading it in a process of its own")
-            problem = fatal_problem(path, _index(device))
-            if problem:
+            if problem := fatal_problem(path, _index(device)):
                 raise InputError(f"backend 'inductor': {problem}; use another backend")
         report("checking against eager fp32")
         return check_engine(network, load_engine(path, network, spec, device), spec, device)
@@ -241,8 +239,6 @@ def _index(device: torch.device) -> int:
 
 
 def _tune_tiles(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:
-    if spec.precision != "fp16":
-        raise InputError(f"precision {spec.precision}: the fused kernels of backend eager are for fp16")
     tiles = Tiles()
     engine = fused_engine(network, device, tiles)
     report("trying block sizes")
@@ -267,9 +263,6 @@ def _build_inductor(network: DenseHybrid, spec: EngineSpec, device: torch.device
 
 
 def _build_tensorrt(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:
-    problem = torch_tensorrt_problem()
-    if problem:
-        raise InputError(f"backend 'tensorrt': {problem}; use inductor or eager")
     package = torch_tensorrt()
     report("exporting the graph")
     # Without batch normalisation, which is folded in float32.

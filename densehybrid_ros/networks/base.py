@@ -84,11 +84,6 @@ class DenseHybrid(nn.Module):
         return HybridOutput(logits, self.posterior_head(prelogits))
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Returns the number of trainable values of ``module``."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def upsample(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Resizes outputs [B, C, h, w] bilinearly to ``size`` (rows, columns), with ``align_corners`` of their model."""
     return torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)

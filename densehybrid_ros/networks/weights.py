@@ -91,13 +91,12 @@ def save_model(path: Path, network: DenseHybrid, card: ModelCard, half: bool = T
     write_together({path: weights, card_path: text.encode()})
 
 
-def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
-    """Loads a model in evaluation mode, float32.
+def load_model(name: str | Path) -> LoadedModel:
+    """Loads a model in evaluation mode, float32, on the CPU.
 
     Args:
         name: A shipped model's name ("light", "ldn121", "ldn121_synthetic") or the path of a ``.safetensors``
             file with its card beside it.
-        device: Where to put it.
 
     Raises:
         InputError: The file is missing, damaged, of another architecture, or of another class count than its card; or
@@ -119,7 +118,7 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedMo
     expected = {key: value for key, value in network.state_dict().items() if _is_kept(key)}
     _check_tensors(path, card, tensors, expected)
     network.load_state_dict(tensors, strict=False)
-    return LoadedModel(network.to(device).eval(), card, path)
+    return LoadedModel(network.eval(), card, path)
 
 
 def check_output(model: LoadedModel) -> None:

@@ -20,15 +20,19 @@ from densehybrid_ros.inference.engines import EngineSpec
 from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import LoadedModel
 
-PROGRAM = [sys.executable, str(Path(__file__).with_name("tiny_network.py"))]
 LONG = 120  # seconds; only a hang lasts as long
 
 
 @pytest.fixture
-def segmenter(tiny: LoadedModel, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmenter:
-    """Its builds copy an engine file instead of compiling for a minute."""
+def copying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds copy an engine file instead of compiling for a minute."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(background_build, "COMPILE_PROGRAM", PROGRAM)
+    program = [sys.executable, str(Path(__file__).with_name("tiny_network.py"))]
+    monkeypatch.setattr(background_build, "COMPILE_PROGRAM", program)
+
+
+@pytest.fixture
+def segmenter(tiny: LoadedModel, compiled: Path, tmp_path: Path, copying: None) -> Segmenter:
     model = dataclasses.replace(tiny, path=next(compiled.glob("*.pt2")))
     (tmp_path / "cache").mkdir()
     return Segmenter(model, device="cpu", cache=tmp_path / "cache", at_once=True)
@@ -105,11 +109,12 @@ def test_each_camera_gets_an_engine_for_its_size_one_after_another(segmenter: Se
     ]
 
 
+@pytest.mark.usefixtures("copying")
 def test_a_cache_that_can_not_be_used_is_gone_round(compiled: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     cache = EngineCache(tiny_model(), "tiny", torch.device("cpu"), tmp_path)
     spec = EngineSpec("inductor", SIZE, "fp32")
-    work = BackgroundBuild(cache, spec, next(compiled.glob("*.pt2")), PROGRAM)
+    work = BackgroundBuild(cache, spec, next(compiled.glob("*.pt2")))
     work.thread.join(LONG)
     assert work.engine is not None, work.error
     assert not list(tmp_path.iterdir())

@@ -11,12 +11,13 @@ import pytest
 import torch
 from tiny_network import SIZE, loadable, overflowing_model, tiny_model
 
-from densehybrid_ros.errors import ComputationError, InputError
+from densehybrid_ros.errors import ComputationError
 from densehybrid_ros.inference import runners
 from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engine_rows import gpu_rows
-from densehybrid_ros.inference.engines import EngineSpec, eager_engine, fused_engine
+from densehybrid_ros.inference.engines import EngineSpec, eager_engine
+from densehybrid_ros.inference.fused import fused_problem
 from densehybrid_ros.inference.input_policy import place
 from densehybrid_ros.inference.results import Levels
 from densehybrid_ros.inference.runners import DeviceRunner
@@ -158,8 +159,7 @@ def test_auto_takes_fused_kernels_where_there_are_some(device: torch.device, tmp
     assert "fused kernels with given block sizes" in segmenter.reason
     assert segmenter(noise((96, 160)), 0.0).semantic.shape == (96, 160)  # any size
     assert "fused" not in Segmenter(model, "eager", "cuda", precision="fp32", cache=tmp_path).reason
-    with pytest.raises(InputError, match="no fused kernels for TinyNetwork"):
-        fused_engine(tiny_model(), device)
+    assert fused_problem(tiny_model(), device) == "no fused kernels for TinyNetwork"
 
 
 @pytest.fixture(params=["kernels in a graph", "kernels without a graph", "PyTorch's operations"])
