@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, tiny_model
+from tiny_network import SIZE, noise, tiny_model
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.backends import EngineChoice, backend_to_build
@@ -90,7 +90,7 @@ def test_auto_takes_the_fastest_precision_that_was_compiled(compiled: Path, tmp_
 @installed
 def test_openvino_has_the_classes_and_scores_of_eager_at_each_size(tmp_path: Path) -> None:
     model = load_model("light")
-    frames = [np.random.default_rng(side).integers(0, 256, (side, 2 * side - 5, 3), np.uint8) for side in (96, 70)]
+    frames = [noise((side, 2 * side - 5), side) for side in (96, 70)]
     eager = Segmenter(model, "eager", "cpu", cache=tmp_path)
     segmenter = Segmenter(model, "openvino", "cpu", cache=tmp_path)
     assert segmenter.describe() == "light (light), openvino fp32 on CPU"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, tiny_model
+from tiny_network import SIZE, noise, tiny_model
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference import background_build
@@ -41,7 +41,7 @@ def segmenter(tiny: LoadedModel, compiled: Path, tmp_path: Path, copying: None) 
 def test_the_engine_takes_over_between_two_frames_and_the_answers_stay(segmenter: Segmenter) -> None:
     said: list[str] = []
     upgrade = EngineUpgrade(segmenter, said.append, pytest.fail)
-    image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    image = noise(SIZE, 1)
     assert upgrade.progress() == ""
     upgrade.before_frame(*SIZE)
     first = segmenter(image, -3.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, loadable, overflowing_model, tiny_model
+from tiny_network import SIZE, loadable, noise, overflowing_model, tiny_model
 
 from densehybrid_ros.errors import ComputationError
 from densehybrid_ros.inference import runners
@@ -52,10 +52,6 @@ def need(backend: str, device: torch.device) -> None:
     problem = tensorrt_problem(device) if backend == "tensorrt" else None
     if problem:
         pytest.skip(problem)
-
-
-def noise(size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def shipped(name: str) -> LoadedModel:

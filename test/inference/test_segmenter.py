@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from plain_network import PlainNetwork
-from tiny_network import overflowing_model, tiny_model
+from tiny_network import in_floats, noise, overflowing_model, tiny_model
 from torch.nn import functional
 
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.inference import INPUT_POLICIES, Segmenter, dense_output
-from densehybrid_ros.networks import DenseHybrid, HybridOutput, LoadedModel, ModelCard, build_network
+from densehybrid_ros.networks import DenseHybrid, HybridOutput, LoadedModel, ModelCard
 from densehybrid_ros.scores import hybrid
 
 
@@ -24,24 +24,18 @@ def segmenter_of(network: DenseHybrid, **options) -> Segmenter:
 
 
 @pytest.fixture(scope="module")
-def light() -> DenseHybrid:
-    torch.manual_seed(4)
-    return DenseHybrid(build_network("light", 19)).eval()
-
-
-@pytest.fixture(scope="module")
-def segmenter(light: DenseHybrid) -> Segmenter:
-    return segmenter_of(light)
+def segmenter(light: LoadedModel) -> Segmenter:
+    return segmenter_of(light.network)
 
 
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    return noise((64, 96))
 
 
-def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, light: DenseHybrid, image: np.ndarray) -> None:
+def test_masks_follow_from_the_networks_outputs(segmenter: Segmenter, light: LoadedModel, image: np.ndarray) -> None:
     with torch.inference_mode():
-        output = light(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+        output = light.network(in_floats(image))
     logits, posterior = (functional.interpolate(part, (64, 96), mode="bilinear") for part in output)
     score = hybrid(logits, posterior)[0].numpy()
     threshold = float(np.median(score))
@@ -121,8 +115,8 @@ def test_what_is_no_image_or_not_here_is_refused(segmenter: Segmenter) -> None:
 @pytest.mark.parametrize("policy", INPUT_POLICIES)
 @pytest.mark.parametrize("size", [(64, 128), (128, 96)])
 def test_score_and_classes_of_a_look_are_those_of_a_drive(light, policy: str, size: tuple[int, int]) -> None:
-    frame = np.random.default_rng(0).integers(0, 256, (70, 110, 3), dtype=np.uint8)[:, :, ::-1]
-    made = segmenter_of(light, input_policy=policy, size=size)
+    frame = noise((70, 110))[:, :, ::-1]
+    made = segmenter_of(light.network, input_policy=policy, size=size)
     result, look = made(frame, 0.0), made.look(frame)
     logits, posterior = look.enlarge(look.seen.logits), look.enlarge(look.seen.posterior)
     np.testing.assert_allclose(hybrid(logits, posterior)[0].numpy(), result.anomaly_score, atol=1e-4)
@@ -146,12 +140,11 @@ def test_gradients_go_through_what_looked(segmenter: Segmenter, image: np.ndarra
 def test_a_module_of_others_sees_the_padded_frame(camera: tuple[int, int]) -> None:
     torch.manual_seed(2)
     plain = DenseHybrid(PlainNetwork(19), classifier="head.1", mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)).eval()
-    image = np.random.default_rng(0).integers(0, 256, (*camera, 3), dtype=np.uint8)
+    image = noise(camera)
     made = segmenter_of(plain)(image, 0.0)
-    images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     padding = (-camera[1] % 8, -camera[0] % 8)
     size = (camera[0] + padding[1], camera[1] + padding[0])
-    output = plain(functional.pad(images, (0, padding[0], 0, padding[1])))
+    output = plain(functional.pad(in_floats(image), (0, padding[0], 0, padding[1])))
     expected = dense_output(output, size, 0.0).anomaly_score[: camera[0], : camera[1]]
     np.testing.assert_allclose(made.anomaly_score, expected.numpy(), atol=1e-4)
     look = segmenter_of(plain, size=(30, 50), input_policy="resize").look(image)
