@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import compress
 
 import numpy as np
@@ -216,28 +216,26 @@ class HazardChain:
 
 
 def _hazard(track: Track, settings: HazardSettings, ego_speed: float | None) -> Hazard:
-    detection = track.detection
-    location = detection.location
-    seconds = time_to_reach(location.distance, ego_speed)
+    place = track.detection.location
+    seconds = time_to_reach(place.distance, ego_speed)
     is_raised = track.state is State.ACTIVE
     return Hazard(
-        track.id,
-        track.state,
-        detection.region,
-        detection.probability,
-        location,
-        seconds,
-        hazard_level(location.distance, seconds, settings) if is_raised else Level.OK,
-        track.age,
-        track.missed,
-        track.first_stamp,
+        **{item.name: getattr(place, item.name) for item in fields(place)},
+        id=track.id,
+        state=track.state,
+        region=track.detection.region,
+        probability=track.detection.probability,
+        time_to_reach=seconds,
+        level=hazard_level(place.distance, seconds, settings) if is_raised else Level.OK,
+        age=track.age,
+        missed=track.missed,
+        first_stamp=track.first_stamp,
     )
 
 
 def _order(hazard: Hazard) -> tuple[float, int]:
     """The nearest first, then those of unknown distance, the largest first."""
-    distance = hazard.location.distance
-    return math.inf if distance is None else distance, -hazard.region.area
+    return math.inf if hazard.distance is None else hazard.distance, -hazard.region.area
 
 
 def _in_corridor(location: Location, half_width: float) -> bool:

@@ -99,16 +99,15 @@ class Location:
 NOWHERE = Location()
 
 
-@dataclass(slots=True)
-class Hazard:
-    """A tracked anomalous region.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hazard(Location):
+    """A tracked anomalous region, and where it stands; predicted while ``missed`` is above zero.
 
     Attributes:
         id: Its number, from 1; no other hazard gets it until the tracks are reset.
         state: Where its track is in its life.
         region: Its pixels; the last seen, moved to where they are expected, while ``missed`` is above zero.
         probability: Calibrated probability (0..1) that a pixel of its mean score is anomalous.
-        location: Where it stands; predicted while ``missed`` is above zero.
         time_to_reach: Seconds to reach it at the ego speed; None where distance or speed is unknown or zero.
         level: How grave it is by distance and time; a candidate's and a lost one's is OK.
         age: Frames since it was first seen, that one included.
@@ -120,42 +119,11 @@ class Hazard:
     state: State
     region: Region
     probability: float
-    location: Location
     time_to_reach: float | None
     level: Level
     age: int
     missed: int
     first_stamp: float
-
-    @property
-    def position(self) -> tuple[float, float, float] | None:
-        """As ``Location.position``."""
-        return self.location.position
-
-    @property
-    def distance(self) -> float | None:
-        """Metres along the optical axis; None: unknown."""
-        return self.location.distance
-
-    @property
-    def lateral(self) -> float | None:
-        """Metres to the right of the optical axis; None: unknown."""
-        return self.location.lateral
-
-    @property
-    def width(self) -> float | None:
-        """Metres across; None: unknown."""
-        return self.location.width
-
-    @property
-    def distance_std(self) -> float | None:
-        """Standard deviation of the distance in metres; None: unknown."""
-        return self.location.distance_std
-
-    @property
-    def source(self) -> Source:
-        """What the distance was measured by; a string as well ("disparity", "ground_plane", "none")."""
-        return self.location.source
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.hazards.hazard import NOWHERE, Location, Source
-from densehybrid_ros.hazards.region_points import RegionPoints, flat_regions
+from densehybrid_ros.hazards.region_points import RegionPoints, flat_regions, medians
 from densehybrid_ros.hazards.regions import MaskedRegion
 from densehybrid_ros.hazards.settings import HazardSettings
 
@@ -174,8 +174,9 @@ class Locator:
         table[~(table > 0)] = np.inf  # NaN too
         valid = np.count_nonzero(table < np.inf, axis=1)
         enough = np.flatnonzero(valid >= np.maximum(_FEWEST_VALID, _VALID_SHARE * lengths))
-        medians, spreads = (values.tolist() for values in _median_and_spread(table[enough]))
-        for index, median, spread in zip(enough.tolist(), medians, spreads, strict=True):
+        middles = medians(table[enough])
+        spreads = _NORMAL_MAD * medians(np.abs(table[enough] - middles[:, None])).astype(np.float64)
+        for index, median, spread in zip(enough.tolist(), middles.tolist(), spreads.tolist(), strict=True):
             depth = camera.fx * camera.baseline / median
             depths[index] = depth, depth * math.hypot(self._settings.disparity_noise, spread) / median
         return depths
@@ -205,12 +206,3 @@ def _samples(image: np.ndarray, region: MaskedRegion) -> np.ndarray:
     """Takes some of a region's pixels out of an image [H, W]."""
     step = math.isqrt(region.mask.size // _SAMPLES) | 1  # odd, so that every second row may lack disparity
     return region.crop(image)[::step, ::step][region.mask[::step, ::step].view(bool)]
-
-
-def _median_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Medians of finite values [N, M], and the standard deviations of normal distributions of their MAD; both [N]."""
-    values = np.sort(values)
-    middle = np.count_nonzero(values < np.inf, axis=-1, keepdims=True) // 2
-    median = np.take_along_axis(values, middle, axis=-1)
-    deviations = np.take_along_axis(np.sort(np.abs(values - median)), middle, axis=-1)
-    return median[..., 0].astype(np.float64), _NORMAL_MAD * deviations[..., 0].astype(np.float64)

@@ -88,14 +88,14 @@ def flat_regions(
     descent = (points.rows - camera.cy) / camera.fy * math.cos(camera.pitch) + math.sin(camera.pitch)
     of_road = (camera.fx * camera.baseline / camera.mount_height * descent).astype(np.float32)
     rise = values - of_road  # pixels above what the road has in this row
-    level = _medians(np.where(road, rise, np.inf).reshape(len(rise), -1))
+    level = medians(np.where(road, rise, np.inf).reshape(len(rise), -1))
     counts = np.count_nonzero(_by_part(own), axis=-1)
     enough = counts >= _FEWEST
     known = enough.any(axis=1) & (np.count_nonzero(road, axis=(1, 2)) >= _FEWEST)
     known &= np.sum(counts, axis=1, where=enough) >= _VALID_SHARE * np.count_nonzero(points.own, axis=(1, 2))
-    of_part = _medians(_by_part(np.where(own, rise, np.inf)))
+    of_part = medians(_by_part(np.where(own, rise, np.inf)))
     above = np.abs(of_part - np.where(known, level, 0.0)[:, None])
-    measured = _medians(_by_part(np.where(own, values, np.inf)))
+    measured = medians(_by_part(np.where(own, values, np.inf)))
     low = camera.mount_height * (above + _SIGMAS * noise) < height * measured
     return known & (low | ~enough).all(axis=1)
 
@@ -107,7 +107,7 @@ def _by_part(values: np.ndarray) -> np.ndarray:
     return parts.reshape(len(values), _PARTS * _PARTS, side * side)
 
 
-def _medians(values: np.ndarray) -> np.ndarray:
+def medians(values: np.ndarray) -> np.ndarray:
     """Medians along the last axis, infinite values left out; infinite where all are."""
     values = np.sort(values, axis=-1)
     middle = np.count_nonzero(values < np.inf, axis=-1, keepdims=True) // 2

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from densehybrid_ros.errors import InputError
-from densehybrid_ros.hazards.ego_mask import EgoMask, polygon_problem
+from densehybrid_ros.hazards.ego_mask import EgoMask
 
 WHOLE_IMAGE = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0)
 
@@ -16,8 +14,8 @@ WHOLE_IMAGE = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0)
 class HazardSettings:
     """What counts as a hazard, and how grave it is: the node's parameters of these names (docs/parameters.md).
 
-    ``ego_mask`` is what ``read_ego_mask`` returns. ``drivable_classes`` of one empty name are those that the model's
-    card marks as drivable.
+    ``Settings.hazards`` of perception checks them. ``ego_mask`` is what ``read_ego_mask`` returns. ``drivable_classes``
+    of one empty name are those that the model's card marks as drivable.
     """
 
     min_hazard_area: int = 50
@@ -42,25 +40,3 @@ class HazardSettings:
     disparity_noise: float = 0.25
     foot_row_noise: float = 2.0
     pitch_noise: float = 0.005
-
-    def __post_init__(self) -> None:
-        if problem := self._problem():
-            raise InputError(problem)
-
-    def _problem(self) -> str | None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-                return f"{field.name} is {value}: give a number of at least 0"
-        for name in ("min_hazard_area", "max_hazards", "trigger_count", "release_count"):
-            if getattr(self, name) < 1:
-                return f"{name} is {getattr(self, name)}: give at least 1"
-        if self.hazard_probability > 1:
-            return f"hazard_probability is {self.hazard_probability}: give a number of at most 1"
-        if self.max_gap < 0:
-            return f"max_gap is {self.max_gap}: give at least 0"
-        window, count = self.trigger_window, self.trigger_count
-        if window < count:
-            return f"trigger_window {window} is below trigger_count {count}: nothing would rise"
-        polygon = polygon_problem(self.roi)
-        return f"roi: {polygon}" if polygon else None

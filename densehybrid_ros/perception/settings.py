@@ -320,16 +320,17 @@ class Settings:
 
     @cached_property
     def hazards(self) -> HazardSettings:
-        """The values that the hazard stage takes; raises InputError where they contradict each other."""
+        """The values that the hazard stage takes; raises InputError where one is not allowed, or two contradict."""
         values = {item.name: getattr(self, item.name) for item in fields(HazardSettings)}
+        for name, value in values.items():
+            PARAMETERS[name].check(value)
+        window, count = self.trigger_window, self.trigger_count
+        if window < count:
+            raise InputError(f"parameter trigger_window {window} is below trigger_count {count}: nothing would rise")
         try:
-            mask = read_ego_mask(self.ego_mask)
+            return HazardSettings(**values | {"ego_mask": read_ego_mask(self.ego_mask)})
         except InputError as error:
             raise InputError(f"parameter ego_mask: {error}") from error
-        try:
-            return HazardSettings(**values | {"ego_mask": mask})
-        except InputError as error:
-            raise InputError(f"parameter {error}") from error
 
     def check(self) -> None:
         """Checks what no parameter can be checked for on its own; raises InputError."""

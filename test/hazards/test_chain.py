@@ -13,7 +13,6 @@ import pytest
 from densehybrid_ros.confidence import Confidence
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
-from densehybrid_ros.errors import InputError
 from densehybrid_ros.hazards import HazardChain, HazardFrame, HazardSettings, Level, Source, State
 from densehybrid_ros.hazards.hazard import hazard_level, time_to_reach
 
@@ -252,22 +251,3 @@ def test_levels_are_those_of_diagnostic_status() -> None:
 def test_level_by_distance_and_time(distance: float | None, speed: float | None, level: Level) -> None:
     settings = HazardSettings(warn_distance=50.0, error_distance=15.0, warn_time=4.0, error_time=2.0)
     assert hazard_level(distance, time_to_reach(distance, speed), settings) is level
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("min_hazard_area", 0),
-        ("max_hazards", 0),
-        ("trigger_count", 6),
-        ("release_count", 0),
-        ("max_gap", -1),
-        ("warn_distance", float("nan")),
-        ("error_time", -1.0),
-        ("roi", (0.0, 0.0, 1.0, 1.0)),
-    ],
-)
-def test_settings_that_make_no_sense_are_named(name: str, value: Any) -> None:
-    with pytest.raises(InputError, match=name) as caught:
-        replace(HazardSettings(), **{name: value})
-    assert "\n" not in str(caught.value)

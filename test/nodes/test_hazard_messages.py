@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from some_hazards import FRAME, NEAR, PLACE
+from some_hazards import FRAME, NEAR
 from std_msgs.msg import Header
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
@@ -61,7 +61,7 @@ def test_points_lie_across_each_hazard() -> None:
     for name, value in {"y": 1.2, "z": 20.0, "distance_std": 0.8, "probability": 0.75}.items():
         np.testing.assert_allclose(found[name], value)
     # They are bounded, and may be none.
-    wide = replace(NEAR, location=replace(PLACE, width=500.0))
+    wide = replace(NEAR, width=500.0)
     assert points(header(), (wide,)).width == 64
     none = points(header(), ())
     assert (none.width, none.row_step, len(none.data), len(none.fields)) == (0, 0, 0, 6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -56,6 +57,12 @@ def test_every_setting_of_the_hazard_stage_is_a_live_parameter() -> None:
     other = replace(Settings(), trigger_count=2, roi=(0.0, 0.0, 1.0, 0.0, 1.0, 1.0), drivable_classes=("sidewalk",))
     expected = HazardSettings(trigger_count=2, roi=other.roi, drivable_classes=("sidewalk",))
     assert other.hazards == expected
+
+
+@pytest.mark.parametrize("given", [{"max_gap": -1}, {"warn_distance": float("nan")}, {"trigger_count": 6}, {"roi": ()}])
+def test_the_hazard_stage_gets_only_what_is_allowed(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="parameter .*" + next(iter(given))):
+        _ = Settings(**given).hazards
 
 
 @pytest.mark.parametrize(
