@@ -14,7 +14,6 @@ from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.errors import InputError
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -180,30 +179,3 @@ def odometry_message(speed: float, header: Any, base_frame: str) -> Any:
         pose=make("geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=unknown),
         twist=make("geometry_msgs/msg/TwistWithCovariance", twist=twist, covariance=np.zeros(36)),
     )
-
-
-def plane(message: Any, name: str) -> np.ndarray:
-    """Returns the one channel of a sensor_msgs/Image as an array in native byte order.
-
-    Args:
-        message: An image of mono8, 8UC1, mono16, 16UC1 or 32FC1; padding and byte order are honoured.
-        name: What to call it in an error.
-
-    Returns:
-        [H, W] of uint8, uint16 or float32.
-
-    Raises:
-        InputError: Another encoding, or a size that disagrees with the data.
-    """
-    kinds = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2", "32FC1": "f4"}
-    if message.encoding not in kinds:
-        raise InputError(f"{name}: encoding {message.encoding!r}; supported are {', '.join(kinds)}")
-    dtype = np.dtype(kinds[message.encoding]).newbyteorder(">" if message.is_bigendian else "<")
-    height, width, step = int(message.height), int(message.width), int(message.step)
-    data = np.asarray(message.data, dtype=np.uint8)
-    if step < width * dtype.itemsize or data.size < height * step or height * width == 0:
-        found = f"{width}x{height} with step {step}, but {data.size} bytes"
-        raise InputError(f"{name}: size disagrees with the data: {found}")
-    rows = data[: height * step].reshape(height, step)[:, : width * dtype.itemsize]
-    values = np.ascontiguousarray(rows).view(dtype)
-    return values.astype(dtype.newbyteorder("="), copy=False)

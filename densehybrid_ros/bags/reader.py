@@ -24,7 +24,7 @@ from densehybrid_ros.bags.storage import MAGICS, RawMessage, Topic, open_storage
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, BagTopics
 from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.images import rgb_from_message
+from densehybrid_ros.perception.images import plane, rgb_from_message
 
 TOLERANCE = 0.05
 """Seconds that the stamps of a picture and its disparities may differ."""
@@ -205,9 +205,9 @@ class BagFrames:
                 raw = self._storage.read(topic, self._matched[role][number])
                 name = f"{self.path}: {topic} at {stamp} ns"
                 try:
-                    planes[role] = messages.plane(raw.message, name)
+                    planes[role] = plane(raw.message)
                 except InputError as error:
-                    raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from error
+                    raise InputError(f"{name}: {error}") from error
                 check_size(name, planes[role].shape, "the picture", image.shape)
         own_name = timed_name(number, stamp - self._stamps[0])
         return RecordedFrame(number, stamp, own_name, image, picture, (), *map(planes.get, _LABELS))

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from densehybrid_ros.bags.messages import IMAGE, plane
+from densehybrid_ros.bags.messages import IMAGE
 from densehybrid_ros.bags.recording import RecordedFrame
 from densehybrid_ros.bags.storage import RawMessage, open_storage
 from densehybrid_ros.demo.transport import ALERT_TOPIC, DIAGNOSTICS_TOPIC, PICTURE_TOPICS, SCORE_TOPIC
 from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.perception.alert import Alert, Status
-from densehybrid_ros.perception.images import rgb_from_image
+from densehybrid_ros.perception.images import plane, rgb_from_image
 from densehybrid_ros.perception.perception import Frame
 
 _SCORES_SAMPLED = 4096  # a frame, to find the range of the colour map
@@ -60,8 +60,7 @@ def answered_frames(frames: Iterable[tuple[RecordedFrame, Frame]], answers: Path
     alerts = {raw.stamp: alert for raw in storage.messages([ALERT_TOPIC]) if (alert := read_alert(raw)) is not None}
     for frame, known in frames:
         *found, overlay = (storage.find(topic, frame.stamp) for topic in PICTURE_TOPICS)
-        named = zip(found, ("semantic", "anomaly_score", "open_set"), strict=True)
-        semantic, score, open_set = (plane(raw.message, name) if raw else None for raw, name in named)
+        semantic, score, open_set = (plane(raw.message) if raw else None for raw in found)
         picture = rgb_from_image(overlay.message) if overlay else None
         yield AnsweredFrame(frame, known, alerts.get(frame.stamp), semantic, score, open_set, picture)
 
@@ -85,7 +84,7 @@ def score_range(answers: Path, threshold: float) -> tuple[float, float]:
     """Returns (low, high) for the colour map of recorded scores; see ``color_range``."""
     samples: list[np.ndarray] = [np.zeros(0, np.float32)]
     for raw in open_storage(answers).messages([SCORE_TOPIC]):
-        scores = plane(raw.message, "anomaly_score").ravel()
+        scores = plane(raw.message).ravel()
         samples.append(scores[:: max(1, scores.size // _SCORES_SAMPLED)])
     return color_range(np.concatenate(samples), threshold)
 

@@ -8,7 +8,6 @@ tf2_ros is not to be had where ROS comes from the Python registry.
 from __future__ import annotations
 
 import math
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError, shown
 from densehybrid_ros.hazards.location import HEIGHTS, LARGEST_TILT
+from densehybrid_ros.perception.images import plane
 
 _UNIT_TOLERANCE = 1e-2
 _MOST_LINKS = 100
@@ -105,24 +105,20 @@ class TransformTree:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._links: dict[str, tuple[str, Transform]] = {}
-        self._bad: dict[str, str] = {}
+        self._links: dict[str, tuple[str, Transform | str]] = {}  # child -> parent and the way there, or why none is
 
     def store(self, parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float]) -> None:
         """Takes over parent <- child. One that can't be is remembered, and named by a ``lookup`` that needs it."""
         parent, child = parent.lstrip("/"), child.lstrip("/")
+        link: Transform | str
         try:
             if not parent or not child or parent == child:
                 raise InputError("has no two different frames")
-            transform = Transform.from_quaternion(translation, quaternion)
+            link = Transform.from_quaternion(translation, quaternion)
         except InputError as error:
-            with self._lock:
-                self._links.pop(child, None)
-                self._bad[child] = f"the transform from {shown(child)!r} to {shown(parent)!r} {error}"
-            return
+            link = f"the transform from {shown(child)!r} to {shown(parent)!r} {error}"
         with self._lock:
-            self._bad.pop(child, None)
-            self._links[child] = (parent, transform)
+            self._links[child] = (parent, link)
 
     def lookup(self, target: str, source: str) -> Transform:
         """Returns target <- source.
@@ -132,20 +128,20 @@ class TransformTree:
         """
         with self._lock:
             up_target, up_source = (self._to_ancestors(frame.lstrip("/")) for frame in (target, source))
-            reasons = [self._bad[frame] for way in (up_target, up_source) for frame in way if frame in self._bad]
+            links = [self._links[frame][1] for way in (up_target, up_source) for frame in way if frame in self._links]
         for frame, from_source in up_source.items():
             if frame in up_target:
                 return up_target[frame].inverse() @ from_source
-        raise InputError(", ".join(reasons) or f"no transforms connect {shown(source)!r} with {shown(target)!r}")
+        reasons = ", ".join(link for link in links if isinstance(link, str))
+        raise InputError(reasons or f"no transforms connect {shown(source)!r} with {shown(target)!r}")
 
     def __bool__(self) -> bool:
         """Whether any transform has been stored."""
-        return bool(self._links or self._bad)
+        return bool(self._links)
 
     def knows(self, frame: str) -> bool:
         """Whether a transform of this frame has been stored."""
-        with self._lock:
-            return frame.lstrip("/") in self._links or frame.lstrip("/") in self._bad
+        return frame.lstrip("/") in self._links
 
     def base_of(self, optical_frame: str) -> str:
         """Guesses the frame on the road below a camera: base_footprint, else base_link, else the vehicle's topmost.
@@ -154,7 +150,8 @@ class TransformTree:
         """
         with self._lock:
             way = list(self._to_ancestors(optical_frame.lstrip("/")))[1:]
-            linked = [*way, *(child for child, (parent, _) in self._links.items() if parent in way)]
+            whole = [(child, parent) for child, (parent, link) in self._links.items() if isinstance(link, Transform)]
+        linked = [*way, *(child for child, parent in whole if parent in way)]
         for base in _BASES:
             for frame in linked:
                 if frame.split("/")[-1] == base:
@@ -168,8 +165,8 @@ class TransformTree:
         here = frame
         while here in self._links and len(way) < _MOST_LINKS:
             parent, link = self._links[here]
-            if parent in way:
-                break  # a circle
+            if parent in way or isinstance(link, str):
+                break  # a circle, or no way
             way[parent] = link @ way[here]
             here = parent
         return way
@@ -303,17 +300,9 @@ def disparity_pixels(message: Any) -> np.ndarray:
     Raises:
         InputError: The image is no 32FC1, or its size disagrees with its data.
     """
-    image = message.image
-    if image.encoding != "32FC1":
-        raise InputError(f"encoding {shown(image.encoding)!r}, but a disparity image is 32FC1")
-    data = np.frombuffer(image.data, dtype=np.uint8)
-    height, width, step = image.height, image.width, image.step
-    if not height or not width or step < 4 * width or data.size < height * step:
-        raise InputError(f"size disagrees with the data: {width}x{height} with step {step}, but {data.size} bytes")
-    rows = data[: height * step].reshape(height, step)[:, : 4 * width]
-    pixels = np.ascontiguousarray(rows).view(np.float32)
-    if bool(image.is_bigendian) != (sys.byteorder == "big"):
-        pixels = pixels.byteswap()
+    if message.image.encoding != "32FC1":
+        raise InputError(f"encoding {shown(message.image.encoding)!r}, but a disparity image is 32FC1")
+    pixels = plane(message.image)
     lowest, highest = (
         float(bound) if math.isfinite(bound) else 0.0 for bound in (message.min_disparity, message.max_disparity)
     )

@@ -27,6 +27,8 @@ _COEFFICIENTS = 64  # of a block of a JPEG
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNK = 12  # bytes of a chunk's length, name and checksum
 
+_PLANES = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2", "32FC1": "f4"}
+
 Converter = Callable[[np.ndarray], np.ndarray]
 
 
@@ -274,6 +276,29 @@ def _pixels(message: Any, encoding: Encoding, bits: int) -> np.ndarray:
     wide = np.lib.stride_tricks.as_strided(data, (height, row), (step, 1)).copy()
     values = wide.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16, copy=False)
     return _to_8_bits(values, bits).reshape(height, width, encoding.channels)
+
+
+def plane(message: Any) -> np.ndarray:
+    """Returns the one channel of a ``sensor_msgs/Image`` as it is, in native byte order.
+
+    Args:
+        message: An image of mono8, 8UC1, mono16, 16UC1 or 32FC1; padding and byte order are honoured.
+
+    Returns:
+        [H, W] of uint8, uint16 or float32, contiguous; a view into the message where that is enough.
+
+    Raises:
+        InputError: Another encoding, or a size that disagrees with the data.
+    """
+    if message.encoding not in _PLANES:
+        raise InputError(f"encoding {shown(message.encoding)!r}; supported are {', '.join(_PLANES)}")
+    dtype = np.dtype(_PLANES[message.encoding]).newbyteorder(">" if message.is_bigendian else "<")
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    data, row = np.frombuffer(message.data, dtype=np.uint8), width * dtype.itemsize
+    if step < row or data.size < height * step or height * width == 0:
+        raise InputError(f"size disagrees with the data: {width}x{height} with step {step}, but {data.size} bytes")
+    values = np.ascontiguousarray(data[: height * step].reshape(height, step)[:, :row]).view(dtype)
+    return values.astype(dtype.newbyteorder("="), copy=False)
 
 
 class StillPicture:

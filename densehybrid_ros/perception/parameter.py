@@ -88,30 +88,9 @@ class Parameter:
         return frozen(value)
 
 
-def parameter(
-    default: Any,
-    description: str,
-    *,
-    live: bool = False,
-    span: tuple[float, float] | None = None,
-    choices: tuple[str, ...] = (),
-    problem: Callable[[Any], str | None] | None = None,
-) -> Any:
-    """Makes a field of a table whose rows become ``Parameter``."""
-    row = {"description": description, "live": live, "span": span, "choices": choices, "problem": problem}
-    return field(default=default, metadata=row)
-
-
-_KINDS = {
-    "bool": "bool",
-    "int": "int",
-    "float": "float",
-    "float | None": "float",
-    "str": "str",
-    "tuple[int, ...]": "int[]",
-    "tuple[float, ...]": "float[]",
-    "tuple[str, ...]": "str[]",
-}
+def parameter(default: Any, description: str, live: bool = False, **row: Any) -> Any:
+    """Makes a field of a table whose rows become ``Parameter``; ``row`` has span, choices and problem."""
+    return field(default=default, metadata={"description": description, "live": live, **row})
 
 
 def rows(table: type, groups: dict[str, str]) -> dict[str, Parameter]:
@@ -126,7 +105,8 @@ def rows(table: type, groups: dict[str, str]) -> dict[str, Parameter]:
         assert item.default is not MISSING
         assert isinstance(item.type, str)  # annotations are strings where they are postponed
         group = groups.get(item.name, group)
-        found[item.name] = Parameter(item.name, _KINDS[item.type], item.default, group=group, **item.metadata)
+        kind = item.type.removesuffix(" | None").removeprefix("tuple[").replace(", ...]", "[]")
+        found[item.name] = Parameter(item.name, kind, item.default, group=group, **item.metadata)
     return found
 
 

@@ -21,6 +21,7 @@ from densehybrid_ros.bags.topics import BagTopics, parse_topics
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.perception.images import plane
 
 HEIGHT, WIDTH = 24, 40
 CAMERA = Camera(WIDTH, HEIGHT, 50.5, 51.25, 19.5, 11.5, baseline=0.25, pitch=0.04, mount_height=1.25)
@@ -64,7 +65,7 @@ def assert_same(actual: RecordedFrame, expected: BagFrame, disparity_topic: str 
         np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), err_msg=name)
         assert getattr(actual, name).dtype == getattr(expected, name).dtype, name
     before = sent_with(actual)
-    disparity = messages.plane(before[disparity_topic].image, "disparity")
+    disparity = plane(before[disparity_topic].image)
     np.testing.assert_array_equal(disparity, expected.disparity)
     assert before["/odometry"].twist.twist.linear.x == expected.speed
     assert expected.camera is not None
@@ -174,47 +175,3 @@ def test_topics_are_named_by_the_user(tmp_path: Path) -> None:
 def test_malformed_topic_names_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="--topics"):
         parse_topics(text)
-
-
-def one_channel(encoding: str, data: bytes, step: int, big_endian: int = 0) -> object:
-    header = messages.header_message(0, "camera")
-    return messages.make(
-        messages.IMAGE,
-        header=header,
-        height=2,
-        width=3,
-        encoding=encoding,
-        is_bigendian=big_endian,
-        step=step,
-        data=np.frombuffer(data, np.uint8),
-    )
-
-
-@pytest.mark.parametrize(("encoding", "kind"), [("mono8", "u1"), ("16UC1", "u2"), ("32FC1", "f4")])
-@pytest.mark.parametrize("big_endian", [0, 1])
-@pytest.mark.parametrize("padding", [0, 5])
-def test_padding_and_byte_order(encoding: str, kind: str, big_endian: int, padding: int) -> None:
-    values = np.array([[1, 2, 3], [40, 50, 250]])
-    rows = values.astype((">" if big_endian else "<") + kind)
-    data = b"".join(row.tobytes() + b"\xee" * padding for row in rows)
-
-    plane = messages.plane(one_channel(encoding, data, len(data) // 2, big_endian), "labels")
-
-    np.testing.assert_array_equal(plane, values)
-    assert plane.dtype == np.dtype(kind)
-    assert plane.dtype.isnative
-
-
-@pytest.mark.parametrize(
-    ("encoding", "data", "step", "words"),
-    [
-        ("mono8", b"12345", 3, "labels: size disagrees with the data: 3x2 with step 3"),
-        ("mono16", b"123456", 3, "size disagrees"),
-        ("rgb8", bytes(18), 9, "labels: encoding 'rgb8'"),
-    ],
-)
-def test_sizes_that_disagree_and_foreign_encodings_are_refused(
-    encoding: str, data: bytes, step: int, words: str
-) -> None:
-    with pytest.raises(InputError, match=words):
-        messages.plane(one_channel(encoding, data, step), "labels")

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.images import ENCODINGS, is_deep, rgb_from_compressed, rgb_from_image, rgb_from_message
+from densehybrid_ros.perception.images import (
+    ENCODINGS,
+    is_deep,
+    plane,
+    rgb_from_compressed,
+    rgb_from_image,
+    rgb_from_message,
+)
 
 HEIGHT, WIDTH = 12, 16
 QUADRANTS = np.array([[[200, 40, 60], [30, 180, 50]], [[20, 60, 210], [150, 150, 20]]], dtype=np.uint8)
@@ -163,6 +170,33 @@ def test_bad_images_are_named(change: dict[str, object], reason: str) -> None:
     vars(message).update(change)
     with pytest.raises(InputError, match=reason):
         rgb_from_image(message)
+
+
+@pytest.mark.parametrize(("encoding", "kind"), [("mono8", "u1"), ("16UC1", "u2"), ("32FC1", "f4")])
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("padding", [0, 5])
+def test_a_plane_is_read_as_it_is(encoding: str, kind: str, big_endian: bool, padding: int) -> None:
+    values = np.array([[1, 2, 3], [40, 50, 250]], kind)
+    found = plane(message_of(values, encoding, padding, big_endian))
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype == values.dtype
+    assert found.dtype.isnative
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"width": 4}, "size disagrees with the data: 4x2 with step 3, but 6 bytes"),
+        ({"encoding": "mono16"}, "size disagrees with the data"),
+        ({"height": 0}, "size disagrees with the data"),
+        ({"encoding": "rgb8"}, "encoding 'rgb8'; supported are mono8"),
+    ],
+)
+def test_what_is_no_plane_is_named(change: dict[str, object], reason: str) -> None:
+    message = message_of(np.zeros((2, 3), np.uint8), "mono8")
+    vars(message).update(change)
+    with pytest.raises(InputError, match=reason):
+        plane(message)
 
 
 def compressed(suffix: str, image: np.ndarray | None = None) -> SimpleNamespace:
