@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import yaml
 from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
@@ -59,43 +59,23 @@ class StoredMessage(NamedTuple):
     """A message as it lies in a file."""
 
     channel: int
-    time: int
-    place: Place
+    time: int  # of recording, in nanoseconds
     data: bytes | memoryview
+    place: Place = (0, 0)
 
 
-class StoredFile(Protocol):
-    """One file of a recording."""
+class _Chunk(NamedTuple):
+    """Records that are packed."""
 
-    channels: dict[int, Channel]
-    """Known as far as the file was scanned."""
-    damage: str
-    """Why the last scan ended early or left something out; empty where it did not."""
-
-    def scan(self) -> Iterator[StoredMessage]:
-        """Yields all messages in the order of the file, as far as it is whole."""
-        ...
-
-    def read(self, place: Place) -> bytes:
-        """Returns the data of a message again."""
-        ...
-
-
-class _Record(NamedTuple):
-    """One record; ``body`` is short where the file is cut and empty where nobody needs it."""
-
-    opcode: int
-    head: bytes
-    body: bytes
-    is_whole: bool
+    packed: memoryview
+    compression: str
+    checksum: int = 0  # CRC-32 of the records; 0 where the file does not say
 
 
 class _RecordFile(ABC):
-    """A file of records. A StoredFile."""
+    """A file of records."""
 
     magic: ClassVar[bytes]
-    message_code: ClassVar[int]
-    chunk_code: ClassVar[int]
 
     def __init__(self, path: Path) -> None:
         """Notes which file to read."""
@@ -106,7 +86,11 @@ class _RecordFile(ABC):
         self._chunk = lru_cache(_CHUNKS_KEPT)(self._unpacked_chunk)
 
     def scan(self) -> Iterator[StoredMessage]:
-        """Yields all messages in the order of the file, as far as it is whole."""
+        """Yields all messages in the order of the file, as far as it is whole.
+
+        ``channels`` is known as far as the file was scanned; ``damage`` says why the last scan ended early or left
+        something out, and is empty where it did not.
+        """
         self.damage, self._has_ended = "", False
         with self._path.open("rb") as stream:
             if stream.read(len(self.magic)) != self.magic:
@@ -120,33 +104,26 @@ class _RecordFile(ABC):
         chunk, position = place
         with BytesIO(self._chunk(chunk)) if chunk else self._path.open("rb") as stream:
             stream.seek(position)
-            return bytes(self._message(self._record(stream, _left(stream)))[2])
+            found = self._next(stream)
+            assert isinstance(found, StoredMessage)
+            return bytes(found.data)
 
     def _walk(self, stream: BinaryIO, chunk: int) -> Iterator[StoredMessage]:
         """Goes through the records of the file (``chunk`` 0) or of the chunk that lies there in the file."""
-        while left := _left(stream):
-            position = stream.tell()
-            message, content = None, b""
+        while _left(stream):
+            position, content = stream.tell(), b""
             try:
-                record = self._record(stream, left)
-                if not record.is_whole:
-                    self._note("ends in the middle")
-                if record.opcode == self.chunk_code and not chunk:
-                    content, damage = unpack(*self._packed(record))
-                    checksum = self._checksum(record)
-                    if checksum and not damage and zlib.crc32(content) != checksum:
+                found = self._next(stream)
+                if isinstance(found, _Chunk) and not chunk:
+                    content, damage = unpack(found.packed, found.compression)
+                    if found.checksum and not damage and zlib.crc32(content) != found.checksum:
                         damage = f"holds a chunk whose checksum disagrees at byte {position}"
                     self._note(damage)
-                elif record.opcode == self.message_code and record.is_whole:
-                    number, time, data = self._message(record)
-                    message = StoredMessage(number, time, (chunk, position), data)
-                elif record.is_whole:
-                    self._learn(record)
-            except (struct.error, ValueError, KeyError):
+            except (struct.error, ValueError, LookupError):
                 self._note(f"holds no record at byte {position}")
                 return
-            if message:
-                yield message
+            if isinstance(found, StoredMessage):
+                yield found._replace(place=(chunk, position))
             elif content:
                 yield from self._walk(BytesIO(content), position)
 
@@ -157,43 +134,36 @@ class _RecordFile(ABC):
     def _unpacked_chunk(self, position: int) -> bytes:
         with self._path.open("rb") as stream:
             stream.seek(position)
-            return unpack(*self._packed(self._record(stream, _left(stream))))[0]
+            found = self._next(stream)
+        assert isinstance(found, _Chunk)
+        return unpack(found.packed, found.compression)[0]
 
-    def _body(self, stream: BinaryIO, opcode: int, length: int, left: int) -> tuple[bytes, bool]:
-        """Reads the body of a record; of a cut one only a chunk's."""
-        if length <= left:
-            return stream.read(length), True
-        body = stream.read(min(left, _LARGEST_REST)) if opcode == self.chunk_code else b""
-        stream.seek(0, os.SEEK_END)
-        return body, False
-
-    @abstractmethod
-    def _record(self, stream: BinaryIO, left: int) -> _Record:
-        """Reads the next record, of which ``left`` bytes are there at most; ValueError where there is none."""
-
-    @abstractmethod
-    def _message(self, record: _Record) -> tuple[int, int, memoryview]:
-        """Returns (channel, time of recording in ns, data)."""
-
-    @abstractmethod
-    def _packed(self, record: _Record) -> tuple[memoryview, str]:
-        """Returns (packed records, kind of compression) of a chunk."""
-
-    def _checksum(self, record: _Record) -> int:
-        """Returns the CRC-32 of the unpacked records of a chunk; 0 where the file does not say."""
-        return 0
+    def _body(self, stream: BinaryIO, length: int, is_wanted: bool, is_chunk: bool) -> bytes | None:
+        """Reads the body of a record; of a cut one only a chunk's. None: it is cut, or nobody needs it."""
+        left = _left(stream)
+        if length > left:
+            self._note("ends in the middle")
+            body = stream.read(min(left, _LARGEST_REST)) if is_chunk else None
+            stream.seek(0, os.SEEK_END)
+            return body
+        if is_wanted:
+            return stream.read(length)
+        stream.seek(length, os.SEEK_CUR)
+        return None
 
     @abstractmethod
-    def _learn(self, record: _Record) -> None:
-        """Takes note of any other record."""
+    def _next(self, stream: BinaryIO) -> StoredMessage | _Chunk | None:
+        """Reads the next record, and takes note of what is neither a message nor a chunk.
+
+        Raises:
+            ValueError, LookupError, struct.error: There is none.
+        """
 
 
 class McapFile(_RecordFile):
     """An MCAP file, chunked or not."""
 
     magic = b"\x89MCAP0\r\n"
-    message_code, chunk_code = 0x05, 0x06
-    schema_code, channel_code, end_code = 0x03, 0x04, 0x0F
 
     def __init__(self, path: Path) -> None:
         """Notes which file to read."""
@@ -201,85 +171,68 @@ class McapFile(_RecordFile):
         self._schemas: dict[int, str] = {}
         self._schema_of: dict[int, int] = {}
 
-    def _record(self, stream: BinaryIO, left: int) -> _Record:
+    def _next(self, stream: BinaryIO) -> StoredMessage | _Chunk | None:
         head = stream.read(9)  # opcode and length
         if len(head) < 9 or not head[0]:
             raise ValueError("no record")
-        length = int.from_bytes(head[1:], "little")
-        read = self.schema_code, self.channel_code, self.message_code, self.chunk_code
-        if head[0] in read or length > left:
-            return _Record(head[0], b"", *self._body(stream, head[0], length, left - len(head)))
-        stream.seek(length, os.SEEK_CUR)
-        return _Record(head[0], b"", b"", True)
-
-    def _message(self, record: _Record) -> tuple[int, int, memoryview]:
-        channel, _, time = struct.unpack_from("<HIQ", record.body)
-        return channel, time, memoryview(record.body)[22:]
-
-    def _packed(self, record: _Record) -> tuple[memoryview, str]:
-        compression, end = _text(record.body, 28)
-        return memoryview(record.body)[end + 8 :], compression
-
-    def _checksum(self, record: _Record) -> int:
-        return int(struct.unpack_from("<I", record.body, 24)[0])
-
-    def _learn(self, record: _Record) -> None:
-        if record.opcode == self.end_code:
+        code = head[0]
+        body = self._body(stream, int.from_bytes(head[1:], "little"), code in (3, 4, 5, 6, 15), is_chunk=code == 6)
+        if body is None:
+            return None
+        if code == 5:
+            number, _, time = struct.unpack_from("<HIQ", body)
+            return StoredMessage(number, time, memoryview(body)[22:])
+        if code == 6:
+            compression, end = _text(body, 28)
+            return _Chunk(memoryview(body)[end + 8 :], compression, struct.unpack_from("<I", body, 24)[0])
+        if code == 15:  # the end of the data
             self._has_ended = True
-        elif record.opcode == self.schema_code:
-            self._schemas[_number(record.body, 0)] = _text(record.body, 2)[0]
-        elif record.opcode == self.channel_code:
-            topic, end = _text(record.body, 4)
-            encoding, end = _text(record.body, end)
-            latched = is_latched(_pairs(record.body, end).get("offered_qos_profiles"))
-            self._schema_of[_number(record.body, 0)] = _number(record.body, 2)
-            self.channels[_number(record.body, 0)] = Channel(topic, "", encoding or "cdr", latched)
+        elif code == 3:
+            self._schemas[_number(body, 0)] = _text(body, 2)[0]
         else:
-            return
+            topic, end = _text(body, 4)
+            encoding, end = _text(body, end)
+            latched = is_latched(_pairs(body, end).get("offered_qos_profiles"))
+            self._schema_of[_number(body, 0)] = _number(body, 2)
+            self.channels[_number(body, 0)] = Channel(topic, "", encoding or "cdr", latched)
         for number, schema in self._schema_of.items():  # a schema may come after its channel
             self.channels[number] = replace(self.channels[number], kind=self._schemas.get(schema, ""))
+        return None
 
 
 class Rosbag1File(_RecordFile):
     """A .bag file of format 2.0."""
 
     magic = b"#ROSBAG V2.0\n"
-    message_code, chunk_code = 0x02, 0x05
-    info_code, connection_code = 0x06, 0x07
 
-    def _record(self, stream: BinaryIO, left: int) -> _Record:
+    def _next(self, stream: BinaryIO) -> StoredMessage | _Chunk | None:
         (length,) = struct.unpack("<I", stream.read(4))
         if length > _LARGEST_HEAD:
             raise ValueError("no record")
-        if length + 8 > left:
+        if length + 4 > _left(stream):
+            self._note("ends in the middle")
             stream.seek(0, os.SEEK_END)
-            return _Record(0, b"", b"", False)
-        head = stream.read(length)
-        opcode = _fields(head)["op"][0]
+            return None
+        head = _fields(stream.read(length))
+        code = head["op"][0]
         (size,) = struct.unpack("<I", stream.read(4))
-        left -= 8 + length
-        if opcode in (self.message_code, self.chunk_code, self.connection_code) or size > left:
-            return _Record(opcode, head, *self._body(stream, opcode, size, left))
-        stream.seek(size, os.SEEK_CUR)
-        return _Record(opcode, head, b"", True)
-
-    def _message(self, record: _Record) -> tuple[int, int, memoryview]:
-        fields = _fields(record.head)
-        seconds, nanoseconds = struct.unpack("<II", fields["time"])
-        return int.from_bytes(fields["conn"], "little"), seconds * 10**9 + nanoseconds, memoryview(record.body)
-
-    def _packed(self, record: _Record) -> tuple[memoryview, str]:
-        return memoryview(record.body), _fields(record.head)["compression"].decode()
-
-    def _learn(self, record: _Record) -> None:
-        if record.opcode == self.info_code:  # these close a bag
+        body = self._body(stream, size, code in (2, 5, 6, 7), is_chunk=code == 5)
+        if body is None:
+            return None
+        if code == 2:
+            seconds, nanoseconds = struct.unpack("<II", head["time"])
+            number = int.from_bytes(head["conn"], "little")
+            return StoredMessage(number, seconds * 10**9 + nanoseconds, memoryview(body))
+        if code == 5:
+            return _Chunk(memoryview(body), head["compression"].decode())
+        if code == 6:  # what lies in a chunk; these close a bag
             self._has_ended = True
-        elif record.opcode == self.connection_code:
-            head, more = _fields(record.head), _fields(record.body)
-            kind = more.get("type", b"").decode(errors="replace")
-            topic = head["topic"].decode(errors="replace")
+        else:
+            more = _fields(body)
+            topic, kind = (text.decode(errors="replace") for text in (head["topic"], more.get("type", b"")))
             number = int.from_bytes(head["conn"], "little")
             self.channels[number] = Channel(topic, kind, "ros1", more.get("latching") == b"1")
+        return None
 
 
 def unpack(data: bytes | memoryview, kind: str) -> tuple[bytes, str]:

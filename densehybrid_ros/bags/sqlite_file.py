@@ -20,7 +20,7 @@ _JOURNALS = ("-wal", "-journal")
 
 
 class SqliteFile:
-    """A .db3 file. A StoredFile.
+    """A .db3 file.
 
     What a recorder that was killed left in a journal beside the file is read too, from a copy, so that nothing is
     written beside the recording.
@@ -45,21 +45,24 @@ class SqliteFile:
             self._address = f"{copy.absolute().as_uri()}?immutable=1"
 
     def scan(self) -> Iterator[StoredMessage]:
-        """Yields all messages in the order of the file, up to what can't be read."""
+        """Yields all messages in the order of the file, up to what can't be read, which ``damage`` then says."""
         self.damage = ""
         try:
             self._look_up()
             rows = self._database.execute("SELECT rowid, topic_id, timestamp, data FROM messages NOT INDEXED")
             for number, topic, time, data in rows:
                 if isinstance(topic, int) and isinstance(time, int) and isinstance(data, bytes):
-                    yield StoredMessage(topic, time, (0, number), data)
-        except (sqlite3.Error, KeyError) as error:
+                    yield StoredMessage(topic, time, data, (0, number))
+        except (sqlite3.Error, KeyError, ValueError) as error:
             self.damage = f"can't be read on ({error})"
 
     def read(self, place: Place) -> bytes:
-        """Returns the data of a message again."""
-        row = self._database.execute("SELECT data FROM messages WHERE rowid = ?", (place[1],)).fetchone()
-        return bytes(row[0])
+        """Returns the data of a message again; none where the file is so damaged that a second look fails."""
+        try:
+            rows = self._database.execute("SELECT data FROM messages WHERE rowid = ?", (place[1],)).fetchall()
+        except sqlite3.Error:
+            rows = []
+        return bytes(rows[0][0]) if rows else b""
 
     def _look_up(self) -> None:
         database = self._database

@@ -23,7 +23,6 @@ from densehybrid_ros.bags.record_files import (
     Channel,
     McapFile,
     Rosbag1File,
-    StoredFile,
     unpack,
     unpack_file,
 )
@@ -106,7 +105,7 @@ class Storage:
         self._index: dict[str, array[int]] = {topic: array("q") for topic in kinds}
         self._by_stamp: dict[str, dict[int, int]] = {}
         self._order = 0
-        self._files: list[StoredFile] = []
+        self._files: list[McapFile | Rosbag1File | SqliteFile] = []
         names = {file.name for file in files}
         for name in metadata.files:
             if not names & {name, *(f"{name}{suffix}" for suffix in PACKED_SUFFIXES)}:
@@ -208,7 +207,7 @@ def open_storage(path: Path, kinds: Mapping[str, str] | None = None) -> Storage:
         raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
 
 
-def _opened(path: Path, folder: Path) -> StoredFile:
+def _opened(path: Path, folder: Path) -> McapFile | Rosbag1File | SqliteFile:
     with path.open("rb") as stream:
         start = stream.read(16)
     if start.startswith(Rosbag1File.magic[:8]) or path.suffix.lower() == ".bag":
