@@ -42,11 +42,6 @@ def serialize(message: Any) -> memoryview:
     return typestore().serialize_cdr(message, message.__msgtype__)
 
 
-def stamp_message(nanoseconds: int) -> Any:
-    """Makes a builtin_interfaces/Time."""
-    return make("builtin_interfaces/msg/Time", sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
-
-
 def header_stamp_ns(data: bytes | memoryview) -> int:
     """Reads the stamp in nanoseconds from a serialized message that begins with a header."""
     order = "<" if data[1] & 1 else ">"  # the lowest bit of CDR's second byte: little-endian
@@ -61,8 +56,9 @@ def with_header_stamp(data: bytes, stamp: int) -> bytes:
 
 
 def header_message(stamp: int, frame_id: str) -> Any:
-    """Makes a std_msgs/Header."""
-    return make("std_msgs/msg/Header", stamp=stamp_message(stamp), frame_id=frame_id)
+    """Makes a std_msgs/Header of a stamp in nanoseconds."""
+    time = make("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9)
+    return make("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
 
 
 def image_message(pixels: np.ndarray, encoding: str, header: Any) -> Any:

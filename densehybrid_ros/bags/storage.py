@@ -74,14 +74,10 @@ class RawMessage:
 class Topic:
     """What a recording holds of one topic."""
 
-    kind: str = ""
-    """Message type; empty where the recording does not say."""
-    latched: bool = False
-    """Whether late subscribers get the last message."""
-    count: int = 0
-    """Number of messages that can be read."""
-    problem: str = ""
-    """Why messages can't be read, such as "stored as json"; empty where all can."""
+    kind: str = ""  # Message type; empty where the recording does not say
+    latched: bool = False  # Whether late subscribers get the last message
+    count: int = 0  # Number of messages that can be read
+    problem: str = ""  # Why messages can't be read, such as "stored as json"; empty where all can
 
 
 class Storage:

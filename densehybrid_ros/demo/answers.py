@@ -25,25 +25,15 @@ _DIAGNOSTIC_ARRAY = "diagnostic_msgs/msg/DiagnosticArray"
 
 @dataclass(frozen=True)
 class AnsweredFrame:
-    """A frame of the drive with what the node said about it; None where no answer was recorded.
+    """A frame of the drive with what the node said about it; None where no answer was recorded."""
 
-    Attributes:
-        frame: The frame with its truth.
-        known: The same with what is known at it.
-        alert: The alert.
-        semantic: uint8 [H, W], train ids.
-        score: float32 [H, W], higher = more anomalous.
-        open_set: uint8 [H, W], train ids and the id of unknown.
-        overlay: uint8 RGB [H, W, 3], the node's own picture for people.
-    """
-
-    frame: RecordedFrame
-    known: Frame
+    frame: RecordedFrame  # The frame with its truth
+    known: Frame  # The same with what is known at it
     alert: Alert | None
-    semantic: np.ndarray | None
-    score: np.ndarray | None
-    open_set: np.ndarray | None
-    overlay: np.ndarray | None
+    semantic: np.ndarray | None  # uint8 [H, W], train ids
+    score: np.ndarray | None  # float32 [H, W], higher = more anomalous
+    open_set: np.ndarray | None  # uint8 [H, W], train ids and the id of unknown
+    overlay: np.ndarray | None  # uint8 RGB [H, W, 3], the node's own picture for people
 
 
 def answered_frames(frames: Iterable[tuple[RecordedFrame, Frame]], answers: Path) -> Iterator[AnsweredFrame]:

@@ -21,20 +21,14 @@ _MIN_COVER = 0.5
 
 @dataclass
 class TruthFigures:
-    """How the unknown pixels that the node found compare with the drive's truth.
+    """How the unknown pixels that the node found compare with the drive's truth."""
 
-    Attributes:
-        seen: Ids of unknown objects of which a frame shows at least 50 pixels.
-        alerted: Those of which at least half was found unknown in a frame -> metres along the optical axis when that
-            was first so; None without disparity.
-        unknown_pixels: Pixels found unknown where the truth is known.
-        unknown_on_objects: Those among them that lie on an unknown object.
-    """
-
-    seen: set[int] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)  # Ids of unknown objects of which a frame shows at least 50 pixels
+    # Those of which at least half was found unknown in a frame -> metres along the optical axis when that was first so
+    # (None without disparity)
     alerted: dict[int, float | None] = field(default_factory=dict)
-    unknown_pixels: int = 0
-    unknown_on_objects: int = 0
+    unknown_pixels: int = 0  # Pixels found unknown where the truth is known
+    unknown_on_objects: int = 0  # Those among them that lie on an unknown object
 
     def add(self, truth: RecordedFrame, known: Frame, unknown: np.ndarray) -> None:
         """Counts a frame with labels and instances, what is known at it, and what the node found unknown [H, W]."""
@@ -73,32 +67,21 @@ class TruthFigures:
 
 @dataclass
 class DriveFigures:
-    """What the printed summary, the page and ``--json`` say.
+    """What the printed summary, the page and ``--json`` say."""
 
-    Attributes:
-        sent: Pictures that were played to the node.
-        processed, dropped, rejected, failed: The node's own counts of frames, as in /diagnostics.
-        answered: Frames whose alert came back to the recorder.
-        alerts: Frames with at least one unknown region.
-        largest_region: Pixels of the largest unknown region of all frames.
-        latency_median_ms: From sending the picture to receiving its alert, DDS included; None without answers.
-        latency_p95_ms: The same, 95th percentile.
-        seconds: Wall time by stage.
-        truth: Comparison with the truth, where the drive has one.
-    """
-
-    sent: int = 0
-    processed: int = 0
+    sent: int = 0  # Pictures that were played to the node
+    processed: int = 0  # This and the next three: the node's own counts of frames, as in /diagnostics
     dropped: int = 0
     rejected: int = 0
     failed: int = 0
-    answered: int = 0
-    alerts: int = 0
-    largest_region: int = 0
+    answered: int = 0  # Frames whose alert came back to the recorder
+    alerts: int = 0  # Frames with at least one unknown region
+    largest_region: int = 0  # Pixels of the largest unknown region of all frames
+    # From sending the picture to receiving its alert, DDS included; None without answers
     latency_median_ms: float | None = None
-    latency_p95_ms: float | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    truth: TruthFigures | None = None
+    latency_p95_ms: float | None = None  # The same, 95th percentile
+    seconds: dict[str, float] = field(default_factory=dict)  # Wall time by stage
+    truth: TruthFigures | None = None  # Comparison with the truth, where the drive has one
 
     def add(self, answered: AnsweredFrame, num_classes: int) -> None:
         """Counts what the node answered to a frame; ``num_classes`` is the id of unknown."""

@@ -34,12 +34,9 @@ class _Name(str, Enum):
 class State(_Name):
     """Where a track is in its life."""
 
-    CANDIDATE = "candidate"
-    """Seen, but not yet in enough frames."""
-    ACTIVE = "active"
-    """Raised, and not yet missed in enough frames."""
-    LOST = "lost"
-    """Was raised, and has been cleared since; its id is remembered for a while."""
+    CANDIDATE = "candidate"  # Seen, but not yet in enough frames
+    ACTIVE = "active"  # Raised, and not yet missed in enough frames
+    LOST = "lost"  # Was raised, and has been cleared since; its id is remembered for a while
 
 
 class Source(_Name):
@@ -52,48 +49,29 @@ class Source(_Name):
 
 @dataclass(slots=True)
 class Region:
-    """One connected region of unknown pixels.
+    """One connected region of unknown pixels."""
 
-    Attributes:
-        area: Number of pixels.
-        left: First column of the bounding box.
-        top: First row of the bounding box.
-        width: Columns of the bounding box.
-        height: Rows of the bounding box.
-        centroid: Mean (column, row) of its pixels.
-        peak_score: Largest anomaly score in it, in nats.
-        mean_score: Mean anomaly score of its pixels, in nats.
-    """
-
-    area: int
-    left: int
-    top: int
-    width: int
-    height: int
-    centroid: tuple[float, float]
-    peak_score: float
-    mean_score: float = math.nan
+    area: int  # Number of pixels
+    left: int  # First column of the bounding box
+    top: int  # First row of the bounding box
+    width: int  # Columns of the bounding box
+    height: int  # Rows of the bounding box
+    centroid: tuple[float, float]  # Mean (column, row) of its pixels
+    peak_score: float  # Largest anomaly score in it, in nats
+    mean_score: float = math.nan  # Mean anomaly score of its pixels, in nats
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a region stands, in the camera's optical frame (x right, y down, z forward).
+    """Where a region stands, in the camera's optical frame (x right, y down, z forward)."""
 
-    Attributes:
-        position: (x, y, z) in metres of the point where it meets the ground, midway between its sides; None: unknown.
-        distance: Metres along the optical axis, ``position[2]``; None: unknown.
-        lateral: Metres to the right of the optical axis, ``position[0]``; None: unknown.
-        width: Metres across; None: unknown.
-        distance_std: Standard deviation of the distance in metres; None: unknown.
-        source: What the distance was measured by.
-    """
-
+    # (x, y, z) in metres of the point where it meets the ground, midway between its sides; None: unknown
     position: tuple[float, float, float] | None = None
-    distance: float | None = None
-    lateral: float | None = None
-    width: float | None = None
-    distance_std: float | None = None
-    source: Source = Source.NONE
+    distance: float | None = None  # Metres along the optical axis, ``position[2]``; None: unknown
+    lateral: float | None = None  # Metres to the right of the optical axis, ``position[0]``; None: unknown
+    width: float | None = None  # Metres across; None: unknown
+    distance_std: float | None = None  # Standard deviation of the distance in metres; None: unknown
+    source: Source = Source.NONE  # What the distance was measured by
 
 
 NOWHERE = Location()
@@ -101,58 +79,34 @@ NOWHERE = Location()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hazard(Location):
-    """A tracked anomalous region, and where it stands; predicted while ``missed`` is above zero.
+    """A tracked anomalous region, and where it stands; predicted while ``missed`` is above zero."""
 
-    Attributes:
-        id: Its number, from 1; no other hazard gets it until the tracks are reset.
-        state: Where its track is in its life.
-        region: Its pixels; the last seen, moved to where they are expected, while ``missed`` is above zero.
-        probability: Calibrated probability (0..1) that a pixel of its mean score is anomalous.
-        time_to_reach: Seconds to reach it at the ego speed; None where distance or speed is unknown or zero.
-        level: How grave it is by distance and time; a candidate's and a lost one's is OK.
-        age: Frames since it was first seen, that one included.
-        missed: Frames in a row, up to this one, in which it was not seen.
-        first_stamp: Seconds; stamp of the frame in which it was first seen.
-    """
-
-    id: int
-    state: State
-    region: Region
-    probability: float
-    time_to_reach: float | None
-    level: Level
-    age: int
-    missed: int
-    first_stamp: float
+    id: int  # Its number, from 1; no other hazard gets it until the tracks are reset
+    state: State  # Where its track is in its life
+    region: Region  # Its pixels; the last seen, moved to where they are expected, while ``missed`` is above zero
+    probability: float  # Calibrated probability (0..1) that a pixel of its mean score is anomalous
+    time_to_reach: float | None  # Seconds to reach it at the ego speed; None where distance or speed is unknown or zero
+    level: Level  # How grave it is by distance and time; a candidate's and a lost one's is OK
+    age: int  # Frames since it was first seen, that one included
+    missed: int  # Frames in a row, up to this one, in which it was not seen
+    first_stamp: float  # Seconds; stamp of the frame in which it was first seen
 
 
 @dataclass(frozen=True)
 class HazardFrame:
-    """What the stage says about one frame.
+    """What the stage says about one frame."""
 
-    Attributes:
-        stamp: Seconds.
-        hazards: The active ones: the nearest first, then those of unknown distance, the largest first.
-        candidates: Those not raised yet, in the same order.
-        lost: Those cleared in this very frame.
-        level: The gravest level of ``hazards``; OK without any.
-        summary: One line for people.
-        problems: What was wrong with the input, one line each; empty where nothing was.
-        regions_left_out: Regions beyond ``max_hazards`` that were not judged.
-        drivable: bool [h, w], the ground at reduced size, for pictures; None where it was not asked for.
-        is_settled: Whether enough frames in a row are known for a hazard to be raised.
-    """
-
-    stamp: float
-    hazards: tuple[Hazard, ...]
-    candidates: tuple[Hazard, ...]
-    lost: tuple[Hazard, ...]
-    level: Level
-    summary: str
-    problems: tuple[str, ...]
-    regions_left_out: int
+    stamp: float  # Seconds
+    hazards: tuple[Hazard, ...]  # The active ones: the nearest first, then those of unknown distance, the largest first
+    candidates: tuple[Hazard, ...]  # Those not raised yet, in the same order
+    lost: tuple[Hazard, ...]  # Those cleared in this very frame
+    level: Level  # The gravest level of ``hazards``; OK without any
+    summary: str  # One line for people
+    problems: tuple[str, ...]  # What was wrong with the input, one line each; empty where nothing was
+    regions_left_out: int  # Regions beyond ``max_hazards`` that were not judged
+    # bool [h, w], the ground at reduced size, for pictures; None where it was not asked for
     drivable: np.ndarray | None = field(default=None, compare=False, repr=False)
-    is_settled: bool = True
+    is_settled: bool = True  # Whether enough frames in a row are known for a hazard to be raised
 
 
 def time_to_reach(distance: float | None, speed: float | None) -> float | None:

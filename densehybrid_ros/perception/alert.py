@@ -14,31 +14,21 @@ from densehybrid_ros.perception.images import FROZEN
 
 @dataclass(frozen=True)
 class Status:
-    """One status of an alert.
+    """One status of an alert."""
 
-    Attributes:
-        what: "hazards" for the summary, "hazard ID" for one of them.
-        level: How grave.
-        message: One line for people.
-        values: Named values as text; floats have three decimals, and nan says that a value is unknown.
-    """
-
-    what: str
-    level: Level
-    message: str
+    what: str  # "hazards" for the summary, "hazard ID" for one of them
+    level: Level  # How grave
+    message: str  # One line for people
+    # Named values as text; floats have three decimals, and nan says that a value is unknown
     values: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Alert:
-    """The alert of a frame.
+    """The alert of a frame."""
 
-    Attributes:
-        summary: Level, message and values of all hazards together.
-        hazards: A status for each active hazard, the nearest first, then for those cleared in this frame.
-    """
-
-    summary: Status
+    summary: Status  # Level, message and values of all hazards together
+    # A status for each active hazard, the nearest first, then for those cleared in this frame
     hazards: tuple[Status, ...] = ()
 
     @property

@@ -31,15 +31,10 @@ _WORLDS = {"map", "odom", "odom_combined", "world", "earth", "utm"}
 
 @dataclass(frozen=True)
 class Transform:
-    """A rigid motion: ``point_in_target = rotation @ point_in_source + translation``.
+    """A rigid motion: ``point_in_target = rotation @ point_in_source + translation``."""
 
-    Attributes:
-        rotation: float64 [3, 3], a rotation matrix.
-        translation: float64 [3] in metres.
-    """
-
-    rotation: np.ndarray
-    translation: np.ndarray
+    rotation: np.ndarray  # float64 [3, 3], a rotation matrix
+    translation: np.ndarray  # float64 [3] in metres
 
     @classmethod
     def from_quaternion(cls, translation: Sequence[float], quaternion: Sequence[float]) -> Transform:
@@ -174,15 +169,10 @@ class TransformTree:
 
 @dataclass(frozen=True)
 class Mount:
-    """How the camera is mounted.
+    """How the camera is mounted."""
 
-    Attributes:
-        to_base: base <- optical frame.
-        frame: Name of the base frame; empty where it is the ground below the camera.
-    """
-
-    to_base: Transform
-    frame: str
+    to_base: Transform  # base <- optical frame
+    frame: str  # Name of the base frame; empty where it is the ground below the camera
 
 
 def mount_from_transforms(tree: TransformTree, base_frame: str, optical_frame: str) -> Mount:
@@ -258,17 +248,11 @@ def camera_from_info(message: Any, size: tuple[int, int]) -> Camera:
 
 @dataclass(frozen=True)
 class Disparity:
-    """The disparities that belong to a frame.
+    """The disparities that belong to a frame."""
 
-    Attributes:
-        pixels: float32 [H, W], 0 where invalid.
-        focal: Focal length in pixels that they were made with.
-        baseline: In metres; depth = focal * baseline / pixels.
-    """
-
-    pixels: np.ndarray
-    focal: float
-    baseline: float
+    pixels: np.ndarray  # float32 [H, W], 0 where invalid
+    focal: float  # Focal length in pixels that they were made with
+    baseline: float  # In metres; depth = focal * baseline / pixels
 
 
 def disparity_of(message: Any, size: tuple[int, int]) -> Disparity:

@@ -34,21 +34,13 @@ Converter = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the pixels of one encoding lie in a message.
+    """How the pixels of one encoding lie in a message."""
 
-    Attributes:
-        channels: Values a pixel.
-        bytes_per_value: 1, or 2 for 16-bit encodings, which are scaled to 8 bits.
-        to_rgb: Turns uint8 [H, W, channels] into uint8 RGB [H, W, 3]; a view where that is enough.
-        shared: (width, height) of a block of pixels that share their colour.
-        planar: Whether the brightness of all pixels comes first, then their colours.
-    """
-
-    channels: int
-    to_rgb: Converter
-    bytes_per_value: int = 1
-    shared: tuple[int, int] = (1, 1)
-    planar: bool = False
+    channels: int  # Values a pixel
+    to_rgb: Converter  # Turns uint8 [H, W, channels] into uint8 RGB [H, W, 3]; a view where that is enough
+    bytes_per_value: int = 1  # 1, or 2 for 16-bit encodings, which are scaled to 8 bits
+    shared: tuple[int, int] = (1, 1)  # (width, height) of a block of pixels that share their colour
+    planar: bool = False  # Whether the brightness of all pixels comes first, then their colours
 
 
 def _first_three(pixels: np.ndarray) -> np.ndarray:

@@ -14,29 +14,17 @@ from densehybrid_ros.errors import InputError
 
 @dataclass(frozen=True)
 class Parameter:
-    """One row of the table.
-
-    Attributes:
-        name: Name.
-        kind: ``bool``, ``int``, ``float``, ``str``, ``int[]``, ``float[]`` or ``str[]``.
-        default: Default; None where the parameter stays unset until the model is loaded.
-        description: One or two sentences.
-        group: Heading under which it is listed.
-        live: Whether it may change while the node runs; it then counts from the next frame on.
-        span: Smallest and largest value; None: any.
-        choices: The values that a string may have; empty: any.
-        problem: Says what else is wrong with a value, or None.
-    """
+    """One row of the table."""
 
     name: str
-    kind: str
-    default: Any
-    description: str
-    group: str
-    live: bool
-    span: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-    problem: Callable[[Any], str | None] | None = None
+    kind: str  # ``bool``, ``int``, ``float``, ``str``, ``int[]``, ``float[]`` or ``str[]``
+    default: Any  # Default; None where the parameter stays unset until the model is loaded
+    description: str  # One or two sentences
+    group: str  # Heading under which it is listed
+    live: bool  # Whether it may change while the node runs; it then counts from the next frame on
+    span: tuple[float, float] | None = None  # Smallest and largest value; None: any
+    choices: tuple[str, ...] = ()  # The values that a string may have; empty: any
+    problem: Callable[[Any], str | None] | None = None  # Says what else is wrong with a value, or None
 
     @property
     def constraint(self) -> str:
