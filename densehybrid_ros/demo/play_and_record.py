@@ -27,11 +27,10 @@ _SETTLE_SECONDS = 1.0  # the other side learns of a match a little later than th
 
 
 class SentFrame(NamedTuple):
-    """A picture's stamp, when it was sent (``time.monotonic_ns``), and whether an answer came (None: nobody waited)."""
+    """A picture's stamp, and when it was sent (``time.monotonic_ns``)."""
 
     stamp: int
     sent: int
-    answered: bool | None
 
 
 class BagPlayer:
@@ -91,11 +90,10 @@ class BagPlayer:
             elif rate:
                 time.sleep(max(0.0, began + (frame.picture.time - first_time) / 1e9 / rate - time.monotonic()))
             sent = self._publish(frame)
-            came = answered(frame.stamp) if answered else None
-            if answered and not came and frame.picture.time == first_time:
+            if answered and not answered(frame.stamp) and frame.picture.time == first_time:
                 sent = self._publish(frame)
-                came = answered(frame.stamp)
-            yield SentFrame(frame.stamp, sent, came)
+                answered(frame.stamp)
+            yield SentFrame(frame.stamp, sent)
 
     def _publish(self, frame: RecordedFrame) -> int:
         for raw in frame.before:

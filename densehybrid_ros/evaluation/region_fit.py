@@ -86,7 +86,7 @@ class RegionTable:
         self._obstacles += int(np.count_nonzero(areas < np.inf))
         ground = None
         for number, threshold in enumerate(self._thresholds):
-            found = self._chain.candidates(
+            found = self._chain.detect(
                 semantic, score, score > threshold, threshold, self._settings, frame.camera, frame.disparity, ground
             )
             ground = found.ground

@@ -43,7 +43,7 @@ class Candidates:
     left_out: int  # regions beyond max_hazards
     surface: np.ndarray | None  # bool [h, w], the ground at reduced size; None where it was not asked for
     ground: Ground | None  # the ground, for the same frame at another threshold; None where it was not asked for
-    detections: tuple[Detection, ...] = ()  # the regions described, located and judged; of HazardChain.detect alone
+    detections: tuple[Detection, ...] = ()  # the regions described, located and judged
 
     def features(
         self, score: np.ndarray, semantic: np.ndarray, classes: Sequence[SemanticClass], floor: float
@@ -123,37 +123,6 @@ class HazardChain:
 
         ``ground`` is that of the same frame at another threshold; None finds it.
         """
-        found = self.candidates(semantic, anomaly_score, unknown, threshold, settings, camera, disparity, ground)
-        described = [region.describe(anomaly_score) for region in found.regions]
-        if self._classifier is None:
-            sure = self._confidence.probability(np.array([region.mean_score for region in described]))
-            least = 0.0
-        else:
-            features = found.features(anomaly_score, semantic, self._classes, self._classifier.floor)
-            sure, least = self._classifier.probability(features), settings.hazard_probability
-        places = found.locator.locate(found.regions)
-        detections = [Detection(*item) for item in zip(described, places, sure.tolist(), strict=True)]
-        half_width = settings.corridor_half_width
-        kept = [item.probability >= least and _in_corridor(item.location, half_width) for item in detections]
-        return replace(
-            found,
-            regions=list(compress(found.regions, kept)),
-            detections=tuple(compress(detections, kept)),
-            problems=(*found.problems, *found.locator.problems),
-        )
-
-    def candidates(
-        self,
-        semantic: np.ndarray,
-        anomaly_score: np.ndarray,
-        unknown: np.ndarray,
-        threshold: float,
-        settings: HazardSettings,
-        camera: Camera | None = None,
-        disparity: np.ndarray | None = None,
-        ground: Ground | None = None,
-    ) -> Candidates:
-        """Finds the regions of a frame before they are judged, with the arguments and errors of ``update``."""
         if not semantic.shape == anomaly_score.shape == unknown.shape:
             raise ValueError(f"semantic {semantic.shape}, score {anomaly_score.shape}, unknown {unknown.shape}: differ")
         if unknown.dtype != np.bool_:
@@ -183,7 +152,30 @@ class HazardChain:
             regions = list(compress(regions, ~locator.flat(points, ground_classes[points.of(semantic)])))
         surface = None if ground is None else ground.surface | wanted.take(clusters.labels)
         named = tuple(problem for problem in problems if problem)
-        return Candidates(regions, unknown, locator, named, left_out, surface, ground)
+        found = Candidates(regions, unknown, locator, named, left_out, surface, ground)
+        return self._judged(found, semantic, anomaly_score, settings)
+
+    def _judged(
+        self, found: Candidates, semantic: np.ndarray, anomaly_score: np.ndarray, settings: HazardSettings
+    ) -> Candidates:
+        """Describes and locates regions, and keeps those that are likely enough and in the corridor."""
+        described = [region.describe(anomaly_score) for region in found.regions]
+        if self._classifier is None:
+            sure = self._confidence.probability(np.array([region.mean_score for region in described]))
+            least = 0.0
+        else:
+            features = found.features(anomaly_score, semantic, self._classes, self._classifier.floor)
+            sure, least = self._classifier.probability(features), settings.hazard_probability
+        places = found.locator.locate(found.regions)
+        detections = [Detection(*item) for item in zip(described, places, sure.tolist(), strict=True)]
+        half_width = settings.corridor_half_width
+        kept = [item.probability >= least and _in_corridor(item.location, half_width) for item in detections]
+        return replace(
+            found,
+            regions=list(compress(found.regions, kept)),
+            detections=tuple(compress(detections, kept)),
+            problems=(*found.problems, *found.locator.problems),
+        )
 
     def track(
         self, stamp: float, found: Candidates, settings: HazardSettings, ego_speed: float | None = None

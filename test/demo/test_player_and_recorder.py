@@ -120,7 +120,7 @@ def test_only_what_the_node_listens_to_is_played(bag: Path, domain_id: int) -> N
         assert node.count_publishers("/camera/labels") == 0
         assert node.count_publishers("/camera/disparity") == 0  # the bag has none
         sent = list(player.play(frames))
-    assert [(frame.stamp, frame.answered) for frame in sent] == [(10**9 + number, None) for number in range(1, 6)]
+    assert [frame.stamp for frame in sent] == [10**9 + number for number in range(1, 6)]
 
 
 def test_pictures_come_at_the_pace_of_the_recording(tmp_path: Path, domain_id: int) -> None:
@@ -145,14 +145,13 @@ def test_lock_step_sends_and_records_every_message_byte_by_byte(
         arrivals = recorder.received("/echo/image")
 
     assert [frame.stamp for frame in sent] == [1_000_000_000 + index for index in range(1, 6)]
-    assert [frame.answered for frame in sent] == [True, True, False, True, True]
+    assert arrivals.keys() == {frame.stamp for frame in sent} - {sent[2].stamp}
     pictures = contents(bag, "/camera/image")
     del pictures[2]
     assert_same_messages(contents(recording, "/echo/image"), pictures)
     assert_same_messages(contents(recording, "/echo/camera_info"), contents(bag, "/camera/camera_info"))
     for frame in sent:
-        if frame.answered:
-            assert arrivals[frame.stamp] > frame.sent
+        assert arrivals.get(frame.stamp, frame.sent + 1) > frame.sent
 
 
 def test_a_first_picture_without_an_answer_is_sent_once_more_with_what_precedes_it(
@@ -170,7 +169,7 @@ def test_a_first_picture_without_an_answer_is_sent_once_more_with_what_precedes_
         sent = list(player.play(BagFrames(bag), answered=answered))
 
     assert asked == [1, 1, 2, 3, 4, 5]
-    assert [frame.answered for frame in sent] == [True, True, False, True, True]
+    assert len(sent) == 5
     for topic in topics:
         messages = contents(bag, topic)
         assert_same_messages(contents(recording, topic), messages[:1] + messages)

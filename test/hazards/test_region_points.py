@@ -36,7 +36,7 @@ def hazards(disparity: np.ndarray, camera: Camera = CAMERA, settings: HazardSett
     score = np.full(disparity.shape, -9.0, np.float32)
     score[PATCH] = 3.0
     semantic = np.zeros(disparity.shape, np.uint8)
-    return len(CHAIN.candidates(semantic, score, score > 0, 0.0, settings, camera, disparity).regions)
+    return len(CHAIN.detect(semantic, score, score > 0, 0.0, settings, camera, disparity).regions)
 
 
 def noisy(disparity: np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_no_obstacle_of_the_rendered_road_is_flat_and_its_road_is() -> None:
         for mask in (patch, *(frame.instances == item for item in np.unique(frame.instances)[1:])):
             score = np.where(mask, np.float32(3), np.float32(-9))
             with_it, without = (
-                len(CHAIN.candidates(frame.semantic, score, mask, 0.0, settings, camera, disparity).regions)
+                len(CHAIN.detect(frame.semantic, score, mask, 0.0, settings, camera, disparity).regions)
                 for settings in (SETTINGS, replace(SETTINGS, flat_height=0.0))
             )
             if mask is patch:
@@ -128,7 +128,7 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
 
 def features(semantic: np.ndarray, score: np.ndarray, floor: float = -20.0) -> list[dict[str, float]]:
     """Features of the regions above 0 nats, the largest first."""
-    found = CHAIN.candidates(semantic, score, score > 0, 0.0, AT_ONCE)
+    found = CHAIN.detect(semantic, score, score > 0, 0.0, AT_ONCE)
     table = found.features(score, semantic, CITYSCAPES_CLASSES, floor)
     return [dict(zip(REGION_FEATURES, row, strict=True)) for row in table.tolist()]
 
