@@ -136,7 +136,7 @@ def test_a_bag_that_has_no_room_leaves_nothing(storage: str, tmp_path: Path) -> 
         with RawBagWriter(tmp_path / "bag", storage) as writer:
             writer.add_topic("/topic", "sensor_msgs/msg/Image")
             for stamp in range(100):
-                writer.write("/topic", stamp, os.urandom(10) + message)
+                writer.write_raw("/topic", stamp, os.urandom(10) + message)
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

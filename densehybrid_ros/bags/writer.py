@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rosbags.interfaces import (
     Connection,
@@ -25,6 +25,9 @@ from densehybrid_ros.bags.frames import BagFrame, check_size
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, BagTopics
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_directory, writing
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11
 
 STORAGES = ("mcap", "sqlite3")
 COMPRESSIONS = ("jpeg", "png")
@@ -77,7 +80,7 @@ class RawBagWriter:
         self._writer: Writer | None = None
         self.message_count = 0
 
-    def __enter__(self) -> RawBagWriter:
+    def __enter__(self) -> Self:
         """Opens the bag under a temporary name."""
         with ExitStack() as stack:
             fresh = stack.enter_context(atomic_directory(self._path))
@@ -116,7 +119,7 @@ class RawBagWriter:
                 topic, message_type, typestore=messages.typestore(), offered_qos_profiles=[qos or qos_profile()]
             )
 
-    def write(self, topic: str, stamp: int, data: bytes | memoryview) -> None:
+    def write_raw(self, topic: str, stamp: int, data: bytes | memoryview) -> None:
         """Writes a message in CDR of an announced topic, recorded at ``stamp`` ns; an OutputError if it can't."""
         assert self._writer is not None, "the bag is not open"
         with self._writing():
@@ -127,11 +130,11 @@ class RawBagWriter:
         return writing(self._path, sqlite3.Error)
 
 
-class BagWriter:
+class BagWriter(RawBagWriter):
     """Writes frames into a rosbag2: picture, camera, disparity and labels, the same stamp in every header.
 
-    A context manager like RawBagWriter. The picture of a moment is written last, so that whoever plays the
-    bag has sent what belongs to the picture when the picture comes.
+    The picture of a moment is written last, so that whoever plays the bag has sent what belongs to the picture when
+    the picture comes.
     """
 
     def __init__(
@@ -149,31 +152,19 @@ class BagWriter:
         Raises:
             InputError: Something is there that must not be replaced.
         """
-        self._raw = RawBagWriter(path, storage, overwrite)
-        self._path, self._topics = path, topics or BagTopics()
-        self._look = frame_id, base_frame, compression
-        self._announced: set[str] = set()
-
-    def __enter__(self) -> BagWriter:
-        """Opens the bag under a temporary name."""
-        self._raw.__enter__()
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        """Closes the bag and moves it to its place, or removes it if there was an error."""
-        self._raw.__exit__(*raised)
+        super().__init__(path, storage, overwrite)
+        self._look = topics or BagTopics(), frame_id, base_frame, compression
 
     def write(self, frame: BagFrame) -> None:
         """Writes one moment; an InputError if something is not as large as the picture."""
         try:
-            made = frame_messages(frame, self._topics, *self._look)
+            made = frame_messages(frame, *self._look)
         except InputError as error:
             raise InputError(f"{self._path}: {error}") from error
         for topic, message in made:
-            if topic not in self._announced:
-                self._raw.add_topic(topic, message.__msgtype__)
-                self._announced.add(topic)
-            self._raw.write(topic, frame.stamp, messages.serialize(message))
+            if topic not in self._connections:
+                self.add_topic(topic, message.__msgtype__)
+            self.write_raw(topic, frame.stamp, messages.serialize(message))
 
 
 def frame_messages(

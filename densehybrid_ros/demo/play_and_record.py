@@ -164,7 +164,7 @@ class BagRecorder:
         now = time.monotonic_ns()
         with self._changed:
             try:
-                self._writer.write(topic, time.time_ns(), data)
+                self._writer.write_raw(topic, time.time_ns(), data)
                 self._received[topic][messages.header_stamp_ns(data)] = now
             except Exception as error:  # the executor would swallow it; who waits gets it
                 self._error = error

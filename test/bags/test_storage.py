@@ -61,7 +61,7 @@ def write_bag(path: Path, count: int = 5, storage: str = "mcap") -> Path:
         writer.add_topic(IMAGE_TOPIC, messages.IMAGE)
         writer.add_topic(LABELS_TOPIC, messages.IMAGE, qos_profile(latched=True))
         for topic, time, item in drive(count):
-            writer.write(topic, time, messages.serialize(item))
+            writer.write_raw(topic, time, messages.serialize(item))
     return path
 
 

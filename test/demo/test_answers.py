@@ -68,15 +68,15 @@ def test_what_the_node_said_is_read_back_by_the_stamp(tmp_path: Path) -> None:
         writer.add_topic(ALERT_TOPIC, ARRAY)
         writer.add_topic(SCORE_TOPIC, messages.IMAGE)
         hazard = ("hazard 7", 1, "active", {"id": "7"})
-        writer.write(
+        writer.write_raw(
             ALERT_TOPIC, 11, _alert(1, ("hazards", 1, "1 hazard", {"hazard_count": "1", "problems": "none"}), hazard)
         )
-        writer.write(ALERT_TOPIC, 12, _alert(2, ("hazards", 3, unknown.message, unknown.values)))
+        writer.write_raw(ALERT_TOPIC, 12, _alert(2, ("hazards", 3, unknown.message, unknown.values)))
         # Of no frame, though the clock says as much as a frame's stamp.
-        writer.write(ALERT_TOPIC, 13, _alert(1, ("hazards", 3, "no frame on /camera/image for 2.1 s", {})))
-        writer.write(ALERT_TOPIC, 14, _alert(3, ("hazards", 3, "the node is inactive", {})))
+        writer.write_raw(ALERT_TOPIC, 13, _alert(1, ("hazards", 3, "no frame on /camera/image for 2.1 s", {})))
+        writer.write_raw(ALERT_TOPIC, 14, _alert(3, ("hazards", 3, "the node is inactive", {})))
         made = messages.image_message(score, "32FC1", messages.header_message(2, "camera"))
-        writer.write(SCORE_TOPIC, 15, messages.serialize(made))
+        writer.write_raw(SCORE_TOPIC, 15, messages.serialize(made))
     first, second, third, fourth = answered_frames(((frame, Frame(image)) for frame in frames), tmp_path / "answers")
     assert first.alert == Alert(
         Status("hazards", Level.WARN, "1 hazard", {"hazard_count": "1", "problems": "none"}),

@@ -39,15 +39,17 @@ def _bag(path: Path, *links: bytes, on: str = "base_link", late: Sequence[bytes]
             writer.add_topic(topic, kind)
         pose = messages.camera_pose_message(CAMERA, messages.header_message(0, "camera"), on) if on else None
         for data in (*links, *([messages.serialize(pose)] if pose else [])):
-            writer.write("/tf_static", 5, data)
+            writer.write_raw("/tf_static", 5, data)
         for number in range(FRAMES):
             time = 10**9 + number * 10**8
             header = messages.header_message(time, "camera")
             for data in late if number == FRAMES - 1 else ():
-                writer.write("/tf", time - 1, data)
+                writer.write_raw("/tf", time - 1, data)
             image = messages.image_message(np.zeros((32, 64, 3), np.uint8), "rgb8", header)
-            writer.write("/camera/camera_info", time, messages.serialize(messages.camera_info_message(CAMERA, header)))
-            writer.write("/camera/image", time, messages.serialize(image))
+            writer.write_raw(
+                "/camera/camera_info", time, messages.serialize(messages.camera_info_message(CAMERA, header))
+            )
+            writer.write_raw("/camera/image", time, messages.serialize(image))
     return BagFrames(path)
 
 
