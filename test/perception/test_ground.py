@@ -112,9 +112,6 @@ def test_nothing_of_the_memory_between_the_fields_is_given_away() -> None:
     [
         (None, "needs ~/input/camera_info and the mount"),
         (replace(CAMERA, mount_height=0.0), "needs ~/input/camera_info and the mount"),
-        (replace(CAMERA, mount_height=50.0), "mounting height is 50"),
-        (replace(CAMERA, fx=5000.0), "a view of"),
-        (replace(CAMERA, cx=1500.0), "the principal point cx = 1500"),
         (replace(CAMERA, pitch=-0.4), "horizon below the image"),
         (replace(CAMERA, width=99), "camera_info is for 99x61, the image is 130x61"),
     ],

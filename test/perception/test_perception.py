@@ -77,24 +77,15 @@ def test_a_hazard_stands_where_its_foot_meets_the_road() -> None:
     assert (unknown.level, unknown.hazards[0].values["distance_m"]) == (Level.WARN, "nan")
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"cx": 1500.0}, "the principal point cx = 1500"),
-        ({"fx": 5000.0, "fy": 5000.0}, "a view of 0.733 degrees"),
-        ({"mount_height": 50.0}, "mounting height is 50"),
-        ({"pitch": -0.9}, "pitch is -0.9"),
-    ],
-)
-def test_a_calibration_that_cannot_be_is_named_and_hazards_count_beside_the_corridor_too(change, problem: str) -> None:
+def test_a_calibration_that_cannot_be_is_named_and_hazards_count_beside_the_corridor_too() -> None:
     corridor = replace(AT_ONCE, corridor_half_width=0.5)
-    aside = {"cx": 16.0}  # of the camera: the object then stands 1.3 m off the axis
-    assert perceive(corridor, camera=replace(CAMERA, **aside)).alert.level is Level.OK
-    perceived = perceive(corridor, camera=replace(CAMERA, **{**aside, **change}))
+    aside = replace(CAMERA, cx=16.0)  # the object then stands 1.3 m off the axis
+    assert perceive(corridor, camera=aside).alert.level is Level.OK
+    perceived = perceive(corridor, camera=replace(aside, fx=5000.0, fy=5000.0))
     assert perceived.hazards is not None
     assert perceived.hazards.hazards[0].distance is None
     assert perceived.alert.level is Level.WARN
-    assert problem in perceived.alert.summary.values["problems"]
+    assert "a view of 0.733 degrees" in perceived.alert.summary.values["problems"]
 
 
 def test_frames_of_all_small_sizes_are_judged() -> None:
