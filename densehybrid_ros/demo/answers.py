@@ -16,7 +16,7 @@ from densehybrid_ros.bags.storage import RawMessage, open_storage
 from densehybrid_ros.demo.transport import ALERT_TOPIC, DIAGNOSTICS_TOPIC, PICTURE_TOPICS, SCORE_TOPIC
 from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.perception.alert import Alert, Status
-from densehybrid_ros.perception.images import plane, rgb_from_image
+from densehybrid_ros.perception.images import plane, rgb_from_message
 from densehybrid_ros.perception.perception import Frame
 
 _SCORES_SAMPLED = 4096  # a frame, to find the range of the colour map
@@ -51,7 +51,7 @@ def answered_frames(frames: Iterable[tuple[RecordedFrame, Frame]], answers: Path
     for frame, known in frames:
         *found, overlay = (storage.find(topic, frame.stamp) for topic in PICTURE_TOPICS)
         semantic, score, open_set = (plane(raw.message) if raw else None for raw in found)
-        picture = rgb_from_image(overlay.message) if overlay else None
+        picture = rgb_from_message(overlay.message) if overlay else None
         yield AnsweredFrame(frame, known, alerts.get(frame.stamp), semantic, score, open_set, picture)
 
 

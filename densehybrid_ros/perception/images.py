@@ -108,20 +108,27 @@ ENCODINGS: dict[str, Encoding] = {
 """Name in ``sensor_msgs/Image.encoding`` -> how it is read. An encoding is added by one line here."""
 
 
-def rgb_from_image(message: Any, most_pixels: int | None = None, bits: int = 16) -> np.ndarray:
-    """Reads a ``sensor_msgs/Image``.
+def rgb_from_message(message: Any, most_pixels: int | None = None, bits: int = 16) -> np.ndarray:
+    """Reads a ``sensor_msgs/Image``, or a ``CompressedImage`` that holds a JPEG or a PNG.
+
+    Of an image ``step``, padding and ``is_bigendian`` are honoured. A damaged picture is refused as far as it shows: a
+    JPEG that the decoder has to repair, a PNG whose checksums disagree. A JPEG has no checksums, so a damage that
+    happens to decode is not found.
 
     Args:
-        message: The message; ``step``, padding and ``is_bigendian`` are honoured.
+        message: The message, of rclpy or of rosbags.
         most_pixels: Of the picture; None: any number.
-        bits: Of the 16 of a 16-bit encoding those that count.
+        bits: Of the 16 of a 16-bit encoding or PNG those that count.
 
     Returns:
         uint8 RGB [H, W, 3]: a view into the message for rgb8, bgr8 and those with alpha, a new array otherwise.
 
     Raises:
-        InputError: The encoding is not supported, the picture too large, or its size disagrees with the data.
+        InputError: The encoding or format is not supported, the picture too large, cut short or damaged, or its size
+            disagrees with the data.
     """
+    if not hasattr(message, "encoding"):
+        return _rgb_from_compressed(message, most_pixels, bits)
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
         name = shown(message.encoding)
@@ -130,23 +137,7 @@ def rgb_from_image(message: Any, most_pixels: int | None = None, bits: int = 16)
     return encoding.to_rgb(_pixels(message, encoding, bits))
 
 
-def rgb_from_compressed(message: Any, most_pixels: int | None = None, bits: int = 16) -> np.ndarray:
-    """Reads a ``sensor_msgs/CompressedImage`` that holds a JPEG or a PNG.
-
-    A damaged picture is refused as far as it shows: a JPEG that the decoder has to repair, a PNG whose checksums
-    disagree. A JPEG has no checksums, so a damage that happens to decode is not found.
-
-    Args:
-        message: The message.
-        most_pixels: Of the picture; None: any number.
-        bits: Of the 16 of a 16-bit PNG those that count.
-
-    Returns:
-        uint8 RGB [H, W, 3].
-
-    Raises:
-        InputError: The data is neither, too large, cut short, damaged, or can't be decoded.
-    """
+def _rgb_from_compressed(message: Any, most_pixels: int | None, bits: int) -> np.ndarray:
     data, name = bytes(message.data), shown(message.format)
     if message.format.startswith("bayer_"):
         raise InputError(f"format {name!r}: a compressed Bayer mosaic is not supported; send colours")
@@ -155,12 +146,6 @@ def rgb_from_compressed(message: Any, most_pixels: int | None = None, bits: int 
     if data.startswith(_PNG_START):
         return _rgb_from_png(data, most_pixels, bits)
     raise InputError(f"{len(data)} bytes of format {name!r} are neither JPEG nor PNG")
-
-
-def rgb_from_message(message: Any, most_pixels: int | None = None, bits: int = 16) -> np.ndarray:
-    """Reads a ``sensor_msgs/Image`` or ``CompressedImage``, of rclpy or of rosbags; see the two functions above."""
-    read = rgb_from_image if hasattr(message, "encoding") else rgb_from_compressed
-    return read(message, most_pixels, bits)
 
 
 def is_deep(message: Any) -> bool:

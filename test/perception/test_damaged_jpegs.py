@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.images import rgb_from_compressed
+from densehybrid_ros.perception.images import rgb_from_message
 
 _END = b"\xff\xd9"
 _SCAN = b"\xff\xda"
@@ -58,7 +58,7 @@ def without_tables(data: bytes) -> bytes:
 
 
 def read(data: bytes) -> np.ndarray:
-    return rgb_from_compressed(SimpleNamespace(format="jpeg", data=data))
+    return rgb_from_message(SimpleNamespace(format="jpeg", data=data))
 
 
 @pytest.mark.parametrize("change", [bytes, lambda data: data + bytes(37), lambda data: data + b"junk" + data[:50]])

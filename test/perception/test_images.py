@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.perception.images import (
-    ENCODINGS,
-    is_deep,
-    plane,
-    rgb_from_compressed,
-    rgb_from_image,
-    rgb_from_message,
-)
+from densehybrid_ros.perception.images import ENCODINGS, is_deep, plane, rgb_from_message
 
 HEIGHT, WIDTH = 12, 16
 QUADRANTS = np.array([[[200, 40, 60], [30, 180, 50]], [[20, 60, 210], [150, 150, 20]]], dtype=np.uint8)
@@ -127,27 +120,27 @@ def test_every_encoding(encoding: str, padding: int) -> None:
     message = message_of(pixels_in(encoding), encoding, padding)
     if encoding == "nv24" and padding:
         with pytest.raises(InputError, match="nv24 with padding"):
-            rgb_from_image(message)
+            rgb_from_message(message)
         return
-    assert_shows_the_picture(rgb_from_image(message), encoding)
+    assert_shows_the_picture(rgb_from_message(message), encoding)
     if padding:
         message.data = message.data[:-padding]  # that of the last row may be missing
-        assert_shows_the_picture(rgb_from_image(message), encoding)
+        assert_shows_the_picture(rgb_from_message(message), encoding)
 
 
 @pytest.mark.parametrize("encoding", [name for name, row in ENCODINGS.items() if row.bytes_per_value == 2])
 def test_both_byte_orders(encoding: str) -> None:
     message = message_of(pixels_in(encoding), encoding, padding=3, big_endian=True)
-    assert_shows_the_picture(rgb_from_image(message), encoding)
+    assert_shows_the_picture(rgb_from_message(message), encoding)
     wrong = message_of(pixels_in(encoding) + 1, encoding, big_endian=True)
     wrong.is_bigendian = 0
-    assert not np.array_equal(rgb_from_image(wrong), rgb_from_image(message))
+    assert not np.array_equal(rgb_from_message(wrong), rgb_from_message(message))
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "8UC3"])
 def test_colours_are_not_copied(encoding: str) -> None:
     message = message_of(pixels_in(encoding), encoding, padding=8)
-    assert np.shares_memory(rgb_from_image(message), message.data)
+    assert np.shares_memory(rgb_from_message(message), message.data)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +162,7 @@ def test_bad_images_are_named(change: dict[str, object], reason: str) -> None:
     message = message_of(pixels_in("rgb8"), "rgb8")
     vars(message).update(change)
     with pytest.raises(InputError, match=reason):
-        rgb_from_image(message)
+        rgb_from_message(message)
 
 
 @pytest.mark.parametrize(("encoding", "kind"), [("mono8", "u1"), ("16UC1", "u2"), ("32FC1", "f4")])
@@ -207,12 +200,12 @@ def compressed(suffix: str, image: np.ndarray | None = None) -> SimpleNamespace:
 
 
 def test_png_is_exact() -> None:
-    np.testing.assert_array_equal(rgb_from_compressed(compressed(".png")), picture())
+    np.testing.assert_array_equal(rgb_from_message(compressed(".png")), picture())
 
 
 def test_grey_jpeg() -> None:
     _, data = cv2.imencode(".jpg", np.full((16, 16), 90, np.uint8))
-    image = rgb_from_compressed(SimpleNamespace(format="jpeg", data=data.tobytes()))
+    image = rgb_from_message(SimpleNamespace(format="jpeg", data=data.tobytes()))
     np.testing.assert_allclose(image, 90, atol=1)
     assert image.shape == (16, 16, 3)
 
@@ -224,7 +217,7 @@ def test_orientation_in_the_metadata_does_not_turn_the_picture() -> None:
     exif = b"\xff\xe1" + (8 + len(tiff)).to_bytes(2, "big") + b"Exif\0\0" + tiff
     wide.data = wide.data[:2] + exif + wide.data[2:]
     assert cv2.imdecode(np.frombuffer(wide.data, np.uint8), cv2.IMREAD_COLOR).shape == (32, 16, 3)
-    assert rgb_from_compressed(wide).shape == (16, 32, 3)
+    assert rgb_from_message(wide).shape == (16, 32, 3)
 
 
 @pytest.mark.parametrize(("suffix", "reason"), [(".jpg", "is damaged or can't"), (".png", "is cut short")])
@@ -234,7 +227,7 @@ def test_cut_pictures_are_named(suffix: str, reason: str, kept: float) -> None:
     message = compressed(suffix, noise)
     message.data = message.data[: int(len(message.data) * kept)]
     with pytest.raises(InputError, match=reason):
-        rgb_from_compressed(message)
+        rgb_from_message(message)
 
 
 @pytest.mark.parametrize(("bits", "value"), [(16, 65535), (12, 4095), (10, 1023), (10, 9999), (8, 255)])
@@ -265,7 +258,7 @@ def test_a_damaged_png_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     at = message.data.index(b"IDAT") + 20
     message.data = message.data[:at] + bytes([message.data[at] ^ 1]) + message.data[at + 1 :]
     with pytest.raises(InputError, match="a checksum disagrees"):
-        rgb_from_compressed(message)
+        rgb_from_message(message)
     assert capfd.readouterr().err == ""
 
 
@@ -279,4 +272,4 @@ def test_a_damaged_png_is_named(capfd: pytest.CaptureFixture[str]) -> None:
 )
 def test_other_formats_are_named(name: str, data: bytes, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        rgb_from_compressed(SimpleNamespace(format=name, data=data))
+        rgb_from_message(SimpleNamespace(format=name, data=data))
