@@ -22,20 +22,11 @@ from densehybrid_ros.bags.messages import TF_MESSAGE
 from densehybrid_ros.bags.recording import LeaveOut, RecordedFrame, Recording
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import RawBagWriter
+from densehybrid_ros.demo import transport
 from densehybrid_ros.demo.answers import answered_frames
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder, SentFrame
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
-from densehybrid_ros.demo.transport import (
-    ALERT_TOPIC,
-    ANSWER_TOPICS,
-    DIAGNOSTICS_TOPIC,
-    MARKERS_TOPIC,
-    NODE_NAME,
-    private_domain,
-    tidy_shared_memory,
-    transport_environment,
-)
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.replay import Answer, known_frames
 from densehybrid_ros.nodes.messages import is_installed
@@ -70,8 +61,8 @@ def running_node(
     parameters = {**parameters, "input_reliability": "reliable", "max_age": 0.0}
     names = ("image", "camera_info", "disparity", "odometry")
     remappings = {f"~/input/{name}": getattr(topics, name) for name in names if getattr(topics, name)}
-    with private_domain() if private else nullcontext() as domain, tidy_shared_memory():
-        environment = transport_environment(domain)
+    with transport.private_domain() if private else nullcontext() as domain, transport.tidy_shared_memory():
+        environment = transport.transport_environment(domain)
         with _environment(environment), NodeProcess(parameters, remappings, environment, log=log) as node:
             node.wait_until_active(_START_SECONDS)
             yield node
@@ -110,7 +101,7 @@ def drive(
         """Waits for all that the node publishes about a frame; raises an InputError if the node seems to be lost."""
         nonlocal missing
         deadline = time.monotonic() + _ANSWER_SECONDS
-        for topic in ANSWER_TOPICS:
+        for topic in transport.ANSWER_TOPICS:
             while not recorder.wait_for(topic, stamp, _CHECK_SECONDS):
                 node.check_alive()
                 if time.monotonic() > deadline:
@@ -123,7 +114,8 @@ def drive(
 
     with RawBagWriter(answers) as writer, spinning_node("demo") as ros_node:
         player, recorder = BagPlayer(ros_node, recording), BagRecorder(ros_node, writer)
-        recorder.subscribe((*ANSWER_TOPICS, MARKERS_TOPIC, DIAGNOSTICS_TOPIC), _DISCOVERY_SECONDS, node.check_alive)
+        heard = (*transport.ANSWER_TOPICS, transport.MARKERS_TOPIC, transport.DIAGNOSTICS_TOPIC)
+        recorder.subscribe(heard, _DISCOVERY_SECONDS, node.check_alive)
         if not player.wait_for_subscriber(_DISCOVERY_SECONDS):
             raise InputError(f"perception_node does not listen to {recording.topics.image}: {node.errors()}")
         frames: Iterable[RecordedFrame] = recording if known is None else _mounted(ros_node, known)
@@ -132,9 +124,9 @@ def drive(
         if sent and not waits:
             answered(sent[-1].stamp)
         now = time.monotonic_ns()  # the node's counts include the last frame in reports from now on
-        reports = partial(recorder.received, DIAGNOSTICS_TOPIC)
+        reports = partial(recorder.received, transport.DIAGNOSTICS_TOPIC)
         wait_until(lambda: any(came > now for came in reports().values()), _LAST_REPORT_SECONDS)
-        alerts = recorder.received(ALERT_TOPIC)
+        alerts = recorder.received(transport.ALERT_TOPIC)
     return sent, {frame.stamp: (alerts[frame.stamp] - frame.sent) / 1e6 for frame in sent if frame.stamp in alerts}
 
 
@@ -162,7 +154,7 @@ def node_answers(
     """
     hears_transforms = is_installed(TF_MESSAGE)
     parameters = {name: value for name, value in asdict(settings).items() if value is not None}
-    parameters |= dict.fromkeys((f"publish_{topic.rpartition('/')[2]}" for topic in ANSWER_TOPICS), True)
+    parameters |= dict.fromkeys((f"publish_{topic.rpartition('/')[2]}" for topic in transport.ANSWER_TOPICS), True)
     parameters |= {"autostart": True, "input_transport": "compressed" if recording.is_compressed else "raw"}
     parameters["score_encoding"] = "32FC1"  # what is read back are nats
     if not hears_transforms:
@@ -185,7 +177,7 @@ def node_answers(
 
 def _mounted(ros_node: Node, frames: Iterable[tuple[RecordedFrame, Frame]]) -> Iterator[RecordedFrame]:
     """Yields frames once the node has the camera's height and pitch at each."""
-    client = ros_node.create_client(SetParameters, f"/{NODE_NAME}/set_parameters")
+    client = ros_node.create_client(SetParameters, f"/{transport.NODE_NAME}/set_parameters")
     if not client.wait_for_service(_DISCOVERY_SECONDS):
         raise InputError(f"perception_node does not offer its parameters within {_DISCOVERY_SECONDS:g} s")
     told = (0.0, 0.0)

@@ -20,21 +20,16 @@ from typing import Any
 
 import numpy as np
 
+from densehybrid_ros.demo import transport
 from densehybrid_ros.demo.node_process import ModuleProcess, NodeProcess
-from densehybrid_ros.demo.transport import (
-    ALERT_TOPIC,
-    NODE_NAME,
-    OPEN_SET_TOPIC,
-    SCORE_TOPIC,
-    SEMANTIC_TOPIC,
-    private_domain,
-    tidy_shared_memory,
-    transport_environment,
-)
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.text_tables import format_table
 
-ANSWERS = {"alert": (ALERT_TOPIC,), "masks": (SEMANTIC_TOPIC, OPEN_SET_TOPIC), "score": (SCORE_TOPIC,)}
+ANSWERS = {
+    "alert": (transport.ALERT_TOPIC,),
+    "masks": (transport.SEMANTIC_TOPIC, transport.OPEN_SET_TOPIC),
+    "score": (transport.SCORE_TOPIC,),
+}
 """What is measured -> the topics that all have to have come."""
 STAGES = {"waiting": "queue_age", "network": "inference", "hazards": "hazards", "images": "publish"}
 """Part of the node's own time -> its name in /diagnostics."""
@@ -63,9 +58,9 @@ def measure_latency(
         report: Is told which run begins.
 
     Returns:
-        One row a run: ``subject``, ``rate``, ``answered_hz`` (alerts a second, of all cameras), ``memory_mib`` (of the
-        processes, what they share counted once), ``gpu_memory_mib`` (by which the GPUs' used memory has grown; None
-        without nvidia-smi), and the ``figures`` of all answers. With a relay, the node's rows also have
+        One row a run: ``subject``, ``rate``, the ``figures`` of all answers, ``answered_hz`` (alerts a second, of all
+        cameras), ``memory_mib`` (of the processes, what they share counted once), ``gpu_memory_mib`` (by which the
+        GPUs' used memory has grown; None without nvidia-smi). With a relay, the node's rows also have
         ``{alert,masks,score}_ratio``: its median to that of the relay, and the same ``_without_network``.
 
     Raises:
@@ -74,22 +69,21 @@ def measure_latency(
     if importlib.util.find_spec("rclpy") is None:
         raise InputError("rclpy can't be imported: source your ROS 2 installation, or install ROS as the README says")
     rows: list[dict[str, Any]] = []
-    with private_domain() as domain, tidy_shared_memory():
-        environment = transport_environment(domain)
+    camera = {"size": size, "seconds": seconds}
+    with transport.private_domain() as domain, transport.tidy_shared_memory():
+        environment = transport.transport_environment(domain)
         for subject, starts, prefixes in _subjects(parameters, cameras, environment):
-            before = _gpu_memory()
+            used = _gpu_memory()
             with ExitStack() as stack:
                 processes = [stack.enter_context(start()) for start in starts]
                 for process in processes:
                     process.wait_until_active(_START_SECONDS)
                 for rate in rates:
                     report(f"{subject} at {rate:g} Hz, {seconds:g} s")
-                    camera = {"size": size, "rate": rate, "seconds": seconds}
-                    found = _run(camera, environment, prefixes)
-                    row = {"subject": subject, "rate": rate, **found, "answered_hz": found["answered"] / seconds}
+                    row = {"subject": subject, "rate": rate, **_run(camera | {"rate": rate}, environment, prefixes)}
+                    row["answered_hz"] = row["answered"] / seconds
                     row["memory_mib"] = sum(_memory(each.process.pid) for each in processes)
-                    after = _gpu_memory()
-                    row["gpu_memory_mib"] = None if before is None or after is None else after - before
+                    row["gpu_memory_mib"] = None if used is None else (_gpu_memory() or used) - used
                     rows.append(row)
     for relay, node in zip(rows, rows[len(rates) :], strict=False) if cameras == 1 else ():
         for name in ANSWERS:
@@ -130,7 +124,8 @@ def figures(stamps: Sequence[int], heard: Mapping[str, Any]) -> dict[str, Any]:
         InputError: No picture was answered.
     """
     arrivals = {topic: dict(heard[topic]) for topic in sum(ANSWERS.values(), ())}
-    found: dict[str, Any] = {"sent": len(stamps), "answered": sum(stamp in arrivals[ALERT_TOPIC] for stamp in stamps)}
+    answered = sum(stamp in arrivals[transport.ALERT_TOPIC] for stamp in stamps)
+    found: dict[str, Any] = {"sent": len(stamps), "answered": answered}
     for name, topics in ANSWERS.items():
         complete = [stamp for stamp in stamps if all(stamp in arrivals[topic] for topic in topics)]
         if not complete:
@@ -146,15 +141,15 @@ def _subjects(
     parameters: Mapping[str, Any], cameras: int, environment: Mapping[str, str]
 ) -> Iterator[tuple[str, list[Callable[[], ModuleProcess]], list[str]]]:
     """Yields what is measured: its name, what starts its processes, and the prefix of each camera's topics."""
-    node = partial(NodeProcess, environment=environment)
+    node, own = partial(NodeProcess, environment=environment), f"/{transport.NODE_NAME}"
     if cameras == 1:
-        yield "relay", [partial(ModuleProcess, _PEERS, ["relay", "{}"], environment)], [f"/{NODE_NAME}"]
-        yield "node", [partial(node, parameters)], [f"/{NODE_NAME}"]
+        yield "relay", [partial(ModuleProcess, _PEERS, ["relay", "{}"], environment)], [own]
+        yield "node", [partial(node, parameters)], [own]
         return
     names = [f"camera_{number}" for number in range(cameras)]
-    yield "one process", [partial(node, {"cameras": names, **parameters})], [f"/{NODE_NAME}/{name}" for name in names]
+    yield "one process", [partial(node, {"cameras": names, **parameters})], [f"{own}/{name}" for name in names]
     starts = [partial(node, parameters, {"__ns": f"/{name}"}) for name in names]
-    yield f"{cameras} processes", [*starts], [f"/{name}/{NODE_NAME}" for name in names]
+    yield f"{cameras} processes", [*starts], [f"/{name}{own}" for name in names]
 
 
 def _run(camera: Mapping[str, Any], environment: Mapping[str, str], prefixes: Sequence[str]) -> dict[str, Any]:
@@ -171,25 +166,23 @@ def _run(camera: Mapping[str, Any], environment: Mapping[str, str], prefixes: Se
             for each in cameras:
                 each.process.wait(camera["seconds"] + _OVERHEAD_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise InputError(
-                "the pictures could not be sent in time; take a smaller --size or lower --rates"
-            ) from error
-        sent = [_found(each) for each in cameras]
+            mend = "take a smaller --size or lower --rates"
+            raise InputError(f"the pictures could not be sent in time; {mend}") from error
+        stamps = [stamp for each in cameras for stamp in _found(each)["stamps"]]
         time.sleep(_LAST_ANSWER_SECONDS)
         for each in listeners:
             each.stop()
         heard = [_found(each) for each in listeners]
-    topics = (topic for topics in ANSWERS.values() for topic in topics)
+    topics = sum(ANSWERS.values(), ())
     together = {topic: [pair for found in heard for pair in found[topic]] for topic in topics}
-    stamps = [stamp for found in sent for stamp in found["stamps"]]
     return figures(stamps, together | {"diagnostics": heard[0]["diagnostics"]})
 
 
 def _found(peer: ModuleProcess) -> dict[str, Any]:
     """Returns what a process of ``latency_peers`` has printed."""
     lines = peer.log().strip().splitlines() or ["it has written nothing"]
-    found = next((line for line in reversed(lines) if line.startswith("{")), None)
-    content: dict[str, Any] = {"error": lines[-1]} if found is None else json.loads(found)
+    found = next((line for line in reversed(lines) if line.startswith("{")), json.dumps({"error": lines[-1]}))
+    content: dict[str, Any] = json.loads(found)
     if "error" in content:
         raise InputError(f"a process of the measurement failed: {content['error']}")
     return content

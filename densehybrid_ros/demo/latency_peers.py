@@ -23,21 +23,18 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from densehybrid_ros.bags.messages import header_stamp_ns
+from densehybrid_ros.demo import transport
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
-from densehybrid_ros.demo.transport import (
-    ALERT_TOPIC,
-    DIAGNOSTICS_TOPIC,
-    NODE_NAME,
-    OPEN_SET_TOPIC,
-    SCORE_TOPIC,
-    SEMANTIC_TOPIC,
-)
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes.messages import Picture, PicturePublisher, image_message
 from densehybrid_ros.nodes.outputs import IMAGE_QOS
 
-_WATCHED = (ALERT_TOPIC, SEMANTIC_TOPIC, OPEN_SET_TOPIC, SCORE_TOPIC)
-_MASKS = {SEMANTIC_TOPIC: ("mono8", np.uint8), OPEN_SET_TOPIC: ("mono8", np.uint8), SCORE_TOPIC: ("32FC1", np.float32)}
+_MASKS = {
+    transport.SEMANTIC_TOPIC: ("mono8", np.uint8),
+    transport.OPEN_SET_TOPIC: ("mono8", np.uint8),
+    transport.SCORE_TOPIC: ("32FC1", np.float32),
+}
+_WATCHED = (transport.ALERT_TOPIC, *_MASKS)
 _QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _DISCOVERY_SECONDS, _SETTLE_SECONDS, _WARM_UP_SECONDS = 30.0, 1.0, 2.0
 _PICTURES = 4
@@ -83,9 +80,9 @@ def listen(node: Node, prefix: str) -> dict[str, Any]:
             if status.hardware_id == f"{prefix}/input/image":
                 heard["diagnostics"] = {pair.key: pair.value for pair in status.values}
 
-    node.create_subscription(DiagnosticArray, DIAGNOSTICS_TOPIC, report, 10)
+    node.create_subscription(DiagnosticArray, transport.DIAGNOSTICS_TOPIC, report, 10)
     for topic in _WATCHED:
-        kind = DiagnosticArray if topic == ALERT_TOPIC else Image
+        kind = DiagnosticArray if topic == transport.ALERT_TOPIC else Image
         node.create_subscription(kind, _of(prefix, topic), partial(note, topic), _QOS, raw=True)
     _wait_for_interrupt()
     return heard
@@ -93,7 +90,7 @@ def listen(node: Node, prefix: str) -> dict[str, Any]:
 
 def _relay(node: Node) -> dict[str, Any]:
     """Answers every image with an empty alert and empty masks of its size until SIGINT: what rclpy costs by itself."""
-    alerts = node.create_publisher(DiagnosticArray, ALERT_TOPIC, 10)
+    alerts = node.create_publisher(DiagnosticArray, transport.ALERT_TOPIC, 10)
     masks = {topic: node.create_publisher(Image, topic, IMAGE_QOS) for topic in _MASKS}
 
     def answer(message: Image) -> None:
@@ -103,7 +100,7 @@ def _relay(node: Node) -> dict[str, Any]:
             masks[topic].publish(image_message(Picture(message.header, pixels, encoding)))
 
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    node.create_subscription(Image, f"/{NODE_NAME}/input/image", answer, qos)
+    node.create_subscription(Image, f"/{transport.NODE_NAME}/input/image", answer, qos)
     node.get_logger().info("active: relay")
     _wait_for_interrupt()
     return {}
@@ -116,7 +113,7 @@ def _wait_for_interrupt() -> None:
 
 
 def _of(prefix: str, topic: str) -> str:
-    return topic.replace(f"/{NODE_NAME}", prefix, 1)
+    return topic.replace(f"/{transport.NODE_NAME}", prefix, 1)
 
 
 def _is_complete(node: Node, prefix: str) -> bool:
