@@ -11,6 +11,8 @@ from densehybrid_ros.hazards.hazard import Hazard, HazardFrame, Level
 from densehybrid_ros.perception.geometry import Mount
 from densehybrid_ros.perception.images import FROZEN
 
+_BOX = ("left", "top", "width", "height")
+
 
 @dataclass(frozen=True)
 class Status:
@@ -98,10 +100,7 @@ def hazard_alert(
         largest = max((hazard.region for hazard in seen), key=lambda region: region.area)
         values |= {
             "largest_area_px": largest.area,
-            "largest_left": largest.left,
-            "largest_top": largest.top,
-            "largest_width": largest.width,
-            "largest_height": largest.height,
+            **{f"largest_{side}": getattr(largest, side) for side in _BOX},
             "largest_center_x": largest.centroid[0],
             "largest_center_y": largest.centroid[1],
             "largest_peak_score": largest.peak_score,
@@ -132,10 +131,7 @@ def _status(hazard: Hazard, frame_id: str, mount: Mount | None) -> Status:
         "mean_score": region.mean_score,
         "peak_score": region.peak_score,
         "area_px": region.area,
-        "box_left": region.left,
-        "box_top": region.top,
-        "box_width": region.width,
-        "box_height": region.height,
+        **{f"box_{side}": getattr(region, side) for side in _BOX},
         "age_frames": hazard.age,
         "missed_frames": hazard.missed,
         "first_seen_s": hazard.first_stamp,
