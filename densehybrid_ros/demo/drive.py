@@ -25,7 +25,7 @@ from densehybrid_ros.bags.writer import RawBagWriter
 from densehybrid_ros.demo import transport
 from densehybrid_ros.demo.answers import answered_frames
 from densehybrid_ros.demo.node_process import NodeProcess
-from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder, SentFrame
+from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.replay import Answer, known_frames
@@ -76,7 +76,7 @@ def drive(
     known: Iterable[tuple[RecordedFrame, Frame]] | None = None,
     limit: int | None = None,
     waits: bool = True,
-) -> tuple[list[SentFrame], dict[int, float]]:
+) -> tuple[int, dict[int, float]]:
     """Plays a recording to the node and records its answers.
 
     Args:
@@ -90,7 +90,7 @@ def drive(
         waits: Whether the next frame is sent only when the node has answered; else it may drop frames.
 
     Returns:
-        The pictures in order, and by stamp the milliseconds from sending a picture to receiving its alert.
+        The number of pictures, and by stamp the milliseconds from sending a picture to receiving its alert.
 
     Raises:
         InputError: The node died or did not answer.
@@ -120,14 +120,14 @@ def drive(
             raise InputError(f"perception_node does not listen to {recording.topics.image}: {node.errors()}")
         frames: Iterable[RecordedFrame] = recording if known is None else _mounted(ros_node, known)
         played = player.play(islice(frames, limit), rate, answered if waits else None)
-        sent = list(progress(played, "driving", min(len(recording), limit or len(recording))))
+        sent = dict(progress(played, "driving", min(len(recording), limit or len(recording))))
         if sent and not waits:
-            answered(sent[-1].stamp)
+            answered(next(reversed(sent)))
         now = time.monotonic_ns()  # the node's counts include the last frame in reports from now on
         reports = partial(recorder.received, transport.DIAGNOSTICS_TOPIC)
         wait_until(lambda: any(came > now for came in reports().values()), _LAST_REPORT_SECONDS)
         alerts = recorder.received(transport.ALERT_TOPIC)
-    return sent, {frame.stamp: (alerts[frame.stamp] - frame.sent) / 1e6 for frame in sent if frame.stamp in alerts}
+    return len(sent), {stamp: (alerts[stamp] - when) / 1e6 for stamp, when in sent.items() if stamp in alerts}
 
 
 def node_answers(

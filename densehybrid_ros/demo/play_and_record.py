@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from threading import Condition
-from typing import NamedTuple
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -24,13 +23,6 @@ _SENT_DEPTH = 5  # a few large pictures must fit into a transport's shared memor
 _TF_DEPTH = 100  # many come between two pictures, and every one counts
 _HEARD_DEPTH = 10
 _SETTLE_SECONDS = 1.0  # the other side learns of a match a little later than this one
-
-
-class SentFrame(NamedTuple):
-    """A picture's stamp, and when it was sent (``time.monotonic_ns``)."""
-
-    stamp: int
-    sent: int
 
 
 class BagPlayer:
@@ -70,8 +62,10 @@ class BagPlayer:
         frames: Iterable[RecordedFrame],
         rate: float | None = None,
         answered: Callable[[int], bool] | None = None,
-    ) -> Iterator[SentFrame]:
-        """Publishes frames, each after what is known when it comes, and yields after every picture.
+    ) -> Iterator[tuple[int, int]]:
+        """Publishes frames, each after what is known when it comes.
+
+        Yields after every picture its stamp, and when it was sent (``time.monotonic_ns``).
 
         Args:
             frames: Frames of the recording, in its order.
@@ -93,7 +87,7 @@ class BagPlayer:
             if answered and not answered(frame.stamp) and frame.picture.time == first_time:
                 sent = self._publish(frame)
                 answered(frame.stamp)
-            yield SentFrame(frame.stamp, sent)
+            yield frame.stamp, sent
 
     def _publish(self, frame: RecordedFrame) -> int:
         for raw in frame.before:

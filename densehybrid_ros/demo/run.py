@@ -89,7 +89,7 @@ def run_demo(options: DemoOptions) -> DriveFigures:
                 told = known_frames(recording, settings)
                 sent, latencies = drive(node, recording, answers, options.rate, told, waits=options.rate is None)
         with _timed(seconds, "page"):
-            figures, report = DriveFigures(sent=len(sent)), last_report(answers)
+            figures, report = DriveFigures(sent=sent), last_report(answers)
             page = DrivePage(folder, card.classes, threshold, score_range(answers, threshold))
             frames = answered_frames(known_frames(recording, settings), answers)
             for answered in progress(frames, "writing the page", total):
