@@ -36,11 +36,11 @@ _FOREVER = QosTime(9223372036, 854775807)  # how ROS 2 writes an infinite durati
 _METADATA_VERSION: Literal[8] = 8  # the newest that Humble, Jazzy, Kilted and Lyrical all read
 
 
-def qos_profile(latched: bool = False, depth: int = 10) -> Qos:
+def qos_profile(latched: bool = False) -> Qos:
     """Returns the quality of service that players offer: reliable, transient local where latched."""
     return Qos(
         history=QosHistory.KEEP_LAST,
-        depth=depth,
+        depth=10,
         reliability=QosReliability.RELIABLE,
         durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
         deadline=_FOREVER,
