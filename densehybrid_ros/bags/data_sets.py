@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from densehybrid_ros.bags.frames import BagFrame, check_size, resize_frame
-from densehybrid_ros.bags.sources import FIRST_STAMP, check_principal_point, period_ns
+from densehybrid_ros.bags.frames import BagFrame, check_size
+from densehybrid_ros.bags.sources import FIRST_STAMP, FrameSource, check_principal_point, period_ns
 from densehybrid_ros.datasets.anomaly_sets import LostAndFound, open_lost_and_found
 from densehybrid_ros.datasets.evaluation_set import FrameFiles, require_folder
 from densehybrid_ros.errors import InputError
@@ -31,52 +32,6 @@ _ROLES = {
 """What a frame has beside image and labels: attribute of its files -> folder, ending of the name."""
 
 
-class LostAndFoundSequence:
-    """One sequence of LostAndFound with labels, instances, disparity and camera. A FrameSource.
-
-    A frame's stamp is FIRST_STAMP plus its number over the rate: numbers that the data set leaves out (it releases
-    frames some numbers apart) are gaps in time.
-
-    Attributes:
-        name: ``NN_Scene_SEQ``, as the names of its files begin.
-    """
-
-    def __init__(
-        self, name: str, frames: LostAndFound, chosen: Sequence[int], fps: float, size: tuple[int, int] | None
-    ) -> None:
-        self.name = name
-        self._frames, self._chosen, self._fps, self._size = frames, chosen, fps, size
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self._chosen)
-
-    def __iter__(self) -> Iterator[BagFrame]:
-        """Reads the frames one by one; labels are 255 everywhere where a frame is not labelled.
-
-        Raises:
-            InputError: A file is unreadable, sizes disagree, a label is not the data set's, or a camera file is
-                evidently for pictures of another size.
-        """
-        shape: tuple[int, ...] = ()
-        first = self._frames.files[self._chosen[0]].image.name
-        for index in self._chosen:
-            files, read = self._frames.files[index], self._frames[index]
-            shape = shape or read.image.shape
-            check_size(str(files.image), read.image.shape, first, shape)
-            if read.camera is not None:
-                check_principal_point(read.camera, files.camera, "LostAndFound's are for 2048x1024; scale with --size")
-            frame = BagFrame(
-                stamp=FIRST_STAMP + round(_split_name(files.image)[1] * 1e9 / self._fps),
-                image=read.image,
-                camera=read.camera,
-                disparity=read.disparity,
-                labels=read.anomaly,
-                instances=read.instances,
-            )
-            yield resize_frame(frame, *self._size) if self._size else frame
-
-
 def lost_and_found_sequences(
     root: Path,
     split: str = "test",
@@ -84,8 +39,11 @@ def lost_and_found_sequences(
     fps: float = LOST_AND_FOUND_FPS,
     limit: int | None = None,
     size: tuple[int, int] | None = None,
-) -> list[LostAndFoundSequence]:
+) -> list[FrameSource]:
     """Finds the sequences of ``{leftImg8bit,gtCoarse,disparity,camera}/SPLIT/NN_Scene/NN_Scene_SEQ_FRAME_*``.
+
+    A frame's stamp is FIRST_STAMP plus its number over the rate: numbers that the data set leaves out (it releases
+    frames some numbers apart) are gaps in time. Labels are 255 everywhere where a frame is not labelled.
 
     Args:
         root: The folder that holds these.
@@ -96,11 +54,12 @@ def lost_and_found_sequences(
         size: (width, height) to which the frames are brought; theirs where it is not given.
 
     Returns:
-        The sequences, sorted by name.
+        The sequences with labels, instances, disparity and camera, sorted by their names, ``NN_Scene_SEQ``.
 
     Raises:
         InputError: A folder is missing, there is no such scene, the rate is not a positive number, a picture is not
-            named as above, or a frame lacks one of its files.
+            named as above, or a frame lacks one of its files. While reading: a file is unreadable, sizes disagree, a
+            label is not the data set's, or a camera file is evidently for pictures of another size.
     """
     for folder in ("leftImg8bit", "gtCoarse", "disparity", "camera"):
         hint = "give the folder that holds leftImg8bit/, gtCoarse/, disparity/ and camera/"
@@ -115,10 +74,30 @@ def lost_and_found_sequences(
         _check_complete(root, split, files)
         name, number = _split_name(files.image)
         sequences.setdefault(name, []).append((number, index))
-    return [
-        LostAndFoundSequence(name, frames, [index for _, index in sorted(found)[:limit]], fps, size)
-        for name, found in sorted(sequences.items())
-    ]
+    made = []
+    for name, found in sorted(sequences.items()):
+        chosen = [index for _, index in sorted(found)[:limit]]
+        made.append(FrameSource(partial(_read_frames, frames, chosen, fps), len(chosen), size=size, name=name))
+    return made
+
+
+def _read_frames(frames: LostAndFound, chosen: Sequence[int], fps: float) -> Iterator[BagFrame]:
+    shape: tuple[int, ...] = ()
+    first = frames.files[chosen[0]].image.name
+    for index in chosen:
+        files, read = frames.files[index], frames[index]
+        shape = shape or read.image.shape
+        check_size(str(files.image), read.image.shape, first, shape)
+        if read.camera is not None:
+            check_principal_point(read.camera, files.camera, "LostAndFound's are for 2048x1024; scale with --size")
+        yield BagFrame(
+            stamp=FIRST_STAMP + round(_split_name(files.image)[1] * 1e9 / fps),
+            image=read.image,
+            camera=read.camera,
+            disparity=read.disparity,
+            labels=read.anomaly,
+            instances=read.instances,
+        )
 
 
 def _split_name(image: Path) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from densehybrid_ros.bags.recording import LeaveOut as LeaveOut
 from densehybrid_ros.bags.recording import RecordedFrame as RecordedFrame
 from densehybrid_ros.bags.recording import Recording as Recording
 from densehybrid_ros.bags.recording import SourceFrames, timed_name
-from densehybrid_ros.bags.sources import DEFAULT_FPS, FolderFrames, VideoFrames
+from densehybrid_ros.bags.sources import DEFAULT_FPS, FolderFrames, FrameSource, VideoFrames
 from densehybrid_ros.bags.storage import MAGICS, RawMessage, Topic, open_storage
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, BagTopics
 from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES
@@ -266,7 +266,7 @@ def open_recording(
         if fps is not None:
             raise InputError(f"--fps {fps:g}: {path} has stamps of its own; leave --fps out")
         return BagFrames(path, topics, leave_out, tolerance, read)
-    source: FolderFrames | VideoFrames
+    source: FrameSource
     if is_pictures(path):
         source = FolderFrames(path, fps or DEFAULT_FPS, leave_out=leave_out)
     elif is_labelled_folder(path):

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from densehybrid_ros.bags.messages import serialize
-from densehybrid_ros.bags.sources import FolderFrames, RenderedFrames, VideoFrames
+from densehybrid_ros.bags.sources import FrameSource
 from densehybrid_ros.bags.storage import RawMessage
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import frame_messages
@@ -72,7 +72,7 @@ class SourceFrames:
     def __init__(
         self,
         path: Path,
-        source: FolderFrames | VideoFrames | RenderedFrames,
+        source: FrameSource,
         topics: BagTopics | None = None,
         leave_out: LeaveOut | None = None,
     ) -> None:

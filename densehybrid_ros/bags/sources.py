@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -48,15 +49,27 @@ _ROLE_SUFFIX = re.compile(
 )
 
 
-class FrameSource(Protocol):
-    """Frames in order of time. ``len`` says how many, a video's as its header promises."""
+@dataclass(frozen=True)
+class FrameSource:
+    """Frames in order of time, which may be gone through several times."""
 
-    def __len__(self) -> int: ...
+    frames: Callable[[], Iterator[BagFrame]]  # Reads them one by one
+    count: int  # How many they are, of a video as its header promises
+    period: int = 0  # Nanoseconds from one to the next; 0: unknown
+    size: tuple[int, int] | None = None  # (width, height) to which they are brought; None: theirs
+    name: str = ""  # Of a data set's sequence
 
-    def __iter__(self) -> Iterator[BagFrame]: ...
+    def __len__(self) -> int:
+        """Number of frames."""
+        return self.count
+
+    def __iter__(self) -> Iterator[BagFrame]:
+        """Reads the frames one by one; an InputError where one can't be read."""
+        for frame in self.frames():
+            yield resize_frame(frame, *self.size) if self.size else frame
 
 
-class FolderFrames:
+class FolderFrames(FrameSource):
     """Frames from a folder of pictures, in natural order of their names.
 
     What belongs to a frame has its name in another folder; Cityscapes' endings (``_leftImg8bit``,
@@ -92,90 +105,99 @@ class FolderFrames:
                 InputError at the first.
 
         Raises:
-            InputError: A folder is missing or empty, or a frame lacks its file in one of them.
+            InputError: A folder is missing or empty, or a frame lacks its file in one of them. While reading: a file
+                is unreadable, sizes disagree, or a label is out of range, unless such frames are to be left out; or
+                no frame has a labelled pixel. That no pixel is an anomaly is told on stderr.
         """
-        self._pictures = ordered_pictures(folder)[:limit]
-        self.period = period_ns(fps)
-        self._size, self._camera_size, self._leave_out = size, camera_size, leave_out
-        if camera is None or camera.is_dir():
-            self._cameras = self._companions(camera, (".json",), "camera")
-        else:
-            self._cameras = [camera] * len(self)
-        self._disparities = self._companions(disparity, PICTURE_SUFFIXES, "disparity")
-        self._labels = self._companions(labels, PICTURE_SUFFIXES, "label")
-        self._semantic = self._companions(semantic, PICTURE_SUFFIXES, "semantic label")
-        self._folders = {"labels": labels, "semantic": semantic}
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self._pictures)
-
-    def __iter__(self) -> Iterator[BagFrame]:
-        """Reads the frames one by one.
-
-        Raises:
-            InputError: A file is unreadable, sizes disagree, or a label is out of range, unless such frames are to be
-                left out; or no frame has a labelled pixel. That no pixel is an anomaly is told on stderr.
-        """
-        first: tuple[str, tuple[int, ...]] | None = None
-        anomaly: set[int] = set()
-        classified = False
-        for index, path in enumerate(self._pictures):
-            try:
-                frame = self._read(index)
-                first = first or (path.name, frame.image.shape)
-                check_size(str(path), frame.image.shape, *first)
-            except InputError as error:
-                if self._leave_out is None:
-                    raise
-                self._leave_out(str(error), 1)
-                continue
-            anomaly |= anomaly_values(frame.labels) if frame.labels is not None else set()
-            classified |= frame.semantic is not None and bool(np.any(frame.semantic != VOID))
-            yield resize_frame(frame, *self._size) if self._size else frame
-        labels, semantic = self._folders["labels"], self._folders["semantic"]
-        if first and labels and (lacking := what_is_lacking(anomaly)):
-            if anomaly == {IGNORE}:
-                raise InputError(f"{labels}: {lacking}")
-            print(f"{labels}: {lacking}", file=sys.stderr)
-        if first and semantic and not classified:
-            raise InputError(f"{semantic}: no pixel has a class: all labels are 255; save train ids")
-
-    def _companions(self, folder: Path | None, suffixes: tuple[str, ...], role: str) -> list[Path | None]:
-        """Finds every picture's file in another folder."""
-        if folder is None:
-            return [None] * len(self)
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder")
-        by_name = {frame_name(path): path for path in folder.iterdir() if path.suffix.lower() in suffixes}
-        for picture in self._pictures:
-            if frame_name(picture) not in by_name:
-                raise InputError(f"{folder}: no {role} file for the frame {picture.name}")
-        return [by_name[frame_name(picture)] for picture in self._pictures]
-
-    def _read(self, index: int) -> BagFrame:
-        path, camera = self._pictures[index], self._cameras[index]
-        image = read_color(path)
-
-        def plane(file: Path | None, table: Mapping[int, int] | None = None, mend: str = "") -> np.ndarray | None:
-            if file is None:
-                return None
-            values = translate_labels(read_labels(file), table, file, mend) if table else read_disparity(file)
-            check_size(str(file), values.shape, path.name, image.shape)
-            return values
-
-        return BagFrame(
-            stamp=FIRST_STAMP + index * self.period,
-            image=image,
-            name=path.stem,
-            camera=read_camera(camera, image.shape, self._camera_size) if camera else None,
-            disparity=plane(self._disparities[index]),
-            labels=plane(self._labels[index], ANOMALY_VALUES, f"{ANOMALY_MEND}; train ids belong to --semantic"),
-            semantic=plane(self._semantic[index], TRAIN_IDS),
+        pictures = ordered_pictures(folder)[:limit]
+        is_one = camera is not None and not camera.is_dir()
+        cameras = [camera] * len(pictures) if is_one else _companions(pictures, camera, (".json",), "camera")
+        planes = (
+            _companions(pictures, found, PICTURE_SUFFIXES, role)
+            for found, role in ((disparity, "disparity"), (labels, "label"), (semantic, "semantic label"))
         )
+        period, reads = period_ns(fps), {}
+        for index, files in enumerate(zip(pictures, cameras, *planes, strict=True)):
+            reads[files[0]] = partial(_read_frame, FIRST_STAMP + index * period, camera_size, *files)
+        super().__init__(partial(_checked_frames, reads, labels, semantic, leave_out), len(pictures), period, size)
 
 
-class VideoFrames:
+def _checked_frames(
+    reads: Mapping[Path, Callable[[], BagFrame]],
+    labels: Path | None,
+    semantic: Path | None,
+    leave_out: Callable[[str, int], None] | None,
+) -> Iterator[BagFrame]:
+    """Reads the frames of pictures one by one, and looks at the end what the labels of all hold."""
+    first: tuple[str, tuple[int, ...]] | None = None
+    anomaly: set[int] = set()
+    classified = False
+    for path, read in reads.items():
+        try:
+            frame = read()
+            first = first or (path.name, frame.image.shape)
+            check_size(str(path), frame.image.shape, *first)
+        except InputError as error:
+            if leave_out is None:
+                raise
+            leave_out(str(error), 1)
+            continue
+        anomaly |= anomaly_values(frame.labels) if frame.labels is not None else set()
+        classified |= frame.semantic is not None and bool(np.any(frame.semantic != VOID))
+        yield frame
+    if first and labels and (lacking := what_is_lacking(anomaly)):
+        if anomaly == {IGNORE}:
+            raise InputError(f"{labels}: {lacking}")
+        print(f"{labels}: {lacking}", file=sys.stderr)
+    if first and semantic and not classified:
+        raise InputError(f"{semantic}: no pixel has a class: all labels are 255; save train ids")
+
+
+def _companions(
+    pictures: Sequence[Path], folder: Path | None, suffixes: tuple[str, ...], role: str
+) -> Sequence[Path | None]:
+    """Finds every picture's file in another folder."""
+    if folder is None:
+        return [None] * len(pictures)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    by_name = {frame_name(path): path for path in folder.iterdir() if path.suffix.lower() in suffixes}
+    for picture in pictures:
+        if frame_name(picture) not in by_name:
+            raise InputError(f"{folder}: no {role} file for the frame {picture.name}")
+    return [by_name[frame_name(picture)] for picture in pictures]
+
+
+def _read_frame(
+    stamp: int,
+    camera_size: tuple[int, int] | None,
+    path: Path,
+    camera: Path | None,
+    disparity: Path | None,
+    labels: Path | None,
+    semantic: Path | None,
+) -> BagFrame:
+    image = read_color(path)
+
+    def plane(file: Path | None, table: Mapping[int, int] | None = None, mend: str = "") -> np.ndarray | None:
+        if file is None:
+            return None
+        values = translate_labels(read_labels(file), table, file, mend) if table else read_disparity(file)
+        check_size(str(file), values.shape, path.name, image.shape)
+        return values
+
+    return BagFrame(
+        stamp=stamp,
+        image=image,
+        name=path.stem,
+        camera=read_camera(camera, image.shape, camera_size) if camera else None,
+        disparity=plane(disparity),
+        labels=plane(labels, ANOMALY_VALUES, f"{ANOMALY_MEND}; train ids belong to --semantic"),
+        semantic=plane(semantic, TRAIN_IDS),
+    )
+
+
+class VideoFrames(FrameSource):
     """Frames from a video file that OpenCV can decode."""
 
     def __init__(
@@ -190,72 +212,58 @@ class VideoFrames:
         """Opens the video to see what it holds; arguments as of ``FolderFrames``, but one camera and its own fps.
 
         Raises:
-            InputError: The file is missing, no video, or does not tell its rate.
+            InputError: The file is missing, no video, or does not tell its rate. While reading: no frame can be
+                decoded, or the camera file is unreadable.
         """
-        self._path, self._limit, self._size = path, limit, size
-        self._camera, self._camera_size = camera, camera_size
         capture = _open_video(path)
         rate = fps or capture.get(cv2.CAP_PROP_FPS)
         if not rate or not np.isfinite(rate) or rate <= 0:
             raise InputError(f"{path}: the video does not tell its frame rate; give --fps")
-        self.period = period_ns(rate)
-        self._promised = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        period, promised = period_ns(rate), max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         capture.release()
-
-    def __len__(self) -> int:
-        """Number of frames that the header promises, or the limit where that is smaller."""
-        return self._promised if self._limit is None else min(self._promised, self._limit)
-
-    def __iter__(self) -> Iterator[BagFrame]:
-        """Decodes the frames one by one.
-
-        Raises:
-            InputError: No frame can be decoded, or the camera file is unreadable.
-        """
-        capture = _open_video(self._path)
-        index = 0
-        try:
-            while self._limit is None or index < self._limit:
-                ok, picture = capture.read()
-                if not ok:
-                    break
-                image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-                camera = read_camera(self._camera, image.shape, self._camera_size) if self._camera else None
-                frame = BagFrame(FIRST_STAMP + index * self.period, image, camera)
-                yield resize_frame(frame, *self._size) if self._size else frame
-                index += 1
-        finally:
-            capture.release()
-        if index == 0:
-            raise InputError(f"{self._path}: no frame of this video can be decoded")
+        frames = partial(_decoded_frames, path, period, camera, camera_size, limit)
+        super().__init__(frames, promised if limit is None else min(promised, limit), period, size)
 
 
-class RenderedFrames:
+def _decoded_frames(
+    path: Path, period: int, camera: Path | None, camera_size: tuple[int, int] | None, limit: int | None
+) -> Iterator[BagFrame]:
+    capture, index = _open_video(path), 0
+    try:
+        while limit is None or index < limit:
+            ok, picture = capture.read()
+            if not ok:
+                break
+            image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            known = read_camera(camera, image.shape, camera_size) if camera else None
+            yield BagFrame(FIRST_STAMP + index * period, image, known)
+            index += 1
+    finally:
+        capture.release()
+    if index == 0:
+        raise InputError(f"{path}: no frame of this video can be decoded")
+
+
+class RenderedFrames(FrameSource):
     """A drive on the rendered road: exact labels, disparity and camera."""
 
     def __init__(self, seed: int, count: int, size: tuple[int, int] = (1024, 512), fps: float = DEFAULT_FPS) -> None:
         """Notes what to render: ``count`` frames of ``size`` (width, height) pixels; same seed, same drive."""
-        self._seed, self._count, self._size, self._fps = seed, count, size, fps
-        self.period = period_ns(fps)
+        super().__init__(partial(_rendered_frames, seed, count, size, fps), count, period_ns(fps))
 
-    def __len__(self) -> int:
-        """Number of frames."""
-        return self._count
 
-    def __iter__(self) -> Iterator[BagFrame]:
-        """Renders the frames one by one."""
-        width, height = self._size
-        for index, frame in enumerate(render_drive(self._seed, self._count, width, height, self._fps)):
-            yield BagFrame(
-                stamp=FIRST_STAMP + index * self.period,
-                image=frame.image,
-                camera=frame.camera,
-                disparity=frame.disparity,
-                labels=frame.anomaly,
-                semantic=frame.semantic,
-                instances=frame.instances,
-                speed=frame.speed,
-            )
+def _rendered_frames(seed: int, count: int, size: tuple[int, int], fps: float) -> Iterator[BagFrame]:
+    for index, frame in enumerate(render_drive(seed, count, *size, fps)):
+        yield BagFrame(
+            stamp=FIRST_STAMP + index * period_ns(fps),
+            image=frame.image,
+            camera=frame.camera,
+            disparity=frame.disparity,
+            labels=frame.anomaly,
+            semantic=frame.semantic,
+            instances=frame.instances,
+            speed=frame.speed,
+        )
 
 
 def period_ns(fps: float) -> int:
