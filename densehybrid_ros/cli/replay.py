@@ -35,8 +35,7 @@ _EXAMPLE = """examples:
   densehybrid bag rendered drive --seed 7
   densehybrid replay drive --params-file config/perception.param.yaml -p trigger_count:=2 --report replay_report
   densehybrid replay drive --params-file config/perception.param.yaml --through node
-  densehybrid replay dashcam.mp4 -p model:=ldn121 -p camera_height:=1.4 --video seen.mp4
-  torchrun --nproc-per-node 2 -m densehybrid_ros replay drives/"""
+  densehybrid replay dashcam.mp4 -p model:=ldn121 -p camera_height:=1.4 --video seen.mp4"""
 _REASONS_PRINTED = 10
 
 
@@ -99,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         _replay(args, bag, replay, segmenter, settings)
     if not replay.frames:
         nothing = f"{args.bag}: no frame was answered; try --through model"
-        raise InputError(replay.left_out[0].reason if replay.left_out else nothing)
+        raise InputError(next((reason for _, reason in replay.left_out), nothing))
     result = replay.result(args.bag.name, segmenter.card.name)
     result.seconds = time.monotonic() - started
     result.device = segmenter.describe()

@@ -21,7 +21,7 @@ from densehybrid_ros.cli.node_parameters import (
 from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, thresholds
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.kept_drive import KeptDrive
-from densehybrid_ros.evaluation.replay import check_answer, perceived_answers, with_base_frame
+from densehybrid_ros.evaluation.replay import check_labels, perceived_answers, with_base_frame
 from densehybrid_ros.evaluation.text_tables import format_table
 from densehybrid_ros.evaluation.tune_page import write_tune_page
 from densehybrid_ros.evaluation.tuning import CLEAN, LABELS, Grid, Tuning, threshold_rows, tune
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     answers = perceived_answers(recording, Perception(segmenter, settings), _left_out, args.limit)
     for answer in progress(answers, f"tune {args.drive.name}", total):
         try:
-            check_answer(answer, bags[0], recording.topics)
+            check_labels(answer.recorded, f"{bags[0]}: {recording.topics.labels}")
         except InputError as error:
             _left_out(str(error), 1)
             continue

@@ -196,7 +196,8 @@ class HazardAccumulator:
         self._advance(time, speed)
         told = alert.summary.values.get("problems", alert.summary.message)
         for problem in told.split("; ") if told != "none" else ():
-            self._name(_NUMBER.sub("#", problem), 1, problem)
+            count, first = self._problems.get(kind := _NUMBER.sub("#", problem), (0, problem))
+            self._problems[kind] = (count + 1, first)
         active = [item.values for item in alert.hazards if item.values["state"] == State.ACTIVE.value]
         hazards = [_Alerted.of(values) for values in active]
         near = [hazard.distance for hazard in hazards if not math.isnan(hazard.distance)]
@@ -219,10 +220,6 @@ class HazardAccumulator:
             self._metres += step * (speed or 0.0)
         self._speed_known &= speed is not None
         self._times.append(time)
-
-    def _name(self, kind: str, count: int, text: str) -> None:
-        known, first = self._problems.get(kind, (0, text))
-        self._problems[kind] = (known + count, first)
 
     def _judge(self, hazards: Sequence[_Alerted], truth: FrameTruth) -> None:
         obstacles = truth.obstacles
@@ -287,44 +284,3 @@ def box_overlap(one: Box, other: Box) -> float:
         return 0.0
     shared = width * height
     return shared / (one[2] * one[3] + other[2] * other[3] - shared)
-
-
-def hazard_lines(figures: HazardFigures) -> list[str]:
-    """Says how many alerts were raised, how many of them were false, and from where on each obstacle is alerted."""
-    way = "" if figures.kilometres is None else f" and {figures.kilometres:.2f} km"
-    lines = [f"alerts: {figures.raised} hazards raised in {figures.minutes:.2f} minutes{way}"]
-    if figures.false_alarms is not None:
-        rates = {"minute": figures.false_alarms_per_minute, "kilometre": figures.false_alarms_per_kilometre}
-        told = [f"{rate:.2f} a {unit}" for unit, rate in rates.items() if rate is not None]
-        lines.append(", ".join([f"false alarms: {figures.false_alarms}", *told]))
-    if figures.first_alert:
-        known = [
-            f"#{name} " + ("never" if distance is None else f"at {distance:.1f} m")
-            for name, distance in figures.first_alert.items()
-        ]
-        lines.append(f"first alerted: {', '.join(known)}")
-    if figures.distance_error is not None and figures.within_two_sigma is not None:
-        lines.append(
-            f"alerted distances: median error {figures.distance_error:.2f} m, {100 * figures.within_two_sigma:.1f} % "
-            "within twice the stated deviation"
-        )
-    return lines + [f"named by the hazard stage in {count} frames: {text}" for text, count in figures.problems.items()]
-
-
-def hazard_bin_rows(figures: HazardFigures) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of obstacles found and missed by distance."""
-    rows = [
-        [f"{item.low:g} to {item.high:g}", *map(str, (item.obstacles, item.found, item.obstacles - item.found))]
-        for item in figures.bins
-    ]
-    return ["distance [m]", "obstacles", "alerted", "missed"], rows
-
-
-def speed_rows(figures: HazardFigures) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table by speed: up to which one the alerts come in time to stop."""
-    rows = []
-    for item in figures.speeds:
-        margin = "-" if item.worst_margin is None else f"{item.worst_margin:+.1f}"
-        counts = str(item.obstacles), str(item.in_time)
-        rows.append([f"{item.speed:g}", f"{item.stopping_distance:.1f}", *counts, margin])
-    return ["speed [km/h]", "stopping distance [m]", "obstacles in sight", "alerted in time", "worst margin [m]"], rows

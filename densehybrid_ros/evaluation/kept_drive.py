@@ -15,6 +15,7 @@ import numpy as np
 
 from densehybrid_ros.confidence import RegionClassifier
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.gallery import small_jpeg
 from densehybrid_ros.evaluation.obstacles import FrameTruth
 from densehybrid_ros.evaluation.replay import Answer, frame_truth
 from densehybrid_ros.hazards.region_points import WIDEST_MARGIN
@@ -23,7 +24,7 @@ from densehybrid_ros.perception.perception import Frame
 _FIRST = 8  # frames from which the lowest threshold is chosen
 _UNKNOWN_SHARE = 0.1  # of their pixels exceed it
 _SAMPLED = 16  # every so many-th of the scores above it, in order, is kept for the choice of thresholds
-_DISPLAY_WIDTH, _JPEG_QUALITY = 1024, 80
+_DISPLAY_WIDTH = 1024
 
 
 class DriveFrame(NamedTuple):
@@ -66,7 +67,10 @@ class KeptFrame(NamedTuple):
         known = replace(known, image=np.zeros(known.image.shape, np.uint8))
         score = np.where(high, answer.score, np.float32(floor))
         frame = DriveFrame(answer.recorded.picture.time * 1e-9, known, answer.semantic, score, truth)
-        return cls(_display(answer.recorded.image) if is_shown else None, zlib.compress(pickle.dumps(frame), 1))
+        return cls(
+            small_jpeg(answer.recorded.image, _DISPLAY_WIDTH) if is_shown else None,
+            zlib.compress(pickle.dumps(frame), 1),
+        )
 
     def frame(self) -> DriveFrame:
         """Returns the frame as it was, but for scores and disparities below the lowest threshold."""
@@ -162,11 +166,3 @@ def sweep_thresholds(samples: np.ndarray, floor: float, own: Sequence[float], co
     digits = max(0, -math.floor(math.log10(step)))
     chosen = {round(float(value), digits) for value in (*round_ones[1:], *ends)} | set(own)
     return tuple(sorted(value for value in chosen if value >= floor))
-
-
-def _display(image: np.ndarray) -> bytes:
-    height, width = image.shape[:2]
-    if width > _DISPLAY_WIDTH:
-        size = _DISPLAY_WIDTH, max(1, round(height * _DISPLAY_WIDTH / width))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()

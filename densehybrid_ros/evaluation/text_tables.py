@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 WIDEST = 160
 """Columns of text that a table takes at most."""
+Table = tuple[list[str], list[list[str]]]
+"""Header and rows."""
 Group = tuple[str, list[tuple[str, list[str]]]]
 """A title, empty for none, and rows below it: who, and a cell for each figure."""
 Part = tuple[str, Sequence[str]]
