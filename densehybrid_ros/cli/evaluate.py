@@ -24,7 +24,7 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer, spread
 from densehybrid_ros.evaluation.evaluate import evaluate
 from densehybrid_ros.evaluation.froc import StillStage
-from densehybrid_ros.evaluation.protocols import PROTOCOLS, Protocol
+from densehybrid_ros.evaluation.protocols import protocol_of
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
 from densehybrid_ros.evaluation.score_maps import SUFFIXES, ScoreMaps
@@ -232,7 +232,7 @@ def _measure_one(
                 name,
                 scorers[name],
                 limit=args.limit,
-                edges=distance_edges(args.bins) if args.bins or PROTOCOLS.get(name, Protocol()).distances else (),
+                edges=distance_edges(args.bins) if args.bins or protocol_of(name).distances else (),
                 pictures=args.report is not None,
                 thresholds=thresholds,
                 stage=stage,

@@ -32,7 +32,7 @@ from densehybrid_ros.evaluation.froc import FrocAccumulator, StillStage
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.open_set import OpenSetAccumulator, mean_over_folds
 from densehybrid_ros.evaluation.pixel_accumulator import ImageMeanAccumulator, PixelAccumulator
-from densehybrid_ros.evaluation.protocols import OBSTACLE_TRACK, PROTOCOLS, Protocol
+from densehybrid_ros.evaluation.protocols import OBSTACLE_TRACK, Protocol, protocol_of
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.inference.backends import device_name
 from densehybrid_ros.scores.confusion import ConfusionMatrix
@@ -66,7 +66,7 @@ def evaluate(
         InputError: No frame could be evaluated, a score is unknown, or hazards are to be judged without anomalies.
     """
     started = time.monotonic()
-    protocol = PROTOCOLS.get(name, Protocol())
+    protocol = protocol_of(name)
     if scorer.classes:
         dataset = dataset.for_classes([item.name for item in scorer.classes])
     classes = _common_classes(dataset, scorer.classes)

@@ -45,8 +45,19 @@ class PixelAccumulator:
         self._limit = buffer_size
         self._buffer = torch.empty(0, dtype=torch.int32)
         self._left = self._right = 0
-        self.positives = KeyCounts()
-        self.negatives = KeyCounts()
+        self._positives, self._negatives = KeyCounts(), KeyCounts()
+
+    @property
+    def positives(self) -> KeyCounts:
+        """Scores of the anomalous pixels so far."""
+        self._flush()
+        return self._positives
+
+    @property
+    def negatives(self) -> KeyCounts:
+        """Scores of the inlier pixels so far."""
+        self._flush()
+        return self._negatives
 
     def update(self, scores: Tensor, labels: Tensor, name: str = "scores") -> None:
         """Takes in the pixels of a frame.
@@ -91,18 +102,18 @@ class PixelAccumulator:
         """Makes room by growing the buffer to its limit, then by emptying it; returns the room there is."""
         used = self._left + self._right
         if self._buffer.device != device or (used + wanted > len(self._buffer) and len(self._buffer) < self._limit):
-            self.flush()
+            self._flush()
             size = min(max(_FIRST_BUFFER, 2 * len(self._buffer), wanted), self._limit)
             self._buffer = torch.empty(size, dtype=torch.int32, device=device)
         elif used == len(self._buffer):
-            self.flush()
+            self._flush()
         return len(self._buffer) - self._left - self._right
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Counts what waits in the buffer."""
         end = len(self._buffer)
-        self._count(self._buffer[: self._left], self.negatives)
-        self._count(self._buffer[end - self._right : end], self.positives)
+        self._count(self._buffer[: self._left], self._negatives)
+        self._count(self._buffer[end - self._right : end], self._positives)
         self._left = self._right = 0
 
     def _count(self, keys: Tensor, counts: KeyCounts) -> None:
@@ -116,43 +127,31 @@ class PixelAccumulator:
             for start in range(0, len(values), _CHUNK):
                 counts.add(*run_lengths(values[start : start + _CHUNK]))
 
-    def __getstate__(self) -> dict[str, object]:
-        """What travels to another process: the counts, without the buffer."""
-        self.flush()
-        return self.__dict__ | {"_buffer": torch.empty(0, dtype=torch.int32)}
-
     def merge(self, other: PixelAccumulator) -> None:
         """Adds all that another accumulator has counted (of another shard, say)."""
-        self.flush()
-        other.flush()
-        for mine, theirs in ((self.positives, other.positives), (self.negatives, other.negatives)):
-            for keys, occurrences in theirs.chunks():
-                mine.add(keys, occurrences)
+        self._positives.merge(other.positives)
+        self._negatives.merge(other.negatives)
 
     def compute(self) -> CurveMetrics:
         """Returns the figures over all pixels so far; more may follow."""
-        self.flush()
         return curve_metrics(self.positives, self.negatives)
 
     def curve(self, points: int = 400) -> CurvePoints:
         """Returns sampled exact vertices of the curve, for a plot."""
-        self.flush()
         return sample_curve(self.positives, self.negatives, points)
 
     def histogram(self) -> ScoreHistogram:
         """Returns how the scores of inlier and anomalous pixels are spread."""
-        self.flush()
         return score_histogram(self.positives, self.negatives)
 
     def inlier_quantile(self, quantile: float) -> float:
         """Returns the score that at least the share ``quantile`` of the inlier pixels does not exceed."""
-        self.flush()
         return quantile_score(self.negatives, quantile)
 
     @property
     def nbytes(self) -> int:
         """Bytes of counters and buffer."""
-        return self.positives.nbytes + self.negatives.nbytes + 4 * len(self._buffer)
+        return self._positives.nbytes + self._negatives.nbytes + 4 * len(self._buffer)
 
 
 def _sorted_pieces(values: np.ndarray) -> Iterator[np.ndarray]:

@@ -20,86 +20,58 @@ from densehybrid_ros.evaluation.hazard_figures import HazardFigures
 from densehybrid_ros.evaluation.obstacles import ObstacleFigures
 from densehybrid_ros.evaluation.open_set import OpenSetMetrics
 from densehybrid_ros.evaluation.protocols import (
-    AP,
-    AUROC,
-    FPR95,
-    GAP,
-    MEAN_F1,
     MEAN_IOU,
-    OPEN_MEAN_IOU,
-    PROTOCOLS,
+    OPEN_SET,
     PUBLISHED_BY_DISTANCE,
-    Protocol,
     Row,
+    protocol_of,
     published_rows,
 )
 from densehybrid_ros.evaluation.text_tables import Table, format_table
 from densehybrid_ros.files import without_nan
 
-_PIXEL = {AP: "average_precision", FPR95: "fpr95", AUROC: "auroc"}
+_PIXEL = dict(zip(OPEN_SET[:3], ("average_precision", "fpr95", "auroc"), strict=True))
 _FIGURES = {
     "pixel": _PIXEL,
     "components": {"sIoU": "mean_siou", "PPV": "mean_ppv", "F1*": "mean_f1", "found": "recall", "true": "precision"},
-    "open_set": {MEAN_IOU: "closed_mean_iou", MEAN_F1: "mean_f1", OPEN_MEAN_IOU: "open_mean_iou", GAP: "gap"},
+    "open_set": dict(zip(OPEN_SET[3:], ("closed_mean_iou", "mean_f1", "open_mean_iou", "gap"), strict=True)),
 }
 """Part of the result -> column of a table -> attribute; "found" and "true" are at an overlap of 0.25."""
 
 
 @dataclass
 class EvaluationResult:
-    """The figures of one model on one data set by score; rates and scores 0..1, nan where undefined.
-
-    Attributes:
-        frames: Frames measured.
-        unlabelled: Frames skipped since they have no labelled pixel.
-        left_out: Why frames could not be evaluated.
-        frames_left_out: How many those were; None where each reason stands for one.
-        device: What ran the network, and where, such as "eager fp32 on CPU".
-        size: (height, width) of the network's input; None where images kept theirs.
-        inlier_q95: Thresholds that 95 % of the inlier pixels do not exceed.
-        judged: The score that ``operating_points`` are of, its components at the first; None: all at their best F1.
-        operating_points: Figures at each threshold that was given.
-        edges: Distance bins in metres; ``distances`` has the figures of each.
-        without_distance: Labelled pixels that had no distance.
-        distance_source: How distances were obtained.
-        class_iou: Class -> IoU of the closed set.
-        confusion: Pixels of each class, in the order of ``class_iou``, by predicted class; empty without a closed set.
-        gallery: The frames with the worst errors, where they were asked for.
-        froc: What the hazards of single frames were worth.
-        obstacles: Detection by obstacle along a drive, before the hazard stage.
-        hazards: What the alerts of a drive were worth.
-        remarks: What else is worth telling in the report, one sentence each; not in the JSON, as plots are not.
-    """
+    """The figures of one model on one data set by score; rates and scores 0..1, nan where undefined."""
 
     dataset: str
     model: str
-    frames: int = 0
-    unlabelled: int = 0
-    left_out: list[str] = field(default_factory=list)
-    frames_left_out: int | None = None
+    frames: int = 0  # frames measured
+    unlabelled: int = 0  # frames skipped since they have no labelled pixel
+    left_out: list[str] = field(default_factory=list)  # why frames could not be evaluated
+    frames_left_out: int | None = None  # how many those were; None where each reason stands for one
     seconds: float = 0.0
-    device: str = ""
-    size: tuple[int, int] | None = None
+    device: str = ""  # what ran the network, and where, such as "eager fp32 on CPU"
+    size: tuple[int, int] | None = None  # (height, width) of the network's input; None where images kept theirs
     pixel: dict[str, CurveMetrics] = field(default_factory=dict)
     curves: dict[str, CurvePoints] = field(default_factory=dict)
     histograms: dict[str, ScoreHistogram] = field(default_factory=dict)
-    inlier_q95: dict[str, float] = field(default_factory=dict)
+    inlier_q95: dict[str, float] = field(default_factory=dict)  # what 95 % of the inlier pixels do not exceed
     components: dict[str, ComponentMetrics] = field(default_factory=dict)
-    judged: str | None = None
-    operating_points: list[OperatingPoint] = field(default_factory=list)
+    judged: str | None = None  # the score of operating_points, its components at the first; None: all at their best F1
+    operating_points: list[OperatingPoint] = field(default_factory=list)  # figures at each threshold that was given
     open_set: dict[str, OpenSetMetrics] = field(default_factory=dict)
-    edges: tuple[float, ...] = ()
-    distances: dict[str, list[CurveMetrics]] = field(default_factory=dict)
-    without_distance: int = 0
-    distance_source: str = ""
-    class_iou: dict[str, float] = field(default_factory=dict)
+    edges: tuple[float, ...] = ()  # distance bins in metres
+    distances: dict[str, list[CurveMetrics]] = field(default_factory=dict)  # figures of each bin
+    without_distance: int = 0  # labelled pixels that had no distance
+    distance_source: str = ""  # how distances were obtained
+    class_iou: dict[str, float] = field(default_factory=dict)  # class -> IoU of the closed set
     mean_iou: float = math.nan
-    confusion: list[list[int]] = field(default_factory=list)
-    gallery: Gallery | None = None
-    froc: Froc | None = None
-    obstacles: ObstacleFigures | None = None
-    hazards: HazardFigures | None = None
-    remarks: list[str] = field(default_factory=list)
+    confusion: list[list[int]] = field(default_factory=list)  # pixels of each of these classes by predicted class
+    gallery: Gallery | None = None  # the frames with the worst errors, where they were asked for
+    froc: Froc | None = None  # what the hazards of single frames were worth
+    obstacles: ObstacleFigures | None = None  # detection by obstacle along a drive, before the hazard stage
+    hazards: HazardFigures | None = None  # what the alerts of a drive were worth
+    remarks: list[str] = field(default_factory=list)  # sentences for the report; not in the JSON, as plots are not
 
     def figures(self, score: str) -> dict[str, float]:
         """Returns the figures of a score in percent under the names of a table's columns."""
@@ -219,7 +191,7 @@ def to_csv(result: EvaluationResult) -> str:
 
 def notes(result: EvaluationResult) -> list[str]:
     """What a reader must know beside the figures, one sentence each."""
-    note = PROTOCOLS.get(result.dataset, Protocol()).note
+    note = protocol_of(result.dataset).note
     found = [f"note: {note}"] if note else []
     if result.components:
         where = "at the threshold of its best pixel F1"
@@ -290,8 +262,8 @@ def _distance_table(result: EvaluationResult) -> Table:
     """By distance: our scores, then the published methods."""
     published = published_bins(result)
     header = ["distance [m]"]
-    header += [f"{name} {figure}" for name in result.distances for figure in (AP, FPR95, AUROC)]
-    header += [f"{method} {figure}" for method in published for figure in (AP, FPR95)]
+    header += [f"{name} {figure}" for name in result.distances for figure in _PIXEL]
+    header += [f"{method} {figure}" for method in published for figure in OPEN_SET[:2]]
     rows = []
     for index, (low, high) in enumerate(pairwise(result.edges)):
         ours = [100 * getattr(bins[index], key) for bins in result.distances.values() for key in _PIXEL.values()]
