@@ -54,9 +54,8 @@ def open_segmenter(args: argparse.Namespace, device: str, model: str | None = No
 
 def add_stage_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Adds the options of ``still_stage``."""
-    parser.add_argument(
-        "--min-area", type=count, metavar="N", default=50, help="pixels of the smallest labelled obstacle (default: 50)"
-    )
+    text = "pixels of the smallest labelled obstacle (default: 50)"
+    parser.add_argument("--min-area", type=count, metavar="N", default=50, help=text)
     parser.add_argument("--ego-mask", metavar="FILE", default="", help="as the node's parameter ego_mask")
 
 

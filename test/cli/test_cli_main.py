@@ -77,15 +77,6 @@ def test_every_command_that_finds_figures_has_the_same_json_option(command: str)
     assert option.help == "write the figures as JSON; - prints them, and nothing else"
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["info", "--nonsense"], ["predict"]])
-def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "--help" in line
-
-
 def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--json", str(tmp_path / "info.json")]) == 0
     facts = json.loads((tmp_path / "info.json").read_text())

@@ -324,29 +324,6 @@ def test_network_that_yields_nan_is_named(folder: Path, tmp_path: Path, capsys) 
     assert "the score of this frame is not finite" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--scores", "magic"], "--scores magic: unknown"),
-        (["--scores", ","], "--scores ,: names none"),
-        (["--bins", "9,3"], "--bins 9,3"),
-        (["--threshold", "best"], "no threshold 'best' in its card"),
-        (["--device", "toaster"], "device 'toaster'"),
-        (["--precision", "fp16"], "precision fp16: CPUs have no fp16 convolutions"),
-        (["--input-policy", "crop"], "input_policy 'crop': unknown"),
-        (["--input-policy", "exact", "--size", "64x32"], "--size: --input-policy exact leaves images their size"),
-        (["--hazards", "--scores", "posterior"], "--hazards: is for the hybrid score; add it to --scores"),
-        (["--ego-mask", "own.png"], "--ego-mask: is for --hazards; add it"),
-        (["--hazards", "--ego-mask", "own.png"], "--ego-mask own.png: "),
-    ],
-)
-def test_wrong_usage_is_one_line(folder: Path, model_path: Path, options: list[str], message: str, capsys) -> None:
-    assert _evaluate("folder", folder, model_path, *options) == 2
-    error = capsys.readouterr().err.strip().splitlines()
-    assert len(error) == 1
-    assert message in error[0]
-
-
 def _write_training_frames(root: Path) -> Path:
     rng = np.random.default_rng(0)
     for index in range(3):
@@ -366,14 +343,3 @@ def test_scores_of_the_model_are_fitted_and_measured(folder: Path, model_path: P
     aurocs = [figures["auroc"] for figures in pixel.values()]
     assert all(0 < value < 1 for value in aurocs)
     assert len(set(aurocs)) == len(aurocs)
-
-
-def test_score_that_needs_training_frames_says_so(folder: Path, model_path: Path, capsys) -> None:
-    assert _evaluate("folder", folder, model_path, "--scores", "hybrid,gdm") == 2
-    assert "--scores gdm: needs training frames; give --fit-dataset and --fit-root" in capsys.readouterr().err
-
-
-def test_training_frames_need_classes(folder: Path, model_path: Path, capsys) -> None:
-    options = ("--scores", "sml", "--fit-dataset", "folder", "--fit-root", folder)
-    assert _evaluate("folder", folder, model_path, *options) == 2
-    assert "no semantic labels; fit scores on a data set that has classes" in capsys.readouterr().err

@@ -68,20 +68,14 @@ def test_the_model_loads_and_its_card_says_where_it_is_from(
     }
 
 
-def test_bad_input_is_one_line_and_status_2(
+def test_classes_without_a_table_are_one_line(
     published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(published, tmp_path / "model.pth") == 2
-    assert run(tmp_path / "none.pth", tmp_path / "model.safetensors") == 2
     torch.save({"final.6.weight": torch.zeros(5, 256, 1, 1)}, published)
     arguments = ["import", "--format", "nvidia_deeplab", str(published), "--output", str(tmp_path / "x.safetensors")]
     assert main([*arguments, "--terms", "none"]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert lines == [
-        f"densehybrid import: --output {tmp_path}/model.pth: the name must end in .safetensors",
-        f"densehybrid import: {tmp_path}/none.pth: can't be read (No such file or directory)",
-        f"densehybrid import: {published}: 5 classes, for which there is no table (cityscapes 19, street_hazards 12)",
-    ]
+    what = "5 classes, for which there is no table (cityscapes 19, street_hazards 12)"
+    assert capsys.readouterr().err == f"densehybrid import: {published}: {what}\n"
     assert not list(tmp_path.glob("*.safetensors"))
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rendered_bag import write_drive
 
 from densehybrid_ros.bags.reader import BagFrames
-from densehybrid_ros.bags.sources import RenderedFrames
-from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.distances import DEFAULT_EDGES
 from densehybrid_ros.evaluation.hazard_figures import Braking, HazardAccumulator, HazardFigures
@@ -29,11 +28,7 @@ SETTINGS = Settings(device="cpu", backend="eager", anomaly_threshold=-100.0, min
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bag") / "drive"
-    with BagWriter(path) as writer:
-        for frame in RenderedFrames(3, 3, (256, 128), 10.0):
-            writer.write(frame)
-    return path
+    return write_drive(tmp_path_factory.mktemp("bag") / "drive", 3)
 
 
 @pytest.fixture(scope="module")
