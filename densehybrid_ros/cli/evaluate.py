@@ -232,24 +232,19 @@ def _write_to_card(args: argparse.Namespace, model: str, results: Sequence[Evalu
     """Adds to the card the figures of each data set in percent, with the command; those of other sets stay."""
     path = model_path(model).with_suffix(".yaml")
     card = read_card(path)
-    figures = card.details.setdefault("figures", {})
-    figures |= {result.dataset: _card_figures(args, model, result) for result in results}
+    options = segmenter_options(args) + (f" --limit {args.limit}" if args.limit else "")
+    for result in results:
+        data = f"--dataset {result.dataset} --root {result.dataset}"
+        command = f"densehybrid evaluate --model {Path(model).stem} {data}{options}"
+        entry: dict[str, object] = {"command": command, "frames": result.frames}
+        for score, metrics in result.pixel.items():
+            rates = {"ap": metrics.average_precision, "fpr95": metrics.fpr95, "auroc": metrics.auroc}
+            if any(math.isnan(value) for value in rates.values()):
+                lacking = f"{score} has no AP on {result.dataset}, which needs pixels of both kinds"
+                raise InputError(f"--card: {lacking}; leave --card out")
+            entry[score] = {name: round(100 * value, 2) for name, value in rates.items()}
+        if not math.isnan(result.mean_iou):
+            entry["mean_iou"] = round(100 * result.mean_iou, 2)
+        card.details.setdefault("figures", {})[result.dataset] = entry
     write_card(path, card)
     return path
-
-
-def _card_figures(args: argparse.Namespace, model: str, result: EvaluationResult) -> dict[str, object]:
-    options = segmenter_options(args)
-    options += f" --limit {args.limit}" if args.limit else ""
-    command = f"densehybrid evaluate --model {Path(model).stem} --dataset {result.dataset}"
-    entry: dict[str, object] = {"command": f"{command} --root {result.dataset}{options}", "frames": result.frames}
-    for score, metrics in result.pixel.items():
-        rates = {"ap": metrics.average_precision, "fpr95": metrics.fpr95, "auroc": metrics.auroc}
-        if any(math.isnan(value) for value in rates.values()):
-            raise InputError(
-                f"--card: {score} has no AP on {result.dataset}, which needs pixels of both kinds; leave --card out"
-            )
-        entry[score] = {name: round(100 * value, 2) for name, value in rates.items()}
-    if not math.isnan(result.mean_iou):
-        entry["mean_iou"] = round(100 * result.mean_iou, 2)
-    return entry

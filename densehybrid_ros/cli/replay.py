@@ -76,20 +76,20 @@ def run(args: argparse.Namespace) -> int:
     if args.video and len(bags) > 1:
         raise InputError(f"--video {args.video}: {args.bag} holds {len(bags)} recordings; give one of them")
     segmenter, settings, level = open_model(settings, args.threshold)
-    replay = Replay(level, edges, bags, HazardAccumulator(edges, braking), args.overlays)
+    replay = Replay(level, edges, len(bags) > 1, HazardAccumulator(edges, braking), args.overlays)
     started = time.monotonic()
-    for number, bag in enumerate(bags):
-        replay.begin(number)
+    for bag in bags:
+        replay.begin(bag)
         _replay(args, bag, replay, segmenter, settings)
     if not replay.frames:
         nothing = f"{args.bag}: no frame was answered; try --through model"
-        raise InputError(next((reason for _, reason in replay.left_out), nothing))
+        raise InputError(next(iter(replay.left_out), nothing))
     result = replay.result(args.bag.name, segmenter.card.name)
     result.seconds = time.monotonic() - started
     result.device = segmenter.describe()
     for reason in result.left_out[:_REASONS_PRINTED]:
         warn(f"left out: {reason}")
-    print("\n".join([format_result(result), "", *replay.summary()]))
+    print("\n".join([format_result(result), "", *result.remarks]))
     if args.json:
         args.json.write(replay.figures(result))
     if args.report:

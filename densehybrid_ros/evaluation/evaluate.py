@@ -69,7 +69,10 @@ def evaluate(
     protocol = protocol_of(name)
     if scorer.classes:
         dataset = dataset.for_classes([item.name for item in scorer.classes])
-    classes = _common_classes(dataset, scorer.classes)
+    # The classes of the model where the data set labels them, or some of them; else none.
+    same = len(dataset.class_names) == len(scorer.classes)
+    pairs = zip(dataset.class_names, scorer.classes, strict=False)
+    classes = scorer.classes if same and all(name in ("", item.name) for name, item in pairs) else ()
     judged = scorer.judged if thresholds else None
     indices = spread(len(dataset), limit)
     walks_again = bool(protocol.components or (protocol.folds and classes) or pictures or judged or stage)
@@ -98,13 +101,6 @@ def evaluate(
     return result
 
 
-def _common_classes(dataset: EvaluationSet, classes: tuple[SemanticClass, ...]) -> tuple[SemanticClass, ...]:
-    """The classes of the model where the data set labels them, or some of them; else none."""
-    same = len(dataset.class_names) == len(classes)
-    pairs = zip(dataset.class_names, classes, strict=False)
-    return classes if same and all(name in ("", item.name) for name, item in pairs) else ()
-
-
 def _has_labels(frame: EvaluationFrame) -> bool:
     if frame.anomaly is not None and np.any(frame.anomaly <= ANOMALY):
         return True
@@ -129,8 +125,7 @@ class _PixelPass:
         self._image_means = {name: ImageMeanAccumulator() for name in (scores if protocol.mean_over_images else ())}
         self._distances = DistanceBins(scores, edges) if edges else None
         self._confusion = ConfusionMatrix(len(classes), scorer.device) if classes else None
-        self._measured = self._unlabelled = 0
-        self._left_out: list[str] = []
+        self._measured, self._unlabelled, self._left_out = 0, 0, list[str]()
         self._values: set[int] = set()
         self._folder = ""
 
@@ -189,17 +184,15 @@ class _PixelPass:
         pooled = {score: curve.compute() for score, curve in self.curves.items()}
         if any(metrics.positives or metrics.negatives for metrics in pooled.values()):
             result.pixel = pooled | {score: means.compute() for score, means in self._image_means.items()}
-            result.curves = {score: curve.curve() for score, curve in self.curves.items()}
-            result.histograms = {score: curve.histogram() for score, curve in self.curves.items()}
-            result.inlier_q95 = {score: curve.inlier_quantile(0.95) for score, curve in self.curves.items()}
+            for score, curve in self.curves.items():
+                result.curves[score], result.histograms[score] = curve.curve(), curve.histogram()
+                result.inlier_q95[score] = curve.inlier_quantile(0.95)
         if self._distances is not None:
             result.edges = self._distances.edges
             result.distances = self._distances.compute()
             result.without_distance = self._distances.unknown
-            measured = any(files.disparity for files in dataset.files)
-            result.distance_source = (
-                "measured disparity" if measured else "ground plane, from pitch and mounting height"
-            )
+            ground = "ground plane, from pitch and mounting height"
+            result.distance_source = "measured disparity" if any(one.disparity for one in dataset.files) else ground
         if self._confusion is not None and self._confusion.counts.any():
             named = zip(dataset.class_names, self._confusion.iou().tolist(), strict=True)
             result.class_iou = {name: iou for name, iou in named if name}

@@ -109,14 +109,12 @@ class HazardFigures:
     @property
     def precision(self) -> float | None:
         """Share of the judged hazards that lay on an obstacle, 0..1; None without one."""
-        if self.true_alarms is None or self.false_alarms is None or not self.true_alarms + self.false_alarms:
-            return None
-        return self.true_alarms / (self.true_alarms + self.false_alarms)
+        return _ratio(self.true_alarms, (self.true_alarms or 0) + (self.false_alarms or 0))
 
     @property
     def recall(self) -> float | None:
         """Share of the sightings of obstacles that are alerted, 0..1; None without a sighting."""
-        return self.alerted / self.sightings if self.sightings and self.alerted is not None else None
+        return _ratio(self.alerted, self.sightings)
 
     @property
     def f1(self) -> float | None:
@@ -134,12 +132,16 @@ class HazardFigures:
     @property
     def false_alarms_per_minute(self) -> float | None:
         """False alarms a minute of driving; None where they or the time are not known."""
-        return None if self.false_alarms is None or not self.minutes else self.false_alarms / self.minutes
+        return _ratio(self.false_alarms, self.minutes)
 
     @property
     def false_alarms_per_kilometre(self) -> float | None:
         """False alarms a kilometre; None where they or the way are not known."""
-        return None if self.false_alarms is None or not self.kilometres else self.false_alarms / self.kilometres
+        return _ratio(self.false_alarms, self.kilometres)
+
+
+def _ratio(part: int | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None
 
 
 class _Alerted(NamedTuple):
@@ -167,10 +169,8 @@ class HazardAccumulator:
     """
 
     def __init__(self, edges: Sequence[float], braking: Braking) -> None:
-        self._edges = check_edges(edges)
-        self._braking = braking
-        self._drive = ""
-        self._times: list[float] = []
+        self._edges, self._braking = check_edges(edges), braking
+        self._drive, self._times = "", list[float]()
         self._true: dict[tuple[str, int], bool] = {}  # hazard -> whether it ever lay on an obstacle
         self._unjudged: set[tuple[str, int]] = set()
         self._sightings: list[Sighting] = []

@@ -43,35 +43,6 @@ class KeptFrame(NamedTuple):
     jpeg: bytes | None  # the picture at display size; None where it is not shown
     packed: bytes  # all else
 
-    @classmethod
-    def of(cls, answer: Answer, floor: float, is_shown: bool, is_clean: bool) -> KeptFrame:
-        """Keeps an answer.
-
-        Args:
-            answer: The frame and what was made of it.
-            floor: The lowest threshold in nats.
-            is_shown: Whether the picture is kept.
-            is_clean: Whether no obstacle is in the frame: every hazard is a false alarm.
-        """
-        high, known = answer.score > floor, answer.known
-        if known.disparity is not None:
-            margin = 2 * math.ceil(WIDEST_MARGIN * high.shape[1]) + 1
-            near = cv2.dilate(high.view(np.uint8), np.ones((margin, margin), np.uint8))
-            pixels = np.where(near, known.disparity.pixels, np.float32(0))
-            known = replace(known, disparity=replace(known.disparity, pixels=pixels))
-        nothing = np.zeros(0, np.intp)
-        truth = FrameTruth(np.zeros(answer.score.shape, np.uint8), ()) if is_clean else frame_truth(answer)[0]
-        if truth is not None:
-            obstacles = tuple(item._replace(pixels=(nothing, nothing)) for item in truth.obstacles)
-            truth = FrameTruth(np.asarray(truth.labels), obstacles)
-        known = replace(known, image=np.zeros(known.image.shape, np.uint8))
-        score = np.where(high, answer.score, np.float32(floor))
-        frame = DriveFrame(answer.recorded.picture.time * 1e-9, known, answer.semantic, score, truth)
-        return cls(
-            small_jpeg(answer.recorded.image, _DISPLAY_WIDTH) if is_shown else None,
-            zlib.compress(pickle.dumps(frame), 1),
-        )
-
     def frame(self) -> DriveFrame:
         """Returns the frame as it was, but for scores and disparities below the lowest threshold."""
         frame: DriveFrame = pickle.loads(zlib.decompress(self.packed))
@@ -98,13 +69,10 @@ class KeptDrive:
         self, own: list[float], choose: bool, every: int, is_clean: bool, classifier: RegionClassifier | None = None
     ) -> None:
         self._own, self._choose, self._every, self._is_clean = own, choose, every, is_clean
-        self._waiting: list[Answer] = []
         self._kept = math.inf if classifier is None else classifier.floor
-        self._floor = math.nan if choose else min(own)
-        self.tenth = math.inf
-        self._samples: list[np.ndarray] = []
-        self.frames: list[KeptFrame] = []
-        self.obstacles = False
+        self._floor, self.tenth = math.nan if choose else min(own), math.inf
+        self._waiting, self._samples = list[Answer](), list[np.ndarray]()
+        self.frames, self.obstacles = list[KeptFrame](), False
 
     def add(self, answer: Answer) -> None:
         """Takes in a frame."""
@@ -125,7 +93,7 @@ class KeptDrive:
             high = answer.score[answer.score > self._floor]
             self._samples.append(np.sort(high)[::-1][::_SAMPLED])
             is_shown = len(self.frames) % self._every == 0
-            self.frames.append(KeptFrame.of(answer, min(self._floor, self._kept), is_shown, self._is_clean))
+            self.frames.append(_keep(answer, min(self._floor, self._kept), is_shown, self._is_clean))
         self._waiting = []
 
     def thresholds(self, count: int) -> tuple[float, ...]:
@@ -139,6 +107,26 @@ class KeptDrive:
     def __iter__(self) -> Iterator[DriveFrame]:
         """Reads the frames again."""
         return (kept.frame() for kept in self.frames)
+
+
+def _keep(answer: Answer, floor: float, is_shown: bool, is_clean: bool) -> KeptFrame:
+    """Keeps what lies above ``floor`` nats, of a clean drive without its labels."""
+    high, known = answer.score > floor, answer.known
+    if known.disparity is not None:
+        margin = 2 * math.ceil(WIDEST_MARGIN * high.shape[1]) + 1
+        near = cv2.dilate(high.view(np.uint8), np.ones((margin, margin), np.uint8))
+        pixels = np.where(near, known.disparity.pixels, np.float32(0))
+        known = replace(known, disparity=replace(known.disparity, pixels=pixels))
+    nothing = np.zeros(0, np.intp)
+    truth = FrameTruth(np.zeros(answer.score.shape, np.uint8), ()) if is_clean else frame_truth(answer)[0]
+    if truth is not None:
+        obstacles = tuple(item._replace(pixels=(nothing, nothing)) for item in truth.obstacles)
+        truth = FrameTruth(np.asarray(truth.labels), obstacles)
+    known = replace(known, image=np.zeros(known.image.shape, np.uint8))
+    score = np.where(high, answer.score, np.float32(floor))
+    frame = DriveFrame(answer.recorded.picture.time * 1e-9, known, answer.semantic, score, truth)
+    jpeg = small_jpeg(answer.recorded.image, _DISPLAY_WIDTH) if is_shown else None
+    return KeptFrame(jpeg, zlib.compress(pickle.dumps(frame), 1))
 
 
 def sweep_thresholds(samples: np.ndarray, floor: float, own: Sequence[float], count: int) -> tuple[float, ...]:

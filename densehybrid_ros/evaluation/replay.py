@@ -117,41 +117,36 @@ class Replay:
     Args:
         threshold: Of the hybrid score, for detections and overlays.
         edges: Distance bins in metres.
-        bags: What is replayed.
+        several: Whether more than one bag is replayed; figures and folders then have the drives' names.
         hazards: Judges the alerts.
-        overlays: Folder for a picture of every frame, or None; of several bags each gets a folder in it.
+        overlays: Folder for a picture of every frame, or None.
 
     Attributes:
         frames: Frames that were answered.
-        left_out: (number of the bag, why frames of it could not be evaluated) -> how many those are.
+        left_out: Why frames could not be evaluated -> how many those are.
     """
 
     def __init__(
         self,
         threshold: float,
         edges: tuple[float, ...],
-        bags: list[Path],
+        several: bool,
         hazards: HazardAccumulator,
         overlays: Path | None = None,
     ) -> None:
-        self._bags, self._bag, self._path, self._drive = bags, 0, bags[0], ""
-        self._pixels = PixelAccumulator()
-        self._bins = DistanceBins([HYBRID], edges)
-        self._obstacles = ObstacleAccumulator(threshold, edges)
-        self._hazards = hazards
-        self._gallery = Gallery(HYBRID, threshold)
-        self._overlays = overlays
+        self._several, self._path, self._drive = several, Path(), ""
+        self._pixels, self._bins = PixelAccumulator(), DistanceBins([HYBRID], edges)
+        self._obstacles, self._hazards = ObstacleAccumulator(threshold, edges), hazards
+        self._gallery, self._overlays = Gallery(HYBRID, threshold), overlays
         self._latencies: list[float] = []
-        self._sources: set[str] = set()
-        self._label_values: set[int] = set()
+        self._sources, self._label_values = set[str](), set[int]()
         self._labelled = self._alerts = 0
         self.frames = 0
-        self.left_out: dict[tuple[int, str], int] = {}
+        self.left_out: dict[str, int] = {}
 
-    def begin(self, bag: int) -> None:
-        """Turns to the next bag: its number in ``bags``."""
-        self._bag, self._path = bag, self._bags[bag]
-        self._drive = self._path.name if len(self._bags) > 1 else ""  # its name in the figures of several
+    def begin(self, bag: Path) -> None:
+        """Turns to the next bag."""
+        self._path, self._drive = bag, bag.name if self._several else ""
         self._hazards.begin(self._drive)
 
     def leave_out(self, reason: str, frames: int) -> None:
@@ -159,7 +154,7 @@ class Replay:
 
         A recording may be read more than once, and tells the same each time.
         """
-        self.left_out.setdefault((self._bag, reason), frames)
+        self.left_out.setdefault(reason, frames)
 
     def add(self, answer: Answer, topics: BagTopics) -> None:
         """Takes in a frame; one without labels gives overlay, latency and alert alone.
@@ -199,8 +194,7 @@ class Replay:
     def result(self, name: str, model: str) -> EvaluationResult:
         """Returns the pixel figures of the drives, overall and by distance."""
         result = EvaluationResult(name, model, frames=self.frames, unlabelled=self.frames - self._labelled)
-        result.left_out = [reason for _, reason in self.left_out]
-        result.frames_left_out = sum(self.left_out.values())
+        result.left_out, result.frames_left_out = [*self.left_out], sum(self.left_out.values())
         if self._labelled and ANOMALY in self._label_values:
             result.pixel = {HYBRID: self._pixels.compute()}
             result.curves = {HYBRID: self._pixels.curve()}
@@ -208,7 +202,7 @@ class Replay:
             result.obstacles = self._obstacles.compute()
         result.gallery = self._gallery
         result.hazards = self._hazards.compute()
-        result.remarks = self.summary()
+        result.remarks = self._summary()
         if self._sources:
             result.edges = self._bins.edges
             result.distances = self._bins.compute()
@@ -221,7 +215,7 @@ class Replay:
         more = {"alerted_frames": self._alerts, "threshold": self._obstacles.threshold}
         return result.to_dict() | more | {"latency_ms": self._median_latency()}
 
-    def summary(self) -> list[str]:
+    def _summary(self) -> list[str]:
         """Says in a few lines what is not in the tables."""
         lines = [
             f"unknown: {self._alerts} of {self.frames} frames have a pixel above {self._obstacles.threshold:.3f}",
@@ -230,7 +224,7 @@ class Replay:
         if not self._labelled:
             lines.append("no labels: overlays, latencies and alerts only")
         elif ANOMALY not in self._label_values:
-            values = ", ".join(str(value) for value in sorted(self._label_values))
+            values = ", ".join(map(str, sorted(self._label_values)))
             meaning = f"values found: {values}; 1 is anomaly, 255 is ignored"
             lines.append(f"no pixel is labelled as an anomaly ({meaning}): no figures by pixel and obstacle")
         elif not self._sources:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import product, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,36 +128,31 @@ class Tuning:
         figures = self.sweeps[masked].figures
         column = [(value, figures[Setting(value, area, trigger)]) for value in self.grid.thresholds]
         if self.by == CLEAN:
-            chosen = None
-            for value, item in reversed(column):
-                if (item.false_alarms_per_minute or 0.0) > self.wanted:
-                    break
-                chosen = value
-            return chosen
+            kept = takewhile(lambda pair: (pair[1].false_alarms_per_minute or 0.0) <= self.wanted, reversed(column))
+            return min((value for value, _ in kept), default=None)
         known = [(item.f1, -(item.false_alarms or 0), value) for value, item in column if item.f1]
         return max(known)[2] if known and self.by == LABELS else None
 
     def proposal_text(self) -> str:
         """Says which threshold the drive suggests at the parameters' own area and count; empty without labels."""
-        value, figures = self.proposal(*self.own[1:]), self.sweeps[0].figures
-        if self.by == CLEAN:
-            wanted = f"at most {self.wanted:g} false alarms a minute"
-            if value is None:
-                return f"proposal: none, no threshold gives {wanted}"
-            best = figures[self.own._replace(threshold=value)]
-            rate, minutes = best.false_alarms_per_minute or 0.0, best.minutes
-            text = f"proposal: {value:g}, the lowest threshold of {wanted} ({rate:.2f})"
-            if minutes * self.wanted < 1:
-                text += f"; the drive of {minutes:.2f} minutes is too short for that rate: it has no false alarm"
-            return text
-        if self.by != LABELS:
+        value = self.proposal(*self.own[1:])
+        wanted = f"at most {self.wanted:g} false alarms a minute"
+        if not self.by:
             return ""
         if value is None:
-            return "proposal: none, no obstacle is alerted at any threshold"
-        best = figures[self.own._replace(threshold=value)]
-        text = f"proposal: {value:g}, the threshold of the best F1 of the alerts by the labels ({best.f1:.3f})"
-        lowest = "; the lowest that was swept, try lower ones with --thresholds"
-        return text + (lowest if value == self.grid.thresholds[0] else "")
+            why = f"no threshold gives {wanted}" if self.by == CLEAN else "no obstacle is alerted at any threshold"
+            return f"proposal: none, {why}"
+        best = self.sweeps[0].figures[self.own._replace(threshold=value)]
+        if self.by == CLEAN:
+            rate, minutes = best.false_alarms_per_minute or 0.0, best.minutes
+            text = f"the lowest threshold of {wanted} ({rate:.2f})"
+            if minutes * self.wanted < 1:
+                text += f"; the drive of {minutes:.2f} minutes is too short for that rate: it has no false alarm"
+        else:
+            text = f"the threshold of the best F1 of the alerts by the labels ({best.f1:.3f})"
+            if value == self.grid.thresholds[0]:
+                text += "; the lowest that was swept, try lower ones with --thresholds"
+        return f"proposal: {value:g}, {text}"
 
 
 def condensed(figures: HazardFigures) -> dict[str, Any]:

@@ -61,13 +61,6 @@ def test_completion_names_options_and_values_without_python(tmp_path: Path, caps
     assert complete("densehybrid", "info", "--json", "dri") == ["drive.json"]
 
 
-def test_json_alone_on_standard_output() -> None:
-    command = [sys.executable, "-m", "densehybrid_ros", "info", "--json", "-"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert json.loads(result.stdout)["densehybrid_ros"]
-    assert "densehybrid_ros" in result.stderr
-
-
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"benchmark", "completion", "config", "export", "predict"}))
 def test_every_command_that_finds_figures_has_the_same_json_option(command: str) -> None:
     parser = build_parser([command])

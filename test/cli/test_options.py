@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from densehybrid_ros.cli.main import main
 from densehybrid_ros.cli.options import (
     finite,
     join_negative_values,
@@ -46,11 +44,3 @@ def test_thresholds_are_numbers_and_names_and_a_negative_one_may_be_a_word_of_it
     words = ["replay", "--threshold", "-60,-80", "--bins", "-.5", "-p", "-1", "--threshold", "--json", "-"]
     joined = ["replay", "--threshold=-60,-80", "--bins=-.5", "-p", "-1", "--threshold", "--json", "-"]
     assert join_negative_values(words) == joined
-
-
-def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, capsys) -> None:
-    assert main(["info", "--json", str(tmp_path / ("x" * 300))]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"densehybrid info: {tmp_path}/")
-    assert error.endswith("File name too long")
-    assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
+from densehybrid_ros.networks import load_model, upsample
 from densehybrid_ros.scores import hybrid
 
 FRAMES = 4
@@ -130,22 +130,6 @@ def test_live_is_watched_in_the_own_domain_at_the_recorded_pace(
     assert figures["frames"] == FRAMES
     assert len(heard) >= FRAMES
     assert heard[-1] - heard[0] > 0.09 * (FRAMES - 1)  # ten frames a second
-
-
-def test_without_labels_there_are_alerts_and_latencies(bag: Path, model_path: Path, tmp_path: Path, capsys) -> None:
-    bare = write_drive(tmp_path / "bare", FRAMES, labels=None, instances=None, semantic=None)
-    options = ("--threshold", -100, "--json", tmp_path / "r.json", "--report", tmp_path / "report")
-    assert _replay(bare, model_path, *options, "-p", "trigger_count:=1") == 0
-    printed = capsys.readouterr().out
-    assert "no labels: overlays, latencies and alerts only" in printed
-    assert f"unknown: {FRAMES} of {FRAMES} frames" in printed
-    figures = json.loads((tmp_path / "r.json").read_text())
-    assert figures["pixel"] == {}
-    assert figures["hazards"]["false_alarms"] is None
-    assert len(figures["hazards"]["timeline"]) == FRAMES
-    page = (tmp_path / "report" / "report.html").read_text()
-    assert "Active hazards" in page
-    assert "Most unknown pixels" in page
 
 
 def test_a_parameter_file_says_all_that_it_says_to_the_node(
@@ -275,13 +259,17 @@ def test_pictures_and_a_video_give_overlays_and_alerts(
     source: Path = request.getfixturevalue(kind)
     for fps, expected in ((None, rate), (5, 5.0)):
         options = ("--threshold", -100, "-p", "trigger_count:=1", "--overlays", tmp_path / "overlays")
-        given = ("--fps", fps) if fps else ()
-        assert _replay(source, model_path, *options, *given, "--json", tmp_path / "r.json") == 0
+        outputs = ("--json", tmp_path / "r.json", "--report", tmp_path / "report")
+        assert _replay(source, model_path, *options, *outputs, *(("--fps", fps) if fps else ())) == 0
         printed = capsys.readouterr().out
         assert "unknown: 3 of 3 frames" in printed
         assert "no labels: overlays, latencies and alerts only" in printed
         figures = _figures(tmp_path / "r.json")
         assert (figures["frames"], figures["unlabelled"], figures["left_out"]) == (3, 3, [])
+        assert (figures["pixel"], figures["hazards"]["false_alarms"]) == ({}, None)
+        page = (tmp_path / "report" / "report.html").read_text()
+        assert "Active hazards" in page
+        assert "Most unknown pixels" in page
         times = [moment["seconds"] for moment in figures["hazards"]["timeline"]]
         assert times == pytest.approx([0.0, 1 / expected, 2 / expected])
         names = {path.name for path in (tmp_path / "overlays").iterdir()}
@@ -351,13 +339,8 @@ def test_a_truncated_bag_is_evaluated_up_to_its_damage(model_path: Path, tmp_pat
     assert result["pixel"] == _figures(tmp_path / "first.json")["pixel"]
 
 
-def test_a_network_that_yields_nan_is_named_with_the_frame(bag: Path, tmp_path: Path, capsys) -> None:
-    network = DenseHybrid(build_network("light", 19))
-    with torch.no_grad():
-        for weights in network.posterior_head.parameters():
-            weights.fill_(3e38)  # finite, as a file of weights is, until they are multiplied
-    save_model(tmp_path / "nan.safetensors", network, ModelCard("nan", "light", thresholds={"t": -3.0}), half=False)
-    assert _replay(bag, tmp_path / "nan.safetensors", "--threshold", -3) == 2
+def test_a_network_that_yields_nan_is_named_with_the_frame(bag: Path, nan_model: Path, capsys) -> None:
+    assert _replay(bag, nan_model, "--threshold", -3) == 2
     error = capsys.readouterr().err
     assert f"{bag}: /camera/image at " in error
     assert "the score of this frame is not finite" in error

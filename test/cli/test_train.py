@@ -32,7 +32,6 @@ RUN = {
     "data": {"workers": 1},
     "terms": "none",
 }
-CITY = "data.cityscapes_640=DATA"
 SMOOTH = {"height": 16, "width": 16, "scale": [1, 1], "color_jitter": 0, "blur_probability": 0, "noise": 0}
 
 
@@ -165,39 +164,6 @@ def test_frames_and_negatives_are_read_from_files_step_by_step(
     stage = load_model(output).card.details["training"][-1]
     assert "mean_iou" in stage["validation"]
     assert any(value > 0 for value in stage["curve"]["outlier_posterior"])
-
-
-@pytest.mark.parametrize(
-    ("changes", "overrides", "message"),
-    [
-        ({}, [], "data: no frames to train on"),
-        ({}, ["data.sets.nowhere=DATA"], "data.sets.nowhere: unknown"),
-        ({"stage": "open_set"}, [CITY], "negatives.root"),
-        (
-            {"stage": "open_set"},
-            [CITY, "negatives.source=dataset", "negatives.root=DATA"],
-            "negatives.dataset",
-        ),
-        ({"stage": "flow"}, [CITY], "architecture 'light': no flow"),
-        (
-            {"stage": "flow", "architecture": "dense_flow_tiny", "init": "none"},
-            [CITY],
-            "no such file",
-        ),
-        ({"architecture": "ldn121", "init": "imagenet"}, [CITY], "no ImageNet weights"),
-        ({"batch_size": 1}, [CITY], "batch_size=1: batch norm needs two crops at least; set batch_size=2"),
-        ({"batch_size": 64}, [CITY, "crops.height=4096", "crops.width=4096"], "64 crops of 4096x4096 at a time: need"),
-    ],
-)
-def test_what_is_missing_is_one_line(
-    data: Path, tmp_path: Path, changes: dict, overrides: list[str], message: str, capsys
-) -> None:
-    config = write(tmp_path, **changes)
-    overrides = [text.replace("DATA", str(data)) for text in overrides]
-    assert main(["train", "--config", str(config), "--output", str(tmp_path / "x.safetensors"), *overrides]) == 2
-    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("densehybrid train:")]
-    assert len(error) == 1
-    assert message in error[0]
 
 
 def test_check_names_the_file_and_the_value(data: Path, tmp_path: Path, capsys) -> None:

@@ -68,14 +68,23 @@ def _rows(folder: Path) -> dict[tuple, dict[str, Any]]:
 
 def test_figures_are_those_of_a_replay(tuned: Path, drive: Path, tmp_path: Path) -> None:
     rows = _rows(tuned)
-    for masked in (False, True):
+    for threshold, area, trigger, masked in (
+        (-60, 8, 1, False),
+        (-60, 8, 1, True),
+        (-150, 40, 1, False),
+        (20, 8, 3, False),
+    ):
+        given = ("--threshold", threshold, "-p", f"min_hazard_area:={area}", "-p", f"trigger_count:={trigger}")
         mask = ("-p", f"ego_mask:={tuned / 'ego_mask.png'}") if masked else ()
-        figures = _replayed(drive, tmp_path, "--threshold", "-60", *mask)["hazards"]
-        row = rows[-60.0, 8, 1, masked]
+        figures = _replayed(drive, tmp_path, *given, *mask)["hazards"]
+        row = rows[threshold, area, trigger, masked]
         assert row["hazards"] == figures["raised"]
         for key in ("false_alarms", "alerted_frames", "precision", "recall", "obstacles_found"):
             assert row[key] == figures[key]
-    assert row["hazards"] < rows[-60.0, 8, 1, False]["hazards"]
+        first = [metres for metres in figures["first_alert"].values() if metres is not None]
+        assert row["first_alert_m"] == (np.median(first) if first else None)
+    assert rows[-60, 8, 1, True]["hazards"] < rows[-60, 8, 1, False]["hazards"]
+    assert len({row["hazards"] for row in rows.values()}) > 1
 
 
 def test_labels_propose_the_best_f1_and_the_bonnet_an_ego_mask(tuned: Path) -> None:
