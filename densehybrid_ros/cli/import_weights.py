@@ -11,13 +11,7 @@ from densehybrid_ros.datasets.taxonomy import CLASS_TABLES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import ModelCard, save_model
-from densehybrid_ros.research.published_weights import (
-    FORMATS,
-    ImportedModel,
-    count_classes,
-    import_weights,
-    read_state,
-)
+from densehybrid_ros.research.published_weights import FORMATS, ImportedModel, count_classes, import_weights, read_state
 
 _EXAMPLE = """example:
   densehybrid import --format nvidia_deeplab cityscapes_best.pth --output models/deeplab_wrn38.safetensors \\

@@ -23,14 +23,7 @@ from densehybrid_ros.inference.cache import default_cache, sharing_problem
 from densehybrid_ros.inference.engine_cache import list_engines
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import version_facts
-from densehybrid_ros.networks import (
-    architecture_names,
-    check_output,
-    load_model,
-    read_card,
-    shipped_models,
-    write_card,
-)
+from densehybrid_ros.networks import architecture_names, check_output, load_model, read_card, shipped_models, write_card
 from densehybrid_ros.progress import progress
 
 _PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors", "openvino")

@@ -36,6 +36,7 @@ from densehybrid_ros.perception.perception import Perceived
 from densehybrid_ros.progress import progress
 
 HAZARDS = "hazards.jsonl"
+_MEASURED = ("probability", "distance", "distance_std", "lateral", "width", "time_to_reach")
 _EPILOG = f"""what it leaves in DIR:
   overlays/NAME.jpg         classes, unknown regions, hazards with id and distance, and the alert
   overlays.mp4              the same as a video; of a video, a bag, or pictures with --fps
@@ -141,10 +142,5 @@ def _hazard(hazard: Hazard) -> dict[str, Any]:
         "area": region.area,
         "score": region.mean_score,
         "peak_score": region.peak_score,
-        "probability": hazard.probability,
-        "distance": hazard.distance,
-        "distance_std": hazard.distance_std,
-        "lateral": hazard.lateral,
-        "width": hazard.width,
-        "time_to_reach": hazard.time_to_reach,
+        **{name: getattr(hazard, name) for name in _MEASURED},
     }

@@ -18,15 +18,7 @@ from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.calibration import anomaly_labels, candidate_thresholds, check_both_kinds
 from densehybrid_ros.evaluation.components import ANOMALY, ThresholdJudge
-from densehybrid_ros.evaluation.dense_scores import (
-    HYBRID,
-    KEPT_BYTES,
-    LeftOut,
-    ScoredFrame,
-    ScoredSet,
-    Scorer,
-    spread,
-)
+from densehybrid_ros.evaluation.dense_scores import HYBRID, KEPT_BYTES, LeftOut, ScoredFrame, ScoredSet, Scorer, spread
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.froc import FrocAccumulator, StillStage
 from densehybrid_ros.evaluation.gallery import Gallery

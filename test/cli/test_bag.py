@@ -46,7 +46,6 @@ def lost_and_found(rendered_lost_and_found: Path, tmp_path: Path) -> Path:
 
 def test_a_folder_becomes_a_bag(frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bag = tmp_path / "drive"
-
     assert main(["bag", str(frames), str(bag), "--fps", "5", "--frame-id", "left", "--topics", "image=/l/image"]) == 0
 
     printed = capsys.readouterr()
@@ -62,7 +61,6 @@ def test_a_folder_becomes_a_bag(frames: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_the_rendered_road_becomes_a_bag_with_all_truth(tmp_path: Path) -> None:
     bag = tmp_path / "drive"
-
     assert main(["bag", "rendered", str(bag), "--seed", "3", "--frames", "2", "--size", "64x32"]) == 0
 
     assert {name: topic.kind for name, topic in open_storage(bag).topics.items()} == {
@@ -95,8 +93,8 @@ def test_force_replaces_a_bag(frames: Path, tmp_path: Path, capsys: pytest.Captu
     assert main([*command, "--force"]) == 0
 
 
-def lost_and_found_command(root: Path, output: Path, *options: str) -> list[str]:
-    return ["bag", "--dataset", "lost_and_found", str(root), str(output), *options]
+def bag_lost_and_found(root: Path, output: Path, *options: str) -> int:
+    return main(["bag", "--dataset", "lost_and_found", str(root), str(output), *options])
 
 
 def test_a_data_set_becomes_a_bag_a_sequence(
@@ -106,7 +104,7 @@ def test_a_data_set_becomes_a_bag_a_sequence(
     cv2.imwrite(str(label), np.zeros((64, 128), np.uint8))
     output = tmp_path / "bags"
 
-    assert main(lost_and_found_command(lost_and_found, output, "--fps", "5", "--frame-id", "left")) == 0
+    assert bag_lost_and_found(lost_and_found, output, "--fps", "5", "--frame-id", "left") == 0
 
     assert sorted(path.name for path in output.iterdir()) == ["01_One_000000", "02_Two_000000"]
     first, second = capsys.readouterr().out.splitlines()
@@ -133,12 +131,12 @@ def test_one_scene_and_nothing_is_replaced_unasked(
     lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "bags"
-    assert main(lost_and_found_command(lost_and_found, output, "--scene", "02_Two")) == 0
+    assert bag_lost_and_found(lost_and_found, output, "--scene", "02_Two") == 0
     assert [path.name for path in output.iterdir()] == ["02_Two_000000"]
-    assert main(lost_and_found_command(lost_and_found, output)) == 2
+    assert bag_lost_and_found(lost_and_found, output) == 2
     assert "02_Two_000000: exists already" in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in output.iterdir()] == ["02_Two_000000"]
-    assert main(lost_and_found_command(lost_and_found, output, "--force")) == 0
+    assert bag_lost_and_found(lost_and_found, output, "--force") == 0
 
 
 @pytest.mark.parametrize(
@@ -151,7 +149,7 @@ def test_a_damaged_frame_leaves_no_half_bag(
     (disparity,) = lost_and_found.rglob(f"{damaged}_disparity.png")
     disparity.write_bytes(disparity.read_bytes()[:40])
 
-    assert main(lost_and_found_command(lost_and_found, output)) == 2
+    assert bag_lost_and_found(lost_and_found, output) == 2
 
     assert f"{disparity}: truncated" in capsys.readouterr().err.splitlines()[-1]
     assert (sorted(path.name for path in output.iterdir()) if output.exists() else None) == finished

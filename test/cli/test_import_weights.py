@@ -112,10 +112,7 @@ def test_harmless_things_beside_the_weights_are_passed_over(published: Path, tmp
         ({"state_dict": {}, "cfg": Options()}, "holds more than weights: test_import_weights.Options; where its code"),
         (torch.nn.Sequential(torch.nn.ReLU()), "holds more than weights: torch.nn.modules."),
         ({"model": {}, "epoch": 3}, "holds no state dict (names to tensors), but model (dict), epoch (int); is it a"),
-        (
-            {"state_dict": {"a": torch.zeros(2)}, "args": BESIDE["args"]},
-            "holds state_dict (dict), args (Namespace);",
-        ),
+        ({"state_dict": {"a": torch.zeros(2)}, "args": BESIDE["args"]}, "holds state_dict (dict), args (Namespace);"),
         (torch.zeros(2), "holds no state dict (names to tensors), but one Tensor; is it a"),
     ],
     ids=["class", "module", "other names", "other keys", "tensor"],

@@ -96,19 +96,6 @@ def test_the_overlays_as_a_video(bag: Path, model_path: Path, tmp_path: Path, en
     assert "OpenCV" not in capsys.readouterr().err
 
 
-def test_of_several_recordings_overlays_have_folders_and_a_video_is_of_one(
-    model_path: Path, tmp_path: Path, capsys
-) -> None:
-    for seed in (3, 4):
-        write_drive(tmp_path / "drives" / f"drive{seed}", 1, (128, 64), seed)
-    overlays = tmp_path / "overlays"
-    assert _replay(tmp_path / "drives", model_path, "--threshold", -3, "--overlays", overlays) == 0
-    found = sorted(path.relative_to(overlays) for path in overlays.rglob("*.jpg"))
-    assert found == [Path(f"drive{seed}/frame_000000_0.00s.jpg") for seed in (3, 4)]
-    assert _replay(tmp_path / "drives", model_path, "--threshold", -3, "--video", tmp_path / "seen.mp4") == 2
-    assert "holds 2 recordings; give one of them" in capsys.readouterr().err
-
-
 @pytest.mark.ros
 def test_live_is_watched_in_the_own_domain_at_the_recorded_pace(
     bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -288,18 +275,23 @@ def test_a_limit_counts_the_frames_of_the_recording(pictures: Path, model_path: 
     assert _figures(tmp_path / "r")["hazards"]["problems"] == {"camera_info: none has arrived": 1}
 
 
-def test_a_folder_of_bags_is_one_figure_of_all(model_path: Path, tmp_path: Path, capsys) -> None:
-    drives = tmp_path / "drives"
+def test_a_folder_of_bags_is_one_figure_of_all_and_a_video_is_of_one(model_path: Path, tmp_path: Path, capsys) -> None:
+    drives, overlays = tmp_path / "drives", tmp_path / "overlays"
     for seed in (3, 4):
         write_drive(drives / f"drive{seed}", 2, (128, 64), seed)
     (drives / "broken.mcap").write_bytes(b"\x89MCAP0\r\n")
-    assert _replay(drives, model_path, "--threshold", -3, "--json", tmp_path / "all.json") == 0
+    outputs = ("--json", tmp_path / "all.json", "--overlays", overlays)
+    assert _replay(drives, model_path, "--threshold", -3, *outputs) == 0
     figures = _figures(tmp_path / "all.json")
     assert figures["frames"] == 4
     assert len(figures["left_out"]) == 1
     assert {name.split("/")[0] for name in figures["hazards"]["first_alert"]} <= {"drive3", "drive4"}
     assert figures["hazards"]["first_alert"]
     assert capsys.readouterr().out.count("alerts:") == 1
+    found = sorted(path.relative_to(overlays) for path in overlays.rglob("*.jpg"))
+    assert found[::2] == [Path(f"drive{seed}/frame_000000_0.00s.jpg") for seed in (3, 4)]
+    assert _replay(drives, model_path, "--threshold", -3, "--video", tmp_path / "seen.mp4") == 2
+    assert "holds 3 recordings; give one of them" in capsys.readouterr().err
 
 
 def test_frames_that_can_not_be_evaluated_are_left_out_and_named(model_path: Path, tmp_path: Path, capsys) -> None:

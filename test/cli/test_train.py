@@ -62,12 +62,7 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
 
 def test_a_killed_run_goes_on_with_the_same_losses(data: Path, closed_set: Path, tmp_path: Path) -> None:
     config = write(
-        tmp_path,
-        stage="open_set",
-        init=str(closed_set),
-        steps=10,
-        checkpoint_every=3,
-        loss={"distillation": 0.5},
+        tmp_path, stage="open_set", init=str(closed_set), steps=10, checkpoint_every=3, loss={"distillation": 0.5}
     )
     sources = [f"data.cityscapes_640={data}", f"negatives.root={data / 'negatives'}"]
     common = ["--config", str(config), "--device", "cpu"]
@@ -107,13 +102,7 @@ def test_a_flow_and_then_the_joint_run_that_uses_it(data: Path, closed_set: Path
     sheets = sorted(path.name for path in (tmp_path / "flow_run" / "pictures").iterdir())
     assert sheets == ["crops_000003.png", "flow_samples_000003.png"]
 
-    joint = write(
-        tmp_path,
-        stage="open_set",
-        init=str(closed_set),
-        validate_every=2,
-        negatives={"source": "flow"},
-    )
+    joint = write(tmp_path, stage="open_set", init=str(closed_set), validate_every=2, negatives={"source": "flow"})
     output = tmp_path / "joint.safetensors"
     overrides = [f"data.cityscapes_640={data}", f"negatives.root={flow}"]
     assert main(["train", "--config", str(joint), "--output", str(output), *overrides]) == 0
