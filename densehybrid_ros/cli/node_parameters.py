@@ -22,8 +22,12 @@ from densehybrid_ros.perception.perception import Perception, open_segmenter, pi
 from densehybrid_ros.perception.settings import PARAMETERS, Settings
 
 
-def add_node_parameters(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Adds the options, and returns their group."""
+def add_drive_options(parser: argparse.ArgumentParser, fps: str = "") -> argparse._ArgumentGroup:
+    """Adds what is read of a recording, with more to be said of ``--fps``, and the parameters; returns their group."""
+    parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
+    rate = "frames a second of pictures (default 10) or a video (its own)"
+    parser.add_argument("--fps", type=positive, help=rate + fps)
+    parser.add_argument("--limit", type=count, metavar="N", help="the first N frames of each recording")
     node = parser.add_argument_group("parameters, exactly those of the node")
     node.add_argument("--params-file", type=Path, metavar="FILE", help="ROS parameter file of the node")
     what = "a parameter; may be repeated"
@@ -31,14 +35,6 @@ def add_node_parameters(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
     node.add_argument("--model", help="short for -p model:=...")
     node.add_argument("--device", help="short for -p device:=...")
     return node
-
-
-def add_recording_options(parser: argparse.ArgumentParser, fps: str = "") -> None:
-    """Adds ``--topics``, ``--fps`` (with more to be said of it) and ``--limit``."""
-    parser.add_argument("--topics", default="", metavar="KEY=TOPIC,...", help="other names, such as image=/left/image")
-    rate = "frames a second of pictures (default 10) or a video (its own)"
-    parser.add_argument("--fps", type=positive, help=rate + fps)
-    parser.add_argument("--limit", type=count, metavar="N", help="the first N frames of each recording")
 
 
 def given_settings(args: argparse.Namespace) -> Settings:

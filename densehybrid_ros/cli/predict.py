@@ -16,14 +16,7 @@ from typing import Any
 
 from densehybrid_ros.bags.reader import is_pictures
 from densehybrid_ros.bags.sources import ordered_pictures
-from densehybrid_ros.cli.node_parameters import (
-    add_node_parameters,
-    add_recording_options,
-    given_settings,
-    open_drive,
-    open_model,
-    warn,
-)
+from densehybrid_ros.cli.node_parameters import add_drive_options, given_settings, open_drive, open_model, warn
 from densehybrid_ros.cli.options import output_folder, threshold
 from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.video_file import video_file
@@ -63,11 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="IMAGE|FOLDER|VIDEO|BAG", help=what)
     what = "folder for the result; replaces one of its own"
     parser.add_argument("--output", type=output_folder, required=True, metavar="DIR", help=what)
-    what = "in the place of anomaly_threshold"
-    add_node_parameters(parser).add_argument("--threshold", type=threshold, metavar="NATS|NAME", help=what)
+    node = add_drive_options(parser, fps="; pictures are single ones unless this is given")
+    node.add_argument("--threshold", type=threshold, metavar="NATS|NAME", help="in the place of anomaly_threshold")
     parser.add_argument("--masks", action="store_true", help="write the semantic and the open-set mask of every frame")
     parser.add_argument("--scores", action="store_true", help="write the anomaly score of every frame")
-    add_recording_options(parser, fps="; pictures are single ones unless this is given")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,14 +16,7 @@ from densehybrid_ros.bags.folder import find_bags, read_metadata
 from densehybrid_ros.bags.recording import Recording
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, parse_topics
 from densehybrid_ros.cli.measuring import distance_edges
-from densehybrid_ros.cli.node_parameters import (
-    add_node_parameters,
-    add_recording_options,
-    given_settings,
-    open_drive,
-    open_model,
-    warn,
-)
+from densehybrid_ros.cli.node_parameters import add_drive_options, given_settings, open_drive, open_model, warn
 from densehybrid_ros.cli.options import add_json, add_report, finite, output_folder, output_video, threshold
 from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.errors import InputError, OutputError
@@ -50,14 +43,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what = "folder of a rosbag2, a .mcap, .db3 or .bag file, a folder of such, a folder of pictures, or a video"
     parser.add_argument("bag", type=Path, metavar="RECORDING", help=what)
     what = "in the place of anomaly_threshold: a number or a name in the model card"
-    add_node_parameters(parser).add_argument("--threshold", type=threshold, metavar="NATS|NAME", help=what)
+    add_drive_options(parser).add_argument("--threshold", type=threshold, metavar="NATS|NAME", help=what)
     what = "model: in this process, the same figures bit for bit (default); node: the real node over DDS, frame by "
     what += "frame, its masks and its own alerts"
     parser.add_argument("--through", choices=("model", "node"), default="model", help=what)
     what = "through the node at the recording's own pace, in this shell's ROS domain: RViz and Foxglove can watch"
     parser.add_argument("--live", action="store_true", help=what)
     parser.add_argument("--bins", help="edges of distance bins in metres (default: 5,10,...,50)")
-    add_recording_options(parser)
     alerts = parser.add_argument_group("alerts")
     what = "speeds at which to compare the first alert with the stopping distance"
     alerts.add_argument("--speeds", metavar="KM/H,...", help=what)

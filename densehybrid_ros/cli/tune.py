@@ -10,14 +10,7 @@ from pathlib import Path
 from densehybrid_ros.bags.folder import find_bags
 from densehybrid_ros.bags.reader import is_labelled_folder
 from densehybrid_ros.cli.measuring import distance_edges
-from densehybrid_ros.cli.node_parameters import (
-    add_node_parameters,
-    add_recording_options,
-    given_settings,
-    open_drive,
-    open_model,
-    warn,
-)
+from densehybrid_ros.cli.node_parameters import add_drive_options, given_settings, open_drive, open_model, warn
 from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, thresholds
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.kept_drive import KeptDrive
@@ -44,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("drive", type=Path, metavar="RECORDING", help=what)
     what = "folder for index.html, or the page itself"
     parser.add_argument("--output", type=Path, required=True, metavar="DIR|FILE.html", help=what)
-    add_node_parameters(parser)
+    add_drive_options(parser, fps="; a labelled set is one of single pictures unless this is given")
     swept = parser.add_argument_group("what is swept")
     what = "default: about 25, chosen from the scores"
     swept.add_argument("--thresholds", type=thresholds, metavar="NATS|NAME,...", help=what)
@@ -54,7 +47,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clean.add_argument("--clean", action="store_true", help="every hazard is a false alarm: propose a threshold")
     what = "wanted with --clean (1)"
     clean.add_argument("--false-alarms-per-minute", type=not_negative, default=1.0, metavar="R", help=what)
-    add_recording_options(parser, fps="; a labelled set is one of single pictures unless this is given")
     what = f"show one frame of N (default: at most {_MOST_SHOWN} frames)"
     parser.add_argument("--every", type=count, metavar="N", help=what)
     add_json(parser)

@@ -14,7 +14,6 @@ import numpy as np
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.components import ANOMALY
-from densehybrid_ros.evaluation.distances import check_edges
 from densehybrid_ros.evaluation.obstacles import Box, FrameTruth, Sighting, by_obstacle
 from densehybrid_ros.hazards.hazard import State
 from densehybrid_ros.perception.alert import Alert
@@ -169,7 +168,7 @@ class HazardAccumulator:
     """
 
     def __init__(self, edges: Sequence[float], braking: Braking) -> None:
-        self._edges, self._braking = check_edges(edges), braking
+        self._edges, self._braking = tuple(edges), braking
         self._drive, self._times = "", list[float]()
         self._true: dict[tuple[str, int], bool] = {}  # hazard -> whether it ever lay on an obstacle
         self._unjudged: set[tuple[str, int]] = set()
