@@ -10,9 +10,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE
 from densehybrid_ros.evaluation.protocols import ComponentSizes
 
-ANOMALY, IGNORE = 1, 255
 TAUS = np.linspace(0.25, 0.75, 11)
 """Overlaps at which components are counted; F1* is the mean of the F1 of these."""
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.evaluation.components import ANOMALY, label_components
+from densehybrid_ros.datasets.evaluation_set import ANOMALY
+from densehybrid_ros.evaluation.components import label_components
 from densehybrid_ros.evaluation.curves import CurveMetrics
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 

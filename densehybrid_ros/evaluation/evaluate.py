@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, EvaluationFrame, EvaluationSet
 from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND, anomaly_values, what_is_lacking
 from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.calibration import anomaly_labels, candidate_thresholds, check_both_kinds
-from densehybrid_ros.evaluation.components import ANOMALY, ThresholdJudge
+from densehybrid_ros.evaluation.components import ThresholdJudge
 from densehybrid_ros.evaluation.dense_scores import HYBRID, KEPT_BYTES, LeftOut, ScoredFrame, ScoredSet, Scorer, spread
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.froc import FrocAccumulator, StillStage

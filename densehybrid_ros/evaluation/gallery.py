@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE
 from densehybrid_ros.datasets.taxonomy import SemanticClass, color_table
-from densehybrid_ros.evaluation.components import ANOMALY, IGNORE
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 
 FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS = "false alarm", "miss", "unknown", "wrong class"

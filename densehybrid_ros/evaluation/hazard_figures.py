@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.components import ANOMALY
 from densehybrid_ros.evaluation.obstacles import Box, FrameTruth, Sighting, by_obstacle
 from densehybrid_ros.hazards.hazard import State
 from densehybrid_ros.perception.alert import Alert

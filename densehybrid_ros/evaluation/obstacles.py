@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from densehybrid_ros.evaluation.components import ANOMALY
+from densehybrid_ros.datasets.evaluation_set import ANOMALY
 from densehybrid_ros.evaluation.distances import obstacle_ids, obstacle_pixels
 
 COVER = 0.5
