@@ -89,9 +89,6 @@ class FrameScorer:
         scores: Names of scores to compute: keys of ``SCORES`` or of ``model_scores``, or ``ROAD_HAZARD``. All but this
             and the hybrid one cost a further pass of the network, see ``Segmenter.look``.
         model_scores: Scores that need the model itself, from one look at a frame to float32 [B, h, w].
-
-    Raises:
-        InputError: A score is unknown.
     """
 
     def __init__(
@@ -100,16 +97,11 @@ class FrameScorer:
         scores: Sequence[str],
         model_scores: Mapping[str, Callable[[Observation], Tensor]] | None = None,
     ) -> None:
-        self._model_scores = dict(model_scores or {})
-        for name in scores:
-            if name not in SCORES and name != ROAD_HAZARD and name not in self._model_scores:
-                raise InputError(f"--scores {name}: unknown; choose from {', '.join((*SCORES, ROAD_HAZARD))}")
-        self._segmenter = segmenter
-        self.name, self.device = segmenter.card.name, segmenter.device
+        self._segmenter, self._model_scores = segmenter, model_scores or {}
+        self.name, self.classes = segmenter.card.name, segmenter.card.classes
+        self.device, self.input_size = segmenter.device, segmenter.input_size
         self.scores = list(scores)
         self.judged: str | None = HYBRID if HYBRID in self.scores else None
-        self.classes = segmenter.card.classes
-        self.input_size = segmenter.input_size
 
     def __call__(self, index: int, frame: EvaluationFrame) -> ScoredFrame:
         """Scores a frame.

@@ -55,7 +55,7 @@ def evaluate(
         stage: The hazard stage that the frames go through with the hybrid score; None for none.
 
     Raises:
-        InputError: No frame could be evaluated, a score is unknown, or hazards are to be judged without anomalies.
+        InputError: No frame could be evaluated, or hazards are to be judged without anomalies.
     """
     started = time.monotonic()
     protocol = protocol_of(name)
