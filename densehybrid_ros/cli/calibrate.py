@@ -45,12 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE
     configure_segmenter(parser)
     parser.add_argument("--dataset", required=True, metavar="NAME[,NAME...]", help=", ".join(EVALUATION_SETS))
-    parser.add_argument(
-        "--root",
-        type=Path,
-        required=True,
-        help="folder of the held-out data; of several sets: that which holds a folder of each one's name",
-    )
+    text = "folder of the held-out data; of several sets: that which holds a folder of each one's name"
+    parser.add_argument("--root", type=Path, required=True, help=text)
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--by",
@@ -60,19 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"{_PROBABILITY}: no threshold, but how a score becomes P(anomaly) (needs anomalies); "
         f"{_REGIONS}: what tells obstacles from false regions, and the threshold that it is best at (needs anomalies)",
     )
-    how.add_argument(
-        "--false-hazards-per-minute",
-        type=not_negative,
-        metavar="N",
-        help="at most N hazards a minute that lie on no anomaly, after the node's hazard stage but without its tracks",
-    )
-    parser.add_argument(
-        "--hertz",
-        type=positive,
-        metavar="N",
-        default=10.0,
-        help="frames a second, each as one of a drive (default: 10)",
-    )
+    text = "at most N hazards a minute that lie on no anomaly, after the node's hazard stage but without its tracks"
+    how.add_argument("--false-hazards-per-minute", type=not_negative, metavar="N", help=text)
+    text = "frames a second, each as one of a drive (default: 10)"
+    parser.add_argument("--hertz", type=positive, metavar="N", default=10.0, help=text)
     add_stage_options(parser)
     parser.add_argument("--default", action="store_true", help="make this the threshold that the node takes")
     parser.add_argument("--output", type=output_file, help="card to write (default: the model's own)")
@@ -117,9 +104,8 @@ def run(args: argparse.Namespace) -> int:
         counter = FrocAccumulator(stage, candidate_thresholds(pixels))
         for item in scored("count false hazards"):
             counter.update(item)
-        value, figures = _by_false_hazards(args, counter.compute())
-        entry |= figures
-        worth = _what_it_is_worth(args, entry)
+        value, found, worth = _by_false_hazards(args, counter.compute())
+        entry |= found
     elif name == _REGIONS:
         table = RegionTable(pixels, card.classes, args.min_area)
         for item in scored("find regions"):
@@ -146,49 +132,43 @@ def run(args: argparse.Namespace) -> int:
             card.default_threshold = name
     path: Path = args.output or segmenter.model.path.with_suffix(".yaml")
     write_card(path, card)
-    _publish(args, path, card, name, entry, worth)
-    return 0
-
-
-def _by_false_hazards(args: argparse.Namespace, froc: Froc) -> tuple[float, dict[str, Any]]:
-    """Returns the lowest threshold from which on the rate is kept, and its figures for the card."""
-    # No inlier pixel exceeds the last threshold, so that it has no false hazard.
-    point = (froc.at_most(args.false_hazards_per_minute / (60 * args.hertz)) or froc.points[-1:])[0]
-    figures = {"hertz": args.hertz, "false_hazards": point.false_hazards, "min_area": args.min_area}
-    if froc.obstacles:
-        figures |= {"obstacles": froc.obstacles, "recall": round(point.all_found / froc.obstacles, 4)}
-    return point.threshold, figures
-
-
-def _what_it_is_worth(args: argparse.Namespace, entry: dict[str, Any]) -> str:
-    minutes = entry["frames"] / (60 * args.hertz)
-    text = f"false hazards: {entry['false_hazards']} in {minutes:.2f} minutes at {args.hertz:g} frames a second"
-    if minutes * args.false_hazards_per_minute < 1:
-        text += ", too short for that rate: it has none"
-    if "recall" in entry:
-        text += f"; obstacles found: {entry['recall']:.1%} of {entry['obstacles']}"
-    return text
-
-
-def _publish(
-    args: argparse.Namespace, path: Path, card: ModelCard, name: str, entry: dict[str, Any], worth: str
-) -> None:
-    frames = f"{entry['frames']} frames of {args.dataset}"
-    if name == _PROBABILITY:
-        confidence = card.confidence
-        found: dict[str, Any] = {"midpoint": confidence.midpoint, "scale": confidence.scale}
-        text = (
-            f"P(anomaly) is 1/2 at {confidence.midpoint:.4f} nats, scale {confidence.scale:.4f} nats; expected "
-            f"calibration error {entry['expected_calibration_error']:.4f} at {entry['prior']:.2%} anomalous pixels "
-            f"({frames})"
-        )
-    else:
-        value, is_default = card.thresholds[name], card.default_threshold == name
-        found = {"name": name, "threshold": value, "default": is_default}
-        default = ", the node's default" if is_default else ""
-        text = f"{name} = {value:.4f} nats{default}, from {frames}"
+    made, text = _told(card, name, value, entry)
     if args.json:
-        args.json.write({"card": str(path), **found, **entry})
+        args.json.write({"card": str(path), **made, **entry})
     print(f"{path}: {text}")
     if worth:
         print(worth)
+    return 0
+
+
+def _by_false_hazards(args: argparse.Namespace, froc: Froc) -> tuple[float, dict[str, Any], str]:
+    """Returns the lowest threshold from which on the rate is kept, its figures for the card, and what it is worth."""
+    rate, hertz = args.false_hazards_per_minute, args.hertz
+    # No inlier pixel exceeds the last threshold, so that it has no false hazard.
+    point = (froc.at_most(rate / (60 * hertz)) or froc.points[-1:])[0]
+    figures = {"hertz": hertz, "false_hazards": point.false_hazards, "min_area": args.min_area}
+    minutes = froc.frames / (60 * hertz)
+    text = f"false hazards: {point.false_hazards} in {minutes:.2f} minutes at {hertz:g} frames a second"
+    if minutes * rate < 1:
+        text += ", too short for that rate: it has none"
+    if froc.obstacles:
+        recall = round(point.all_found / froc.obstacles, 4)
+        figures |= {"obstacles": froc.obstacles, "recall": recall}
+        text += f"; obstacles found: {recall:.1%} of {froc.obstacles}"
+    return point.threshold, figures, text
+
+
+def _told(card: ModelCard, name: str, value: float | None, entry: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """What was found, for JSON and as a line."""
+    frames = f"{entry['frames']} frames of {entry['dataset']}"
+    if value is not None:
+        is_default = card.default_threshold == name
+        default = ", the node's default" if is_default else ""
+        found = {"name": name, "threshold": value, "default": is_default}
+        return found, f"{name} = {value:.4f} nats{default}, from {frames}"
+    confidence = card.confidence
+    return {"midpoint": confidence.midpoint, "scale": confidence.scale}, (
+        f"P(anomaly) is 1/2 at {confidence.midpoint:.4f} nats, scale {confidence.scale:.4f} nats; expected "
+        f"calibration error {entry['expected_calibration_error']:.4f} at {entry['prior']:.2%} anomalous pixels "
+        f"({frames})"
+    )

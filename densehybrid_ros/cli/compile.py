@@ -26,20 +26,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example:\n  densehybrid compile --model ldn121 --size 2048x1024 --precision fp16"
     parser.add_argument("--model", default="light", help="a shipped model's name or a .safetensors file (light)")
     parser.add_argument("--size", type=network_size, metavar="WxH", help="size of the frames (the card's size)")
-    parser.add_argument(
-        "--precision", choices=[*PRECISIONS], help="of weights and activations (fp16 on a GPU, fp32 on a CPU)"
-    )
-    parser.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default="auto",
-        help="auto: block sizes of the fused kernels (backend eager) on a GPU that runs them, else tensorrt where "
-        "torch_tensorrt imports, else inductor",
-    )
+    text = "of weights and activations (fp16 on a GPU, fp32 on a CPU)"
+    parser.add_argument("--precision", choices=[*PRECISIONS], help=text)
+    text = "auto: block sizes of the fused kernels (backend eager) on a GPU that runs them, else tensorrt where "
+    text += "torch_tensorrt imports, else inductor"
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help=text)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
-    parser.add_argument(
-        "--cache", type=output_folder, metavar="DIR", help="where engines are kept (user's cache directory)"
-    )
+    text = "where engines are kept (user's cache directory)"
+    parser.add_argument("--cache", type=output_folder, metavar="DIR", help=text)
     add_json(parser)
 
 

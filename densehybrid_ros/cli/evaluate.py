@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from densehybrid_ros.cli.measuring import (
@@ -17,14 +17,14 @@ from densehybrid_ros.cli.measuring import (
     segmenter_options,
     still_stage,
 )
-from densehybrid_ros.cli.options import add_json, count, output_file, output_folder, thresholds
+from densehybrid_ros.cli.options import add_json, add_report, count, output_file, thresholds
 from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer, spread
 from densehybrid_ros.evaluation.evaluate import evaluate
 from densehybrid_ros.evaluation.froc import StillStage
-from densehybrid_ros.evaluation.protocols import PROTOCOLS, Protocol
+from densehybrid_ros.evaluation.protocols import protocol_of
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import EvaluationResult, format_result, to_csv
 from densehybrid_ros.evaluation.score_maps import SUFFIXES, ScoreMaps
@@ -60,83 +60,58 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     known = ", ".join(EVALUATION_SETS)
     what.add_argument("--dataset", metavar="NAME[,NAME...]", help=f"{known}; or several of them, separated by commas")
-    what.add_argument(
-        "--table",
-        type=int,
-        choices=tuple(PAPER_TABLES),
-        help="a table of the paper: all of its data sets that are there (7, speeds: densehybrid benchmark engine)",
-    )
-    root = "folder of the data set; with several, or --table, that of the data sets, each in a folder of its name"
-    parser.add_argument("--root", type=Path, metavar="DIR", help=root)
+    text = "a table of the paper: all of its data sets that are there (7, speeds: densehybrid benchmark engine)"
+    what.add_argument("--table", type=int, choices=tuple(PAPER_TABLES), help=text)
+    text = "folder of the data set; with several, or --table, that of the data sets, each in a folder of its name"
+    parser.add_argument("--root", type=Path, metavar="DIR", help=text)
     configure_segmenter(parser, several=True)
     others = parser.add_argument_group("scores of others, in the place of a model")
-    kinds = ", ".join(SUFFIXES)
-    others.add_argument(
-        "--score-maps",
-        type=Path,
-        metavar="DIR",
-        help=f"one map a frame, named like it ({kinds}), in any folder below; higher = more anomalous",
-    )
+    text = f"one map a frame, named like it ({', '.join(SUFFIXES)}), in any folder below; higher = more anomalous"
+    others.add_argument("--score-maps", type=Path, metavar="DIR", help=text)
     others.add_argument("--name", help="of their row (default: the folder's)")
-    parser.add_argument(
-        "--scores",
-        help=f"any of {', '.join(_KNOWN_SCORES)} (default: the basic five, or those of the table); {ROAD_HAZARD} is "
-        f"{HYBRID}, {ROAD_PRIOR:g} nats lower away from the ground",
-    )
+    text = f"any of {', '.join(_KNOWN_SCORES)} (default: the basic five, or those of the table); {ROAD_HAZARD} is "
+    text += f"{HYBRID}, {ROAD_PRIOR:g} nats lower away from the ground"
+    parser.add_argument("--scores", help=text)
     fitted = ", ".join(name for name, build in MODEL_SCORES.items() if build().needs_fit)
     parser.add_argument("--fit-dataset", metavar="NAME", help=f"training frames, which {fitted} need")
     parser.add_argument("--fit-root", type=Path, metavar="DIR", help="folder of the training frames")
     parser.add_argument("--fit-frames", type=count, default=100, metavar="N", help="how many of them (default: 100)")
-    parser.add_argument(
-        "--threshold",
-        type=thresholds,
-        default=[],
-        metavar="NATS|NAME,...",
-        help="figures at these thresholds of the hybrid score: numbers, or names in the model card, such as default; "
-        "its components and pictures are those of the first (default: that of its best pixel F1)",
-    )
+    text = "figures at these thresholds of the hybrid score: numbers, or names in the model card, such as default; "
+    text += "its components and pictures are those of the first (default: that of its best pixel F1)"
+    parser.add_argument("--threshold", type=thresholds, default=[], metavar="NATS|NAME,...", help=text)
     hazards = parser.add_argument_group("hazards")
-    hazards.add_argument(
-        "--hazards",
-        action="store_true",
-        help="send every frame, alone, through the node's hazard stage at many thresholds: obstacles found over false "
-        "hazards a frame (FROC), by area and distance, and at the card's default threshold",
-    )
+    text = "send every frame, alone, through the node's hazard stage at many thresholds: obstacles found over false "
+    text += "hazards a frame (FROC), by area and distance, and at the card's default threshold"
+    hazards.add_argument("--hazards", action="store_true", help=text)
     add_stage_options(hazards)
     parser.add_argument("--bins", help="edges of distance bins in metres, as 5,10,15 (default: LostAndFound's)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
     add_json(parser)
     parser.add_argument("--csv", type=output_file, help="file for the table")
     parser.add_argument("--card", action="store_true", help="write the figures into the model's card, too")
-    parser.add_argument(
-        "--report", type=output_folder, metavar="DIR", help="folder for report.html, report.json, report.csv"
-    )
+    add_report(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates and prints."""
     args.model = [name for text in args.model for name in text.split(",") if name]
     _check(args)
-    table = PAPER_TABLES[args.table] if args.table else None
+    table = PAPER_TABLES.get(args.table)
     distance_edges(args.bins)  # wrong ones end the command before any work
-    if table:
-        sets, missing = open_parts(table, args.root)
-    else:
-        sets, missing = open_evaluation_sets(args.dataset, args.root), []
+    sets, missing = open_parts(table, args.root) if table else (open_evaluation_sets(args.dataset, args.root), [])
     by_model = _measure(args, sets, missing)
-    for line in missing:
-        print(f"skipped: {line}", file=sys.stderr)
     results = [result for found in by_model.values() for result in found]
+    told = [f"skipped: {line}" for line in missing]
+    told += [f"left out: {reason}" for result in results for reason in result.left_out]
+    for line in told:
+        print(line, file=sys.stderr)
+    figures: dict[str, object] = {"skipped": missing, "results": [result.to_dict() for result in results]}
     if table:
         text, rows = format_paper_table(table, results), paper_table_csv(table, results)
-        figures: object = {"table": table.number, "skipped": missing, "results": [item.to_dict() for item in results]}
+        figures = {"table": table.number, **figures}
     else:
         text, rows = "\n\n".join(map(format_result, results)), "\n".join(map(to_csv, results))
-        figures = {"skipped": missing, "results": [item.to_dict() for item in results]}
         figures = results[0].to_dict() if len(results) == 1 else figures
-    for result in results:
-        for reason in result.left_out:
-            print(f"left out: {reason}", file=sys.stderr)
     print(text)
     if args.json:
         args.json.write(figures)
@@ -165,10 +140,9 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError("--model: missing; name a model, or the --score-maps of others")
         if args.name:
             raise InputError("--name: is for --score-maps; leave it out")
-        if HYBRID not in _scores(args) and args.threshold:
-            raise InputError(f"--threshold: is for the {HYBRID} score; add it to --scores")
-        if HYBRID not in _scores(args) and args.hazards:
-            raise InputError(f"--hazards: is for the {HYBRID} score; add it to --scores")
+        for option in ("threshold", "hazards"):
+            if getattr(args, option) and HYBRID not in _scores(args):
+                raise InputError(f"--{option}: is for the {HYBRID} score; add it to --scores")
         return
     for option in ("model", "scores", "card", "hazards"):
         if getattr(args, option):
@@ -193,60 +167,47 @@ def _measure(
     Returns:
         Model as it was named, or the row of score maps -> its results.
     """
+    found: dict[str, list[EvaluationResult]] = {}
+    for row, scorers, values, stage in _scorers(args, sets):
+        found[row] = []
+        for name, dataset in sets.items():
+            edges = distance_edges(args.bins) if args.bins or protocol_of(name).distances else ()
+            how = {"limit": args.limit, "edges": edges, "pictures": args.report is not None}
+            try:
+                found[row].append(evaluate(dataset, name, scorers[name], **how, thresholds=values, stage=stage))
+            except InputError as error:
+                if len(sets) == 1:
+                    raise
+                if (line := f"{name}: {error}") not in missing:
+                    missing.append(line)
+        if not found[row]:
+            raise InputError(f"{args.root}: none of the data sets could be evaluated; {missing[-1]}")
+    return found
+
+
+def _scorers(
+    args: argparse.Namespace, sets: dict[str, EvaluationSet]
+) -> Iterator[tuple[str, Mapping[str, Scorer], list[float], StillStage | None]]:
+    """Yields each model, or the row of score maps: what scores each data set, thresholds in nats, the hazard stage."""
     if args.score_maps is not None:
         row = args.name or args.score_maps.resolve().name
         maps = {
             name: ScoreMaps(args.score_maps, row, dataset, spread(len(dataset), args.limit))
             for name, dataset in sets.items()
         }
-        return {row: _measure_one(args, sets, maps, args.threshold, missing)}
-    found = {}
+        yield row, maps, args.threshold, None
+        return
+    names = _scores(args)
     for model in dict.fromkeys(args.model):
         segmenter = open_segmenter(args, args.device, model)
-        card = segmenter.card
-        thresholds = [card.threshold(item) for item in args.threshold]
-        stage = None
+        card, stage = segmenter.card, None
+        values = [card.threshold(item) for item in args.threshold]
         if args.hazards:
-            named = {str(item): value for item, value in zip(args.threshold, thresholds, strict=True)}
+            named = {str(item): value for item, value in zip(args.threshold, values, strict=True)}
             named |= {"default": card.threshold()} if card.default_threshold else {}
             stage = still_stage(args, card, named)
-        names = _scores(args)
         scorer = FrameScorer(segmenter, names, _model_scores(args, names, segmenter))
-        found[model] = _measure_one(args, sets, dict.fromkeys(sets, scorer), thresholds, missing, stage)
-    return found
-
-
-def _measure_one(
-    args: argparse.Namespace,
-    sets: dict[str, EvaluationSet],
-    scorers: Mapping[str, Scorer],
-    thresholds: list[float],
-    missing: list[str],
-    stage: StillStage | None = None,
-) -> list[EvaluationResult]:
-    results = []
-    for name, dataset in sets.items():
-        try:
-            result = evaluate(
-                dataset,
-                name,
-                scorers[name],
-                limit=args.limit,
-                edges=distance_edges(args.bins) if args.bins or PROTOCOLS.get(name, Protocol()).distances else (),
-                pictures=args.report is not None,
-                thresholds=thresholds,
-                stage=stage,
-            )
-        except InputError as error:
-            if len(sets) == 1:
-                raise
-            if (line := f"{name}: {error}") not in missing:
-                missing.append(line)
-            continue
-        results.append(result)
-    if not results:
-        raise InputError(f"{args.root}: none of the data sets could be evaluated; {missing[-1]}")
-    return results
+        yield model, dict.fromkeys(sets, scorer), values, stage
 
 
 def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segmenter) -> dict[str, ModelScore]:
@@ -271,24 +232,19 @@ def _write_to_card(args: argparse.Namespace, model: str, results: Sequence[Evalu
     """Adds to the card the figures of each data set in percent, with the command; those of other sets stay."""
     path = model_path(model).with_suffix(".yaml")
     card = read_card(path)
-    figures = card.details.setdefault("figures", {})
-    figures |= {result.dataset: _card_figures(args, model, result) for result in results}
+    options = segmenter_options(args) + (f" --limit {args.limit}" if args.limit else "")
+    for result in results:
+        data = f"--dataset {result.dataset} --root {result.dataset}"
+        command = f"densehybrid evaluate --model {Path(model).stem} {data}{options}"
+        entry: dict[str, object] = {"command": command, "frames": result.frames}
+        for score, metrics in result.pixel.items():
+            rates = {"ap": metrics.average_precision, "fpr95": metrics.fpr95, "auroc": metrics.auroc}
+            if any(math.isnan(value) for value in rates.values()):
+                lacking = f"{score} has no AP on {result.dataset}, which needs pixels of both kinds"
+                raise InputError(f"--card: {lacking}; leave --card out")
+            entry[score] = {name: round(100 * value, 2) for name, value in rates.items()}
+        if not math.isnan(result.mean_iou):
+            entry["mean_iou"] = round(100 * result.mean_iou, 2)
+        card.details.setdefault("figures", {})[result.dataset] = entry
     write_card(path, card)
     return path
-
-
-def _card_figures(args: argparse.Namespace, model: str, result: EvaluationResult) -> dict[str, object]:
-    options = segmenter_options(args)
-    options += f" --limit {args.limit}" if args.limit else ""
-    command = f"densehybrid evaluate --model {Path(model).stem} --dataset {result.dataset}"
-    entry: dict[str, object] = {"command": f"{command} --root {result.dataset}{options}", "frames": result.frames}
-    for score, metrics in result.pixel.items():
-        rates = {"ap": metrics.average_precision, "fpr95": metrics.fpr95, "auroc": metrics.auroc}
-        if any(math.isnan(value) for value in rates.values()):
-            raise InputError(
-                f"--card: {score} has no AP on {result.dataset}, which needs pixels of both kinds; leave --card out"
-            )
-        entry[score] = {name: round(100 * value, 2) for name, value in rates.items()}
-    if not math.isnan(result.mean_iou):
-        entry["mean_iou"] = round(100 * result.mean_iou, 2)
-    return entry

@@ -11,13 +11,7 @@ from densehybrid_ros.datasets.taxonomy import CLASS_TABLES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import ModelCard, save_model
-from densehybrid_ros.research.published_weights import (
-    FORMATS,
-    ImportedModel,
-    count_classes,
-    import_weights,
-    read_state,
-)
+from densehybrid_ros.research.published_weights import FORMATS, ImportedModel, count_classes, import_weights, read_state
 
 _EXAMPLE = """example:
   densehybrid import --format nvidia_deeplab cityscapes_best.pth --output models/deeplab_wrn38.safetensors \\
@@ -26,11 +20,7 @@ _EXAMPLE = """example:
       --terms "BSD-3-Clause; trained on ImageNet: research only"
 formats:
 """
-_UNTRAINED = {
-    "open_set": "nothing",
-    "closed_set": "the dataset-posterior head",
-    "encoder": "all but the encoder",
-}
+_UNTRAINED = {"open_set": "nothing", "closed_set": "the dataset-posterior head", "encoder": "all but the encoder"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE + "\n".join(f"  {name}: {kind.description}" for name, kind in FORMATS.items())
     parser.add_argument("file", type=Path, metavar="FILE", help="the published file (.pth)")
     parser.add_argument("--format", choices=list(FORMATS), required=True, help="whose file it is")
-    parser.add_argument(
-        "--output", type=output_file, required=True, help=".safetensors file to write; its card beside it"
-    )
+    text = ".safetensors file to write; its card beside it"
+    parser.add_argument("--output", type=output_file, required=True, help=text)
     parser.add_argument("--terms", required=True, help="terms of use of the weights, for the model card")
-    parser.add_argument(
-        "--classes", choices=list(CLASS_TABLES), help="class table (default: the one with the file's number of classes)"
-    )
+    text = "class table (default: the one with the file's number of classes)"
+    parser.add_argument("--classes", choices=list(CLASS_TABLES), help=text)
     parser.add_argument("--half", action="store_true", help="store convolutions as float16, half the size")
     add_json(parser)
 

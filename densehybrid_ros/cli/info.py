@@ -23,15 +23,7 @@ from densehybrid_ros.inference.cache import default_cache, sharing_problem
 from densehybrid_ros.inference.engine_cache import list_engines
 from densehybrid_ros.inference.host_kernels import compiler
 from densehybrid_ros.inference.machine import version_facts
-from densehybrid_ros.networks import (
-    ModelCard,
-    architecture_names,
-    check_output,
-    load_model,
-    read_card,
-    shipped_models,
-    write_card,
-)
+from densehybrid_ros.networks import architecture_names, check_output, load_model, read_card, shipped_models, write_card
 from densehybrid_ros.progress import progress
 
 _PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "rosbags", "safetensors", "openvino")
@@ -45,13 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_json(parser)
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where engines are kept (user's cache directory)")
-    parser.add_argument(
-        "--check",
-        nargs="*",
-        metavar="MODEL",
-        help="nothing of that, but whether these models (all shipped ones) are whole: card, digest, weights, and the "
-        "output for a tiny frame; exit status 2 where one is not",
-    )
+    text = "nothing of that, but whether these models (all shipped ones) are whole: card, digest, weights, and the "
+    text += "output for a tiny frame; exit status 2 where one is not"
+    parser.add_argument("--check", nargs="*", metavar="MODEL", help=text)
     parser.add_argument("--add-digest", action="store_true", help="with --check: write it into cards that have none")
 
 
@@ -105,7 +93,9 @@ def _check(names: list[str], add_digest: bool, output: JsonOutput | None) -> int
             check_output(model)
             digest = f"sha256 {model.card.sha256}" if model.card.sha256 else "no sha256 in its card"
             if add_digest and not model.card.sha256:
-                digest = f"sha256 {_add_digest(model.path, model.card)}, added to its card"
+                made = file_digest(model.path)
+                write_card(model.path.with_suffix(".yaml"), replace(model.card, sha256=made))
+                digest = f"sha256 {made}, added to its card"
             found[name] = f"whole; {model.card.architecture}, {model.card.num_classes} classes, {digest}"
         except InputError as error:
             wrong += 1
@@ -116,33 +106,18 @@ def _check(names: list[str], add_digest: bool, output: JsonOutput | None) -> int
     return 2 if wrong else 0
 
 
-def _add_digest(weights: Path, card: ModelCard) -> str:
-    digest, path = file_digest(weights), weights.with_suffix(".yaml")
-    try:
-        write_card(path, replace(card, sha256=digest))
-    except OSError as error:
-        raise InputError(f"{path}: can't be written ({error.strerror})") from error
-    return digest
-
-
 def _gpus() -> list[str]:
     if not torch.cuda.is_available():
         return ["none: the node runs on the CPU"]
-    descriptions = []
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        memory = properties.total_memory / 2**30
-        capability = f"{properties.major}.{properties.minor}"
-        descriptions.append(f"cuda:{index} {properties.name}, {memory:.0f} GiB, compute capability {capability}")
-    return descriptions
+    return [
+        f"cuda:{index} {one.name}, {one.total_memory / 2**30:.0f} GiB, compute capability {one.major}.{one.minor}"
+        for index, one in enumerate(map(torch.cuda.get_device_properties, range(torch.cuda.device_count())))
+    ]
 
 
 def _torch_tensorrt() -> str:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    problem = tensorrt_problem(device)
-    if problem:
-        return f"backend tensorrt can't run here: {problem}"
-    return str(version_facts("tensorrt")["tensorrt"])
+    problem = tensorrt_problem(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return f"backend tensorrt can't run here: {problem}" if problem else str(version_facts("tensorrt")["tensorrt"])
 
 
 def _version(package: str) -> str:
@@ -174,9 +149,7 @@ def _models() -> list[str]:
         except InputError as error:
             descriptions.append(str(error))
             continue
-        threshold = (
-            f"threshold {card.default_threshold} = {card.threshold():.3f}" if card.thresholds else "no threshold"
-        )
+        default = f"threshold {card.default_threshold} = {card.threshold():.3f}" if card.thresholds else "no threshold"
         size = path.stat().st_size / 1e6
-        descriptions.append(f"{name}: {card.architecture}, {card.num_classes} classes, {size:.1f} MB, {threshold}")
+        descriptions.append(f"{name}: {card.architecture}, {card.num_classes} classes, {size:.1f} MB, {default}")
     return descriptions

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 
 from densehybrid_ros.cli.options import count, size
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.distances import DEFAULT_EDGES, check_edges
+from densehybrid_ros.evaluation.distances import DEFAULT_EDGES
 from densehybrid_ros.evaluation.froc import StillStage
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.ego_mask import read_ego_mask
@@ -54,9 +56,8 @@ def open_segmenter(args: argparse.Namespace, device: str, model: str | None = No
 
 def add_stage_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Adds the options of ``still_stage``."""
-    parser.add_argument(
-        "--min-area", type=count, metavar="N", default=50, help="pixels of the smallest labelled obstacle (default: 50)"
-    )
+    text = "pixels of the smallest labelled obstacle (default: 50)"
+    parser.add_argument("--min-area", type=count, metavar="N", default=50, help=text)
     parser.add_argument("--ego-mask", metavar="FILE", default="", help="as the node's parameter ego_mask")
 
 
@@ -93,7 +94,8 @@ def distance_edges(text: str | None) -> tuple[float, ...]:
     """
     if text is None:
         return DEFAULT_EDGES
-    try:
-        return check_edges([float(part) for part in text.split(",")])
-    except ValueError as error:
-        raise InputError(f"--bins {text}: write rising distances in metres, such as 5,10,15") from error
+    with suppress(ValueError):
+        edges = tuple(float(part) for part in text.split(","))
+        if len(edges) > 1 and all(low < high for low, high in pairwise(edges)):
+            return edges
+    raise InputError(f"--bins {text}: write rising distances in metres, such as 5,10,15")

@@ -163,17 +163,14 @@ class JsonOutput:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds ``--json``, the same in every command that finds figures; ``args.json.write(figures)`` writes them."""
-    parser.add_argument(
-        "--json", type=JsonOutput, metavar="FILE", help="write the figures as JSON; - prints them, and nothing else"
-    )
+    what = "write the figures as JSON; - prints them, and nothing else"
+    parser.add_argument("--json", type=JsonOutput, metavar="FILE", help=what)
 
 
-def positives(option: str, text: str) -> list[float]:
-    """Reads finite numbers above 0 with commas between them; what is none is an InputError with the option's name."""
-    try:
-        return [positive(part) for part in text.split(",")]
-    except argparse.ArgumentTypeError as error:
-        raise InputError(f"{option} {text}: {error}; write numbers above 0 with commas between them") from error
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--report`` of the commands that evaluate."""
+    what = "folder for report.html, report.json, report.csv"
+    parser.add_argument("--report", type=output_folder, metavar="DIR", help=what)
 
 
 def check_model_output(output: Path) -> None:

@@ -22,17 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE
     parser.add_argument("--dataset", choices=TRAINING_SETS, required=True, help="whose validation frames are taken")
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the data set")
-    parser.add_argument(
-        "--cutouts",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="DIR",
-        help="folders of pictures with an alpha channel, which no training has seen",
-    )
-    parser.add_argument(
-        "--output", type=output_folder, required=True, metavar="DIR", help="folder of the new set; must not exist"
-    )
+    text = "folders of pictures with an alpha channel, which no training has seen"
+    parser.add_argument("--cutouts", type=Path, nargs="+", required=True, metavar="DIR", help=text)
+    text = "folder of the new set; must not exist"
+    parser.add_argument("--output", type=output_folder, required=True, metavar="DIR", help=text)
     parser.add_argument("--frames", type=count, default=100, metavar="N", help="evenly spread frames (100)")
     parser.add_argument("--seed", type=seed, default=7, help="same seed, same set (7)")
     parser.add_argument("--shadows", type=_share, default=0.5, metavar="SHARE", help="of the objects have one (0.5)")

@@ -9,37 +9,27 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from densehybrid_ros.bags.reader import is_pictures, open_recording
-from densehybrid_ros.bags.recording import LeaveOut, Recording
+from densehybrid_ros.bags.reader import is_pictures
 from densehybrid_ros.bags.sources import ordered_pictures
-from densehybrid_ros.bags.topics import parse_topics
-from densehybrid_ros.cli.node_parameters import (
-    add_node_parameters,
-    add_recording_options,
-    given_settings,
-    open_model,
-    warn,
-)
+from densehybrid_ros.cli.node_parameters import add_drive_options, given_settings, open_drive, open_model, warn
 from densehybrid_ros.cli.options import output_folder, threshold
 from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.replay import perceived_frames, with_base_frame
+from densehybrid_ros.evaluation.replay import perceived_frames
 from densehybrid_ros.files import atomic_directory, write_text_atomically
 from densehybrid_ros.hazards.hazard import Hazard, Level
-from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.perception.overlay import SCORE_OFFSET, SCORE_SCALE, frame_overlay, score_steps
-from densehybrid_ros.perception.perception import Perceived, Perception, picture_reader
-from densehybrid_ros.perception.settings import Settings
+from densehybrid_ros.perception.perception import Perceived
 from densehybrid_ros.progress import progress
 
 HAZARDS = "hazards.jsonl"
+_MEASURED = ("probability", "distance", "distance_std", "lateral", "width", "time_to_reach")
 _EPILOG = f"""what it leaves in DIR:
   overlays/NAME.jpg         classes, unknown regions, hazards with id and distance, and the alert
   overlays.mp4              the same as a video; of a video, a bag, or pictures with --fps
@@ -62,22 +52,14 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "source", type=Path, metavar="IMAGE|FOLDER|VIDEO|BAG", help="a picture, a folder of pictures, a video or a bag"
-    )
-    parser.add_argument(
-        "--output",
-        type=output_folder,
-        required=True,
-        metavar="DIR",
-        help="folder for the result; replaces one of its own",
-    )
-    add_node_parameters(parser).add_argument(
-        "--threshold", type=threshold, metavar="NATS|NAME", help="in the place of anomaly_threshold"
-    )
+    what = "a picture, a folder of pictures, a video or a bag"
+    parser.add_argument("source", type=Path, metavar="IMAGE|FOLDER|VIDEO|BAG", help=what)
+    what = "folder for the result; replaces one of its own"
+    parser.add_argument("--output", type=output_folder, required=True, metavar="DIR", help=what)
+    node = add_drive_options(parser, fps="; pictures are single ones unless this is given")
+    node.add_argument("--threshold", type=threshold, metavar="NATS|NAME", help="in the place of anomaly_threshold")
     parser.add_argument("--masks", action="store_true", help="write the semantic and the open-set mask of every frame")
     parser.add_argument("--scores", action="store_true", help="write the anomaly score of every frame")
-    add_recording_options(parser, fps="; pictures are single ones unless this is given")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
     output: Path = args.output
     if output.is_dir() and any(output.iterdir()) and not (output / HAZARDS).is_file():
         raise InputError(f"--output {output}: holds files that are not of predict; name a new folder")
-    parse_topics(args.topics)  # a wrong one ends the command before any work
     moves = args.fps is not None or not is_pictures(args.source)
     settings = given_settings(args)
     if not moves:
@@ -94,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
     left_out: dict[str, int] = {}  # a recording may be read more than once, and tells the same each time
     entries: dict[str, dict[str, Any]] = {}
     with atomic_directory(output) as folder:
-        for recording in _recordings(args, moves, segmenter, settings, left_out.__setitem__):
-            perception = Perception(segmenter, with_base_frame(recording, settings))
+        sources = [args.source] if moves else progress(ordered_pictures(args.source)[: args.limit], "predict")
+        for source in sources:  # each picture is a recording of its own
+            recording, perception, total = open_drive(args, source, segmenter, settings, left_out.__setitem__)
             frames = perceived_frames(recording, perception, left_out.__setitem__, args.limit)
-            total = min(len(recording), args.limit or len(recording))
             with video_file(folder / "overlays.mp4", recording.period) if moves else nullcontext() as show:
                 for recorded, perceived, _ in progress(frames, "predict", total) if moves else frames:
                     # Of a.jpg and a.png the second gets a number.
@@ -124,18 +105,6 @@ def run(args: argparse.Namespace) -> int:
     made = sorted(f"{item.name}/" if item.is_dir() else item.name for item in output.iterdir())
     print(f"output  {output}: {', '.join(made)}")
     return 0
-
-
-def _recordings(
-    args: argparse.Namespace, moves: bool, segmenter: Segmenter, settings: Settings, leave_out: LeaveOut
-) -> Iterator[Recording]:
-    """Yields what is driven through the perception: a recording, or each picture as one of its own."""
-    topics, read = parse_topics(args.topics), picture_reader(settings, segmenter.card)
-    if moves:
-        yield open_recording(args.source, topics, leave_out, settings.disparity_tolerance, args.fps, read)
-        return
-    for path in progress(ordered_pictures(args.source)[: args.limit], "predict"):
-        yield open_recording(path, topics, leave_out)
 
 
 def _entry(name: str, perceived: Perceived) -> dict[str, Any]:
@@ -165,10 +134,5 @@ def _hazard(hazard: Hazard) -> dict[str, Any]:
         "area": region.area,
         "score": region.mean_score,
         "peak_score": region.peak_score,
-        "probability": hazard.probability,
-        "distance": hazard.distance,
-        "distance_std": hazard.distance_std,
-        "lateral": hazard.lateral,
-        "width": hazard.width,
-        "time_to_reach": hazard.time_to_reach,
+        **{name: getattr(hazard, name) for name in _MEASURED},
     }

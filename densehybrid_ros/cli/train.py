@@ -26,14 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = _EXAMPLE
     configure_run(parser)
-    parser.add_argument(
-        "--output", type=output_file, help=".safetensors file to write; its card lies beside it, its log in NAME_run"
-    )
+    text = ".safetensors file to write; its card lies beside it, its log in NAME_run"
+    parser.add_argument("--output", type=output_file, help=text)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of this run, if there is one")
-    parser.add_argument(
-        "--check", action="store_true", help="look through configuration and data, take one step, and write nothing"
-    )
+    text = "look through configuration and data, take one step, and write nothing"
+    parser.add_argument("--check", action="store_true", help=text)
     add_json(parser)
 
 

@@ -8,24 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from densehybrid_ros.bags.folder import find_bags
-from densehybrid_ros.bags.reader import is_labelled_folder, open_recording
-from densehybrid_ros.bags.topics import parse_topics
+from densehybrid_ros.bags.reader import is_labelled_folder
 from densehybrid_ros.cli.measuring import distance_edges
-from densehybrid_ros.cli.node_parameters import (
-    add_node_parameters,
-    add_recording_options,
-    given_settings,
-    open_model,
-    warn,
-)
+from densehybrid_ros.cli.node_parameters import add_drive_options, given_settings, open_drive, open_model, warn
 from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, thresholds
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.kept_drive import KeptDrive
-from densehybrid_ros.evaluation.replay import check_answer, perceived_answers, with_base_frame
+from densehybrid_ros.evaluation.replay import check_labels, perceived_answers
 from densehybrid_ros.evaluation.text_tables import format_table
 from densehybrid_ros.evaluation.tune_page import write_tune_page
 from densehybrid_ros.evaluation.tuning import CLEAN, LABELS, Grid, Tuning, threshold_rows, tune
-from densehybrid_ros.perception.perception import Perception, picture_reader
 from densehybrid_ros.perception.settings import Settings
 from densehybrid_ros.progress import progress
 
@@ -41,38 +33,28 @@ _MOST_SETTINGS = 2000
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.epilog = _EXAMPLE
-    parser.add_argument(
-        "drive",
-        type=Path,
-        metavar="RECORDING",
-        help="a bag, a video, a folder of pictures, or a labelled set (a folder with image/ and label/)",
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR|FILE.html", help="folder for index.html, or the page itself"
-    )
-    add_node_parameters(parser)
+    what = "a bag, a video, a folder of pictures, or a labelled set (a folder with image/ and label/)"
+    parser.add_argument("drive", type=Path, metavar="RECORDING", help=what)
+    what = "folder for index.html, or the page itself"
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR|FILE.html", help=what)
+    add_drive_options(parser, fps="; a labelled set is one of single pictures unless this is given")
     swept = parser.add_argument_group("what is swept")
-    swept.add_argument(
-        "--thresholds", type=thresholds, metavar="NATS|NAME,...", help="default: about 25, chosen from the scores"
-    )
+    what = "default: about 25, chosen from the scores"
+    swept.add_argument("--thresholds", type=thresholds, metavar="NATS|NAME,...", help=what)
     swept.add_argument("--min-hazard-areas", type=_counts, metavar="N,...", help="default: own, twice, four times it")
     swept.add_argument("--trigger-counts", type=_counts, metavar="N,...", help="default: 1, own, trigger_window")
     clean = parser.add_argument_group("a drive without obstacles")
     clean.add_argument("--clean", action="store_true", help="every hazard is a false alarm: propose a threshold")
-    clean.add_argument(
-        "--false-alarms-per-minute", type=not_negative, default=1.0, metavar="R", help="wanted with --clean (1)"
-    )
-    add_recording_options(parser, fps="; a labelled set is one of single pictures unless this is given")
-    parser.add_argument(
-        "--every", type=count, metavar="N", help=f"show one frame of N (default: at most {_MOST_SHOWN} frames)"
-    )
+    what = "wanted with --clean (1)"
+    clean.add_argument("--false-alarms-per-minute", type=not_negative, default=1.0, metavar="R", help=what)
+    what = f"show one frame of N (default: at most {_MOST_SHOWN} frames)"
+    parser.add_argument("--every", type=count, metavar="N", help=what)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Tunes and prints what the drive suggests."""
-    page, topics = _page(args.output), parse_topics(args.topics)
-    settings = given_settings(args)
+    page, settings = _page(args.output), given_settings(args)
     bags = find_bags(args.drive)
     if len(bags) > 1:
         raise InputError(f"{args.drive}: a folder of {len(bags)} bags; tune takes one of them, such as {bags[0].name}")
@@ -85,16 +67,14 @@ def run(args: argparse.Namespace) -> int:
     segmenter, settings, own = open_model(settings)
     card = segmenter.card
     given = [card.threshold(item) for item in args.thresholds or ()]
-    reader = picture_reader(settings, card)
-    recording = open_recording(bags[0], topics, _left_out, settings.disparity_tolerance, args.fps, reader)
-    settings = with_base_frame(recording, settings)
-    total = min(len(recording), args.limit or len(recording))
+    recording, perception, total = open_drive(args, bags[0], segmenter, settings, _left_out)
+    settings = perception.settings
     every = args.every or max(1, -(-total // _MOST_SHOWN))
     drive = KeptDrive([own, *given], not given, every, args.clean, card.region_classifier)
-    answers = perceived_answers(recording, Perception(segmenter, settings), _left_out, args.limit)
+    answers = perceived_answers(recording, perception, _left_out, args.limit)
     for answer in progress(answers, f"tune {args.drive.name}", total):
         try:
-            check_answer(answer, bags[0], recording.topics)
+            check_labels(answer.recorded, f"{bags[0]}: {recording.topics.labels}")
         except InputError as error:
             _left_out(str(error), 1)
             continue

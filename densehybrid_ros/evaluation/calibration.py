@@ -13,7 +13,7 @@ from densehybrid_ros.datasets.evaluation_set import IGNORE, INLIER, EvaluationFr
 from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.key_counts import KeyCounts, scores_of_keys
+from densehybrid_ros.evaluation.key_counts import KeyCounts
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 
 INLIER_Q95, OUTLIER_TPR95 = "inlier_q95", "outlier_tpr95"
@@ -42,7 +42,6 @@ def inlier_threshold(pixels: PixelAccumulator, quantile: float = 0.95) -> float:
     Raises:
         InputError: There is no inlier pixel.
     """
-    pixels.flush()
     if not pixels.negatives.total:
         raise InputError("calibration: the data set has no inlier pixel; choose another --dataset")
     return pixels.inlier_quantile(quantile)
@@ -60,7 +59,6 @@ def outlier_threshold(pixels: PixelAccumulator) -> float:
 
 def check_both_kinds(name: str, pixels: PixelAccumulator) -> None:
     """Raises an InputError that begins with ``name`` if there is no anomalous or no inlier pixel."""
-    pixels.flush()
     for kind, counts in (("anomaly", pixels.positives), ("inlier", pixels.negatives)):
         if not counts.total:
             raise InputError(f"{name}: needs anomalous and inlier pixels, but no pixel is an {kind}; {ANOMALY_MEND}")
@@ -125,23 +123,18 @@ def fit_confidence(pixels: PixelAccumulator) -> FittedConfidence:
 
 def _finite_range(pixels: PixelAccumulator) -> tuple[float, float]:
     """Lowest and highest finite score; a little apart where they are equal."""
-    low, high = np.inf, -np.inf
-    for counts in (pixels.positives, pixels.negatives):
-        for keys, _ in counts.chunks():
-            scores = scores_of_keys(keys)
-            scores = scores[np.isfinite(scores)]
-            if len(scores):
-                low, high = min(low, float(scores[0])), max(high, float(scores[-1]))
-    if low > high:
+    kinds = pixels.positives, pixels.negatives
+    finite = (scores[np.isfinite(scores)] for counts in kinds for scores, _ in counts.scores())
+    found = [float(end) for scores in finite if len(scores) for end in (scores[0], scores[-1])]
+    if not found:
         raise InputError("probability: no score is finite; check the model")
-    return low, max(high, low + _SMALLEST_SCALE)
+    return min(found), max(*found, min(found) + _SMALLEST_SCALE)
 
 
 def _histogram(counts: KeyCounts, edges: np.ndarray) -> np.ndarray:
     total = np.zeros(len(edges) - 1)
-    for keys, occurrences in counts.chunks():
-        scores = np.clip(scores_of_keys(keys).astype(np.float64), edges[0], edges[-1])
-        total += np.histogram(scores, edges, weights=occurrences)[0]
+    for scores, occurrences in counts.scores():
+        total += np.histogram(np.clip(scores, edges[0], edges[-1]), edges, weights=occurrences)[0]
     return total
 
 

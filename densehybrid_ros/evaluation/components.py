@@ -10,9 +10,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE
 from densehybrid_ros.evaluation.protocols import ComponentSizes
 
-ANOMALY, IGNORE = 1, 255
 TAUS = np.linspace(0.25, 0.75, 11)
 """Overlaps at which components are counted; F1* is the mean of the F1 of these."""
 
@@ -68,40 +68,25 @@ def _joint_counts(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ComponentMetrics:
-    """Figures over a data set; nan where nothing defines them.
+    """Figures over a data set, 0..1; nan where nothing defines them."""
 
-    Attributes:
-        mean_siou: Mean sIoU of the ground-truth components, 0..1.
-        mean_ppv: Mean PPV of the predicted components, 0..1; nan where nothing was predicted.
-        mean_f1: F1*, the mean over ``TAUS`` of F1, 0..1.
-        recall: Share of the ground-truth components whose sIoU is at least the lowest tau, 0..1.
-        precision: Share of the predicted components whose PPV is at least the lowest tau, 0..1.
-        truth: Number of ground-truth components.
-        predicted: Number of predicted components.
-    """
-
-    mean_siou: float
-    mean_ppv: float
-    mean_f1: float
-    recall: float
-    precision: float
-    truth: int
-    predicted: int
+    mean_siou: float  # of the ground-truth components
+    mean_ppv: float  # of the predicted components
+    mean_f1: float  # F1*, the mean over ``TAUS`` of F1
+    recall: float  # share of the ground-truth components whose sIoU is at least the lowest tau
+    precision: float  # share of the predicted components whose PPV is at least the lowest tau
+    truth: int  # number of ground-truth components
+    predicted: int  # number of predicted components
 
 
 def component_metrics(frames: list[ComponentOverlaps]) -> ComponentMetrics:
     """Returns the figures of frames."""
     siou = np.concatenate([np.zeros(0), *(frame.siou for frame in frames)])
     ppv = np.concatenate([np.zeros(0), *(frame.ppv for frame in frames)])
-    return ComponentMetrics(
-        mean_siou=float(siou.mean()) if len(siou) else math.nan,
-        mean_ppv=float(ppv.mean()) if len(ppv) else math.nan,
-        mean_f1=f1_star(siou, ppv),
-        recall=float(np.mean(siou >= TAUS[0])) if len(siou) else math.nan,
-        precision=float(np.mean(ppv >= TAUS[0])) if len(ppv) else math.nan,
-        truth=len(siou),
-        predicted=len(ppv),
+    siou_mean, ppv_mean, recall, precision = (
+        float(np.mean(values)) if len(values) else math.nan for values in (siou, ppv, siou >= TAUS[0], ppv >= TAUS[0])
     )
+    return ComponentMetrics(siou_mean, ppv_mean, f1_star(siou, ppv), recall, precision, len(siou), len(ppv))
 
 
 def f1_star(siou: np.ndarray, ppv: np.ndarray) -> float:
@@ -119,24 +104,14 @@ def f1_star(siou: np.ndarray, ppv: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Figures at one threshold; rates are 0..1, nan where nothing defines them.
+    """Figures at one threshold; rates are 0..1, nan where nothing defines them."""
 
-    Attributes:
-        threshold: Pixels whose score exceeds it are marked.
-        frames: Frames measured.
-        precision: Share of the marked pixels that are anomalous.
-        recall: Share of the anomalous pixels that are marked.
-        f1: Their harmonic mean.
-        fpr: Share of the inlier pixels that are marked.
-        components: Component figures.
-    """
-
-    threshold: float
-    frames: int
-    precision: float
-    recall: float
-    f1: float
-    fpr: float
+    threshold: float  # pixels whose score exceeds it are marked
+    frames: int  # frames measured
+    precision: float  # share of the marked pixels that are anomalous
+    recall: float  # share of the anomalous pixels that are marked
+    f1: float  # their harmonic mean
+    fpr: float  # share of the inlier pixels that are marked
     components: ComponentMetrics
 
 

@@ -22,21 +22,13 @@ RECALL_OF_FPR95 = 0.95
 
 
 class Vertices(NamedTuple):
-    """Consecutive vertices of a curve, scores descending; int64 arrays of one length.
+    """Consecutive vertices of a curve, scores descending; int64 arrays of one length."""
 
-    Attributes:
-        keys: Key of the score.
-        positives: Positives that have exactly this score.
-        negatives: Negatives that have exactly this score.
-        true_positives: Positives with at least this score.
-        false_positives: Negatives with at least this score.
-    """
-
-    keys: np.ndarray
-    positives: np.ndarray
-    negatives: np.ndarray
-    true_positives: np.ndarray
-    false_positives: np.ndarray
+    keys: np.ndarray  # of the scores
+    positives: np.ndarray  # positives that have exactly this score
+    negatives: np.ndarray  # negatives that have exactly this score
+    true_positives: np.ndarray  # positives with at least this score
+    false_positives: np.ndarray  # negatives with at least this score
 
 
 def vertices(positives: KeyCounts, negatives: KeyCounts) -> Iterator[Vertices]:
@@ -54,31 +46,18 @@ def vertices(positives: KeyCounts, negatives: KeyCounts) -> Iterator[Vertices]:
 
 @dataclass
 class CurveMetrics:
-    """Figures of one curve; nan where positives or negatives are missing.
+    """Figures of one curve, rates 0..1; nan where positives or negatives are missing."""
 
-    Attributes:
-        average_precision: Sum over vertices of recall gained times precision (scikit-learn's definition), 0..1.
-        fpr95: False positive rate at the first vertex whose recall is at least 0.95, 0..1.
-        auroc: Area under the ROC curve, ties counted half, 0..1.
-        fpr95_nearest: False positive rate at the vertex whose recall is nearest to 0.95 (StreetHazards' variant).
-        threshold_tpr95: Highest threshold t such that ``score > t`` finds more than 95 % of the positives.
-        best_f1: Largest F1 of a pixel threshold, 0..1.
-        threshold_best_f1: A threshold t such that ``score > t`` reaches it.
-        positives: Number of anomalous pixels.
-        negatives: Number of inlier pixels.
-        average_precision_error: 0, as the other errors: curves are exact, and programs read these keys.
-    """
-
-    average_precision: float = math.nan
-    fpr95: float = math.nan
-    auroc: float = math.nan
-    fpr95_nearest: float = math.nan
-    threshold_tpr95: float = math.nan
-    best_f1: float = math.nan
-    threshold_best_f1: float = math.nan
-    positives: int = 0
-    negatives: int = 0
-    average_precision_error: float = 0.0
+    average_precision: float = math.nan  # sum over vertices of recall gained times precision (as scikit-learn's)
+    fpr95: float = math.nan  # false positive rate at the first vertex whose recall is at least 0.95
+    auroc: float = math.nan  # area under the ROC curve, ties counted half
+    fpr95_nearest: float = math.nan  # false positive rate where recall is nearest to 0.95 (StreetHazards' variant)
+    threshold_tpr95: float = math.nan  # highest t such that ``score > t`` finds more than 95 % of the positives
+    best_f1: float = math.nan  # largest F1 of a pixel threshold
+    threshold_best_f1: float = math.nan  # a t such that ``score > t`` reaches it
+    positives: int = 0  # anomalous pixels
+    negatives: int = 0  # inlier pixels
+    average_precision_error: float = 0.0  # as the others: curves are exact, and programs read these keys
     fpr95_error: float = 0.0
     auroc_error: float = 0.0
 
@@ -194,10 +173,9 @@ def score_histogram(positives: KeyCounts, negatives: KeyCounts, bins: int = 60) 
         low, high = (low - 0.5, low + 0.5) if math.isfinite(low) else (0.0, 1.0)
     shares = []
     for counts in (negatives, positives):
-        found = np.zeros(bins, dtype=np.int64)
-        for keys, occurrences in counts.chunks():
-            scores = np.clip(scores_of_keys(keys), low, high).astype(float)
-            place = np.minimum(((scores - low) / (high - low) * bins).astype(int), bins - 1)
-            found += np.bincount(place, occurrences, bins).astype(np.int64)
+        found = np.zeros(bins)
+        for scores, occurrences in counts.scores():
+            place = np.minimum(((np.clip(scores, low, high) - low) / (high - low) * bins).astype(int), bins - 1)
+            found += np.bincount(place, occurrences, bins)
         shares.append((found / counts.total).tolist() if counts.total else [])
     return ScoreHistogram(low, high, *shares)

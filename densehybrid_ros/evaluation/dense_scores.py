@@ -38,19 +38,13 @@ _OF_A_DRIVE = {HYBRID, ROAD_HAZARD}  # they need no further pass of the network
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """A frame of a data set with what the model says about it; the tensors lie on the segmenter's device.
-
-    Attributes:
-        scores: Name -> float32 [H, W], higher = more anomalous.
-        prediction: uint8 [H, W], train ids of the closed-set argmax.
-        through: Backend and precision that the hybrid score and the classes come from.
-    """
+    """A frame of a data set with what the model says about it; the tensors lie on the segmenter's device."""
 
     index: int
     frame: EvaluationFrame
-    scores: dict[str, Tensor]
-    prediction: Tensor
-    through: str = ""
+    scores: dict[str, Tensor]  # name -> float32 [H, W], higher = more anomalous
+    prediction: Tensor  # uint8 [H, W], train ids of the closed-set argmax
+    through: str = ""  # backend and precision that the hybrid score and the classes come from
 
     def on_cpu(self) -> ScoredFrame:
         """Returns the frame with its tensors in main memory."""
@@ -74,24 +68,14 @@ class LeftOut:
 
 
 class Scorer(Protocol):
-    """What gives the scores of an evaluation.
+    """What gives the scores of an evaluation."""
 
-    Attributes:
-        name: Of the model, or of the scores' author.
-        scores: Names of the scores that it gives.
-        judged: The one of them that given thresholds are for; None where it gives no such score.
-        device: Where its tensors lie.
-        classes: That it predicts; empty where it predicts none.
-        input_size: (height, width) of the network's input; None where images keep theirs.
-    """
-
-    name: str
-    scores: list[str]
-    judged: str | None
-    device: torch.device
-    classes: tuple[SemanticClass, ...]
-
-    input_size: tuple[int, int] | None
+    name: str  # of the model, or of the scores' author
+    scores: list[str]  # names of the scores that it gives
+    judged: str | None  # the one of them that given thresholds are for; None where it gives no such score
+    device: torch.device  # where its tensors lie
+    classes: tuple[SemanticClass, ...]  # that it predicts; empty where it predicts none
+    input_size: tuple[int, int] | None  # (height, width) of the network's input; None where images keep theirs
 
     def __call__(self, index: int, frame: EvaluationFrame) -> ScoredFrame:
         """Scores a frame, or raises an InputError that names it."""
@@ -105,9 +89,6 @@ class FrameScorer:
         scores: Names of scores to compute: keys of ``SCORES`` or of ``model_scores``, or ``ROAD_HAZARD``. All but this
             and the hybrid one cost a further pass of the network, see ``Segmenter.look``.
         model_scores: Scores that need the model itself, from one look at a frame to float32 [B, h, w].
-
-    Raises:
-        InputError: A score is unknown.
     """
 
     def __init__(
@@ -116,16 +97,11 @@ class FrameScorer:
         scores: Sequence[str],
         model_scores: Mapping[str, Callable[[Observation], Tensor]] | None = None,
     ) -> None:
-        self._model_scores = dict(model_scores or {})
-        for name in scores:
-            if name not in SCORES and name != ROAD_HAZARD and name not in self._model_scores:
-                raise InputError(f"--scores {name}: unknown; choose from {', '.join((*SCORES, ROAD_HAZARD))}")
-        self._segmenter = segmenter
-        self.name, self.device = segmenter.card.name, segmenter.device
+        self._segmenter, self._model_scores = segmenter, model_scores or {}
+        self.name, self.classes = segmenter.card.name, segmenter.card.classes
+        self.device, self.input_size = segmenter.device, segmenter.input_size
         self.scores = list(scores)
         self.judged: str | None = HYBRID if HYBRID in self.scores else None
-        self.classes = segmenter.card.classes
-        self.input_size = segmenter.input_size
 
     def __call__(self, index: int, frame: EvaluationFrame) -> ScoredFrame:
         """Scores a frame.
@@ -152,13 +128,10 @@ class FrameScorer:
     def _others(self, image: np.ndarray) -> dict[str, Tensor]:
         look = self._segmenter.look(image)
         heads = [look.enlarge(maps) for maps in (look.seen.logits, look.seen.posterior)]
-        return {
-            name: SCORES[name](*heads)[0]
-            if name in SCORES
-            else look.enlarge(self._model_scores[name](look.seen)[:, None])[0, 0]
-            for name in self.scores
-            if name not in _OF_A_DRIVE
-        }
+        others = [name for name in self.scores if name not in _OF_A_DRIVE]
+        own = {name: SCORES[name](*heads)[0] for name in others if name in SCORES}
+        by_model = (name for name in others if name not in SCORES)
+        return own | {name: look.enlarge(self._model_scores[name](look.seen)[:, None])[0, 0] for name in by_model}
 
 
 class ScoredSet:

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.components import ANOMALY, label_components
+from densehybrid_ros.datasets.evaluation_set import ANOMALY
+from densehybrid_ros.evaluation.components import label_components
 from densehybrid_ros.evaluation.curves import CurveMetrics
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 
@@ -75,18 +74,6 @@ def obstacle_pixels(ids: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(rows[part], columns[part]) for part in np.split(order, borders)] if len(order) else []
 
 
-def check_edges(edges: Sequence[float]) -> tuple[float, ...]:
-    """Returns bin edges in metres as a tuple.
-
-    Raises:
-        InputError: There are fewer than two, or they do not rise.
-    """
-    values = tuple(float(edge) for edge in edges)
-    if len(values) < 2 or not all(low < high for low, high in pairwise(values)):
-        raise InputError(f"--bins {','.join(f'{edge:g}' for edge in values)}: needs two or more rising distances")
-    return values
-
-
 class DistanceBins:
     """Pixel figures for each distance bin, every bin with its own inliers.
 
@@ -99,7 +86,7 @@ class DistanceBins:
     """
 
     def __init__(self, scores: Sequence[str], edges: Sequence[float] = DEFAULT_EDGES) -> None:
-        self.edges = check_edges(edges)
+        self.edges = tuple(edges)
         self.curves = {name: [PixelAccumulator(_BIN_BUFFER) for _ in self.edges[1:]] for name in scores}
         self.unknown = 0
 

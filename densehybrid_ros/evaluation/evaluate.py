@@ -12,27 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, EvaluationFrame, EvaluationSet
 from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND, anomaly_values, what_is_lacking
 from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.calibration import anomaly_labels, candidate_thresholds, check_both_kinds
-from densehybrid_ros.evaluation.components import ANOMALY, ThresholdJudge
-from densehybrid_ros.evaluation.dense_scores import (
-    HYBRID,
-    KEPT_BYTES,
-    LeftOut,
-    ScoredFrame,
-    ScoredSet,
-    Scorer,
-    spread,
-)
+from densehybrid_ros.evaluation.components import ThresholdJudge
+from densehybrid_ros.evaluation.dense_scores import HYBRID, KEPT_BYTES, LeftOut, ScoredFrame, ScoredSet, Scorer, spread
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.froc import FrocAccumulator, StillStage
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.open_set import OpenSetAccumulator, mean_over_folds
 from densehybrid_ros.evaluation.pixel_accumulator import ImageMeanAccumulator, PixelAccumulator
-from densehybrid_ros.evaluation.protocols import OBSTACLE_TRACK, PROTOCOLS, Protocol
+from densehybrid_ros.evaluation.protocols import OBSTACLE_TRACK, Protocol, protocol_of
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.inference.backends import device_name
 from densehybrid_ros.scores.confusion import ConfusionMatrix
@@ -63,22 +55,25 @@ def evaluate(
         stage: The hazard stage that the frames go through with the hybrid score; None for none.
 
     Raises:
-        InputError: No frame could be evaluated, a score is unknown, or hazards are to be judged without anomalies.
+        InputError: No frame could be evaluated, or hazards are to be judged without anomalies.
     """
     started = time.monotonic()
-    protocol = PROTOCOLS.get(name, Protocol())
+    protocol = protocol_of(name)
     if scorer.classes:
         dataset = dataset.for_classes([item.name for item in scorer.classes])
-    classes = _common_classes(dataset, scorer.classes)
+    # The classes of the model where the data set labels them, or some of them; else none.
+    same = len(dataset.class_names) == len(scorer.classes)
+    pairs = zip(dataset.class_names, scorer.classes, strict=False)
+    classes = scorer.classes if same and all(name in ("", item.name) for name, item in pairs) else ()
     judged = scorer.judged if thresholds else None
     indices = spread(len(dataset), limit)
     walks_again = bool(protocol.components or (protocol.folds and classes) or pictures or judged or stage)
     frames = ScoredSet(scorer, dataset, indices, KEPT_BYTES if walks_again else 0)
-    pixels = _PixelPass(scorer, protocol, classes, edges)
+    result = EvaluationResult(name, scorer.name, size=scorer.input_size)
+    pixels = _PixelPass(scorer, protocol, classes, edges, result)
     for item in frames.walk(f"evaluate {name}"):
         pixels.add(item)
-    pixels.check_not_empty(len(indices))
-    result = pixels.result(name, scorer.name, dataset)
+    pixels.fill(dataset, len(indices))
     if walks_again:
         best = {score: curve.compute().threshold_best_f1 for score, curve in pixels.curves.items()}
         if judged:
@@ -93,16 +88,8 @@ def evaluate(
             second.add(item)
         second.fill(result)
     result.device = f"{' and '.join(sorted(pixels.through))} on {device_name(scorer.device)}"
-    result.size = scorer.input_size
     result.seconds = time.monotonic() - started
     return result
-
-
-def _common_classes(dataset: EvaluationSet, classes: tuple[SemanticClass, ...]) -> tuple[SemanticClass, ...]:
-    """The classes of the model where the data set labels them, or some of them; else none."""
-    same = len(dataset.class_names) == len(classes)
-    pairs = zip(dataset.class_names, classes, strict=False)
-    return classes if same and all(name in ("", item.name) for name, item in pairs) else ()
 
 
 def _has_labels(frame: EvaluationFrame) -> bool:
@@ -119,94 +106,87 @@ class _PixelPass:
     """Curves over all pixels, by fold and by distance, the closed-set confusion, and what became of the frames."""
 
     def __init__(
-        self, scorer: Scorer, protocol: Protocol, classes: tuple[SemanticClass, ...], edges: Sequence[float]
+        self,
+        scorer: Scorer,
+        protocol: Protocol,
+        classes: tuple[SemanticClass, ...],
+        edges: Sequence[float],
+        result: EvaluationResult,
     ) -> None:
         scores = self.scores = scorer.scores
-        self.protocol, self.classes = protocol, classes
-        self.through: set[str] = set()
+        self.protocol, self.classes, self._result = protocol, classes, result
+        self.through, self._values, self._folder = set[str](), set[int](), ""
         self.curves = {name: PixelAccumulator() for name in scores}
         self.folds = {group: {name: PixelAccumulator() for name in scores} for group in protocol.folds or ()}
         self._image_means = {name: ImageMeanAccumulator() for name in (scores if protocol.mean_over_images else ())}
         self._distances = DistanceBins(scores, edges) if edges else None
         self._confusion = ConfusionMatrix(len(classes), scorer.device) if classes else None
-        self._measured = self._unlabelled = 0
-        self._left_out: list[str] = []
-        self._values: set[int] = set()
-        self._folder = ""
 
     def add(self, item: ScoredFrame | LeftOut) -> None:
         if isinstance(item, LeftOut):
-            self._left_out.append(item.reason)
+            self._result.left_out.append(item.reason)
             return
-        frame = item.frame
+        frame, anomaly = item.frame, item.frame.anomaly
         folder = str(Path(frame.name).parent)
         self._folder = os.path.commonpath([self._folder or folder, folder])
-        if frame.anomaly is not None:
-            self._values |= anomaly_values(frame.anomaly)
+        if anomaly is not None:
+            self._values |= anomaly_values(anomaly)
         if not _has_labels(frame):
-            self._unlabelled += 1
+            self._result.unlabelled += 1
             return
-        self._measured += 1
+        self._result.frames += 1
         self.through.add(item.through)
-        if frame.anomaly is not None:
-            self._add_anomaly(item, frame.anomaly)
+        if anomaly is not None:
+            labels = _tensor(anomaly, item.prediction)
+            for pooled in (self.curves, self._image_means, self.folds.get(frame.group, {})):
+                for name in pooled:
+                    pooled[name].update(item.scores[name], labels, frame.name)
+            if self._distances is not None and frame.camera is not None:
+                distance = distance_map(anomaly, frame.camera, frame.disparity, frame.instances)
+                self._distances.update(item.scores, labels, _tensor(distance, labels), frame.name)
         if self._confusion is not None and frame.semantic is not None:
             self._confusion.update(item.prediction, _tensor(frame.semantic, item.prediction))
 
-    def _add_anomaly(self, item: ScoredFrame, anomaly: np.ndarray) -> None:
-        frame, labels = item.frame, _tensor(anomaly, item.prediction)
-        for name, score in item.scores.items():
-            self.curves[name].update(score, labels, frame.name)
-            if name in self._image_means:
-                self._image_means[name].update(score, labels, frame.name)
-            if frame.group in self.folds:
-                self.folds[frame.group][name].update(score, labels, frame.name)
-        if self._distances is not None and frame.camera is not None:
-            distance = distance_map(anomaly, frame.camera, frame.disparity, frame.instances)
-            self._distances.update(item.scores, labels, _tensor(distance, labels), frame.name)
-
-    def check_not_empty(self, total: int) -> None:
-        """Checks that the labels of the ``total`` frames make figures.
-
-        Raises:
-            InputError: No frame could be measured, or the labels lack anomalies or inliers and there is no closed set
-                either. It names their folder, the values found and the mend.
-        """
-        if not self._measured and self._left_out:
-            raise InputError(f"none of {total} frames could be evaluated; the first: {self._left_out[0]}")
-        if not self._measured:
+    def _check_not_empty(self, total: int) -> None:
+        """Raises an InputError if the labels of the ``total`` frames make no figures; it names folder, values, mend."""
+        result = self._result
+        if not result.frames and result.left_out:
+            raise InputError(f"none of {total} frames could be evaluated; the first: {result.left_out[0]}")
+        if not result.frames:
             mend = ANOMALY_MEND if self._values else "255 means ignore; check which data set it is"
             found = "their labels hold 255 alone"
             raise InputError(f"{self._folder}: none of {total} frames has a labelled pixel: {found}; {mend}")
         lacking = what_is_lacking(self._values) if self._values else ""
         if lacking and (self._confusion is None or not self._confusion.counts.any()):
-            number = len(self._left_out)
-            more = f"; {number} frames are left out, the first: {self._left_out[0]}" if number else ""
+            number = len(result.left_out)
+            more = f"; {number} frames are left out, the first: {result.left_out[0]}" if number else ""
             raise InputError(f"{self._folder}: in {total} frames {lacking}{more}")
 
-    def result(self, name: str, model: str, dataset: EvaluationSet) -> EvaluationResult:
-        result = EvaluationResult(name, model, self._measured, self._unlabelled, self._left_out)
+    def fill(self, dataset: EvaluationSet, total: int) -> None:
+        """Puts what was found in the ``total`` frames into the result.
+
+        Raises:
+            InputError: No frame could be measured, or the labels lack anomalies or inliers and there is no closed set.
+        """
+        self._check_not_empty(total)
+        result = self._result
         pooled = {score: curve.compute() for score, curve in self.curves.items()}
         if any(metrics.positives or metrics.negatives for metrics in pooled.values()):
             result.pixel = pooled | {score: means.compute() for score, means in self._image_means.items()}
-            result.curves = {score: curve.curve() for score, curve in self.curves.items()}
-            result.histograms = {score: curve.histogram() for score, curve in self.curves.items()}
-            result.inlier_q95 = {score: curve.inlier_quantile(0.95) for score, curve in self.curves.items()}
+            for score, curve in self.curves.items():
+                result.curves[score], result.histograms[score] = curve.curve(), curve.histogram()
+                result.inlier_q95[score] = curve.inlier_quantile(0.95)
         if self._distances is not None:
-            result.edges = self._distances.edges
-            result.distances = self._distances.compute()
+            result.edges, result.distances = self._distances.edges, self._distances.compute()
             result.without_distance = self._distances.unknown
-            measured = any(files.disparity for files in dataset.files)
-            result.distance_source = (
-                "measured disparity" if measured else "ground plane, from pitch and mounting height"
-            )
+            ground = "ground plane, from pitch and mounting height"
+            result.distance_source = "measured disparity" if any(one.disparity for one in dataset.files) else ground
         if self._confusion is not None and self._confusion.counts.any():
             named = zip(dataset.class_names, self._confusion.iou().tolist(), strict=True)
             result.class_iou = {name: iou for name, iou in named if name}
             result.mean_iou = float(np.nanmean(list(result.class_iou.values())))
             labelled = [index for index, name in enumerate(dataset.class_names) if name]
             result.confusion = self._confusion.counts.cpu()[labelled][:, labelled].tolist()
-        return result
 
 
 class _ThresholdPass:

@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE
 from densehybrid_ros.datasets.taxonomy import SemanticClass, color_table
-from densehybrid_ros.evaluation.components import ANOMALY, IGNORE
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 
 FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS = "false alarm", "miss", "unknown", "wrong class"
 _HIT_COLOR, _FALSE_COLOR, _MISS_COLOR, _UNKNOWN_COLOR = (60, 200, 90), (230, 60, 50), (255, 210, 0), (0, 255, 255)
 _OUTSIDE_DARKENING = 0.45
-_WIDTH = 960  # columns of a picture at most
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,6 @@ class Picture:
     ``pixels`` are wrong, or unknown: ``share`` (0..1) of the inlier, anomalous or labelled ones, or of all.
     """
 
-    kind: str
     name: str
     index: int
     pixels: int
@@ -87,22 +87,20 @@ class Gallery:
     def add(self, item: ScoredFrame) -> None:
         """Looks at a frame."""
         frame, labels = item.frame, item.frame.anomaly
-        name = "/".join(Path(frame.name).parts[-2:])
+        about = "/".join(Path(frame.name).parts[-2:]), item.index
         if self._classes and frame.semantic is not None:
             of, prediction = frame.semantic < self._classes, item.prediction.cpu().numpy()
-            wrong = of & (prediction != frame.semantic)
-            if self._would_stay(WRONG_CLASS, wrong):
-                painted = paint_errors(frame.image, np.where(of, 0, IGNORE).astype(np.uint8), wrong)
-                self._keep(WRONG_CLASS, name, item.index, wrong, of, painted, self._colors[prediction])
+            wrong, judged = of & (prediction != frame.semantic), np.where(of, 0, IGNORE).astype(np.uint8)
+            paint = partial(paint_errors, frame.image, judged, wrong)
+            self._offer(WRONG_CLASS, *about, wrong, of, paint, lambda: self._colors[prediction])
         if labels is None:
             return
         score = item.scores[self.score].cpu().numpy()
         found = score > self.threshold
         inlier, anomalous = labels == 0, labels == ANOMALY
-        for kind, wrong, of in ((FALSE_ALARM, found & inlier, inlier), (MISS, ~found & anomalous, anomalous)):
-            if self._would_stay(kind, wrong):
-                painted = paint_errors(frame.image, labels, found)
-                self._keep(kind, name, item.index, wrong, of, painted, heat_map(score))
+        paints = partial(paint_errors, frame.image, labels, found), partial(heat_map, score)
+        self._offer(FALSE_ALARM, *about, found & inlier, inlier, *paints)
+        self._offer(MISS, *about, ~found & anomalous, anomalous, *paints)
 
     def add_unlabelled(self, name: str, index: int, image: np.ndarray, found: np.ndarray) -> None:
         """Looks at a frame without labels, and paints its unknown pixels cyan.
@@ -113,30 +111,29 @@ class Gallery:
             image: uint8 [H, W, 3], RGB.
             found: bool [H, W], where the score exceeds the threshold.
         """
-        if self._would_stay(UNKNOWN, found):
+
+        def paint() -> np.ndarray:
             painted = image.copy()
             painted[found] = _UNKNOWN_COLOR
-            painted = cv2.addWeighted(np.ascontiguousarray(image), 0.45, painted, 0.55, 0)
-            self._keep(UNKNOWN, name, index, found, np.ones_like(found), painted)
+            return cv2.addWeighted(np.ascontiguousarray(image), 0.45, painted, 0.55, 0)
 
-    def _would_stay(self, kind: str, wrong: np.ndarray) -> bool:
+        self._offer(UNKNOWN, name, index, found, np.ones_like(found), paint)
+
+    def _offer(
+        self, kind: str, name: str, index: int, wrong: np.ndarray, of: np.ndarray, *paints: Callable[[], np.ndarray]
+    ) -> None:
+        """Paints and keeps a frame if it is among the worst."""
         kept, pixels = self.pictures[kind], int(wrong.sum())
-        return pixels > (kept[-1].pixels if len(kept) == self._count else 0)
-
-    def _keep(self, kind: str, name: str, index: int, wrong: np.ndarray, of: np.ndarray, *painted: np.ndarray) -> None:
-        pixels = int(wrong.sum())
-        picture = Picture(kind, name, index, pixels, pixels / int(of.sum()), *map(_jpeg, painted))
-        self._sort_in(picture)
-
-    def _sort_in(self, *pictures: Picture) -> None:
-        for picture in pictures:
-            kept = sorted([*self.pictures[picture.kind], picture], key=lambda item: (-item.pixels, item.index))
-            self.pictures[picture.kind] = kept[: self._count]
+        if pixels <= (kept[-1].pixels if len(kept) == self._count else 0):
+            return
+        kept.append(Picture(name, index, pixels, pixels / int(of.sum()), *(small_jpeg(paint()) for paint in paints)))
+        kept.sort(key=lambda item: (-item.pixels, item.index))
+        del kept[self._count :]
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
-    """Encodes an RGB picture, shrunk to at most ``_WIDTH`` columns."""
-    width = min(_WIDTH, picture.shape[1])
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+def small_jpeg(picture: np.ndarray, widest: int = 960) -> bytes:
+    """Encodes an RGB picture, shrunk to at most so many columns."""
+    height, width = picture.shape[:2]
+    if width > widest:
+        picture = cv2.resize(picture, (widest, max(1, round(height * widest / width))), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from densehybrid_ros.datasets.evaluation_set import ANOMALY
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.components import ANOMALY
-from densehybrid_ros.evaluation.distances import check_edges
 from densehybrid_ros.evaluation.obstacles import Box, FrameTruth, Sighting, by_obstacle
 from densehybrid_ros.hazards.hazard import State
 from densehybrid_ros.perception.alert import Alert
@@ -109,14 +108,12 @@ class HazardFigures:
     @property
     def precision(self) -> float | None:
         """Share of the judged hazards that lay on an obstacle, 0..1; None without one."""
-        if self.true_alarms is None or self.false_alarms is None or not self.true_alarms + self.false_alarms:
-            return None
-        return self.true_alarms / (self.true_alarms + self.false_alarms)
+        return _ratio(self.true_alarms, (self.true_alarms or 0) + (self.false_alarms or 0))
 
     @property
     def recall(self) -> float | None:
         """Share of the sightings of obstacles that are alerted, 0..1; None without a sighting."""
-        return self.alerted / self.sightings if self.sightings and self.alerted is not None else None
+        return _ratio(self.alerted, self.sightings)
 
     @property
     def f1(self) -> float | None:
@@ -134,12 +131,16 @@ class HazardFigures:
     @property
     def false_alarms_per_minute(self) -> float | None:
         """False alarms a minute of driving; None where they or the time are not known."""
-        return None if self.false_alarms is None or not self.minutes else self.false_alarms / self.minutes
+        return _ratio(self.false_alarms, self.minutes)
 
     @property
     def false_alarms_per_kilometre(self) -> float | None:
         """False alarms a kilometre; None where they or the way are not known."""
-        return None if self.false_alarms is None or not self.kilometres else self.false_alarms / self.kilometres
+        return _ratio(self.false_alarms, self.kilometres)
+
+
+def _ratio(part: int | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None
 
 
 class _Alerted(NamedTuple):
@@ -167,10 +168,8 @@ class HazardAccumulator:
     """
 
     def __init__(self, edges: Sequence[float], braking: Braking) -> None:
-        self._edges = check_edges(edges)
-        self._braking = braking
-        self._drive = ""
-        self._times: list[float] = []
+        self._edges, self._braking = tuple(edges), braking
+        self._drive, self._times = "", list[float]()
         self._true: dict[tuple[str, int], bool] = {}  # hazard -> whether it ever lay on an obstacle
         self._unjudged: set[tuple[str, int]] = set()
         self._sightings: list[Sighting] = []
@@ -196,7 +195,8 @@ class HazardAccumulator:
         self._advance(time, speed)
         told = alert.summary.values.get("problems", alert.summary.message)
         for problem in told.split("; ") if told != "none" else ():
-            self._name(_NUMBER.sub("#", problem), 1, problem)
+            count, first = self._problems.get(kind := _NUMBER.sub("#", problem), (0, problem))
+            self._problems[kind] = (count + 1, first)
         active = [item.values for item in alert.hazards if item.values["state"] == State.ACTIVE.value]
         hazards = [_Alerted.of(values) for values in active]
         near = [hazard.distance for hazard in hazards if not math.isnan(hazard.distance)]
@@ -219,10 +219,6 @@ class HazardAccumulator:
             self._metres += step * (speed or 0.0)
         self._speed_known &= speed is not None
         self._times.append(time)
-
-    def _name(self, kind: str, count: int, text: str) -> None:
-        known, first = self._problems.get(kind, (0, text))
-        self._problems[kind] = (known + count, first)
 
     def _judge(self, hazards: Sequence[_Alerted], truth: FrameTruth) -> None:
         obstacles = truth.obstacles
@@ -287,44 +283,3 @@ def box_overlap(one: Box, other: Box) -> float:
         return 0.0
     shared = width * height
     return shared / (one[2] * one[3] + other[2] * other[3] - shared)
-
-
-def hazard_lines(figures: HazardFigures) -> list[str]:
-    """Says how many alerts were raised, how many of them were false, and from where on each obstacle is alerted."""
-    way = "" if figures.kilometres is None else f" and {figures.kilometres:.2f} km"
-    lines = [f"alerts: {figures.raised} hazards raised in {figures.minutes:.2f} minutes{way}"]
-    if figures.false_alarms is not None:
-        rates = {"minute": figures.false_alarms_per_minute, "kilometre": figures.false_alarms_per_kilometre}
-        told = [f"{rate:.2f} a {unit}" for unit, rate in rates.items() if rate is not None]
-        lines.append(", ".join([f"false alarms: {figures.false_alarms}", *told]))
-    if figures.first_alert:
-        known = [
-            f"#{name} " + ("never" if distance is None else f"at {distance:.1f} m")
-            for name, distance in figures.first_alert.items()
-        ]
-        lines.append(f"first alerted: {', '.join(known)}")
-    if figures.distance_error is not None and figures.within_two_sigma is not None:
-        lines.append(
-            f"alerted distances: median error {figures.distance_error:.2f} m, {100 * figures.within_two_sigma:.1f} % "
-            "within twice the stated deviation"
-        )
-    return lines + [f"named by the hazard stage in {count} frames: {text}" for text, count in figures.problems.items()]
-
-
-def hazard_bin_rows(figures: HazardFigures) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of obstacles found and missed by distance."""
-    rows = [
-        [f"{item.low:g} to {item.high:g}", *map(str, (item.obstacles, item.found, item.obstacles - item.found))]
-        for item in figures.bins
-    ]
-    return ["distance [m]", "obstacles", "alerted", "missed"], rows
-
-
-def speed_rows(figures: HazardFigures) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table by speed: up to which one the alerts come in time to stop."""
-    rows = []
-    for item in figures.speeds:
-        margin = "-" if item.worst_margin is None else f"{item.worst_margin:+.1f}"
-        counts = str(item.obstacles), str(item.in_time)
-        rows.append([f"{item.speed:g}", f"{item.stopping_distance:.1f}", *counts, margin])
-    return ["speed [km/h]", "stopping distance [m]", "obstacles in sight", "alerted in time", "worst margin [m]"], rows

@@ -15,6 +15,7 @@ import numpy as np
 
 from densehybrid_ros.confidence import RegionClassifier
 from densehybrid_ros.errors import InputError
+from densehybrid_ros.evaluation.gallery import small_jpeg
 from densehybrid_ros.evaluation.obstacles import FrameTruth
 from densehybrid_ros.evaluation.replay import Answer, frame_truth
 from densehybrid_ros.hazards.region_points import WIDEST_MARGIN
@@ -23,7 +24,7 @@ from densehybrid_ros.perception.perception import Frame
 _FIRST = 8  # frames from which the lowest threshold is chosen
 _UNKNOWN_SHARE = 0.1  # of their pixels exceed it
 _SAMPLED = 16  # every so many-th of the scores above it, in order, is kept for the choice of thresholds
-_DISPLAY_WIDTH, _JPEG_QUALITY = 1024, 80
+_DISPLAY_WIDTH = 1024
 
 
 class DriveFrame(NamedTuple):
@@ -41,32 +42,6 @@ class KeptFrame(NamedTuple):
 
     jpeg: bytes | None  # the picture at display size; None where it is not shown
     packed: bytes  # all else
-
-    @classmethod
-    def of(cls, answer: Answer, floor: float, is_shown: bool, is_clean: bool) -> KeptFrame:
-        """Keeps an answer.
-
-        Args:
-            answer: The frame and what was made of it.
-            floor: The lowest threshold in nats.
-            is_shown: Whether the picture is kept.
-            is_clean: Whether no obstacle is in the frame: every hazard is a false alarm.
-        """
-        high, known = answer.score > floor, answer.known
-        if known.disparity is not None:
-            margin = 2 * math.ceil(WIDEST_MARGIN * high.shape[1]) + 1
-            near = cv2.dilate(high.view(np.uint8), np.ones((margin, margin), np.uint8))
-            pixels = np.where(near, known.disparity.pixels, np.float32(0))
-            known = replace(known, disparity=replace(known.disparity, pixels=pixels))
-        nothing = np.zeros(0, np.intp)
-        truth = FrameTruth(np.zeros(answer.score.shape, np.uint8), ()) if is_clean else frame_truth(answer)[0]
-        if truth is not None:
-            obstacles = tuple(item._replace(pixels=(nothing, nothing)) for item in truth.obstacles)
-            truth = FrameTruth(np.asarray(truth.labels), obstacles)
-        known = replace(known, image=np.zeros(known.image.shape, np.uint8))
-        score = np.where(high, answer.score, np.float32(floor))
-        frame = DriveFrame(answer.recorded.picture.time * 1e-9, known, answer.semantic, score, truth)
-        return cls(_display(answer.recorded.image) if is_shown else None, zlib.compress(pickle.dumps(frame), 1))
 
     def frame(self) -> DriveFrame:
         """Returns the frame as it was, but for scores and disparities below the lowest threshold."""
@@ -94,13 +69,10 @@ class KeptDrive:
         self, own: list[float], choose: bool, every: int, is_clean: bool, classifier: RegionClassifier | None = None
     ) -> None:
         self._own, self._choose, self._every, self._is_clean = own, choose, every, is_clean
-        self._waiting: list[Answer] = []
         self._kept = math.inf if classifier is None else classifier.floor
-        self._floor = math.nan if choose else min(own)
-        self.tenth = math.inf
-        self._samples: list[np.ndarray] = []
-        self.frames: list[KeptFrame] = []
-        self.obstacles = False
+        self._floor, self.tenth = math.nan if choose else min(own), math.inf
+        self._waiting, self._samples = list[Answer](), list[np.ndarray]()
+        self.frames, self.obstacles = list[KeptFrame](), False
 
     def add(self, answer: Answer) -> None:
         """Takes in a frame."""
@@ -121,7 +93,7 @@ class KeptDrive:
             high = answer.score[answer.score > self._floor]
             self._samples.append(np.sort(high)[::-1][::_SAMPLED])
             is_shown = len(self.frames) % self._every == 0
-            self.frames.append(KeptFrame.of(answer, min(self._floor, self._kept), is_shown, self._is_clean))
+            self.frames.append(_keep(answer, min(self._floor, self._kept), is_shown, self._is_clean))
         self._waiting = []
 
     def thresholds(self, count: int) -> tuple[float, ...]:
@@ -135,6 +107,26 @@ class KeptDrive:
     def __iter__(self) -> Iterator[DriveFrame]:
         """Reads the frames again."""
         return (kept.frame() for kept in self.frames)
+
+
+def _keep(answer: Answer, floor: float, is_shown: bool, is_clean: bool) -> KeptFrame:
+    """Keeps what lies above ``floor`` nats, of a clean drive without its labels."""
+    high, known = answer.score > floor, answer.known
+    if known.disparity is not None:
+        margin = 2 * math.ceil(WIDEST_MARGIN * high.shape[1]) + 1
+        near = cv2.dilate(high.view(np.uint8), np.ones((margin, margin), np.uint8))
+        pixels = np.where(near, known.disparity.pixels, np.float32(0))
+        known = replace(known, disparity=replace(known.disparity, pixels=pixels))
+    nothing = np.zeros(0, np.intp)
+    truth = FrameTruth(np.zeros(answer.score.shape, np.uint8), ()) if is_clean else frame_truth(answer)[0]
+    if truth is not None:
+        obstacles = tuple(item._replace(pixels=(nothing, nothing)) for item in truth.obstacles)
+        truth = FrameTruth(np.asarray(truth.labels), obstacles)
+    known = replace(known, image=np.zeros(known.image.shape, np.uint8))
+    score = np.where(high, answer.score, np.float32(floor))
+    frame = DriveFrame(answer.recorded.picture.time * 1e-9, known, answer.semantic, score, truth)
+    jpeg = small_jpeg(answer.recorded.image, _DISPLAY_WIDTH) if is_shown else None
+    return KeptFrame(jpeg, zlib.compress(pickle.dumps(frame), 1))
 
 
 def sweep_thresholds(samples: np.ndarray, floor: float, own: Sequence[float], count: int) -> tuple[float, ...]:
@@ -162,11 +154,3 @@ def sweep_thresholds(samples: np.ndarray, floor: float, own: Sequence[float], co
     digits = max(0, -math.floor(math.log10(step)))
     chosen = {round(float(value), digits) for value in (*round_ones[1:], *ends)} | set(own)
     return tuple(sorted(value for value in chosen if value >= floor))
-
-
-def _display(image: np.ndarray) -> bytes:
-    height, width = image.shape[:2]
-    if width > _DISPLAY_WIDTH:
-        size = _DISPLAY_WIDTH, max(1, round(height * _DISPLAY_WIDTH / width))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()

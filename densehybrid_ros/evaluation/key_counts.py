@@ -59,13 +59,10 @@ def run_lengths(sorted_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Page:
-    """Counts of the 2^16 values of a page.
-
-    ``offsets`` is None for one counter a value, else the sorted uint16 values that occurred.
-    """
+    """Counts of the 2^16 values of a page."""
 
     counts: np.ndarray
-    offsets: np.ndarray | None
+    offsets: np.ndarray | None  # the sorted uint16 values that occurred; None: one counter a value
 
     @property
     def nbytes(self) -> int:
@@ -121,11 +118,7 @@ def _add_to_page(page: _Page, offsets: np.ndarray, counts: np.ndarray) -> _Page:
 
 
 class KeyCounts:
-    """How often each int32 key occurred.
-
-    Attributes:
-        total: Number of keys counted.
-    """
+    """How often each int32 key occurred, ``total`` of them."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -180,11 +173,16 @@ class KeyCounts:
         if page.offsets is None:
             return suffix[wanted], suffix[wanted + 1]
         wanted = wanted.astype(np.uint16)
-        return (
-            suffix[np.searchsorted(page.offsets, wanted, "left")],
-            suffix[np.searchsorted(page.offsets, wanted, "right")],
-        )
+        left, right = (np.searchsorted(page.offsets, wanted, side) for side in ("left", "right"))
+        return suffix[left], suffix[right]
 
-    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields the pages as (keys, counts), both int64, ascending, for another ``add``."""
-        return map(self.page_entries, sorted(self._pages))
+    def merge(self, other: KeyCounts) -> None:
+        """Adds what another has counted."""
+        for number in sorted(other._pages):
+            self.add(*other.page_entries(number))
+
+    def scores(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields page for page, ascending, the scores (float64, of float32 ones) and their counts (int64)."""
+        for number in sorted(self._pages):
+            keys, counts = self.page_entries(number)
+            yield scores_of_keys(keys).astype(np.float64), counts

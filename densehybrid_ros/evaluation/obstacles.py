@@ -12,8 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from densehybrid_ros.evaluation.components import ANOMALY
-from densehybrid_ros.evaluation.distances import check_edges, obstacle_ids, obstacle_pixels
+from densehybrid_ros.datasets.evaluation_set import ANOMALY
+from densehybrid_ros.evaluation.distances import obstacle_ids, obstacle_pixels
 
 COVER = 0.5
 """Share of an obstacle's pixels that must exceed the threshold for it to count as detected."""
@@ -126,8 +126,7 @@ class ObstacleAccumulator:
     """
 
     def __init__(self, threshold: float, edges: Sequence[float]) -> None:
-        self.threshold = threshold
-        self._edges = check_edges(edges)
+        self.threshold, self._edges = threshold, tuple(edges)
         self._sightings: list[Sighting] = []
         self._frames = self._false_alarms = 0
 

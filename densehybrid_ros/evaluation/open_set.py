@@ -14,21 +14,13 @@ from densehybrid_ros.scores.confusion import ConfusionMatrix
 
 @dataclass(frozen=True)
 class OpenSetMetrics:
-    """Open-set figures, each 0..1.
+    """Open-set figures, each 0..1."""
 
-    Attributes:
-        closed_mean_iou: mIoU of the closed-set prediction over the labelled inlier pixels.
-        open_mean_iou: Mean open-IoU over the K inlier classes, equations (21) and (22).
-        gap: Their difference.
-        mean_f1: F1 averaged over the K+1 classes that occur or are predicted.
-        frames: Number of frames measured.
-    """
-
-    closed_mean_iou: float
-    open_mean_iou: float
-    gap: float
-    mean_f1: float
-    frames: int
+    closed_mean_iou: float  # mIoU of the closed-set prediction over the labelled inlier pixels
+    open_mean_iou: float  # mean open-IoU over the K inlier classes, equations (21) and (22)
+    gap: float  # their difference
+    mean_f1: float  # F1 averaged over the K+1 classes that occur or are predicted
+    frames: int  # number of frames measured
 
 
 class OpenSetAccumulator:
@@ -40,10 +32,8 @@ class OpenSetAccumulator:
     """
 
     def __init__(self, num_classes: int, threshold: float) -> None:
-        self._threshold = threshold
-        self._anomaly = num_classes
-        self.closed = ConfusionMatrix(num_classes)
-        self.open = ConfusionMatrix(num_classes + 1)
+        self._threshold, self._anomaly = threshold, num_classes
+        self.closed, self.open = ConfusionMatrix(num_classes), ConfusionMatrix(num_classes + 1)
         self.frames = 0
 
     def update(self, prediction: Tensor, score: Tensor, semantic: Tensor, anomaly: Tensor) -> None:

@@ -25,7 +25,6 @@ from densehybrid_ros.evaluation.key_counts import KeyCounts, holds_nan, keys_of_
 
 DEFAULT_BUFFER = 1 << 25
 """Scores sorted at a time, 128 MiB."""
-_FIRST_BUFFER = 1 << 22
 _PIECES_A_THREAD = 2  # while one piece is counted, others are sorted; more pieces cost more counting
 _SMALLEST_PIECE = 1 << 20
 _CHUNK = 1 << 22  # sorted scores whose run lengths are taken at a time: bounds the temporary arrays
@@ -34,8 +33,7 @@ _CHUNK = 1 << 22  # sorted scores whose run lengths are taken at a time: bounds 
 class PixelAccumulator:
     """Average precision, FPR95 and AUROC over all pixels of a data set, exactly.
 
-    Scores wait in a buffer, inliers from its left end and anomalies from its right; a full buffer is sorted
-    and counted (see ``key_counts``).
+    Scores wait until they are many, and are then sorted and counted (see ``key_counts``).
 
     Args:
         buffer_size: Scores sorted at a time; 4 bytes each, on the scores' device.
@@ -43,10 +41,20 @@ class PixelAccumulator:
 
     def __init__(self, buffer_size: int = DEFAULT_BUFFER) -> None:
         self._limit = buffer_size
-        self._buffer = torch.empty(0, dtype=torch.int32)
-        self._left = self._right = 0
-        self.positives = KeyCounts()
-        self.negatives = KeyCounts()
+        self._waiting: list[tuple[Tensor, Tensor]] = []  # keys of inliers and of anomalies, frame after frame
+        self._positives, self._negatives = KeyCounts(), KeyCounts()
+
+    @property
+    def positives(self) -> KeyCounts:
+        """Scores of the anomalous pixels so far."""
+        self._flush()
+        return self._positives
+
+    @property
+    def negatives(self) -> KeyCounts:
+        """Scores of the inlier pixels so far."""
+        self._flush()
+        return self._negatives
 
     def update(self, scores: Tensor, labels: Tensor, name: str = "scores") -> None:
         """Takes in the pixels of a frame.
@@ -73,37 +81,20 @@ class PixelAccumulator:
         inlier, anomaly = keys_of_scores(inlier), keys_of_scores(anomaly)
         if holds_nan(inlier) or holds_nan(anomaly):
             raise InputError(f"{name}: labelled pixels have NaN scores; check the model's output and its weights")
-        self._append(torch.as_tensor(inlier), torch.as_tensor(anomaly))
+        keys = torch.as_tensor(inlier), torch.as_tensor(anomaly)
+        room = self._limit - self._waiting_keys()
+        if sum(map(len, keys)) > room or any(keys[0].device != one.device for one, _ in self._waiting[-1:]):
+            self._flush()
+        self._waiting.append(keys)
 
-    def _append(self, inlier: Tensor, anomaly: Tensor) -> None:
-        """Copies keys into the buffer, piece by piece where they exceed it."""
-        while len(inlier) or len(anomaly):
-            room = self._room_for(len(inlier) + len(anomaly), inlier.device)
-            left, right = inlier[:room], anomaly[: max(room - len(inlier), 0)]
-            self._buffer[self._left : self._left + len(left)] = left
-            end = len(self._buffer) - self._right
-            self._buffer[end - len(right) : end] = right
-            self._left += len(left)
-            self._right += len(right)
-            inlier, anomaly = inlier[len(left) :], anomaly[len(right) :]
+    def _waiting_keys(self) -> int:
+        return sum(len(keys) for pair in self._waiting for keys in pair)
 
-    def _room_for(self, wanted: int, device: torch.device) -> int:
-        """Makes room by growing the buffer to its limit, then by emptying it; returns the room there is."""
-        used = self._left + self._right
-        if self._buffer.device != device or (used + wanted > len(self._buffer) and len(self._buffer) < self._limit):
-            self.flush()
-            size = min(max(_FIRST_BUFFER, 2 * len(self._buffer), wanted), self._limit)
-            self._buffer = torch.empty(size, dtype=torch.int32, device=device)
-        elif used == len(self._buffer):
-            self.flush()
-        return len(self._buffer) - self._left - self._right
-
-    def flush(self) -> None:
-        """Counts what waits in the buffer."""
-        end = len(self._buffer)
-        self._count(self._buffer[: self._left], self.negatives)
-        self._count(self._buffer[end - self._right : end], self.positives)
-        self._left = self._right = 0
+    def _flush(self) -> None:
+        """Counts what waits."""
+        for keys, counts in zip(zip(*self._waiting, strict=True), (self._negatives, self._positives), strict=False):
+            self._count(torch.cat(keys), counts)
+        self._waiting = []
 
     def _count(self, keys: Tensor, counts: KeyCounts) -> None:
         if keys.is_cuda:
@@ -116,43 +107,31 @@ class PixelAccumulator:
             for start in range(0, len(values), _CHUNK):
                 counts.add(*run_lengths(values[start : start + _CHUNK]))
 
-    def __getstate__(self) -> dict[str, object]:
-        """What travels to another process: the counts, without the buffer."""
-        self.flush()
-        return self.__dict__ | {"_buffer": torch.empty(0, dtype=torch.int32)}
-
     def merge(self, other: PixelAccumulator) -> None:
         """Adds all that another accumulator has counted (of another shard, say)."""
-        self.flush()
-        other.flush()
-        for mine, theirs in ((self.positives, other.positives), (self.negatives, other.negatives)):
-            for keys, occurrences in theirs.chunks():
-                mine.add(keys, occurrences)
+        self._positives.merge(other.positives)
+        self._negatives.merge(other.negatives)
 
     def compute(self) -> CurveMetrics:
         """Returns the figures over all pixels so far; more may follow."""
-        self.flush()
         return curve_metrics(self.positives, self.negatives)
 
     def curve(self, points: int = 400) -> CurvePoints:
         """Returns sampled exact vertices of the curve, for a plot."""
-        self.flush()
         return sample_curve(self.positives, self.negatives, points)
 
     def histogram(self) -> ScoreHistogram:
         """Returns how the scores of inlier and anomalous pixels are spread."""
-        self.flush()
         return score_histogram(self.positives, self.negatives)
 
     def inlier_quantile(self, quantile: float) -> float:
         """Returns the score that at least the share ``quantile`` of the inlier pixels does not exceed."""
-        self.flush()
         return quantile_score(self.negatives, quantile)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of counters and buffer."""
-        return self.positives.nbytes + self.negatives.nbytes + 4 * len(self._buffer)
+        """Bytes of counters and of what waits."""
+        return self._positives.nbytes + self._negatives.nbytes + 4 * self._waiting_keys()
 
 
 def _sorted_pieces(values: np.ndarray) -> Iterator[np.ndarray]:

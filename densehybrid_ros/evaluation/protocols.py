@@ -6,9 +6,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-AP, FPR95, AUROC = "AP", "FPR95", "AUROC"
-MEAN_IOU, MEAN_F1, OPEN_MEAN_IOU, GAP = "mIoU", "mF1", "open-mIoU", "gap"
-OPEN_SET = (AP, FPR95, AUROC, MEAN_IOU, MEAN_F1, OPEN_MEAN_IOU, GAP)
+AP, FPR95, AUROC, MEAN_IOU = "AP", "FPR95", "AUROC", "mIoU"
+OPEN_SET = (AP, FPR95, AUROC, MEAN_IOU, "mF1", "open-mIoU", "gap")
 _PIXEL = (AP, FPR95)
 
 Row = tuple[str, dict[str, float], str]
@@ -25,22 +24,15 @@ class ComponentSizes:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a data set is measured.
+    """How a data set is measured."""
 
-    Attributes:
-        mean_over_images: Average the figures of the images instead of pooling all pixels; FPR95 is then taken at
-            the recall nearest to 95 % (StreetHazards).
-        components: Component sizes, where the benchmark has component metrics.
-        folds: The two groups of which one calibrates the threshold that the other is measured with, and vice versa.
-        distances: Whether figures by distance are part of it (LostAndFound).
-        note: What a reader must know to compare.
-    """
-
+    # average the figures of the images instead of pooling all pixels; FPR95 is then taken at the recall nearest to
+    # 95 % (StreetHazards)
     mean_over_images: bool = False
-    components: ComponentSizes | None = None
-    folds: tuple[str, str] | None = None
-    distances: bool = False
-    note: str = ""
+    components: ComponentSizes | None = None  # where the benchmark has component metrics
+    folds: tuple[str, str] | None = None  # groups of which one calibrates the other's threshold, and vice versa
+    distances: bool = False  # whether figures by distance are part of it (LostAndFound)
+    note: str = ""  # what a reader must know to compare
 
 
 _ANOMALY_TRACK = ComponentSizes(predicted=500, truth=100)
@@ -67,6 +59,12 @@ PROTOCOLS: dict[str, Protocol] = {
     "lost_and_found": Protocol(components=OBSTACLE_TRACK, distances=True),
 }
 """Name of a data set -> its protocol."""
+
+
+def protocol_of(dataset: str) -> Protocol:
+    """Returns the protocol of a data set, a plain one where it has none of its own."""
+    return PROTOCOLS.get(dataset, Protocol())
+
 
 _PAPER: dict[int, tuple[dict[str, tuple[str, ...]], str]] = {
     1: (

@@ -19,7 +19,7 @@ from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, EvaluationFrame
 from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.errors import ComputationError, InputError
-from densehybrid_ros.evaluation.dense_scores import ScoredFrame
+from densehybrid_ros.evaluation.dense_scores import HYBRID, ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.hazard_figures import HazardAccumulator
@@ -33,12 +33,8 @@ from densehybrid_ros.perception.overlay import frame_overlay
 from densehybrid_ros.perception.perception import Frame, Perceived, Perception
 from densehybrid_ros.perception.settings import Settings
 
-SCORE = "hybrid"
-"""The score that is replayed."""
-
 _MEASURED = "measured disparity"
 _GROUND = "ground plane of camera_info and mount"
-_FRAMES_A_BAG = 1_000_000  # numbers of frames are spread so that they do not depend on what other processes read
 _LOOKED_AT = 50  # frames in which a frame on the road is looked for
 
 
@@ -115,65 +111,42 @@ def perceived_answers(
         yield Answer(recorded, perceived.frame, *made)
 
 
-class LeftOutFrames(NamedTuple):
-    """Frames that could not be evaluated: the bag's number, how many came before, the reason, how many they are."""
-
-    bag: int
-    order: int
-    reason: str
-    frames: int
-
-
 class Replay:
-    """Gathers the figures of drives; the replays of several processes merge.
+    """Gathers the figures of drives.
 
     Args:
         threshold: Of the hybrid score, for detections and overlays.
         edges: Distance bins in metres.
-        bags: The bags that all processes together replay.
+        several: Whether more than one bag is replayed; figures and folders then have the drives' names.
         hazards: Judges the alerts.
-        overlays: Folder for a picture of every frame, or None; of several bags each gets a folder in it.
+        overlays: Folder for a picture of every frame, or None.
 
     Attributes:
         frames: Frames that were answered.
-        left_out: What could not be evaluated.
+        left_out: Why frames could not be evaluated -> how many those are.
     """
 
     def __init__(
         self,
         threshold: float,
         edges: tuple[float, ...],
-        bags: list[Path],
+        several: bool,
         hazards: HazardAccumulator,
         overlays: Path | None = None,
     ) -> None:
-        self._bags, self._bag = bags, 0
-        self._pixels = PixelAccumulator()
-        self._bins = DistanceBins([SCORE], edges)
-        self._obstacles = ObstacleAccumulator(threshold, edges)
-        self._hazards = hazards
-        self._gallery = Gallery(SCORE, threshold)
-        self._overlays = overlays
+        self._several, self._path, self._drive = several, Path(), ""
+        self._pixels, self._bins = PixelAccumulator(), DistanceBins([HYBRID], edges)
+        self._obstacles, self._hazards = ObstacleAccumulator(threshold, edges), hazards
+        self._gallery, self._overlays = Gallery(HYBRID, threshold), overlays
         self._latencies: list[float] = []
-        self._sources: set[str] = set()
-        self._label_values: set[int] = set()
+        self._sources, self._label_values = set[str](), set[int]()
         self._labelled = self._alerts = 0
         self.frames = 0
-        self.left_out: list[LeftOutFrames] = []
+        self.left_out: dict[str, int] = {}
 
-    @property
-    def path(self) -> Path:
-        """The bag that is replayed."""
-        return self._bags[self._bag]
-
-    @property
-    def _drive(self) -> str:
-        """Name of the drive in the figures of several; empty where there is one."""
-        return self.path.name if len(self._bags) > 1 else ""
-
-    def begin(self, bag: int) -> None:
-        """Turns to the next bag: its number in ``bags``."""
-        self._bag = bag
+    def begin(self, bag: Path) -> None:
+        """Turns to the next bag."""
+        self._path, self._drive = bag, bag.name if self._several else ""
         self._hazards.begin(self._drive)
 
     def leave_out(self, reason: str, frames: int) -> None:
@@ -181,8 +154,7 @@ class Replay:
 
         A recording may be read more than once, and tells the same each time.
         """
-        if all((item.bag, item.reason) != (self._bag, reason) for item in self.left_out):
-            self.left_out.append(LeftOutFrames(self._bag, len(self.left_out), reason, frames))
+        self.left_out.setdefault(reason, frames)
 
     def add(self, answer: Answer, topics: BagTopics) -> None:
         """Takes in a frame; one without labels gives overlay, latency and alert alone.
@@ -192,10 +164,10 @@ class Replay:
             topics: Names of the recording's topics.
 
         Raises:
-            InputError: A score is not finite, or a label is none of 0, 1 and 255; the frame then counts for nothing.
+            InputError: A label is none of 0, 1 and 255; the frame then counts for nothing.
         """
         recorded, found = answer.recorded, answer.found
-        check_answer(answer, self.path, topics)
+        check_labels(recorded, f"{self._path}: {topics.labels}")
         if recorded.labels is not None:
             self._label_values |= set(np.unique(recorded.labels).tolist())
         if self._overlays is not None:
@@ -205,33 +177,32 @@ class Replay:
         self._alerts += bool(found.any())
         truth, distance = frame_truth(answer)
         self._hazards.update(recorded.picture.time * 1e-9, answer.alert, answer.known.ego_speed, truth)
-        index, name = self._bag * _FRAMES_A_BAG + recorded.number, f"{self.path.name}/{recorded.name}"
+        name = f"{self._path.name}/{recorded.name}"
         if truth is None:
-            self._gallery.add_unlabelled(name, index, recorded.image, found)
+            self._gallery.add_unlabelled(name, self.frames, recorded.image, found)
             return
         self._labelled += 1
         labels, scores = torch.from_numpy(np.array(truth.labels)), torch.from_numpy(np.array(answer.score))
         self._pixels.update(scores, labels, name)
         if distance is not None:
             self._sources.add(_MEASURED if _has_disparity(answer.known) else _GROUND)
-            self._bins.update({SCORE: scores}, labels, torch.from_numpy(distance), name)
+            self._bins.update({HYBRID: scores}, labels, torch.from_numpy(distance), name)
         self._obstacles.update(recorded.number, answer.score, truth, self._drive)
         shown = EvaluationFrame(name, np.ascontiguousarray(recorded.image), anomaly=truth.labels)
-        self._gallery.add(ScoredFrame(index, shown, {SCORE: scores}, labels))
+        self._gallery.add(ScoredFrame(self.frames, shown, {HYBRID: scores}, labels))
 
     def result(self, name: str, model: str) -> EvaluationResult:
         """Returns the pixel figures of the drives, overall and by distance."""
         result = EvaluationResult(name, model, frames=self.frames, unlabelled=self.frames - self._labelled)
-        result.left_out = [item.reason for item in self.left_out]
-        result.frames_left_out = sum(item.frames for item in self.left_out)
+        result.left_out, result.frames_left_out = [*self.left_out], sum(self.left_out.values())
         if self._labelled and ANOMALY in self._label_values:
-            result.pixel = {SCORE: self._pixels.compute()}
-            result.curves = {SCORE: self._pixels.curve()}
-            result.inlier_q95 = {SCORE: self._pixels.inlier_quantile(0.95)}
+            result.pixel = {HYBRID: self._pixels.compute()}
+            result.curves = {HYBRID: self._pixels.curve()}
+            result.inlier_q95 = {HYBRID: self._pixels.inlier_quantile(0.95)}
             result.obstacles = self._obstacles.compute()
         result.gallery = self._gallery
         result.hazards = self._hazards.compute()
-        result.remarks = self.summary()
+        result.remarks = self._summary()
         if self._sources:
             result.edges = self._bins.edges
             result.distances = self._bins.compute()
@@ -244,7 +215,7 @@ class Replay:
         more = {"alerted_frames": self._alerts, "threshold": self._obstacles.threshold}
         return result.to_dict() | more | {"latency_ms": self._median_latency()}
 
-    def summary(self) -> list[str]:
+    def _summary(self) -> list[str]:
         """Says in a few lines what is not in the tables."""
         lines = [
             f"unknown: {self._alerts} of {self.frames} frames have a pixel above {self._obstacles.threshold:.3f}",
@@ -253,7 +224,7 @@ class Replay:
         if not self._labelled:
             lines.append("no labels: overlays, latencies and alerts only")
         elif ANOMALY not in self._label_values:
-            values = ", ".join(str(value) for value in sorted(self._label_values))
+            values = ", ".join(map(str, sorted(self._label_values)))
             meaning = f"values found: {values}; 1 is anomaly, 255 is ignored"
             lines.append(f"no pixel is labelled as an anomaly ({meaning}): no figures by pixel and obstacle")
         elif not self._sources:
@@ -264,21 +235,16 @@ class Replay:
         return float(np.nanmedian(self._latencies))
 
 
-def check_answer(answer: Answer, path: Path, topics: BagTopics) -> None:
-    """Checks what was made of a frame, and its labels.
+def check_labels(recorded: RecordedFrame, topic: str) -> None:
+    """Checks the labels of a frame.
 
     Raises:
-        InputError: A score is not finite, or a label is none of 0, 1 and 255; the line names recording and frame.
+        InputError: One is none of 0, 1 and 255; the line begins with ``topic`` and names the frame.
     """
-    moment = f"at {answer.recorded.stamp} ns"
-    if strange := int(np.count_nonzero(~np.isfinite(answer.score))):
-        problem = f"the network's output is not finite ({strange} scores); check the model's weights"
-        raise InputError(f"{path}: {topics.image} {moment}: {problem}")
-    labels = answer.recorded.labels
+    labels = recorded.labels
     if labels is not None and (wrong := labels[(labels > ANOMALY) & (labels != IGNORE)]).size:
         meaning = "anomaly labels are 0 (inlier), 1 (anomaly) and 255 (ignore)"
-        name = f"{path}: {topics.labels} {moment}"
-        raise InputError(f"{name}: label value {wrong[0]} is not in the protocol; {meaning}")
+        raise InputError(f"{topic} at {recorded.stamp} ns: label value {wrong[0]} is not in the protocol; {meaning}")
 
 
 def _has_disparity(known: Frame) -> bool:

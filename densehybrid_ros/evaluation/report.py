@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,27 +13,19 @@ import numpy as np
 
 from densehybrid_ros import __version__
 from densehybrid_ros.evaluation.curves import CurvePoints
-from densehybrid_ros.evaluation.froc import Froc
-from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS, Gallery, Picture
-from densehybrid_ros.evaluation.hazard_figures import (
-    HazardFigures,
-    Moment,
-    hazard_bin_rows,
-    hazard_lines,
-    speed_rows,
-)
+from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS, Gallery
+from densehybrid_ros.evaluation.hazard_figures import Moment
 from densehybrid_ros.evaluation.protocols import AP, FPR95
 from densehybrid_ros.evaluation.results import (
+    ALERTS,
+    BY_DISTANCE,
+    CLOSED_SET,
+    HAZARDS,
+    Block,
     EvaluationResult,
-    class_rows,
-    distance_rows,
-    froc_rows,
-    hazard_rows,
+    blocks,
     main_table,
     notes,
-    obstacle_lines,
-    obstacle_rows,
-    point_rows,
     published_bins,
     to_csv,
 )
@@ -46,35 +36,20 @@ from densehybrid_ros.pages.charts import Axis, Series, histogram, legend, line_c
 _LOWEST_FPR = 1e-5
 _DRIVES_SHOWN = 8
 _UNIT = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_GALLERY_TITLES = {
-    FALSE_ALARM: ("Most false alarms", "its inlier pixels"),
-    MISS: ("Most missed", "its anomalous pixels"),
-    WRONG_CLASS: ("Most pixels of a wrong class", "its labelled pixels"),
-    UNKNOWN: ("Most unknown pixels", "the frame"),
+_HITS = "Green: found. Red: false alarm. Yellow: missed. Dark: not evaluated. Beside it: the score, bright where high."
+_GALLERY = {
+    FALSE_ALARM: ("Most false alarms", "its inlier pixels", _HITS),
+    MISS: ("Most missed", "its anomalous pixels", _HITS),
+    WRONG_CLASS: (
+        "Most pixels of a wrong class",
+        "its labelled pixels",
+        "Red: wrong class. Dark: not evaluated. Beside it: the predicted classes in their colours.",
+    ),
+    UNKNOWN: ("Most unknown pixels", "the frame", "Cyan: unknown, of a frame without labels."),
 }
-
-
-@dataclass
-class _Block:
-    """A part of a section: lines of text, charts with a legend, tables, pictures; folded ones open on a click."""
-
-    title: str
-    lines: Sequence[str] = ()
-    legend: str = ""
-    charts: Sequence[str] = ()
-    tables: Sequence[_Table] = ()
-    pictures: Sequence[Mapping[str, str]] = ()
-    folded: bool = False
-
-
-@dataclass
-class _Table:
-    """A table; ``measured`` are the numbers of the rows that are ours, ``from_last``: the last column is text."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    measured: set[int] = field(default_factory=set)
-    from_last: bool = False
+"""Kind of picture -> title, what its share is of, and what its colours mean."""
+Charts = tuple[list[str], str]
+"""SVG charts, and their legend."""
 
 
 def write_report(folder: Path, results: Sequence[EvaluationResult], table: Mapping[str, object] | None = None) -> None:
@@ -104,36 +79,26 @@ def _section(result: EvaluationResult) -> dict[str, object]:
     return {
         "title": result.dataset,
         "lead": lead,
-        "main": _main_table(result),
+        "main": main_table(result),
         "notes": [*result.remarks, *notes(result), *left_out],
-        "blocks": list(filter(None, _blocks(result))),
+        "blocks": _blocks(result),
     }
 
 
-def _blocks(result: EvaluationResult) -> list[_Block | None]:
-    points, obstacles = result.operating_points, result.obstacles
-    return [
-        _Block("Thresholds", tables=[_Table(*point_rows(points))]) if points else None,
-        _curves(result.curves) if result.curves else None,
-        *(_by_threshold(result, name, bool(place)) for place, name in enumerate(result.curves)),
-        _distances(result) if result.distances else None,
-        _Block("Obstacles", obstacle_lines(obstacles), tables=[_Table(*obstacle_rows(obstacles))])
-        if obstacles is not None
-        else None,
-        _froc(result.froc) if result.froc is not None else None,
-        _alerts(result.hazards) if result.hazards is not None else None,
-        _closed_set(result) if result.class_iou else None,
-        *(_gallery(result.gallery) if result.gallery is not None else ()),
-    ]
+def _blocks(result: EvaluationResult) -> list[Block]:
+    found = sorted(blocks(result), key=lambda block: block.title == CLOSED_SET)
+    draw = {BY_DISTANCE: _by_distance, HAZARDS: _froc, ALERTS: _alerts, CLOSED_SET: _closed_set}
+    for block in found:
+        if block.title in draw:
+            block.charts, block.legend = draw[block.title](result)
+    curves = [_curves(result.curves)] if result.curves else []
+    curves += [_by_threshold(result, name, folded=bool(place)) for place, name in enumerate(result.curves)]
+    place = 1 if result.operating_points else 0
+    found[place:place] = [block for block in curves if block.charts]
+    return found + (_gallery(result.gallery) if result.gallery is not None else [])
 
 
-def _main_table(result: EvaluationResult) -> _Table | None:
-    header, rows = main_table(result)
-    measured = {place for place, row in enumerate(rows) if row[-1] == "measured"}
-    return _Table(header, rows, measured, from_last=True) if rows else None
-
-
-def _curves(curves: dict[str, CurvePoints]) -> _Block:
+def _curves(curves: dict[str, CurvePoints]) -> Block:
     precision_recall, roc = [], []
     for name, points in curves.items():
         recall, precision = _steps(points)
@@ -144,7 +109,7 @@ def _curves(curves: dict[str, CurvePoints]) -> _Block:
         line_chart("Precision and recall", recall_axis, Axis("precision", 0, 1, ticks=_UNIT), precision_recall),
         line_chart("ROC", Axis("false positive rate (logarithmic)", _LOWEST_FPR, 1, log=True), rate, roc),
     ]
-    return _Block("Curves", legend=legend(list(curves)), charts=charts)
+    return Block("Curves", charts=charts, legend=legend(list(curves)))
 
 
 def _steps(points: CurvePoints) -> tuple[list[float], list[float]]:
@@ -154,27 +119,27 @@ def _steps(points: CurvePoints) -> tuple[list[float], list[float]]:
     return recall.tolist(), np.repeat(points.precision, 2).tolist()
 
 
-def _by_threshold(result: EvaluationResult, name: str, folded: bool) -> _Block | None:
-    """Precision, recall and F1 against the threshold, and how the score is spread."""
+def _by_threshold(result: EvaluationResult, name: str, folded: bool) -> Block:
+    """Precision, recall and F1 against the threshold, and how the score is spread; no charts where it is constant."""
+    block = Block(f"{name} by threshold", folded=folded)
     points, spread = result.curves[name], result.histograms.get(name)
     low, high = (spread.low, spread.high) if spread else _ends(points.thresholds)
     if not low < high:
-        return None
+        return block
     x_axis = Axis(f"threshold of {name}", low, high)
     inside = np.isfinite(points.thresholds) & (points.thresholds >= low) & (points.thresholds <= high)
     thresholds, recall, precision = (values[inside] for values in (points.thresholds, points.recall, points.precision))
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     lines = {"precision": precision, "recall": recall, "F1": f1}
     series = [Series(what, thresholds.tolist(), values.tolist()) for what, values in lines.items()]
-    charts = [line_chart("Precision, recall and F1", x_axis, Axis("", 0, 1, ticks=_UNIT), series)]
+    block.charts = charts = [line_chart("Precision, recall and F1", x_axis, Axis("", 0, 1, ticks=_UNIT), series)]
+    block.legend = legend([*lines])
     if spread is not None:
         axis = Axis(name, spread.low, spread.high)
-        shares = {
-            "known": [100 * share for share in spread.known],
-            "unknown": [100 * share for share in spread.unknown],
-        }
+        kinds = {"known": spread.known, "unknown": spread.unknown}
+        shares = {kind: [100 * share for share in values] for kind, values in kinds.items()}
         charts.append(histogram("Score of known (blue) and unknown (orange) pixels", axis, shares))
-    return _Block(f"{name} by threshold", legend=legend([*lines]), charts=charts, folded=folded)
+    return block
 
 
 def _ends(thresholds: np.ndarray) -> tuple[float, float]:
@@ -182,7 +147,7 @@ def _ends(thresholds: np.ndarray) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
 
 
-def _distances(result: EvaluationResult) -> _Block:
+def _by_distance(result: EvaluationResult) -> Charts:
     edges = result.edges
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     x_axis = Axis("distance [m]", edges[0], edges[-1], ticks=edges)
@@ -203,50 +168,39 @@ def _distances(result: EvaluationResult) -> _Block:
         line_chart("AP by distance", x_axis, Axis(f"{AP} [%]", 0, 100), precision),
         line_chart("FPR95 by distance", x_axis, Axis(f"{FPR95} [%]", 0, top), rates),
     ]
-    return _Block("By distance", legend=legend([*lines]), charts=charts, tables=[_Table(*distance_rows(result))])
+    return charts, legend([*lines])
 
 
-def _froc(froc: Froc) -> _Block:
+def _froc(result: EvaluationResult) -> Charts:
     """Recall over false hazards a frame, in steps: at a rate it is what the best point with fewer finds."""
+    froc = result.froc
+    assert froc is not None
     low, high = 10.0 ** math.floor(math.log10(1 / froc.frames)), 10.0
-    rates, found = [low], [0.0]
+    x, y = [low], [0.0]
     for rate, point in froc.steps():
-        rates += [rate, rate]
-        found += [found[-1], point.all_found / max(froc.obstacles, 1)]
-    inside = [place for place, rate in enumerate(rates) if rate <= high]
-    x = [*(rates[place] for place in inside), high]
-    y = [*(found[place] for place in inside), found[inside[-1]]]
-    lines = [Series("best threshold", x, y)]
+        if rate <= high:
+            x += [rate, rate]
+            y += [y[-1], point.all_found / max(froc.obstacles, 1)]
+    lines = [Series("best threshold", [*x, high], [*y, y[-1]])]
     for name, named in froc.columns().items():
         if name in froc.named and named is not None and named.false_hazards <= high * froc.frames:
             place = [named.false_hazards / froc.frames], [named.all_found / max(froc.obstacles, 1)]
             lines.append(Series(name, *place, dots=True))
     axes = Axis("false hazards a frame (logarithmic)", low, high, log=True), Axis("found", 0, 1, ticks=_UNIT)
-    return _Block(
-        "Hazards of single frames",
-        legend=legend([line.name for line in lines]),
-        charts=[line_chart("Obstacles found over false hazards (FROC)", *axes, lines)],
-        tables=[_Table(*hazard_rows(froc)), _Table(*froc_rows(froc))],
-    )
+    chart = line_chart("Obstacles found over false hazards (FROC)", *axes, lines)
+    return [chart], legend([line.name for line in lines])
 
 
-def _alerts(figures: HazardFigures) -> _Block:
-    drives: dict[str, list[Moment]] = {}
-    for moment in figures.timeline:
-        drives.setdefault(moment.drive, []).append(moment)
-    shown = dict([*drives.items()][:_DRIVES_SHOWN])
-    block = _Block("Alerts", hazard_lines(figures))
-    if any(len(moments) > 1 for moments in shown.values()):
-        block.charts = _timeline(shown)
-        block.legend = legend([*shown]) if len(shown) > 1 else ""
-    if figures.first_alert:
-        block.tables = [_Table(*hazard_bin_rows(figures)), _Table(*speed_rows(figures))]
-    return block
-
-
-def _timeline(drives: dict[str, list[Moment]]) -> list[str]:
-    """Charts of the number of hazards and the nearest one's distance over time, a line a drive."""
+def _alerts(result: EvaluationResult) -> Charts:
+    """The number of hazards and the nearest one's distance over time, a line a drive."""
+    assert result.hazards is not None
+    every: dict[str, list[Moment]] = {}
+    for moment in result.hazards.timeline:
+        every.setdefault(moment.drive, []).append(moment)
+    drives = dict([*every.items()][:_DRIVES_SHOWN])
     moments = [moment for line in drives.values() for moment in line]
+    if len(moments) == len(drives):
+        return [], ""
     x_axis = Axis("time [s]", 0, round_up(max(max(moment.seconds for moment in moments), 0.1)))
     most = round_up(max(5, max(moment.hazards for moment in moments)))
     counts, distances = [], []
@@ -260,41 +214,27 @@ def _timeline(drives: dict[str, list[Moment]]) -> list[str]:
     if known:
         y_axis = Axis("distance [m]", 0, round_up(max(*known, 10.0)))
         charts.append(line_chart("Distance of the nearest hazard", x_axis, y_axis, distances))
-    return charts
+    return charts, legend([*drives]) if len(drives) > 1 else ""
 
 
-def _closed_set(result: EvaluationResult) -> _Block:
-    charts = []
-    if result.confusion:
-        counts = np.array(result.confusion, dtype=float)
-        with np.errstate(invalid="ignore"):
-            shares = counts / counts.sum(axis=1, keepdims=True)
-        title = "Confusion: each row's pixels by predicted class [%]"
-        charts = [matrix(title, list(result.class_iou), shares.tolist())]
-    return _Block("Closed set", charts=charts, tables=[_Table(*class_rows(result))])
+def _closed_set(result: EvaluationResult) -> Charts:
+    if not result.confusion:
+        return [], ""
+    counts = np.array(result.confusion, dtype=float)
+    with np.errstate(invalid="ignore"):
+        shares = counts / counts.sum(axis=1, keepdims=True)
+    title = "Confusion: each row's pixels by predicted class [%]"
+    return [matrix(title, list(result.class_iou), shares.tolist())], ""
 
 
-def _gallery(gallery: Gallery) -> list[_Block]:
-    at = f" at {gallery.score} above {gallery.threshold:.3f}"
-    colours = (
-        "Green: found. Red: false alarm. Yellow: missed. Dark: not evaluated. Beside it: the score, bright where high."
-    )
-    lines = {
-        FALSE_ALARM: colours,
-        MISS: colours,
-        WRONG_CLASS: "Red: wrong class. Dark: not evaluated. Beside it: the predicted classes in their colours.",
-        UNKNOWN: "Cyan: unknown, of a frame without labels.",
-    }
-    blocks = []
-    for kind, (title, of) in _GALLERY_TITLES.items():
-        pictures = [_shown(picture, of) for picture in gallery.pictures[kind]]
+def _gallery(gallery: Gallery) -> list[Block]:
+    found = []
+    for kind, (title, of, meaning) in _GALLERY.items():
+        pictures = []
+        for picture in gallery.pictures[kind]:
+            caption = f"{picture.name}: {picture.pixels} pixels, {100 * picture.share:.1f} % of {of}"
+            pictures.append({"caption": caption, "jpeg": picture.jpeg, "beside": picture.beside})
         if pictures:
-            blocks.append(_Block(title + ("" if kind == WRONG_CLASS else at), [lines[kind]], pictures=pictures))
-    return blocks
-
-
-def _shown(picture: Picture, of: str) -> dict[str, str]:
-    """A picture, as text that a page can hold, and what lies beside it."""
-    caption = f"{picture.name}: {picture.pixels} pixels, {100 * picture.share:.1f} % of {of}"
-    jpeg, beside = (base64.b64encode(data).decode("ascii") for data in (picture.jpeg, picture.beside))
-    return {"caption": caption, "jpeg": jpeg, "beside": beside}
+            at = "" if kind == WRONG_CLASS else f" at {gallery.score} above {gallery.threshold:.3f}"
+            found.append(Block(title + at, lines=[meaning], pictures=pictures))
+    return found

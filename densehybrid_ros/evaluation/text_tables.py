@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 WIDEST = 160
 """Columns of text that a table takes at most."""
+Table = tuple[list[str], list[list[str]]]
+"""Header and rows."""
 Group = tuple[str, list[tuple[str, list[str]]]]
 """A title, empty for none, and rows below it: who, and a cell for each figure."""
 Part = tuple[str, Sequence[str]]
@@ -35,43 +38,32 @@ def format_groups(corner: str, parts: Sequence[Part], groups: Sequence[Group]) -
         parts: Its columns; those that would make the table wider than ``WIDEST`` stand in a further one below.
         groups: Its rows.
     """
-    first = max([len(corner), *(len(who) for _, rows in groups for who, _ in rows)])
-    blocks: list[list[tuple[Part, list[int], slice]]] = [[]]
-    width, begin = first, 0
+    rows = [row for _, own in groups for row in own]
+    first = max(map(len, [corner, *(who for who, _ in rows)]))
+    blocks: list[list[list[str]]] = []
+    width, begin = WIDEST, 0
     for heading, figures in parts:
-        place = slice(begin, begin + len(figures))
-        columns = [
-            max([len(name), *(len(cells[begin + index]) for _, rows in groups for _, cells in rows)])
-            for index, name in enumerate(figures)
-        ]
-        columns[0] += max(0, len(heading) - _width(columns))
-        if blocks[-1] and width + 2 + _width(columns) > WIDEST:
-            blocks.append([])
+        end = begin + len(figures)
+        lines = _part(heading, [figures, *(cells[begin:end] for _, cells in rows)])
+        if width + 2 + len(lines[0]) > WIDEST:
+            blocks.append([["", corner, "-" * first, *(who for who, _ in rows)]])
             width = first
-        blocks[-1].append(((heading, figures), columns, place))
-        width += 2 + _width(columns)
-        begin = place.stop
-    return "\n\n".join(_block(corner, first, block, groups) for block in blocks)
+        blocks[-1].append(lines)
+        width += 2 + len(lines[0])
+        begin = end
+    texts = []
+    for column, *shown in blocks:
+        lines = ["  ".join([name.ljust(first), *cells]) for name, *cells in zip(column, *shown, strict=True)]
+        text, body = lines[0 if any(cells[0].strip() for cells in shown) else 1 : 3], iter(lines[3:])
+        for title, own in groups:
+            text += [*([title] if title else []), *islice(body, len(own))]
+        texts.append("\n".join(text))
+    return "\n\n".join(texts)
 
 
-def _width(columns: Sequence[int]) -> int:
-    return sum(columns) + 2 * (len(columns) - 1)
-
-
-def _block(corner: str, first: int, block: list[tuple[Part, list[int], slice]], groups: Sequence[Group]) -> str:
-    lines = []
-    if any(heading for (heading, _), _, _ in block):
-        lines.append("  ".join([" " * first, *(heading.rjust(_width(columns)) for (heading, _), columns, _ in block)]))
-    widths = [width for _, columns, _ in block for width in columns]
-
-    def line(who: str, cells: list[str]) -> str:
-        padded = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        return "  ".join([who.ljust(first), *padded])
-
-    lines.append(line(corner, [name for (_, figures), _, _ in block for name in figures]))
-    lines.append("  ".join("-" * width for width in (first, *widths)))
-    for title, rows in groups:
-        if title:
-            lines.append(title)
-        lines += [line(who, [cell for _, _, place in block for cell in cells[place]]) for who, cells in rows]
-    return "\n".join(lines)
+def _part(heading: str, cells: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of columns under a heading: it, their names, a rule and the rows, all of one length."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths[0] += max(0, len(heading) - sum(widths) - 2 * (len(widths) - 1))
+    names, *rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    return [heading.rjust(len(names)), names, "  ".join("-" * width for width in widths), *rows]

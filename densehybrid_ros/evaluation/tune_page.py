@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import zlib
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from densehybrid_ros.datasets.pictures import write_picture
-from densehybrid_ros.evaluation.kept_drive import KeptDrive, KeptFrame
-from densehybrid_ros.evaluation.tuning import CLEAN, Setting, Tuning, condensed
+from densehybrid_ros.evaluation.kept_drive import KeptDrive
+from densehybrid_ros.evaluation.tuning import CLEAN, Grid, Tuning, condensed
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.hazards.ego_mask import is_polygon
 from densehybrid_ros.hazards.hazard import Hazard
@@ -25,7 +26,7 @@ from densehybrid_ros.perception.settings import PARAMETERS, Settings
 
 _LEVELS_WIDTH = 512
 _SWEPT = ("anomaly_threshold", "threshold_name", "min_hazard_area", "trigger_count", "ego_mask")
-_SHARES = {"precision": "precision", "recall": "recall", "found": "obstacles found"}
+_SHARES = ("precision", "recall", "obstacles found")
 
 
 def write_tune_page(
@@ -45,56 +46,57 @@ def write_tune_page(
     Raises:
         OutputError: A file can't be written.
     """
-    mask = None
+    mask, pixels = None, None
     if tuning.mask is not None:
         mask = page.with_name("ego_mask.png" if page.name == "index.html" else f"{page.stem}_ego_mask.png")
-        write_picture(mask, np.where(tuning.mask, np.uint8(255), np.uint8(0)))
+        pixels = np.where(tuning.mask, np.uint8(255), np.uint8(0))
+        write_picture(mask, pixels)
     shown = [kept for kept in drive.frames if kept.jpeg is not None]
     scored = [kept.frame() for kept in shown]
     first = scored[0]
     height, width = first.score.shape
     own, grid = tuning.own, tuning.grid
-    is_judged = next(iter(tuning.sweeps[0].figures.values())).false_alarms is not None
+    figures = tuning.sweeps[0].figures[own]
+    rows = [condensed(sweep.figures[key]) for sweep in tuning.sweeps for key in grid.settings()]
+    is_judged = figures.false_alarms is not None
     hazards = [
         [[_hazard(item) for item in told[key].hazards] for told in sweep.shown]
         for sweep in tuning.sweeps
         for key in grid.settings()
+    ]
+    proposals = [
+        tuning.proposal(area, trigger, bool(masked))
+        for masked, area, trigger in product(range(len(tuning.sweeps)), grid.areas, grid.triggers)
     ]
     axis = _axis(grid.thresholds)
     data = {
         "name": name,
         "size": [width, height],
         "times": [float(i) if are_single else round(item.time - first.time, 3) for i, item in enumerate(scored)],
-        "frames": [_picture(kept, item.score, grid.thresholds) for kept, item in zip(shown, scored, strict=True)],
+        "frames": [[kept.jpeg, _levels(item.score, grid)] for kept, item in zip(shown, scored, strict=True)],
         "truth": [[sighted.box for sighted in item.truth.obstacles] if item.truth else [] for item in scored],
         "thresholds": [repr(value) for value in grid.thresholds],
         "areas": grid.areas,
         "triggers": grid.triggers,
         "masks": len(tuning.sweeps),
         "own": [values.index(value) for values, value in zip(grid, own, strict=True)],
-        "figures": [condensed(sweep.figures[key]) for sweep in tuning.sweeps for key in grid.settings()],
-        "proposals": [
-            _index(grid.thresholds, tuning.proposal(area, trigger, bool(masked)))
-            for masked, area, trigger in product(range(len(tuning.sweeps)), grid.areas, grid.triggers)
-        ],
-        "charts": _charts(tuning, axis, are_single, is_judged),
+        "figures": rows,
+        "proposals": [None if value is None else grid.thresholds.index(value) for value in proposals],
+        "charts": _charts(tuning, rows, axis, are_single, is_judged),
         "markers": [marker(axis, value) for value in grid.thresholds],
         "colors": [f"rgb{LEVEL_COLORS[level]}" for level in sorted(LEVEL_COLORS)],
-        "mask": _png(tuning.mask) if tuning.mask is not None else None,
+        "mask": None if pixels is None else _png(pixels),
         "parameters": _given(settings),
         "maskLines": _mask_lines(settings, mask),
         "areSingle": are_single,
         "isJudged": is_judged,
-        "packed": _base64(zlib.compress(json.dumps(hazards, separators=(",", ":")).encode(), 6)),
+        "packed": zlib.compress(json.dumps(hazards, separators=(",", ":")).encode(), 6),
     }
-    figures = tuning.sweeps[0].figures[own]
-    minutes = (
-        f"{len(drive.frames)} pictures" if are_single else f"{len(drive.frames)} frames, {figures.minutes:.2f} min"
-    )
+    length = f"{len(drive.frames)} pictures" if are_single else f"{len(drive.frames)} frames, {figures.minutes:.2f} min"
     way = "" if figures.kilometres is None else f", {figures.kilometres:.2f} km"
     kind = "without obstacles" if tuning.by == CLEAN else "labelled" if tuning.by else "not labelled"
-    about = f"{name}: {minutes}{way}, {kind} · model {model}"
-    lines = list(_SHARES.values())[: 3 if figures.first_alert else 2] if is_judged and tuning.by != CLEAN else []
+    about = f"{name}: {length}{way}, {kind} · model {model}"
+    lines = _SHARES[: 3 if figures.first_alert else 2] if is_judged and tuning.by != CLEAN else ()
     values = {"about": about, "proposal": tuning.proposal_text(), "data": data, "legend": legend(lines)}
     write_text_atomically(page, render("tune.html", title="Find your threshold", **values))
 
@@ -114,53 +116,46 @@ def _hazard(hazard: Hazard) -> list[float]:
     return [hazard.id, *box, where, int(hazard.level), hazard.missed]
 
 
-def _picture(kept: KeptFrame, score: np.ndarray, thresholds: tuple[float, ...]) -> list[str]:
-    """The picture, and a small map: how many thresholds each pixel exceeds."""
-    assert kept.jpeg is not None
+def _levels(score: np.ndarray, grid: Grid) -> bytes:
+    """A small map: how many thresholds each pixel exceeds."""
     height, width = score.shape
     columns = min(width, _LEVELS_WIDTH)
     size = columns, max(1, round(height * columns / width))
     small = cv2.resize(score, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    levels = np.searchsorted(np.array(thresholds, np.float32), small).astype(np.uint8)
-    return [_base64(kept.jpeg), _png(levels)]
+    return _png(np.searchsorted(np.array(grid.thresholds, np.float32), small).astype(np.uint8))
 
 
-def _png(picture: np.ndarray) -> str:
-    picture = np.where(picture, np.uint8(255), np.uint8(0)) if picture.dtype == np.bool_ else picture
-    return _base64(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
+def _png(picture: np.ndarray) -> bytes:
+    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
-
-
-def _index(values: tuple[float, ...], value: float | None) -> int | None:
-    return None if value is None else values.index(value)
-
-
-def _charts(tuning: Tuning, axis: Axis, are_single: bool, is_judged: bool) -> list[list[str]]:
+def _charts(
+    tuning: Tuning, rows: Sequence[Mapping[str, Any]], axis: Axis, are_single: bool, is_judged: bool
+) -> list[list[str]]:
     """For each mask, area and count: the chart of the rate, and with labels that of precision and recall."""
     grid, what = tuning.grid, "false alarms" if is_judged else "hazards"
-    key, label = (
-        (what.replace(" ", "_"), what) if are_single else (f"{what.replace(' ', '_')}_per_minute", f"{what} a minute")
-    )
-    minutes = next(iter(tuning.sweeps[0].figures.values())).minutes
-    rows = {(index, setting): condensed(figures) for index, sweep in enumerate(tuning.sweeps)
-            for setting, figures in sweep.figures.items()}  # fmt: skip
-    highest = round_up(max([row[key] or 0.0 for row in rows.values()] + [1.0]))
+    key, label = what.replace(" ", "_"), what
+    if not are_single:
+        key, label = f"{key}_per_minute", f"{what} a minute"
+    minutes = tuning.sweeps[0].figures[tuning.own].minutes
+    highest = round_up(max([row[key] or 0.0 for row in rows] + [1.0]))
     lowest = 10.0 ** np.floor(np.log10(0.3 / minutes if minutes and not are_single else 0.3))
     rates = Axis(label, lowest, float(10 ** np.ceil(np.log10(highest))), log=True)
+    each = len(grid.areas) * len(grid.triggers)  # settings of one threshold
+    one_mask = each * len(grid.thresholds)
     made = []
-    for index, area, trigger in product(range(len(tuning.sweeps)), grid.areas, grid.triggers):
-        column = [rows[index, Setting(value, area, trigger)] for value in grid.thresholds]
-        charts = [line_chart(f"{label} (0 at the bottom)", axis, rates,
-                             [Series(label, grid.thresholds, [row[key] or 0.0 for row in column])])]  # fmt: skip
+    for begin, place in product(range(0, len(rows), one_mask), range(each)):
+        column = rows[begin + place : begin + one_mask : each]
+        line = Series(label, grid.thresholds, [row[key] or 0.0 for row in column])
+        charts = [line_chart(f"{label} (0 at the bottom)", axis, rates, [line])]
         if is_judged and tuning.by != CLEAN:
-            lines = {"precision": [row["precision"] for row in column], "recall": [row["recall"] for row in column]}
+            shares = [[row["precision"] for row in column], [row["recall"] for row in column]]
             if any(row["obstacles"] for row in column):
-                lines["found"] = [row["obstacles_found"] / row["obstacles"] for row in column]
-            series = [Series(_SHARES[name], grid.thresholds, [np.nan if value is None else value for value in values])
-                      for name, values in lines.items()]  # fmt: skip
+                shares.append([row["obstacles_found"] / row["obstacles"] for row in column])
+            series = [
+                Series(name, grid.thresholds, [np.nan if value is None else value for value in values])
+                for name, values in zip(_SHARES, shares, strict=False)
+            ]
             charts.append(line_chart("against the labels", axis, Axis("share", 0.0, 1.0), series))
         made.append(charts)
     return made

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import product, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from densehybrid_ros.evaluation.ego_mask_proposal import EgoMaskProposal
 from densehybrid_ros.evaluation.hazard_figures import Braking, HazardAccumulator, HazardFigures
-from densehybrid_ros.evaluation.kept_drive import DriveFrame, KeptDrive
+from densehybrid_ros.evaluation.kept_drive import KeptDrive
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.ego_mask import EgoMask
 from densehybrid_ros.hazards.hazard import HazardFrame
@@ -43,52 +43,6 @@ class Grid(NamedTuple):
     def settings(self) -> list[Setting]:
         """All combinations."""
         return [Setting(*values) for values in product(*self)]
-
-
-class ThresholdSweep:
-    """Judges a drive at all settings of a grid; each comes out as a replay at that setting.
-
-    Args:
-        card: Of the model: classes and confidence.
-        settings: All other parameters.
-        grid: The settings.
-        edges: Distance bins in metres.
-        ego_mask: Takes the place of the parameter's.
-    """
-
-    def __init__(
-        self, card: ModelCard, settings: Settings, grid: Grid, edges: Sequence[float], ego_mask: EgoMask | None = None
-    ) -> None:
-        own = replace(settings.hazards, ego_mask=ego_mask or settings.hazards.ego_mask)
-        known = card.classes, card.confidence, card.region_classifier
-        self._grid, self._finder = grid, HazardChain(*known)
-        self._settings = {
-            (area, trigger): replace(own, min_hazard_area=area, trigger_count=trigger)
-            for area, trigger in product(grid.areas, grid.triggers)
-        }
-        self._chains = {key: HazardChain(*known) for key in grid.settings()}
-        self._figures = {key: HazardAccumulator(edges, Braking()) for key in grid.settings()}
-
-    def update(self, frame: DriveFrame) -> dict[Setting, HazardFrame]:
-        """Takes in a frame and returns what the hazard stage says about it at each setting."""
-        told, known = {}, frame.known
-        camera = known.placed_camera
-        disparity = known.disparity.pixels if known.disparity is not None and camera is not None else None
-        for threshold, area in product(self._grid.thresholds, self._grid.areas):
-            settings = self._settings[area, self._grid.triggers[0]]
-            unknown = frame.score > threshold
-            found = self._finder.detect(frame.semantic, frame.score, unknown, threshold, settings, camera, disparity)
-            for trigger in self._grid.triggers:
-                key = Setting(threshold, area, trigger)
-                hazards = self._chains[key].track(known.stamp, found, self._settings[area, trigger], known.ego_speed)
-                alert = frame_alert(known, hazards, (*known.problems, *hazards.problems), threshold)
-                self._figures[key].update(frame.time, alert, known.ego_speed, frame.truth)
-                told[key] = hazards
-        return told
-
-    def compute(self) -> dict[Setting, HazardFigures]:
-        """Returns the figures of each setting."""
-        return {key: figures.compute() for key, figures in self._figures.items()}
 
 
 class Swept(NamedTuple):
@@ -128,36 +82,31 @@ class Tuning:
         figures = self.sweeps[masked].figures
         column = [(value, figures[Setting(value, area, trigger)]) for value in self.grid.thresholds]
         if self.by == CLEAN:
-            chosen = None
-            for value, item in reversed(column):
-                if (item.false_alarms_per_minute or 0.0) > self.wanted:
-                    break
-                chosen = value
-            return chosen
+            kept = takewhile(lambda pair: (pair[1].false_alarms_per_minute or 0.0) <= self.wanted, reversed(column))
+            return min((value for value, _ in kept), default=None)
         known = [(item.f1, -(item.false_alarms or 0), value) for value, item in column if item.f1]
         return max(known)[2] if known and self.by == LABELS else None
 
     def proposal_text(self) -> str:
         """Says which threshold the drive suggests at the parameters' own area and count; empty without labels."""
-        value, figures = self.proposal(*self.own[1:]), self.sweeps[0].figures
-        if self.by == CLEAN:
-            wanted = f"at most {self.wanted:g} false alarms a minute"
-            if value is None:
-                return f"proposal: none, no threshold gives {wanted}"
-            best = figures[self.own._replace(threshold=value)]
-            rate, minutes = best.false_alarms_per_minute or 0.0, best.minutes
-            text = f"proposal: {value:g}, the lowest threshold of {wanted} ({rate:.2f})"
-            if minutes * self.wanted < 1:
-                text += f"; the drive of {minutes:.2f} minutes is too short for that rate: it has no false alarm"
-            return text
-        if self.by != LABELS:
+        value = self.proposal(*self.own[1:])
+        wanted = f"at most {self.wanted:g} false alarms a minute"
+        if not self.by:
             return ""
         if value is None:
-            return "proposal: none, no obstacle is alerted at any threshold"
-        best = figures[self.own._replace(threshold=value)]
-        text = f"proposal: {value:g}, the threshold of the best F1 of the alerts by the labels ({best.f1:.3f})"
-        lowest = "; the lowest that was swept, try lower ones with --thresholds"
-        return text + (lowest if value == self.grid.thresholds[0] else "")
+            why = f"no threshold gives {wanted}" if self.by == CLEAN else "no obstacle is alerted at any threshold"
+            return f"proposal: none, {why}"
+        best = self.sweeps[0].figures[self.own._replace(threshold=value)]
+        if self.by == CLEAN:
+            rate, minutes = best.false_alarms_per_minute or 0.0, best.minutes
+            text = f"the lowest threshold of {wanted} ({rate:.2f})"
+            if minutes * self.wanted < 1:
+                text += f"; the drive of {minutes:.2f} minutes is too short for that rate: it has no false alarm"
+        else:
+            text = f"the threshold of the best F1 of the alerts by the labels ({best.f1:.3f})"
+            if value == self.grid.thresholds[0]:
+                text += "; the lowest that was swept, try lower ones with --thresholds"
+        return f"proposal: {value:g}, {text}"
 
 
 def condensed(figures: HazardFigures) -> dict[str, Any]:
@@ -220,22 +169,49 @@ def tune(
     assert settings.anomaly_threshold is not None
     own = Setting(settings.anomaly_threshold, settings.min_hazard_area, settings.trigger_count)
     proposal = EgoMaskProposal(min(own.threshold, drive.tenth))
-
-    def sweep(mask: EgoMask | None, name: str) -> Swept:
-        swept, shown = ThresholdSweep(card, settings, grid, edges, mask), []
-        for kept, frame in progress(zip(drive.frames, drive, strict=True), name, len(drive.frames)):
-            if mask is None:
-                proposal.update(frame.score, frame.known.ego_speed)
-            told = swept.update(frame)
-            if kept.jpeg is not None:
-                shown.append(told)
-        return Swept(swept.compute(), shown)
-
-    sweeps = [sweep(None, "thresholds")]
+    given = settings.hazards.ego_mask
+    sweeps = [_sweep(drive, card, settings, grid, edges, given, proposal)]
     mask, mask_left_out = proposal.compute(settings.min_hazard_area)
     if mask is not None:
-        given = settings.hazards.ego_mask
         others = None if given is None else given.others(*mask.shape)[0]
         mask = mask if others is None else mask | ~others
-        sweeps.append(sweep(EgoMask("ego_mask.png", mask), "thresholds with ego mask"))
+        sweeps.append(_sweep(drive, card, settings, grid, edges, EgoMask("ego_mask.png", mask)))
     return Tuning(grid, own, tuple(sweeps), mask, mask_left_out, by, wanted)
+
+
+def _sweep(
+    drive: KeptDrive,
+    card: ModelCard,
+    settings: Settings,
+    grid: Grid,
+    edges: Sequence[float],
+    ego_mask: EgoMask | None,
+    proposal: EgoMaskProposal | None = None,
+) -> Swept:
+    """Judges a drive at all settings of a grid; each comes out as a replay at that setting."""
+    known = card.classes, card.confidence, card.region_classifier
+    hazards = {
+        (area, trigger): replace(settings.hazards, ego_mask=ego_mask, min_hazard_area=area, trigger_count=trigger)
+        for area, trigger in product(grid.areas, grid.triggers)
+    }
+    finder, chains = HazardChain(*known), {key: HazardChain(*known) for key in grid.settings()}
+    figures = {key: HazardAccumulator(edges, Braking()) for key in grid.settings()}
+    shown = []
+    name = "thresholds" if proposal else "thresholds with ego mask"
+    for kept, frame in progress(zip(drive.frames, drive, strict=True), name, len(drive.frames)):
+        if proposal:
+            proposal.update(frame.score, frame.known.ego_speed)
+        told, about, camera = {}, frame.known, frame.known.placed_camera
+        disparity = about.disparity.pixels if about.disparity is not None and camera is not None else None
+        for threshold, area in product(grid.thresholds, grid.areas):
+            given, unknown = hazards[area, grid.triggers[0]], frame.score > threshold
+            found = finder.detect(frame.semantic, frame.score, unknown, threshold, given, camera, disparity)
+            for trigger in grid.triggers:
+                key = Setting(threshold, area, trigger)
+                tracked = chains[key].track(about.stamp, found, hazards[area, trigger], about.ego_speed)
+                alert = frame_alert(about, tracked, (*about.problems, *tracked.problems), threshold)
+                figures[key].update(frame.time, alert, about.ego_speed, frame.truth)
+                told[key] = tracked
+        if kept.jpeg is not None:
+            shown.append(told)
+    return Swept({key: judged.compute() for key, judged in figures.items()}, shown)

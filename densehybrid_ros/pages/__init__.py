@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from functools import cache
 from typing import Any
@@ -16,7 +17,7 @@ def render(template: str, **values: Any) -> str:
     Args:
         template: Its file name.
         values: What it names. Text is escaped; ``{{ drawing | safe }}`` is not. ``{{ value | data | safe }}`` writes
-            a value as JSON for a script.
+            a value as JSON for a script, bytes in it in base64, and ``{{ content | base64 }}`` bytes alone.
     """
     return _environment().get_template(template).render(**values)
 
@@ -30,10 +31,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data"] = _as_data
+    environment.filters |= {"data": _as_data, "base64": _as_base64}
     return environment
 
 
 def _as_data(value: Any) -> str:
     """Writes a value as JSON that a script element can hold: "</" would end the element."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, default=_as_base64).replace("</", "<\\/")
+
+
+def _as_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

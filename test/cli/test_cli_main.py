@@ -61,13 +61,6 @@ def test_completion_names_options_and_values_without_python(tmp_path: Path, caps
     assert complete("densehybrid", "info", "--json", "dri") == ["drive.json"]
 
 
-def test_json_alone_on_standard_output() -> None:
-    command = [sys.executable, "-m", "densehybrid_ros", "info", "--json", "-"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert json.loads(result.stdout)["densehybrid_ros"]
-    assert "densehybrid_ros" in result.stderr
-
-
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"benchmark", "completion", "config", "export", "predict"}))
 def test_every_command_that_finds_figures_has_the_same_json_option(command: str) -> None:
     parser = build_parser([command])
@@ -75,15 +68,6 @@ def test_every_command_that_finds_figures_has_the_same_json_option(command: str)
     (option,) = (action for action in subparser._actions if "--json" in action.option_strings)
     assert option.type is JsonOutput
     assert option.help == "write the figures as JSON; - prints them, and nothing else"
-
-
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["info", "--nonsense"], ["predict"]])
-def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "--help" in line
 
 
 def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``densehybrid compile``, ``info`` and ``benchmark engine``: real builds of a tiny network, and refusals."""
+"""``densehybrid compile``, ``info`` and ``benchmark engine``: real builds of a tiny network."""
 
 from __future__ import annotations
 
@@ -56,28 +56,3 @@ def test_compiles_once_and_the_cache_is_shown_and_measured(model: Path, tmp_path
     assert rows["tiny on the CPU: inductor fp32"]["values"]["times_faster_than_eager"] > 0
     assert "none in the cache" in rows["tiny on the CPU: inductor bf16"]["problem"]  # that row alone
     assert "none in the cache" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--precision", "fp16"], "use bf16 or fp32"),
-        (["--backend", "tensorrt"], "it needs an NVIDIA GPU"),
-        (["--device", "cuda:99"], "cuda:99"),
-    ],
-)
-def test_refusals_are_one_line_and_status_2(model: Path, capsys, options: list[str], message: str) -> None:
-    assert main(["compile", "--model", str(model), "--device", "cpu", *options]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert message in lines[0]
-
-
-@pytest.mark.parametrize("command", ["compile --size", "benchmark engine --size"])
-def test_the_former_order_of_a_size_is_refused_with_a_hint(command: str, capsys) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([*command.split(), "512x1024"])
-    assert stopped.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert f"{command.split()[-1]}: 512x1024: sizes are WIDTHxHEIGHT; did you mean 1024x512?" in lines[0]

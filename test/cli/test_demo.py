@@ -176,26 +176,6 @@ def test_a_bag_with_truth_and_a_video_are_shown(model: Path, tmp_path: Path) -> 
             assert depths[0] == pytest.approx(depths[1], rel=0.05)
 
 
-def test_bad_input_is_one_line_and_status_2(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "thesis.tex").touch()
-    fresh = str(tmp_path / "out")
-    for arguments, words in (
-        (["--output", str(foreign), "--model", str(model)], f"{foreign}: exists and was not made by the demo"),
-        (["--output", fresh, "--model", "nothing"], "model 'nothing'"),
-        (["--output", fresh, "--model", str(model), "--frames", "nowhere"], "nowhere: no such file or folder"),
-        (["--output", fresh, "--model", str(model), "--backend", "magic"], "parameter backend: 'magic'"),
-    ):
-        assert main(["demo", *arguments]) == 2
-        printed = capsys.readouterr()
-        assert len(printed.err.splitlines()) == 1
-        assert words in printed.err
-        assert printed.err.startswith("densehybrid demo: ")
-    assert [path.name for path in tmp_path.iterdir()] == ["foreign"]
-    assert [path.name for path in foreign.iterdir()] == ["thesis.tex"]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_no_process_and_no_folder(
     model: Path, frames: Path, tmp_path: Path, number: signal.Signals

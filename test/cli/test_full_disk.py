@@ -18,9 +18,8 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from rendered_bag import write_drive
 
-from densehybrid_ros.bags.sources import RenderedFrames
-from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
 
 ROOM = 100  # bytes a file
@@ -38,9 +37,7 @@ def place(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(2):
         cv2.imwrite(str(place / "image" / f"{index}.png"), rng.integers(0, 255, (64, 96, 3), np.uint8))
         cv2.imwrite(str(place / "label" / f"{index}.png"), rng.integers(0, 2, (64, 96), np.uint8))
-    with BagWriter(place / "drive") as writer:
-        for frame in RenderedFrames(3, 1, (128, 64), 10.0):
-            writer.write(frame)
+    write_drive(place / "drive", 1, (128, 64))
     return place
 
 

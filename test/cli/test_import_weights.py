@@ -68,20 +68,14 @@ def test_the_model_loads_and_its_card_says_where_it_is_from(
     }
 
 
-def test_bad_input_is_one_line_and_status_2(
+def test_classes_without_a_table_are_one_line(
     published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(published, tmp_path / "model.pth") == 2
-    assert run(tmp_path / "none.pth", tmp_path / "model.safetensors") == 2
     torch.save({"final.6.weight": torch.zeros(5, 256, 1, 1)}, published)
     arguments = ["import", "--format", "nvidia_deeplab", str(published), "--output", str(tmp_path / "x.safetensors")]
     assert main([*arguments, "--terms", "none"]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert lines == [
-        f"densehybrid import: --output {tmp_path}/model.pth: the name must end in .safetensors",
-        f"densehybrid import: {tmp_path}/none.pth: can't be read (No such file or directory)",
-        f"densehybrid import: {published}: 5 classes, for which there is no table (cityscapes 19, street_hazards 12)",
-    ]
+    what = "5 classes, for which there is no table (cityscapes 19, street_hazards 12)"
+    assert capsys.readouterr().err == f"densehybrid import: {published}: {what}\n"
     assert not list(tmp_path.glob("*.safetensors"))
 
 
@@ -118,10 +112,7 @@ def test_harmless_things_beside_the_weights_are_passed_over(published: Path, tmp
         ({"state_dict": {}, "cfg": Options()}, "holds more than weights: test_import_weights.Options; where its code"),
         (torch.nn.Sequential(torch.nn.ReLU()), "holds more than weights: torch.nn.modules."),
         ({"model": {}, "epoch": 3}, "holds no state dict (names to tensors), but model (dict), epoch (int); is it a"),
-        (
-            {"state_dict": {"a": torch.zeros(2)}, "args": BESIDE["args"]},
-            "holds state_dict (dict), args (Namespace);",
-        ),
+        ({"state_dict": {"a": torch.zeros(2)}, "args": BESIDE["args"]}, "holds state_dict (dict), args (Namespace);"),
         (torch.zeros(2), "holds no state dict (names to tensors), but one Tensor; is it a"),
     ],
     ids=["class", "module", "other names", "other keys", "tensor"],

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values of options: what is refused before any work is done, and what a full disk ends in."""
+"""Values of options: what is refused before any work is done."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from densehybrid_ros.cli.main import main
 from densehybrid_ros.cli.options import (
     finite,
     join_negative_values,
@@ -46,31 +44,3 @@ def test_thresholds_are_numbers_and_names_and_a_negative_one_may_be_a_word_of_it
     words = ["replay", "--threshold", "-60,-80", "--bins", "-.5", "-p", "-1", "--threshold", "--json", "-"]
     joined = ["replay", "--threshold=-60,-80", "--bins=-.5", "-p", "-1", "--threshold", "--json", "-"]
     assert join_negative_values(words) == joined
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["replay", "bag", "--json", "FOLDER"],
-        ["evaluate", "--dataset", "folder", "--root", "x", "--report", "FILE"],
-        ["train", "--config", "x", "--output", "FILE/a.safetensors"],
-        ["demo", "--output", "FILE"],
-        ["replay", "bag", "--threshold", "nan"],
-    ],
-)
-def test_commands_refuse_it_in_one_line_before_any_work(words: list[str], tmp_path: Path, capsys) -> None:
-    file = tmp_path / "file.txt"
-    file.touch()
-    with pytest.raises(SystemExit) as end:
-        main([word.replace("FOLDER", str(tmp_path)).replace("FILE", str(file)) for word in words])
-    assert end.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, capsys) -> None:
-    assert main(["info", "--json", str(tmp_path / ("x" * 300))]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"densehybrid info: {tmp_path}/")
-    assert error.endswith("File name too long")
-    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``densehybrid predict`` on a rendered drive, pictures and a video: what it leaves, and what it refuses."""
+"""``densehybrid predict`` on a rendered drive, pictures and a video: what it leaves."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
+from rendered_bag import write_drive
 
 from densehybrid_ros.bags.sources import RenderedFrames
-from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
+from densehybrid_ros.networks import ModelCard, load_model, save_model
 
 FRAMES, WIDTH, HEIGHT = 3, 256, 128
 UNKNOWN = 19
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
+def model(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     card = ModelCard("tiny", "light", thresholds={"t": -3.0}, default_threshold="t")
-    save_model(path, DenseHybrid(build_network("light", 19)), card)
+    save_model(path, load_model(model_path).network, card)
     return path
 
 
@@ -38,11 +36,7 @@ def images() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bag") / "drive"
-    with BagWriter(path) as writer:
-        for frame in RenderedFrames(3, FRAMES, (WIDTH, HEIGHT), 10.0):
-            writer.write(frame)
-    return path
+    return write_drive(tmp_path_factory.mktemp("bag") / "drive", FRAMES, (WIDTH, HEIGHT))
 
 
 @pytest.fixture
@@ -150,47 +144,3 @@ def test_pictures_with_a_rate_and_a_video_move(
     states = [{hazard["state"] for hazard in entry["hazards"]} for entry in entries(tmp_path / "seen")]
     assert states[0] == {"candidate"}
     assert "active" in states[-1], "it is tracked from frame to frame"
-
-
-@pytest.mark.parametrize(
-    ("source", "options", "message"),
-    [
-        ("nowhere", (), "nowhere: no such file or folder"),
-        ("empty", (), "an empty folder; give a bag, a picture, a folder of pictures or a video"),
-        ("noise.mp4", (), "not a video that OpenCV can decode"),
-        ("noise.png", (), "noise.png: truncated or not a picture"),
-        ("pictures", ("--output", "mine"), "holds files that are not of predict; name a new folder"),
-        ("pictures", ("--output", "noise.mp4"), "is a file; name a folder"),
-        ("pictures", ("-p", "trigger_cuont:=1"), "did you mean 'trigger_count'?"),
-        ("pictures", ("--model", "nobody"), "model 'nobody'"),
-        ("tiny.png", ("--fps", "5"), "frames of 1x1 pixels are too small for a video"),
-    ],
-)
-def test_what_is_wrong_is_named_and_nothing_is_left(
-    pictures: Path,
-    model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    source: str,
-    options: tuple[str, ...],
-    message: str,
-    capsys,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("empty").mkdir()
-    Path("mine").mkdir()
-    Path("mine/notes.txt").touch()
-    for name in ("noise.mp4", "noise.png"):
-        Path(name).write_bytes(bytes(range(256)) * 20)
-    cv2.imwrite("tiny.png", np.zeros((1, 1, 3), np.uint8))
-    before = files(tmp_path)
-    try:
-        status = predict(Path(source), model, Path("seen"), *options)
-    except SystemExit as leave:
-        status = leave.code
-    assert status == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("predict: ")]
-    assert len(lines) == 1
-    assert message in lines[0]
-    assert files(tmp_path) == before
-    assert not Path("seen").exists()

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from rendered_bag import write_drive
 from sklearn.metrics import roc_auc_score
 
 from densehybrid_ros.bags.reader import BagFrames
@@ -19,27 +20,15 @@ from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model, upsample
+from densehybrid_ros.networks import load_model, upsample
 from densehybrid_ros.scores import hybrid
 
 FRAMES = 4
 
 
 @pytest.fixture(scope="module")
-def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("tiny", "light", thresholds={"t": -3.0}))
-    return path
-
-
-@pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bag") / "drive"
-    with BagWriter(path) as writer:
-        for frame in RenderedFrames(3, FRAMES, (256, 128), 10.0):
-            writer.write(frame)
-    return path
+    return write_drive(tmp_path_factory.mktemp("bag") / "drive", FRAMES)
 
 
 def _replay(bag: Path, model: Path, *options: object) -> int:
@@ -107,22 +96,6 @@ def test_the_overlays_as_a_video(bag: Path, model_path: Path, tmp_path: Path, en
     assert "OpenCV" not in capsys.readouterr().err
 
 
-def test_of_several_recordings_overlays_have_folders_and_a_video_is_of_one(
-    model_path: Path, tmp_path: Path, capsys
-) -> None:
-    for seed in (3, 4):
-        _drive(tmp_path / "drives" / f"drive{seed}", seed, 1)
-    overlays = tmp_path / "overlays"
-    assert _replay(tmp_path / "drives", model_path, "--threshold", -3, "--overlays", overlays) == 0
-    found = sorted(path.relative_to(overlays) for path in overlays.rglob("*.jpg"))
-    assert found == [Path(f"drive{seed}/frame_000000_0.00s.jpg") for seed in (3, 4)]
-    assert _replay(tmp_path / "drives", model_path, "--threshold", -3, "--video", tmp_path / "seen.mp4") == 2
-    assert "holds 2 recordings; give one of them" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        _replay(tmp_path / "drives", model_path, "--video", tmp_path / "seen.avi")
-    assert "the name of a video ends in .mp4 or .webm" in capsys.readouterr().err
-
-
 @pytest.mark.ros
 def test_live_is_watched_in_the_own_domain_at_the_recorded_pace(
     bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -146,52 +119,6 @@ def test_live_is_watched_in_the_own_domain_at_the_recorded_pace(
     assert heard[-1] - heard[0] > 0.09 * (FRAMES - 1)  # ten frames a second
 
 
-def _rewrite(target: Path, **changes: object) -> Path:
-    with BagWriter(target) as writer:
-        for frame in RenderedFrames(3, FRAMES, (256, 128), 10.0):
-            writer.write(replace(frame, **changes))
-    return target
-
-
-def test_without_labels_there_are_alerts_and_latencies(bag: Path, model_path: Path, tmp_path: Path, capsys) -> None:
-    bare = _rewrite(tmp_path / "bare", labels=None, instances=None, semantic=None)
-    options = ("--threshold", -100, "--json", tmp_path / "r.json", "--report", tmp_path / "report")
-    assert _replay(bare, model_path, *options, "-p", "trigger_count:=1") == 0
-    printed = capsys.readouterr().out
-    assert "no labels: overlays, latencies and alerts only" in printed
-    assert f"unknown: {FRAMES} of {FRAMES} frames" in printed
-    figures = json.loads((tmp_path / "r.json").read_text())
-    assert figures["pixel"] == {}
-    assert figures["hazards"]["false_alarms"] is None
-    assert len(figures["hazards"]["timeline"]) == FRAMES
-    page = (tmp_path / "report" / "report.html").read_text()
-    assert "Active hazards" in page
-    assert "Most unknown pixels" in page
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--threshold", -3, "--bins", "9,3"), "--bins 9,3"),
-        (("-p", "trigger_cuont:=1"), "no parameter 'trigger_cuont'; did you mean 'trigger_count'?"),
-        (("-p", "trigger_window:=1"), "parameter trigger_window 1 is below trigger_count 3"),
-        (("-p", "model:=nobody", "--model", "nothing"), "model 'nothing'"),
-        (("-p", "threshold_name:=u"), "'u'"),
-        (("--params-file", "nowhere.yaml"), "--params-file nowhere.yaml: can't be read (No such file or directory)"),
-        (("--speeds", "fast"), "--speeds fast: write speeds in km/h"),
-        (("--threshold", -3, "-p", "drivable_classes:=[raod]"), "has no class 'raod'; it has: road, "),
-        (("--deceleration", "0"), "--deceleration above 0"),
-        (("--threshold", -3, "--topics", "image=/nowhere"), "no topic /nowhere"),
-        ((), "no default threshold in its card; run densehybrid calibrate --default on it, or give a threshold (named"),
-    ],
-)
-def test_wrong_usage_is_one_line(bag: Path, model_path: Path, options: tuple, message: str, capsys) -> None:
-    assert _replay(bag, model_path, *options) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-
-
 def test_a_parameter_file_says_all_that_it_says_to_the_node(
     bag: Path, model_path: Path, tmp_path: Path, capsys
 ) -> None:
@@ -209,7 +136,7 @@ def test_a_parameter_file_says_all_that_it_says_to_the_node(
         words = [word for assignment in assignments for word in ("-p", assignment)]
         return _figures_with(bag, tmp_path, "--params-file", file, *words)
 
-    assert changed(f"model:={model_path}", "threshold_name:=t")["model"] == "tiny"
+    assert changed(f"model:={model_path}", "anomaly_threshold:=-3.0")["model"] == "tiny"
     assert changed("anomaly_threshold:=1000.0")["alerted_frames"] == 0
     resized = changed("input_policy:=resize", "input_size:=[128, 64]")
     assert resized["pixel"]["hybrid"]["auroc"] != base["pixel"]["hybrid"]["auroc"]
@@ -219,7 +146,7 @@ def test_a_parameter_file_says_all_that_it_says_to_the_node(
 
 
 def test_the_camera_and_the_speed_come_from_the_recording_else_from_the_parameters(tmp_path: Path) -> None:
-    alone = _rewrite(tmp_path / "alone", disparity=None, speed=None)
+    alone = write_drive(tmp_path / "alone", FRAMES, disparity=None, speed=None)
     options = ("-p", "threshold_name:=outlier_tpr95", "-p", "min_hazard_area:=8", "-p", "trigger_count:=1")
     base = _figures_with(alone, tmp_path, *options)
     assert base["hazards"]["kilometres"] is None
@@ -319,13 +246,17 @@ def test_pictures_and_a_video_give_overlays_and_alerts(
     source: Path = request.getfixturevalue(kind)
     for fps, expected in ((None, rate), (5, 5.0)):
         options = ("--threshold", -100, "-p", "trigger_count:=1", "--overlays", tmp_path / "overlays")
-        given = ("--fps", fps) if fps else ()
-        assert _replay(source, model_path, *options, *given, "--json", tmp_path / "r.json") == 0
+        outputs = ("--json", tmp_path / "r.json", "--report", tmp_path / "report")
+        assert _replay(source, model_path, *options, *outputs, *(("--fps", fps) if fps else ())) == 0
         printed = capsys.readouterr().out
         assert "unknown: 3 of 3 frames" in printed
         assert "no labels: overlays, latencies and alerts only" in printed
         figures = _figures(tmp_path / "r.json")
         assert (figures["frames"], figures["unlabelled"], figures["left_out"]) == (3, 3, [])
+        assert (figures["pixel"], figures["hazards"]["false_alarms"]) == ({}, None)
+        page = (tmp_path / "report" / "report.html").read_text()
+        assert "Active hazards" in page
+        assert "Most unknown pixels" in page
         times = [moment["seconds"] for moment in figures["hazards"]["timeline"]]
         assert times == pytest.approx([0.0, 1 / expected, 2 / expected])
         names = {path.name for path in (tmp_path / "overlays").iterdir()}
@@ -344,25 +275,23 @@ def test_a_limit_counts_the_frames_of_the_recording(pictures: Path, model_path: 
     assert _figures(tmp_path / "r")["hazards"]["problems"] == {"camera_info: none has arrived": 1}
 
 
-def _drive(path: Path, seed: int, frames: int = 2) -> Path:
-    with BagWriter(path) as writer:
-        for frame in RenderedFrames(seed, frames, (128, 64), 10.0):
-            writer.write(frame)
-    return path
-
-
-def test_a_folder_of_bags_is_one_figure_of_all(model_path: Path, tmp_path: Path, capsys) -> None:
-    drives = tmp_path / "drives"
+def test_a_folder_of_bags_is_one_figure_of_all_and_a_video_is_of_one(model_path: Path, tmp_path: Path, capsys) -> None:
+    drives, overlays = tmp_path / "drives", tmp_path / "overlays"
     for seed in (3, 4):
-        _drive(drives / f"drive{seed}", seed)
+        write_drive(drives / f"drive{seed}", 2, (128, 64), seed)
     (drives / "broken.mcap").write_bytes(b"\x89MCAP0\r\n")
-    assert _replay(drives, model_path, "--threshold", -3, "--json", tmp_path / "all.json") == 0
+    outputs = ("--json", tmp_path / "all.json", "--overlays", overlays)
+    assert _replay(drives, model_path, "--threshold", -3, *outputs) == 0
     figures = _figures(tmp_path / "all.json")
     assert figures["frames"] == 4
     assert len(figures["left_out"]) == 1
     assert {name.split("/")[0] for name in figures["hazards"]["first_alert"]} <= {"drive3", "drive4"}
     assert figures["hazards"]["first_alert"]
     assert capsys.readouterr().out.count("alerts:") == 1
+    found = sorted(path.relative_to(overlays) for path in overlays.rglob("*.jpg"))
+    assert found[::2] == [Path(f"drive{seed}/frame_000000_0.00s.jpg") for seed in (3, 4)]
+    assert _replay(drives, model_path, "--threshold", -3, "--video", tmp_path / "seen.mp4") == 2
+    assert "holds 3 recordings; give one of them" in capsys.readouterr().err
 
 
 def test_frames_that_can_not_be_evaluated_are_left_out_and_named(model_path: Path, tmp_path: Path, capsys) -> None:
@@ -387,10 +316,7 @@ def test_frames_that_can_not_be_evaluated_are_left_out_and_named(model_path: Pat
 
 
 def test_a_truncated_bag_is_evaluated_up_to_its_damage(model_path: Path, tmp_path: Path, capsys) -> None:
-    drive = tmp_path / "drive"
-    with BagWriter(drive) as writer:  # large enough for several chunks, of which only whole ones are read
-        for frame in RenderedFrames(3, 4, (512, 256), 10.0):
-            writer.write(frame)
+    drive = write_drive(tmp_path / "drive", 4, (512, 256))  # several chunks, of which only whole ones are read
     (data,) = drive.glob("*.mcap")
     content = data.read_bytes()
     data.write_bytes(content[: len(content) * 6 // 10])
@@ -405,13 +331,8 @@ def test_a_truncated_bag_is_evaluated_up_to_its_damage(model_path: Path, tmp_pat
     assert result["pixel"] == _figures(tmp_path / "first.json")["pixel"]
 
 
-def test_a_network_that_yields_nan_is_named_with_the_frame(bag: Path, tmp_path: Path, capsys) -> None:
-    network = DenseHybrid(build_network("light", 19))
-    with torch.no_grad():
-        for weights in network.posterior_head.parameters():
-            weights.fill_(3e38)  # finite, as a file of weights is, until they are multiplied
-    save_model(tmp_path / "nan.safetensors", network, ModelCard("nan", "light", thresholds={"t": -3.0}), half=False)
-    assert _replay(bag, tmp_path / "nan.safetensors", "--threshold", -3) == 2
+def test_a_network_that_yields_nan_is_named_with_the_frame(bag: Path, nan_model: Path, capsys) -> None:
+    assert _replay(bag, nan_model, "--threshold", -3) == 2
     error = capsys.readouterr().err
     assert f"{bag}: /camera/image at " in error
     assert "the score of this frame is not finite" in error

@@ -32,7 +32,6 @@ RUN = {
     "data": {"workers": 1},
     "terms": "none",
 }
-CITY = "data.cityscapes_640=DATA"
 SMOOTH = {"height": 16, "width": 16, "scale": [1, 1], "color_jitter": 0, "blur_probability": 0, "noise": 0}
 
 
@@ -63,12 +62,7 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
 
 def test_a_killed_run_goes_on_with_the_same_losses(data: Path, closed_set: Path, tmp_path: Path) -> None:
     config = write(
-        tmp_path,
-        stage="open_set",
-        init=str(closed_set),
-        steps=10,
-        checkpoint_every=3,
-        loss={"distillation": 0.5},
+        tmp_path, stage="open_set", init=str(closed_set), steps=10, checkpoint_every=3, loss={"distillation": 0.5}
     )
     sources = [f"data.cityscapes_640={data}", f"negatives.root={data / 'negatives'}"]
     common = ["--config", str(config), "--device", "cpu"]
@@ -108,13 +102,7 @@ def test_a_flow_and_then_the_joint_run_that_uses_it(data: Path, closed_set: Path
     sheets = sorted(path.name for path in (tmp_path / "flow_run" / "pictures").iterdir())
     assert sheets == ["crops_000003.png", "flow_samples_000003.png"]
 
-    joint = write(
-        tmp_path,
-        stage="open_set",
-        init=str(closed_set),
-        validate_every=2,
-        negatives={"source": "flow"},
-    )
+    joint = write(tmp_path, stage="open_set", init=str(closed_set), validate_every=2, negatives={"source": "flow"})
     output = tmp_path / "joint.safetensors"
     overrides = [f"data.cityscapes_640={data}", f"negatives.root={flow}"]
     assert main(["train", "--config", str(joint), "--output", str(output), *overrides]) == 0
@@ -165,39 +153,6 @@ def test_frames_and_negatives_are_read_from_files_step_by_step(
     stage = load_model(output).card.details["training"][-1]
     assert "mean_iou" in stage["validation"]
     assert any(value > 0 for value in stage["curve"]["outlier_posterior"])
-
-
-@pytest.mark.parametrize(
-    ("changes", "overrides", "message"),
-    [
-        ({}, [], "data: no frames to train on"),
-        ({}, ["data.sets.nowhere=DATA"], "data.sets.nowhere: unknown"),
-        ({"stage": "open_set"}, [CITY], "negatives.root"),
-        (
-            {"stage": "open_set"},
-            [CITY, "negatives.source=dataset", "negatives.root=DATA"],
-            "negatives.dataset",
-        ),
-        ({"stage": "flow"}, [CITY], "architecture 'light': no flow"),
-        (
-            {"stage": "flow", "architecture": "dense_flow_tiny", "init": "none"},
-            [CITY],
-            "no such file",
-        ),
-        ({"architecture": "ldn121", "init": "imagenet"}, [CITY], "no ImageNet weights"),
-        ({"batch_size": 1}, [CITY], "batch_size=1: batch norm needs two crops at least; set batch_size=2"),
-        ({"batch_size": 64}, [CITY, "crops.height=4096", "crops.width=4096"], "64 crops of 4096x4096 at a time: need"),
-    ],
-)
-def test_what_is_missing_is_one_line(
-    data: Path, tmp_path: Path, changes: dict, overrides: list[str], message: str, capsys
-) -> None:
-    config = write(tmp_path, **changes)
-    overrides = [text.replace("DATA", str(data)) for text in overrides]
-    assert main(["train", "--config", str(config), "--output", str(tmp_path / "x.safetensors"), *overrides]) == 2
-    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("densehybrid train:")]
-    assert len(error) == 1
-    assert message in error[0]
 
 
 def test_check_names_the_file_and_the_value(data: Path, tmp_path: Path, capsys) -> None:

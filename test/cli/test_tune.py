@@ -15,9 +15,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from rendered_bag import write_drive
 
+from densehybrid_ros.bags.frames import BagFrame
 from densehybrid_ros.bags.sources import RenderedFrames
-from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.perception.parameter_files import read_settings
 
@@ -29,12 +30,13 @@ SWEPT = ("--thresholds", "-150,-60,20", "--min-hazard-areas", "40", "--trigger-c
 def _drive(path: Path, frames: int, **changes: Any) -> Path:
     """A rendered drive with a gaudy bonnet, which is not judged."""
     bonnet = np.random.default_rng(0).integers(0, 255, (7, 15, 3), np.uint8).repeat(4, 0).repeat(6, 1)
-    with BagWriter(path) as writer:
-        for frame in RenderedFrames(4, frames, (256, 128), 10.0):
-            image, labels = frame.image.copy(), np.array(frame.labels)
-            image[100:, 60:150], labels[100:, 60:150] = bonnet, 255
-            writer.write(replace(frame, **{"image": image, "labels": labels} | changes))
-    return path
+
+    def with_bonnet(frame: BagFrame) -> BagFrame:
+        image, labels = frame.image.copy(), np.array(frame.labels)
+        image[100:, 60:150], labels[100:, 60:150] = bonnet, 255
+        return replace(frame, image=image, labels=labels)
+
+    return write_drive(path, frames, seed=4, change=with_bonnet, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +68,23 @@ def _rows(folder: Path) -> dict[tuple, dict[str, Any]]:
 
 def test_figures_are_those_of_a_replay(tuned: Path, drive: Path, tmp_path: Path) -> None:
     rows = _rows(tuned)
-    for masked in (False, True):
+    for threshold, area, trigger, masked in (
+        (-60, 8, 1, False),
+        (-60, 8, 1, True),
+        (-150, 40, 1, False),
+        (20, 8, 3, False),
+    ):
+        given = ("--threshold", threshold, "-p", f"min_hazard_area:={area}", "-p", f"trigger_count:={trigger}")
         mask = ("-p", f"ego_mask:={tuned / 'ego_mask.png'}") if masked else ()
-        figures = _replayed(drive, tmp_path, "--threshold", "-60", *mask)["hazards"]
-        row = rows[-60.0, 8, 1, masked]
+        figures = _replayed(drive, tmp_path, *given, *mask)["hazards"]
+        row = rows[threshold, area, trigger, masked]
         assert row["hazards"] == figures["raised"]
         for key in ("false_alarms", "alerted_frames", "precision", "recall", "obstacles_found"):
             assert row[key] == figures[key]
-    assert row["hazards"] < rows[-60.0, 8, 1, False]["hazards"]
+        first = [metres for metres in figures["first_alert"].values() if metres is not None]
+        assert row["first_alert_m"] == (np.median(first) if first else None)
+    assert rows[-60, 8, 1, True]["hazards"] < rows[-60, 8, 1, False]["hazards"]
+    assert len({row["hazards"] for row in rows.values()}) > 1
 
 
 def test_labels_propose_the_best_f1_and_the_bonnet_an_ego_mask(tuned: Path) -> None:
@@ -120,37 +131,6 @@ def test_a_labelled_set_is_one_of_single_pictures(tmp_path: Path, capsys) -> Non
     assert "proposal: " in capsys.readouterr().out
     assert {key[2] for key in _rows(tmp_path)} == {1}
     assert '"areSingle":true' in (tmp_path / "index.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--clean",), "has labelled obstacles; leave --clean out"),
-        (("--thresholds", "nothing"), "no threshold 'nothing' in its card; it has: "),
-        (("--trigger-counts", "9"), "--trigger-counts 9: above trigger_window 5; raise that with -p"),
-        (("--topics", "image=/nowhere"), "no topic /nowhere"),
-        (("-p", "ego_mask:=nowhere.png"), "parameter ego_mask: nowhere.png"),
-        (("--fps", "5"), "has stamps of its own; leave --fps out"),
-    ],
-)
-def test_wrong_usage_of_tune_is_one_line(drive: Path, tmp_path: Path, options: tuple, message: str, capsys) -> None:
-    words = ("tune", drive, "--output", tmp_path / "page", "--limit", 1, *COMMON, *options)
-    assert main([str(word) for word in words]) == 2
-    error = [line for line in capsys.readouterr().err.splitlines() if not re.match("tune drive: |thresholds: ", line)]
-    assert len(error) == 1
-    assert message in error[0]
-    assert not (tmp_path / "page").exists()
-
-
-def test_several_bags_and_a_place_that_is_none_are_refused(drive: Path, tmp_path: Path, capsys) -> None:
-    for name in ("one", "two"):
-        (tmp_path / "bags" / name).mkdir(parents=True)
-        (tmp_path / "bags" / name / "metadata.yaml").touch()
-    (tmp_path / "file").touch()
-    assert main(["tune", str(tmp_path / "bags"), "--output", str(tmp_path / "page")]) == 2
-    assert "a folder of 2 bags; tune takes one of them, such as one" in capsys.readouterr().err
-    assert main(["tune", str(drive), "--output", str(tmp_path / "file" / "page")]) == 2
-    assert "--output" in capsys.readouterr().err
 
 
 @pytest.fixture

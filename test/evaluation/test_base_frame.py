@@ -53,33 +53,26 @@ def _bag(path: Path, *links: bytes, on: str = "base_link", late: Sequence[bytes]
     return BagFrames(path)
 
 
-def test_base_footprint_is_taken_through_the_chain(tmp_path: Path) -> None:
-    bag = _bag(tmp_path / "bag", _link("odom", "base_footprint"), _link("base_footprint", "base_link", 0.3))
-    settings = with_base_frame(bag, Settings())
-    assert settings.base_frame == "base_footprint"
-    for _, known in known_frames(bag, settings):
+@pytest.mark.parametrize(
+    ("links", "on", "late", "expected", "height"),
+    [
+        ([("odom", "base_footprint"), ("base_footprint", "base_link", 0.3)], "base_link", [], "base_footprint", 1.7),
+        ([("map", "base_link")], "base_link", [], "base_link", 1.4),
+        ([], "mast", [("base_link", "mast", 0.5)], "base_link", None),  # a chain that comes in parts is waited for
+        ([], "", [], "", None),
+    ],
+)
+def test_the_frame_on_the_road_is_found_through_the_chain(
+    tmp_path: Path, links: list[tuple], on: str, late: list[tuple], expected: str, height: float | None
+) -> None:
+    bag = _bag(tmp_path / "bag", *(_link(*link) for link in links), on=on, late=[_link(*link) for link in late])
+    settings = with_base_frame(bag, Settings(ego_speed=3.0))
+    assert settings == Settings(ego_speed=3.0, base_frame=expected)
+    for _, known in known_frames(bag, settings) if height is not None else ():
         assert known.problems == ()
         assert known.placed_camera is not None
-        assert known.placed_camera.mount_height == pytest.approx(1.7)
+        assert known.placed_camera.mount_height == pytest.approx(height)
         assert known.placed_camera.pitch == pytest.approx(0.05)
-
-
-def test_base_link_is_taken_where_it_is_alone(tmp_path: Path) -> None:
-    bag = _bag(tmp_path / "bag", _link("map", "base_link"))
-    settings = with_base_frame(bag, Settings(ego_speed=3.0))
-    assert settings == Settings(ego_speed=3.0, base_frame="base_link")
-    (_, known), *_ = known_frames(bag, settings)
-    assert known.placed_camera is not None
-    assert known.placed_camera.mount_height == pytest.approx(1.4)
-
-
-def test_a_chain_that_comes_in_parts_is_waited_for(tmp_path: Path) -> None:
-    bag = _bag(tmp_path / "bag", on="mast", late=[_link("base_link", "mast", 0.5)])
-    assert with_base_frame(bag, Settings()).base_frame == "base_link"
-
-
-def test_without_transforms_there_is_none(tmp_path: Path) -> None:
-    assert with_base_frame(_bag(tmp_path / "bag", on=""), Settings()) == Settings()
 
 
 @pytest.mark.parametrize("given", [Settings(camera_height=1.2), Settings(base_frame="ground")])

@@ -11,11 +11,9 @@ import torch
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.rendered_road import render_drive
-from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.distances import (
     DEFAULT_EDGES,
     DistanceBins,
-    check_edges,
     distance_map,
     ground_plane_depth,
 )
@@ -88,9 +86,3 @@ def test_each_bin_has_its_own_obstacles_and_road() -> None:
         assert got == expected or (math.isnan(got.auroc) and math.isnan(expected.auroc))
     assert math.isnan(found[-1].average_precision)  # nothing lies beyond 44 m
     assert bins.unknown == int(((labels < 2) & np.isnan(distance)).sum())
-
-
-@pytest.mark.parametrize("edges", [[5.0], [5.0, 5.0], [10.0, 5.0]])
-def test_edges_that_do_not_rise_are_refused(edges: list[float]) -> None:
-    with pytest.raises(InputError, match="--bins"):
-        check_edges(edges)

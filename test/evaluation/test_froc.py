@@ -17,7 +17,7 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.evaluation.dense_scores import ScoredFrame
 from densehybrid_ros.evaluation.froc import Froc, FrocAccumulator, FrocPoint, StillStage, judge_regions
 from densehybrid_ros.evaluation.report import report_page
-from densehybrid_ros.evaluation.results import EvaluationResult, format_result, froc_rows, hazard_rows
+from densehybrid_ros.evaluation.results import EvaluationResult, format_result, froc_table, hazard_table
 from densehybrid_ros.hazards import HazardChain, HazardSettings
 from densehybrid_ros.hazards.ego_mask import EgoMask
 from densehybrid_ros.hazards.regions import MaskedRegion, find_clusters, largest_regions
@@ -132,7 +132,7 @@ def test_the_pixels_of_a_large_region_are_whole_again() -> None:
 
 
 def test_tables_json_and_report_agree(froc: Froc) -> None:
-    header, rows = hazard_rows(froc)
+    header, rows = hazard_table(froc)
     assert header[2:] == ["at most 0.1 false", "at most 0.3 false", "at most 1 false", "default"]
     assert [row[2:] for row in rows[:4]] == [
         ["4.50", "4.50", "2.50", "3.50"],
@@ -142,7 +142,7 @@ def test_tables_json_and_report_agree(froc: Froc) -> None:
     ]
     assert rows[5] == ["200 to 499 px", "1", *["100.0"] * 4]
     assert rows[6][1:] == ["0", *["-"] * 4]
-    assert froc_rows(froc)[1] == [["0.000", "50.0", "4.50"], ["0.500", "100.0", "2.50"]]
+    assert froc_table(froc)[1] == [["0.000", "50.0", "4.50"], ["0.500", "100.0", "2.50"]]
     result = EvaluationResult("folder", "tiny", frames=2, froc=froc)
     stored = json.loads(json.dumps(result.to_dict(), allow_nan=False))["froc"]
     assert stored["at"]["default"]["recall"] == 0.5

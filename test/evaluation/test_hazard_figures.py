@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ HEIGHT, WIDTH = 256, 512
 CAMERA = Camera(WIDTH, HEIGHT, 560.0, 560.0, 255.5, 100.0, 0.2, 0.02, 1.2)
 EDGES = (5.0, 15.0, 25.0, 35.0, 45.0)
 SPEED, FPS = 10.0, 10.0
+NOTHING = np.full((HEIGHT, WIDTH), -5.0, np.float32)
 SETTINGS = HazardSettings(min_hazard_area=8, trigger_count=2, trigger_window=3, release_count=2)
 
 
@@ -68,7 +70,7 @@ def _drive(
         labels = np.full((HEIGHT, WIDTH), 255, np.uint8)
         semantic = np.full((HEIGHT, WIDTH), 10, np.uint8)
         labels[110:], semantic[110:] = 0, 0
-        score = np.full((HEIGHT, WIDTH), -5.0, np.float32)
+        score = NOTHING.copy()
         instances = np.zeros((HEIGHT, WIDTH), np.uint16)
         box = _box(distance)
         labels[box], instances[box] = 1, 7
@@ -122,15 +124,18 @@ def test_a_false_alarm_is_counted_once_however_long_it_lasts() -> None:
     assert _figures(25.0, range(3, 4)).false_alarms == 0  # one frame does not raise it
 
 
-def test_without_labels_nothing_is_false() -> None:
+def _still(score: np.ndarray, stamps: Sequence[float], speed: float | None) -> HazardFigures:
+    """Frames of one score on a road, without labels."""
     accumulator, chain = _accumulator(), _chain()
-    accumulator.begin("")
-    score = np.full((HEIGHT, WIDTH), -5.0, np.float32)
+    for stamp in stamps:
+        accumulator.update(stamp, _alert(chain, stamp, score, np.zeros((HEIGHT, WIDTH), np.uint8)), speed)
+    return accumulator.compute()
+
+
+def test_without_labels_nothing_is_false() -> None:
+    score = NOTHING.copy()
     score[_box(10.0)] = 5.0
-    for frame in range(3):
-        alert = _alert(chain, frame / FPS, score, np.zeros((HEIGHT, WIDTH), np.uint8))
-        accumulator.update(frame / FPS, alert)
-    figures = accumulator.compute()
+    figures = _still(score, (0.0, 0.1, 0.2), None)
     assert (figures.raised, figures.false_alarms, figures.false_alarms_per_minute) == (1, None, None)
     assert figures.kilometres is None
 
@@ -149,22 +154,14 @@ def test_drives_add_up() -> None:
 
 
 def test_a_pause_does_not_count_as_driving() -> None:
-    accumulator, chain = _accumulator(), _chain()
-    accumulator.begin("")
-    nothing = np.full((HEIGHT, WIDTH), -5.0, np.float32)
-    for stamp in (0.0, 0.1, 0.2, 100.0, 100.1):
-        alert = _alert(chain, stamp, nothing, np.zeros((HEIGHT, WIDTH), np.uint8))
-        accumulator.update(stamp, alert, 10.0)
-    figures = accumulator.compute()
+    figures = _still(NOTHING, (0.0, 0.1, 0.2, 100.0, 100.1), 10.0)
     assert figures.minutes * 60 == pytest.approx(0.3 + 1.0)
     assert figures.kilometres == pytest.approx(0.013)
 
 
 def test_problems_are_counted_and_one_speed_that_is_missing_leaves_the_way_unknown() -> None:
     accumulator = _accumulator()
-    accumulator.begin("")
-    nothing, road = np.full((HEIGHT, WIDTH), -5.0, np.float32), np.zeros((HEIGHT, WIDTH), np.uint8)
-    accumulator.update(0.0, _alert(_chain(), 0.0, nothing, road), 10.0)
+    accumulator.update(0.0, _alert(_chain(), 0.0, NOTHING, np.zeros((HEIGHT, WIDTH), np.uint8)), 10.0)
     accumulator.update(0.1, stale_alert("hazards are unknown: hazards: nothing for 2.1 s"))
     accumulator.update(0.2, stale_alert("hazards are unknown: hazards: nothing for 2.2 s"), 10.0)
     figures = accumulator.compute()

@@ -6,13 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from densehybrid_ros.evaluation.key_counts import (
-    KeyCounts,
-    holds_nan,
-    keys_of_scores,
-    run_lengths,
-    scores_of_keys,
-)
+from densehybrid_ros.evaluation.key_counts import KeyCounts, holds_nan, keys_of_scores, run_lengths, scores_of_keys
 
 
 def test_keys_order_like_scores_and_invert_and_nan_lies_beyond_the_infinities() -> None:

@@ -93,23 +93,6 @@ def test_missing_and_wrong_maps_are_named(frames: Path, tmp_path: Path, capsys) 
     assert evaluate(frames, maps, "--limit", 1) == 0  # those that are not needed may be missing
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ((), "holds no score maps"),
-        (("--model", "light"), "--model: --score-maps loads no model"),
-        (("--scores", "hybrid"), "--scores: --score-maps loads no model"),
-        (("--card",), "--card: --score-maps loads no model"),
-        (("--threshold", "default"), "--threshold default: score maps have no model card; give numbers"),
-    ],
-)
-def test_what_needs_a_model_is_refused(
-    options: tuple[str, ...], message: str, frames: Path, tmp_path: Path, capsys
-) -> None:
-    assert evaluate(frames, tmp_path / "none", *options) == 2
-    assert message in capsys.readouterr().err
-
-
 def test_sixteen_bits_are_numbers_and_colours_are_none(tmp_path: Path) -> None:
     stored = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
     assert cv2.imwrite(str(tmp_path / "a.png"), stored)
