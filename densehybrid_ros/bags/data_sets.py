@@ -9,8 +9,9 @@ from pathlib import Path
 
 from densehybrid_ros.bags.frames import BagFrame, check_size, resize_frame
 from densehybrid_ros.bags.sources import FIRST_STAMP, check_principal_point, period_ns
-from densehybrid_ros.datasets.anomaly_sets import LostAndFound, open_lost_and_found
+from densehybrid_ros.datasets.anomaly_sets import open_lost_and_found
 from densehybrid_ros.datasets.evaluation_set import FrameFiles, require_folder
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.errors import InputError
 
 DATA_SETS = ("lost_and_found",)
@@ -42,7 +43,7 @@ class LostAndFoundSequence:
     """
 
     def __init__(
-        self, name: str, frames: LostAndFound, chosen: Sequence[int], fps: float, size: tuple[int, int] | None
+        self, name: str, frames: LabelledSet, chosen: Sequence[int], fps: float, size: tuple[int, int] | None
     ) -> None:
         self.name = name
         self._frames, self._chosen, self._fps, self._size = frames, chosen, fps, size

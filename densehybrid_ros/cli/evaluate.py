@@ -18,7 +18,7 @@ from densehybrid_ros.cli.measuring import (
     still_stage,
 )
 from densehybrid_ros.cli.options import add_json, count, output_file, output_folder, thresholds
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer, spread
@@ -186,7 +186,7 @@ def _scores(args: argparse.Namespace) -> list[str]:
 
 
 def _measure(
-    args: argparse.Namespace, sets: dict[str, EvaluationSet], missing: list[str]
+    args: argparse.Namespace, sets: dict[str, LabelledSet], missing: list[str]
 ) -> dict[str, list[EvaluationResult]]:
     """Measures each model on one data set after another; of several, one without a usable frame joins the missing.
 
@@ -218,7 +218,7 @@ def _measure(
 
 def _measure_one(
     args: argparse.Namespace,
-    sets: dict[str, EvaluationSet],
+    sets: dict[str, LabelledSet],
     scorers: Mapping[str, Scorer],
     thresholds: list[float],
     missing: list[str],

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from densehybrid_ros.datasets.evaluation_set import FrameFiles, check_sizes, index_by_stem, pair_files, require_folder
+from densehybrid_ros.datasets.evaluation_set import FrameFiles, check_sizes, pair_folders, require_folder
 from densehybrid_ros.datasets.pictures import list_pictures, read_color, read_labels, read_with_alpha
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.progress import progress
@@ -68,7 +67,7 @@ def regions_of_ids(ids: np.ndarray) -> tuple[Region, ...]:
     return tuple(regions)
 
 
-class NegativeSet(ABC):
+class NegativeSet:
     """Pictures by index, each read from its files when asked for.
 
     A set can be pickled and read from several threads or processes, as the workers of a data loader do.
@@ -77,59 +76,45 @@ class NegativeSet(ABC):
         name: Name of the source.
     """
 
-    name: str
-
-    def __init__(self, pictures: Sequence[Any]) -> None:
-        self._pictures = pictures
+    def __init__(self, name: str, pictures: Sequence[Any], read: Callable[[Any], NegativePicture]) -> None:
+        self.name, self._pictures, self._read = name, pictures, read
 
     def __len__(self) -> int:
         """Returns the number of pictures."""
         return len(self._pictures)
 
-    @abstractmethod
     def __getitem__(self, index: int) -> NegativePicture:
         """Reads a picture with its regions.
 
         Raises:
             InputError: A file is missing or damaged, or masks and picture disagree in size.
         """
+        return self._read(self._pictures[index])
 
 
-class _FolderNegatives(NegativeSet):
-    """Every picture is one negative: its opaque part where it has an alpha channel, else any part of it."""
-
-    name = "folder"
-
-    def __getitem__(self, index: int) -> NegativePicture:
-        path: Path = self._pictures[index]
-        picture = read_with_alpha(path)
-        image = np.ascontiguousarray(picture[:, :, :3])
-        alpha = picture[:, :, 3] if picture.shape[2] == 4 else np.zeros(image.shape[:2], np.uint8)
-        region = _cut_to_box(alpha, alpha >= _OPAQUE)
-        return NegativePicture(str(path), image, (region,) if region else ())
+def _read_cutout(path: Path) -> NegativePicture:
+    """A picture is one negative: its opaque part where it has an alpha channel, else any part of it."""
+    picture = read_with_alpha(path)
+    image = np.ascontiguousarray(picture[:, :, :3])
+    alpha = picture[:, :, 3] if picture.shape[2] == 4 else np.zeros(image.shape[:2], np.uint8)
+    region = _cut_to_box(alpha, alpha >= _OPAQUE)
+    return NegativePicture(str(path), image, (region,) if region else ())
 
 
-class _SceneParsing(NegativeSet):
-    """ADE20k: one of 150 classes a pixel (0 = none), and instances, red the class of 100, green its number."""
-
-    name = "ade20k"
-
-    def __getitem__(self, index: int) -> NegativePicture:
-        files: FrameFiles = self._pictures[index]
-        image, labels = read_color(files.image), read_labels(files.label)
-        check_sizes(image, files.image, labels, files.label)
-        if labels.max(initial=0) > _ADE_CLASSES:
-            raise InputError(
-                f"{files.label}: label value {labels.max()} is not one of this data set (0..{_ADE_CLASSES})"
-            )
-        classes = regions_of_ids(labels)
-        if files.instances is None:
-            return NegativePicture(str(files.image), image, classes=classes)
-        stored = read_color(files.instances)
-        check_sizes(image, files.image, stored, files.instances)
-        kind = stored[:, :, 0].astype(np.int32)
-        ids = np.where(kind > 0, _ADE_PER_CLASS * kind + stored[:, :, 1], 0)
-        return NegativePicture(str(files.image), image, regions_of_ids(ids), classes)
+def _read_ade20k(files: FrameFiles) -> NegativePicture:
+    """One of 150 classes a pixel (0 = none), and instances, red the class of 100, green its number."""
+    image, labels = read_color(files.image), read_labels(files.label)
+    check_sizes(image, files.image, labels, files.label)
+    if labels.max(initial=0) > _ADE_CLASSES:
+        raise InputError(f"{files.label}: label value {labels.max()} is not one of this data set (0..{_ADE_CLASSES})")
+    classes = regions_of_ids(labels)
+    if files.instances is None:
+        return NegativePicture(str(files.image), image, classes=classes)
+    stored = read_color(files.instances)
+    check_sizes(image, files.image, stored, files.instances)
+    kind = stored[:, :, 0].astype(np.int32)
+    ids = np.where(kind > 0, _ADE_PER_CLASS * kind + stored[:, :, 1], 0)
+    return NegativePicture(str(files.image), image, regions_of_ids(ids), classes)
 
 
 class _CocoPicture(NamedTuple):
@@ -141,19 +126,13 @@ class _CocoPicture(NamedTuple):
     objects: list[list[np.ndarray]]
 
 
-class _Coco(NegativeSet):
-    """Pictures of COCO with one object or more; crowds (``iscrowd``) are left out."""
-
-    name = "coco"
-
-    def __getitem__(self, index: int) -> NegativePicture:
-        picture: _CocoPicture = self._pictures[index]
-        image = read_color(picture.file)
-        if image.shape[:2] != (picture.height, picture.width):
-            size = f"{image.shape[1]}x{image.shape[0]}"
-            raise InputError(f"{picture.file}: is {size}, but its annotation says {picture.width}x{picture.height}")
-        regions = (_cut_to_box(mask, mask > 0) for mask in (_filled(item, image.shape) for item in picture.objects))
-        return NegativePicture(str(picture.file), image, tuple(filter(None, regions)))
+def _read_coco(picture: _CocoPicture) -> NegativePicture:
+    image = read_color(picture.file)
+    if image.shape[:2] != (picture.height, picture.width):
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        raise InputError(f"{picture.file}: is {size}, but its annotation says {picture.width}x{picture.height}")
+    regions = (_cut_to_box(mask, mask > 0) for mask in (_filled(item, image.shape) for item in picture.objects))
+    return NegativePicture(str(picture.file), image, tuple(filter(None, regions)))
 
 
 def open_negative_folder(root: Path) -> NegativeSet:
@@ -162,7 +141,7 @@ def open_negative_folder(root: Path) -> NegativeSet:
     Raises:
         InputError: The folder is missing or holds no picture.
     """
-    return _FolderNegatives(list_pictures(root, deep=True))
+    return NegativeSet("folder", list_pictures(root, deep=True), _read_cutout)
 
 
 def load_cutouts(root: Path) -> list[Tensor]:
@@ -190,15 +169,12 @@ def open_ade20k(root: Path) -> NegativeSet:
         InputError: The folders are missing, or a picture lacks its annotation.
     """
     hint = "give the folder that holds images/training/ and annotations/training/"
-    image_folder = require_folder(root / "images" / "training", hint)
-    label_folder = require_folder(root / "annotations" / "training", hint)
-    images = index_by_stem(image_folder, "*.jpg")
-    files = pair_files(images, index_by_stem(label_folder, "*.png"), image_folder, label_folder)
-    instance_folder = root / "annotations_instance" / "training"
-    if instance_folder.is_dir():
-        found = pair_files(images, index_by_stem(instance_folder, "*.png"), image_folder, instance_folder)
+    images, labels, instances = (root / kind / "training" for kind in ("images", "annotations", "annotations_instance"))
+    files = pair_folders(images, labels, hint)
+    if instances.is_dir():
+        found = pair_folders(images, instances, hint)
         files = [replace(item, instances=other.label) for item, other in zip(files, found, strict=True)]
-    return _SceneParsing(files)
+    return NegativeSet("ade20k", files, _read_ade20k)
 
 
 def open_coco(root: Path) -> NegativeSet:
@@ -219,7 +195,7 @@ def open_coco(root: Path) -> NegativeSet:
     there = {path.name for path in pictures.iterdir()}
     if missing := [item.file for item in found if item.file.name not in there]:
         raise InputError(f"{missing[0]}: is missing, but {table} names it; unpack all pictures of the split")
-    return _Coco(found)
+    return NegativeSet("coco", found, _read_coco)
 
 
 def _read_coco_table(table: Path, folder: Path) -> list[_CocoPicture]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from densehybrid_ros.datasets.evaluation_set import index_by_stem, pair_files, pair_folders, require_folder
+from densehybrid_ros.datasets.evaluation_set import index_pictures, pair_files, pair_folders, require_folder
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID
 from densehybrid_ros.datasets.training_frames import KNOWN
@@ -57,38 +57,27 @@ Source: the classes of version 1.2 as the paper's authors map them in their late
 buildings, backs of signs and other vehicles void); the finer ones of version 2.0 follow their parents in 1.2.
 """
 
-WILDDASH_NAMES: tuple[str, ...] = (
-    "unlabeled", "egovehicle", "overlay", "outofroi", "static", "dynamic", "ground", "road", "sidewalk", "parking",
-    "railtrack", "building", "wall", "fence", "guardrail", "bridge", "tunnel", "pole", "polegroup", "trafficlight",
-    "trafficsign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "caravan",
-    "trailer", "onrails", "motorcycle", "bicycle", "pickup", "van", "billboard", "streetlight", "roadmarking",
-    "junctionbox", "mailbox", "manhole", "phonebooth", "pothole", "bikerack", "trafficsignframe", "utilitypole",
-    "motorcyclist", "bicyclist", "otherrider", "bird", "groundanimal", "curb", "trafficsignany", "trafficsignback",
-    "trashcan", "otherbarrier", "othervehicle", "autorickshaw", "bench", "mountain", "tramtrack", "wheeledslow",
-    "boat", "bikelane", "bikelanesidewalk", "banner", "dashcammount", "water", "sand", "pedestrianarea",
-    "firehydrant", "cctvcamera", "snow", "catchbasin", "crosswalkplain", "crosswalkzebra", "manholesidewalk",
-    "curbterrain", "servicelane", "curbcut",
-)  # fmt: skip
-"""Names of WildDash 2's categories in the order of their ids, 0 to 80.
-
-Source: the unified label policy of WildDash 2 (Zendel et al. 2022, table 1 of the supplement), as is the next table.
-"""
-
 WILDDASH: dict[str, str] = {
-    "road": "road", "roadmarking": "road", "manhole": "road", "pothole": "road", "tramtrack": "road",
-    "bikelane": "road", "pedestrianarea": "road", "catchbasin": "road", "crosswalkplain": "road",
-    "crosswalkzebra": "road", "servicelane": "road",
-    "sidewalk": "sidewalk", "curb": "sidewalk", "bikelanesidewalk": "sidewalk", "manholesidewalk": "sidewalk",
-    "curbcut": "sidewalk",
-    "building": "building", "wall": "wall", "otherbarrier": "wall", "fence": "fence",
-    "pole": "pole", "trafficsignframe": "pole", "utilitypole": "pole",
-    "trafficlight": "traffic light", "trafficsign": "traffic sign", "vegetation": "vegetation",
-    "terrain": "terrain", "curbterrain": "terrain", "sky": "sky", "person": "person",
-    "rider": "rider", "motorcyclist": "rider", "bicyclist": "rider", "otherrider": "rider",
-    "car": "car", "van": "car", "truck": "truck", "pickup": "truck", "bus": "bus", "onrails": "train",
-    "motorcycle": "motorcycle", "autorickshaw": "motorcycle", "bicycle": "bicycle",
+    "unlabeled": "", "egovehicle": "", "overlay": "", "outofroi": "", "static": "", "dynamic": "", "ground": "",
+    "road": "road", "sidewalk": "sidewalk", "parking": "", "railtrack": "", "building": "building", "wall": "wall",
+    "fence": "fence", "guardrail": "", "bridge": "", "tunnel": "", "pole": "pole", "polegroup": "",
+    "trafficlight": "traffic light", "trafficsign": "traffic sign", "vegetation": "vegetation", "terrain": "terrain",
+    "sky": "sky", "person": "person", "rider": "rider", "car": "car", "truck": "truck", "bus": "bus", "caravan": "",
+    "trailer": "", "onrails": "train", "motorcycle": "motorcycle", "bicycle": "bicycle", "pickup": "truck",
+    "van": "car", "billboard": "", "streetlight": "", "roadmarking": "road", "junctionbox": "", "mailbox": "",
+    "manhole": "road", "phonebooth": "", "pothole": "road", "bikerack": "", "trafficsignframe": "pole",
+    "utilitypole": "pole", "motorcyclist": "rider", "bicyclist": "rider", "otherrider": "rider", "bird": "",
+    "groundanimal": "", "curb": "sidewalk", "trafficsignany": "", "trafficsignback": "", "trashcan": "",
+    "otherbarrier": "wall", "othervehicle": "", "autorickshaw": "motorcycle", "bench": "", "mountain": "",
+    "tramtrack": "road", "wheeledslow": "", "boat": "", "bikelane": "road", "bikelanesidewalk": "sidewalk",
+    "banner": "", "dashcammount": "", "water": "", "sand": "", "pedestrianarea": "road", "firehydrant": "",
+    "cctvcamera": "", "snow": "", "catchbasin": "road", "crosswalkplain": "road", "crosswalkzebra": "road",
+    "manholesidewalk": "sidewalk", "curbterrain": "terrain", "servicelane": "road", "curbcut": "sidewalk",
 }  # fmt: skip
-"""Name of a category -> class of Cityscapes."""
+"""Name of a category of WildDash 2 -> class of Cityscapes, empty for void, in the order of their ids, 0 to 80.
+
+Source: the unified label policy of WildDash 2 (Zendel et al. 2022, table 1 of the supplement).
+"""
 
 _IDD_WIDTH = 640  # twice the stored one: no wider than they bear
 _IDD_NAMED = {0: "road", 6: "sky"}
@@ -138,11 +127,11 @@ def open_wilddash2(root: Path, split: str) -> LabelledSet:
     """
     hint = "give the folder that holds images/ and labels/"
     image_folder, label_folder = (require_folder(root / name, hint) for name in ("images", "labels"))
-    images = sorted(index_by_stem(image_folder, "*").items())
+    images = sorted(index_pictures(image_folder, "*").items())
     chosen = dict(item for index, item in enumerate(images) if (index % _VALIDATION_EVERY == 0) == (split == "val"))
-    labels = {name.removesuffix("_labelIds"): path for name, path in index_by_stem(label_folder, "*").items()}
+    labels = {name.removesuffix("_labelIds"): path for name, path in index_pictures(label_folder, "*").items()}
     files = pair_files(chosen, labels, image_folder, label_folder)
-    train_ids = {value: _TRAIN_IDS.get(WILDDASH.get(name, ""), VOID) for value, name in enumerate(WILDDASH_NAMES)}
+    train_ids = {value: _TRAIN_IDS.get(name, VOID) for value, name in enumerate(WILDDASH.values())}
     return LabelledSet("wilddash2", files, CITYSCAPES_CLASSES, train_ids)
 
 

@@ -19,21 +19,19 @@ from densehybrid_ros.progress import progress
 
 OVERVIEW_STEP = 4
 """Every how many pixels of a frame its overview has one."""
+_PICK = (slice(OVERVIEW_STEP // 2, None, OVERVIEW_STEP),) * 2
 
 
 class Overview(NamedTuple):
     """Frames in a fourth of their size, on the CPU, for what is decided before pixels are computed."""
 
-    colors: np.ndarray
-    """uint8 [..., H/4, W/4, 3], RGB."""
-    labels: np.ndarray
-    """uint8 [..., H/4, W/4], train ids, 255 = void."""
+    colors: np.ndarray  # uint8 [..., H/4, W/4, 3], RGB
+    labels: np.ndarray  # uint8 [..., H/4, W/4], train ids, 255 = void
 
 
 def overview_of(image: np.ndarray, label: np.ndarray) -> Overview:
     """Takes every fourth pixel of a frame, uint8 [H, W, 3], and of its labels, uint8 [H, W]."""
-    pick = (slice(OVERVIEW_STEP // 2, None, OVERVIEW_STEP),) * 2
-    return Overview(image[pick], label[pick])
+    return Overview(image[_PICK], label[_PICK])
 
 
 @dataclass
@@ -53,9 +51,8 @@ class FrameStore:
     @cached_property
     def overview(self) -> Overview:
         """All frames in a fourth of their size, uint8 [N, H/4, W/4, 3] and [N, H/4, W/4]."""
-        pick = (..., *(slice(OVERVIEW_STEP // 2, None, OVERVIEW_STEP),) * 2)
-        colors = self.images[pick].permute(0, 2, 3, 1).contiguous()
-        return Overview(colors.cpu().numpy(), self.labels[pick].contiguous().cpu().numpy())
+        colors = self.images[(..., *_PICK)].permute(0, 2, 3, 1).contiguous()
+        return Overview(colors.cpu().numpy(), self.labels[(..., *_PICK)].contiguous().cpu().numpy())
 
 
 UNKNOWN = 254
@@ -87,20 +84,19 @@ def hold_in_memory(frames: LabelledSet, with_unknown: bool = False) -> FrameStor
         frame = frames[index]
         return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), training_labels(frame, with_unknown)
 
-    images: Tensor | None = None
+    store: FrameStore | None = None
     description = f"load frames of {frames.name}"
     with ThreadPoolExecutor() as pool:
         pairs = pool.map(pair, range(len(frames)))
         for index, (image, label) in enumerate(progress(pairs, description, total=len(frames))):
-            if images is not None and images.shape[2:] != label.shape:
-                (height, width), (rows, columns) = images.shape[2:], label.shape
+            if store is None:
+                shapes = (image.shape, label.shape)
+                store = FrameStore(*(torch.empty((len(frames), *shape), dtype=torch.uint8) for shape in shapes))
+            if store.labels.shape[1:] != label.shape:
+                (height, width), (rows, columns) = store.labels.shape[1:], label.shape
                 mend = "resize them, or name the set in data.sets, which reads frames of any size"
                 sizes = f"frame {index} is {columns}x{rows}, those before {width}x{height}"
                 raise InputError(f"{description}: {sizes}; {mend}")
-            if images is None:
-                images = torch.empty((len(frames), *image.shape), dtype=torch.uint8)
-                labels = torch.empty((len(frames), *label.shape), dtype=torch.uint8)
-            images[index] = torch.from_numpy(image)
-            labels[index] = torch.from_numpy(label)
-    assert images is not None
-    return FrameStore(images, labels)
+            store.images[index], store.labels[index] = torch.from_numpy(image), torch.from_numpy(label)
+    assert store is not None
+    return store

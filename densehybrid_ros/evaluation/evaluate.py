@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
-from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND, anomaly_values, what_is_lacking
+from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
+from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND, LabelledSet, anomaly_values, what_is_lacking
 from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.calibration import anomaly_labels, candidate_thresholds, check_both_kinds
@@ -39,7 +39,7 @@ from densehybrid_ros.scores.confusion import ConfusionMatrix
 
 
 def evaluate(
-    dataset: EvaluationSet,
+    dataset: LabelledSet,
     name: str,
     scorer: Scorer,
     *,
@@ -98,7 +98,7 @@ def evaluate(
     return result
 
 
-def _common_classes(dataset: EvaluationSet, classes: tuple[SemanticClass, ...]) -> tuple[SemanticClass, ...]:
+def _common_classes(dataset: LabelledSet, classes: tuple[SemanticClass, ...]) -> tuple[SemanticClass, ...]:
     """The classes of the model where the data set labels them, or some of them; else none."""
     same = len(dataset.class_names) == len(classes)
     pairs = zip(dataset.class_names, classes, strict=False)
@@ -184,7 +184,7 @@ class _PixelPass:
             more = f"; {number} frames are left out, the first: {self._left_out[0]}" if number else ""
             raise InputError(f"{self._folder}: in {total} frames {lacking}{more}")
 
-    def result(self, name: str, model: str, dataset: EvaluationSet) -> EvaluationResult:
+    def result(self, name: str, model: str, dataset: LabelledSet) -> EvaluationResult:
         result = EvaluationResult(name, model, self._measured, self._unlabelled, self._left_out)
         pooled = {score: curve.compute() for score, curve in self.curves.items()}
         if any(metrics.positives or metrics.negatives for metrics in pooled.values()):

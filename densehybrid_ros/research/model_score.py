@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import LeftOut, read_ahead
@@ -112,7 +112,7 @@ def per_pixel(maps: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
 
 @torch.inference_mode()
 def collect_pixels(
-    segmenter: Segmenter, dataset: EvaluationSet, indices: Sequence[int], per_frame: int = PIXELS_PER_FRAME
+    segmenter: Segmenter, dataset: LabelledSet, indices: Sequence[int], per_frame: int = PIXELS_PER_FRAME
 ) -> TrainingPixels:
     """Samples labelled pixels of training frames.
 

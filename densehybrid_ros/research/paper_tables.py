@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.registry import open_evaluation_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.protocols import AP, AUROC, FPR95, MEAN_IOU, OPEN_SET, published_groups
@@ -117,7 +117,7 @@ PAPER_TABLES: dict[int, PaperTable] = {
 """Number -> table."""
 
 
-def open_parts(table: PaperTable, root: Path) -> tuple[dict[str, EvaluationSet], list[str]]:
+def open_parts(table: PaperTable, root: Path) -> tuple[dict[str, LabelledSet], list[str]]:
     """Opens the data sets of a table that lie in ``root``, each in a folder of its registry name.
 
     Returns:
@@ -126,7 +126,7 @@ def open_parts(table: PaperTable, root: Path) -> tuple[dict[str, EvaluationSet],
     Raises:
         InputError: None of them is there.
     """
-    found: dict[str, EvaluationSet] = {}
+    found: dict[str, LabelledSet] = {}
     missing: list[str] = []
     for part in table.parts:
         names = (part.dataset, *part.folders)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from official_layouts import HEIGHT, WIDTH, cityscapes, label_map, save_image, save_picture
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.pictures import read_color, read_disparity, read_instances, read_labels
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.datasets.taxonomy import VOID
@@ -25,7 +25,7 @@ def save_label(path: Path, *values: int) -> np.ndarray:
     return labels
 
 
-def _frames(dataset: EvaluationSet) -> list:
+def _frames(dataset: LabelledSet) -> list:
     return [dataset[index] for index in range(len(dataset))]
 
 
