@@ -22,7 +22,7 @@ from densehybrid_ros.datasets.training_frames import UNKNOWN, overview_of
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_directory, write_text_atomically
 from densehybrid_ros.progress import progress
-from densehybrid_ros.training.crops import Batch, Crop, CropContext, Photometry
+from densehybrid_ros.training.crops import Crop, CropContext, Photometry
 from densehybrid_ros.training.losses import OUTLIER
 from densehybrid_ros.training.mixed_content import lay_over
 from densehybrid_ros.training.pasting import (
@@ -89,7 +89,7 @@ def write_pasted_set(
                 waiting = waiting or rng.permutation(len(cutouts)).tolist()
                 put_negative(canvas, cutouts[waiting.pop()], place, config, context, rng, shadows, look.given_to)
             image = torch.from_numpy(frame.image.transpose(2, 0, 1).copy())[None].float() / 255
-            mixed = lay_over(Batch(image, torch.from_numpy(frame.semantic)[None]), [as_overlay(canvas)])
+            mixed = lay_over(image, torch.from_numpy(frame.semantic)[None], [as_overlay(canvas)])
             labels = torch.where(mixed.origin == OUTLIER, UNKNOWN, mixed.labels)[0].to(torch.uint8).numpy()
             pixels = (mixed.images[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
             name = f"{index:04d}_{frames.files[index].image.stem}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
@@ -62,20 +62,27 @@ class Task(ABC, Generic[Model]):
         """
 
     @abstractmethod
-    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
-        """Takes one step on a batch; returns ``loss`` and what it consists of."""
+    def backward(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
+        """Computes the gradients of a step; returns ``loss`` and what it consists of."""
 
     @abstractmethod
     def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
-        """Returns pictures by name."""
+        """Returns pictures, float [3, H, W] in 0..1, by name."""
+
+    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
+        """Takes one step on a batch; returns ``loss`` and what it consists of."""
+        set_rate(self.optimizer, self.config, step)
+        losses = self.backward(step, batch)
+        nn.utils.clip_grad_norm_(self._parameters, max_norm=self.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # a graph's gradients lie in buffers of its own: never add to them
+        if self.average is not None:
+            self.average.update()
+        return {name: value.detach() for name, value in losses.items()}
 
     def trained(self) -> Model:
         """Returns the moving average of the model, or the model itself where none is kept."""
         return self.average.module if self.average else self.model
-
-    def train_mode(self) -> None:
-        """Switches back to training."""
-        self.model.train()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a resumed run needs."""
@@ -88,14 +95,6 @@ class Task(ABC, Generic[Model]):
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-    def _learn(self) -> None:
-        """Takes the step that the gradients say."""
-        nn.utils.clip_grad_norm_(self._parameters, max_norm=self.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)  # a graph's gradients lie in buffers of its own: never add to them
-        if self.average is not None:
-            self.average.update()
 
 
 class MovingAverage(Generic[Model]):
@@ -110,13 +109,11 @@ class MovingAverage(Generic[Model]):
     """
 
     def __init__(self, model: Model, decay: float) -> None:
-        self.module = copy.deepcopy(model)
-        self.decay = decay
-        self.updates = 0
+        self.module, self.decay, self.updates = copy.deepcopy(model), decay, 0
         # Listed once: walking through the modules at every step costs as long as the update itself.
-        pairs = list(zip(_state(self.module), _state(model), strict=True))
-        self._means, self._values = _columns(pair for pair in pairs if pair[0].is_floating_point())
-        self._copies, self._counters = _columns(pair for pair in pairs if not pair[0].is_floating_point())
+        states = [[*module.parameters(), *module.buffers()] for module in (self.module, model)]
+        self._means, self._values = ([value for value in state if value.is_floating_point()] for state in states)
+        self._copies, self._counters = ([value for value in state if not value.is_floating_point()] for state in states)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -136,15 +133,6 @@ class MovingAverage(Generic[Model]):
         """Takes over what ``state_dict`` returned."""
         self.module.load_state_dict(state["module"])
         self.updates = int(state["updates"])
-
-
-def _state(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
-
-
-def _columns(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    kept = list(pairs)
-    return [first for first, _ in kept], [second for _, second in kept]
 
 
 def parameter_groups(model: DenseHybrid, encoder_rate_factor: float) -> list[dict[str, Any]]:

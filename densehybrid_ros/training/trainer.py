@@ -161,14 +161,14 @@ class Trainer:
         self.processes.align_buffers(model)
         model.eval()
         self.figures = self.validate(model)
-        self.task.train_mode()
+        self.task.model.train()
         self.log.scalars(self.step, self.figures, "validation")
 
     def _draw(self, batch: MixedBatch) -> None:
         if self.processes.is_first and self.run_directory is not None:
             for name, picture in self.task.pictures(batch, self.step).items():
                 self.log.picture(self.step, name, picture)
-        self.task.train_mode()
+        self.task.model.train()
 
     def _due(self, every: int) -> bool:
         return self.step == self.config.steps or (every > 0 and self.step % every == 0)

@@ -10,7 +10,7 @@ from tiny import CPU, TinyNetwork, colored_store
 from densehybrid_ros.networks import DenseHybrid, upsample
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.training.losses import OUTLIER, compound_loss, flow_likelihood_loss, jensen_shannon_loss
-from densehybrid_ros.training.mixed_content import Batch, MixedBatch, without_pasting
+from densehybrid_ros.training.mixed_content import MixedBatch, without_pasting
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
 
@@ -28,7 +28,7 @@ def partner() -> FlowPartner:
 @pytest.fixture
 def mixed() -> MixedBatch:
     store = colored_store()
-    return without_pasting(Batch(store.images[:4].float() / 255, store.labels[:4]))
+    return without_pasting(store.images[:4].float() / 255, store.labels[:4])
 
 
 def gradients(module: torch.nn.Module) -> list[torch.Tensor | None]:
