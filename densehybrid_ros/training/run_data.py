@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from densehybrid_ros.datasets.check import SeenFrames, check_frames, check_negat
 from densehybrid_ros.datasets.known_objects import cut_known_objects
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.negative_recipes import RECIPES
-from densehybrid_ros.datasets.negative_sets import load_cutouts
+from densehybrid_ros.datasets.negative_sets import NegativeSet, load_cutouts
 from densehybrid_ros.datasets.pictures import list_pictures, read_color
 from densehybrid_ros.datasets.registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass, class_difference
@@ -44,25 +45,23 @@ class CheckedData:
 
 def check_data(config: TrainConfig) -> CheckedData:
     """Reads every frame and negative of a run."""
-    checked = CheckedData()
-    unknown = 0
+    checked, unknown, negatives = CheckedData(), 0, config.negatives
     for split in ("train", "val"):
-        held = [_cityscapes_640(config, split)] if config.data.cityscapes_640 else []
-        for frames in [*open_sets(config, split), *held]:
-            chosen = frames.subset(config.data.limit)
-            seen = check_frames(chosen)
+        sets = open_sets(config, split)
+        for frames in sets:
+            seen = check_frames(frames)
             checked.faults += seen.faults
             sizes = [f"{width}x{height}" for width, height in sorted(seen.sizes)]
-            if frames in held and len(sizes) > 1:
+            if config.data.cityscapes_640 and frames is sets[-1] and len(sizes) > 1:
                 checked.faults.append(f"{frames.name}: frames of {name_some(sizes)}; they must be of one size")
-            checked.found.append(f"{len(chosen)} {split} frames of {frames.name} ({name_some(sizes)})")
+            checked.found.append(f"{len(frames)} {split} frames of {frames.name} ({name_some(sizes)})")
             if split == "train":
                 unknown += seen.unknown if frames.anomaly else seen.pixels[VOID]
                 checked.warnings += _warnings(config, frames, seen)
-    if config.stage == "open_set" and config.negatives.source == "void" and not unknown and not checked.faults:
+    if config.stage == "open_set" and negatives.source == "void" and not unknown and not checked.faults:
         checked.faults.append("negatives.source=void: no pixel is of an unknown id, or void; use other negatives")
-    if config.stage == "open_set" and config.negatives.source == "dataset":
-        pictures = open_negatives(_named(config), Path(_root(config)))
+    if config.stage == "open_set" and negatives.source == "dataset":
+        pictures = _open_pictures(config)
         checked.faults += check_negatives(pictures)
         checked.found.append(f"{len(pictures)} pictures of {pictures.name}")
     return checked
@@ -84,65 +83,63 @@ def _warnings(config: TrainConfig, frames: LabelledSet, seen: SeenFrames) -> lis
     return found
 
 
+def open_sets(config: TrainConfig, split: str) -> list[LabelledSet]:
+    """Opens the frames of a run, at most ``data.limit`` of a set: ``data.sets``, then ``data.cityscapes_640``."""
+    held = config.data.cityscapes_640
+    named = [*config.data.sets.items(), *([("cityscapes_640", held)] if held else [])]
+    return [open_training_set(name, Path(root), split).subset(config.data.limit) for name, root in named]
+
+
+def _held(config: TrainConfig, sets: Sequence[LabelledSet], with_unknown: bool = False) -> list[Source]:
+    """Reads the frames of ``data.cityscapes_640``, the last set, into memory."""
+    if not config.data.cityscapes_640:
+        return list(sets)
+    return [*sets[:-1], hold_in_memory(sets[-1], with_unknown)]
+
+
 def training_sources(
     config: TrainConfig, sets: Sequence[LabelledSet], device: torch.device
 ) -> list[tuple[Source, float]]:
-    """Opens the frames of a run with their share of the crops.
+    """Opens the frames of a run, of its train sets, with their share of the crops.
 
     Raises:
         InputError: The run names no frames, they can't be read, or a weight is of a set that is not there.
     """
-    data = config.data
-    named = (*data.sets, "cityscapes_640")
-    for name, weight in data.weights.items():
+    weights, named = config.data.weights, (*config.data.sets, "cityscapes_640")
+    for name, weight in weights.items():
         if name not in named:
             raise InputError(f"data.weights.{name}: no such set; choose one of {', '.join(named)}")
         if not 0 <= weight < math.inf:
             raise InputError(f"data.weights.{name}={weight}: must be a finite number of at least 0")
-    sources: list[tuple[Source, float]] = []
-    for frames in sets:
-        chosen = frames.subset(data.limit)
-        sources.append((chosen, len(chosen) * data.weights.get(frames.name, 1.0)))
-    if data.cityscapes_640:
-        store = hold_in_memory(_cityscapes_640(config, "train").subset(data.limit), labels_real_unknowns(config))
-        sources.append((store.to(device), len(store) * data.weights.get("cityscapes_640", 1.0)))
-    if not sources:
+    if not sets:
         raise InputError("data: no frames to train on; set data.cityscapes_640 or data.sets")
-    return sources
+    sources = _held(config, sets, labels_real_unknowns(config))
+    sources = [source.to(device) if isinstance(source, FrameStore) else source for source in sources]
+    shares = (len(frames) * weights.get(frames.name, 1.0) for frames in sets)
+    return list(zip(sources, shares, strict=True))
 
 
 def validation_sources(config: TrainConfig) -> list[Source]:
     """Opens what a segmentation model is validated on: the val splits of the run's data sets."""
-    limit = config.data.limit
-    sources: list[Source] = [frames.subset(limit) for frames in open_sets(config, "val")]
-    if config.data.cityscapes_640:
-        sources.append(hold_in_memory(_cityscapes_640(config, "val").subset(limit)))
-    return sources
+    return _held(config, open_sets(config, "val"))
 
 
-def counted(config: TrainConfig, sources: Sequence[tuple[Source, float]], held_out: Sequence[Source]) -> dict[str, Any]:
+def counted(config: TrainConfig, sets: Sequence[LabelledSet], held_out: Sequence[Source]) -> dict[str, Any]:
     """Says what a run learns from: number of frames by data set and split, and of negatives."""
-    names = [*config.data.sets, *(["cityscapes_640"] if config.data.cityscapes_640 else [])]
-    found: dict[str, Any] = {name: {"train": len(source)} for name, (source, _) in zip(names, sources, strict=False)}
-    for name, source in zip(names, held_out, strict=False):
-        found[name]["val"] = len(source)
+    found: dict[str, Any] = {frames.name: {"train": len(frames)} for frames in sets}
+    for frames, source in zip(sets, held_out, strict=False):
+        found[frames.name]["val"] = len(source)
     if config.stage == "open_set":
         settings = config.negatives
         found["negatives"] = {"source": settings.source} | ({"dataset": settings.dataset} if settings.dataset else {})
         if settings.source == "cutouts":
-            found["negatives"]["pictures"] = len(list_pictures(Path(_root(config)), deep=True))
+            found["negatives"]["pictures"] = len(list_pictures(_root(config), deep=True))
     return found
 
 
 def labels_real_unknowns(config: TrainConfig) -> bool:
     """Whether real unknowns that the labels name are negatives of the run."""
     return config.stage == "open_set" and (config.negatives.labelled or config.negatives.source == "void")
-
-
-def names_unknowns(config: TrainConfig, sets: Sequence[LabelledSet]) -> bool:
-    """Whether the labels of a training set name real unknowns."""
-    held = [_cityscapes_640(config, "train")] if config.data.cityscapes_640 else []
-    return any(frames.anomaly for frames in (*sets, *held))
 
 
 def open_overlays(
@@ -153,34 +150,27 @@ def open_overlays(
     Raises:
         InputError: The folder, data set or recipe is missing or unknown.
     """
-    settings = config.negatives
+    settings, ground = config.negatives, ground_ids(classes)
     known = []
     if settings.known_count:
         if not config.data.cityscapes_640:
             raise InputError("negatives.known_count: known objects come from data.cityscapes_640; name it, or set 0")
         known = cut_known_objects(next(source for source, _ in sources if isinstance(source, FrameStore)))
-    ground = ground_ids(classes)
     if config.stage != "open_set" or settings.source in ("flow", "void"):
         return cutout_overlays(lambda size, rng: None, settings, known) if known else None
     if settings.source == "cutouts":
-        cutouts = load_cutouts(Path(_root(config)))
+        cutouts = load_cutouts(_root(config))
         folder = settings.ground_textures
         textures = [read_color(path) for path in list_pictures(Path(folder))] if folder else []
         road = next((number for number, item in enumerate(classes) if item.name == _ROAD), 0)
-
-        def draw_cutout(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
-            return cutouts[int(rng.integers(len(cutouts)))]
-
-        return cutout_overlays(draw_cutout, settings, known, ground, textures, road)
-    pictures = open_negatives(_named(config), Path(_root(config)))
-    recipe = settings.recipe or _RESIZED_RECIPE
-    if recipe not in RECIPES:
-        raise InputError(f"negatives.recipe={recipe}: unknown; choose one of {', '.join(RECIPES)}")
-
-    def draw(size: tuple[int, int], rng: np.random.Generator) -> Tensor | None:
-        return RECIPES[recipe](pictures, size, rng)
-
-    return cutout_overlays(draw, settings, known, ground) if recipe == _RESIZED_RECIPE else recipe_overlays(draw)
+        return cutout_overlays(
+            lambda size, rng: cutouts[int(rng.integers(len(cutouts)))], settings, known, ground, textures, road
+        )
+    pictures, name = _open_pictures(config), settings.recipe or _RESIZED_RECIPE
+    if name not in RECIPES:
+        raise InputError(f"negatives.recipe={name}: unknown; choose one of {', '.join(RECIPES)}")
+    draw = partial(RECIPES[name], pictures)
+    return cutout_overlays(draw, settings, known, ground) if name == _RESIZED_RECIPE else recipe_overlays(draw)
 
 
 def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
@@ -192,26 +182,16 @@ def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(frame.image.transpose(2, 0, 1).copy()), torch.from_numpy(frame.semantic)
 
 
-def open_sets(config: TrainConfig, split: str) -> list[LabelledSet]:
-    """Opens ``data.sets`` of a run."""
-    return [open_training_set(name, Path(root), split) for name, root in config.data.sets.items()]
-
-
-def classes_of(config: TrainConfig, sets: Sequence[LabelledSet]) -> tuple[SemanticClass, ...]:
+def classes_of(sets: Sequence[LabelledSet]) -> tuple[SemanticClass, ...]:
     """The classes of a run's frames; those of Cityscapes where it names no sets.
 
     Raises:
         InputError: The frames have different ones.
     """
-    if not sets:
-        return CITYSCAPES_CLASSES
-    others = [(f"data.sets: {other.name}", other.classes) for other in sets[1:]]
-    if config.data.cityscapes_640:
-        others.append(("data.cityscapes_640", CITYSCAPES_CLASSES))
-    for name, classes in others:
-        if difference := class_difference(classes, sets[0].classes):
-            raise InputError(f"{name} {difference} as {sets[0].name} does; train on one of them")
-    return sets[0].classes
+    for other in sets[1:]:
+        if difference := class_difference(other.classes, sets[0].classes):
+            raise InputError(f"data: {other.name} {difference} as {sets[0].name} does; train on one of them")
+    return sets[0].classes if sets else CITYSCAPES_CLASSES
 
 
 def held_out_frames(config: TrainConfig) -> list[Tensor]:
@@ -223,17 +203,13 @@ def held_out_frames(config: TrainConfig) -> list[Tensor]:
     return frames
 
 
-def _cityscapes_640(config: TrainConfig, split: str) -> LabelledSet:
-    return open_training_set("cityscapes_640", Path(config.data.cityscapes_640 or ""), split)
-
-
-def _root(config: TrainConfig) -> str:
+def _root(config: TrainConfig) -> Path:
     if not config.negatives.root:
         raise InputError(f"negatives.root: negatives.source={config.negatives.source} needs a folder")
-    return config.negatives.root
+    return Path(config.negatives.root)
 
 
-def _named(config: TrainConfig) -> str:
+def _open_pictures(config: TrainConfig) -> NegativeSet:
     if not config.negatives.dataset:
         raise InputError("negatives.dataset: negatives.source=dataset needs the name of one (ade20k, coco, folder)")
-    return config.negatives.dataset
+    return open_negatives(config.negatives.dataset, _root(config))

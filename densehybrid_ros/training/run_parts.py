@@ -29,7 +29,6 @@ from densehybrid_ros.training.run_data import (
     counted,
     held_out_frames,
     labels_real_unknowns,
-    names_unknowns,
     open_overlays,
     open_sets,
     training_sources,
@@ -76,12 +75,13 @@ def open_run(config: TrainConfig, device: torch.device, processes: Processes) ->
 
 def _flow_run(config: TrainConfig, device: torch.device, processes: Processes) -> RunParts:
     flow = _initial_flow(config)
-    sources = training_sources(config, open_sets(config, "train"), device)
+    sets = open_sets(config, "train")
+    sources = training_sources(config, sets, device)
     maker = plain_crops(config, sources, device) or BatchMaker(config.seed, config.crops, sources, device)
     crops = held_out_crops(held_out_frames(config), _HELD_OUT_CROPS, (config.crops.height, config.crops.width))
     validate = partial(flow_figures, crops=crops.to(device))
     card = ModelCard(config.name, config.architecture)
-    return RunParts(FlowTask(config, flow, device, processes), maker, validate, card, counted(config, sources, []))
+    return RunParts(FlowTask(config, flow, device, processes), maker, validate, card, counted(config, sets, []))
 
 
 def _initial_flow(config: TrainConfig) -> DenseFlow:
@@ -98,7 +98,7 @@ def _initial_flow(config: TrainConfig) -> DenseFlow:
 def _segmentation_run(config: TrainConfig, device: torch.device, processes: Processes) -> RunParts:
     sets = open_sets(config, "train")
     _check_batch(config, device, processes)
-    model, card = initial_model(config, classes_of(config, sets))
+    model, card = initial_model(config, classes_of(sets))
     partner = None
     if config.joint:
         if config.negatives.root is None:
@@ -109,12 +109,11 @@ def _segmentation_run(config: TrainConfig, device: torch.device, processes: Proc
     overlays = open_overlays(config, sources, card.classes)
     held_out = validation_sources(config)
     only_labels = config.stage == "open_set" and config.negatives.source == "void"
-    void_is_outlier = only_labels and not names_unknowns(config, sets)
-    unknown = labels_real_unknowns(config)
+    void_is_outlier, unknown = only_labels and not any(each.anomaly for each in sets), labels_real_unknowns(config)
     maker = BatchMaker(config.seed, config.crops, sources, device, overlays, void_is_outlier, unknown)
     validate = partial(mean_iou, sources=held_out, device=device, processes=processes) if held_out else None
     task = SegmentationTask(config, model, device, processes, partner)
-    return RunParts(task, maker, validate, card, counted(config, sources, held_out), partner)
+    return RunParts(task, maker, validate, card, counted(config, sets, held_out), partner)
 
 
 def _check_batch(config: TrainConfig, device: torch.device, processes: Processes) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from own_frames import write_own_frames
 from plain_network import PlainNetwork
+from small_frames import write_small_frames
 from tiny import CPU, settings
 
 from densehybrid_ros import DenseHybrid, register_network
@@ -85,8 +86,8 @@ def test_rows_of_the_classifier_go_along_by_name(architecture: str) -> None:
         assert all(torch.equal(state[key], before[key]) for key in before if "classifier.conv" not in key)
 
 
-def test_own_classes_beside_frames_of_cityscapes_are_refused(mine: Path) -> None:
-    config = merge_config(None, "light", mine, ["data.cityscapes_640=DIR"])
+def test_own_classes_beside_frames_of_cityscapes_are_refused(mine: Path, tmp_path: Path) -> None:
+    config = merge_config(None, "light", mine, [f"data.cityscapes_640={write_small_frames(tmp_path / 'city')}"])
     with pytest.raises(InputError, match=r"has 19 classes, not 3 as folder does; train on one of them"):
         open_run(config, CPU, Processes())
 
