@@ -14,11 +14,16 @@ from densehybrid_ros.datasets.anomaly_sets import (
     open_smiyc_track,
     open_street_hazards,
 )
-from densehybrid_ros.datasets.cityscapes import open_cityscapes, open_cityscapes_640
 from densehybrid_ros.datasets.folder import open_folder, open_folder_training
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.negative_sets import NegativeSet, open_ade20k, open_coco, open_negative_folder
-from densehybrid_ros.datasets.road_sets import open_idd_lite, open_mapillary_vistas, open_wilddash2
+from densehybrid_ros.datasets.road_sets import (
+    open_cityscapes,
+    open_cityscapes_640,
+    open_idd_lite,
+    open_mapillary_vistas,
+    open_wilddash2,
+)
 from densehybrid_ros.errors import InputError
 
 TRAINING_SETS: dict[str, Callable[..., LabelledSet]] = {

@@ -70,12 +70,12 @@ def deeplab_wrn38_names() -> dict[str, str]:
                     names[f"{ours}.layers.{position}"] = f"{theirs}.convs.{layer}"
             if block == 0:  # the width changes
                 names[f"{ours}.projection"] = f"{theirs}.proj_conv"
-    for layer in (0, 1):  # convolution, norm
-        names[f"pyramid.mean.{layer}"] = f"aspp.img_conv.{layer}"
+    for part in (0, 1):  # convolution, norm
+        names[f"pyramid.mean.{part}"] = f"aspp.img_conv.{part}"
         for branch in range(4):
-            names[f"pyramid.branches.{branch}.{layer}"] = f"aspp.features.{branch}.{layer}"
+            names[f"pyramid.branches.{branch}.{part}"] = f"aspp.features.{branch}.{part}"
     names |= {"reduce_fine": "bot_fine", "reduce_pyramid": "bot_aspp"}
-    names |= {f"classifier.norm.{layer}": f"final.{layer}" for layer in (0, 1, 3, 4)}
+    names |= {f"classifier.norm.{part}": f"final.{part}" for part in (0, 1, 3, 4)}
     names["classifier.conv"] = "final.6"
     return names
 

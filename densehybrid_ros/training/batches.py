@@ -38,6 +38,15 @@ Source = FrameStore | LabelledSet
 """Frames in memory, or in files."""
 
 
+def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
+    """Returns a frame's image, uint8 [3, H, W] RGB, and its label, uint8 [H, W] train ids."""
+    if isinstance(source, FrameStore):
+        return source.images[index], source.labels[index]
+    frame = source[index]
+    assert frame.semantic is not None
+    return torch.from_numpy(frame.image.transpose(2, 0, 1).copy()), torch.from_numpy(frame.semantic)
+
+
 class CropTask(NamedTuple):
     """A part of a step's batch: crops ``first`` to ``first + size``."""
 

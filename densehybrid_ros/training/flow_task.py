@@ -14,10 +14,9 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.dense_flow import DenseFlow, dequantize
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
-from densehybrid_ros.training.graphs import accelerate
 from densehybrid_ros.training.losses import flow_likelihood_loss, held_out_bits
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.optimization import Task
+from densehybrid_ros.training.optimization import Task, accelerate
 from densehybrid_ros.training.run_log import sheet
 
 _SAMPLES = 64

@@ -14,10 +14,9 @@ from torch import Tensor
 from densehybrid_ros.networks import DenseHybrid, upsample
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.confusion import ConfusionMatrix
-from densehybrid_ros.training.batches import Source
+from densehybrid_ros.training.batches import Source, frame_tensors
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
-from densehybrid_ros.training.graphs import accelerate, replayed
 from densehybrid_ros.training.losses import (
     BASELINE_LOSSES,
     OPEN_SET_LOSSES,
@@ -26,8 +25,7 @@ from densehybrid_ros.training.losses import (
     margin_loss,
 )
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.optimization import Task, autocast, parameter_groups
-from densehybrid_ros.training.run_data import frame_tensors
+from densehybrid_ros.training.optimization import Task, accelerate, autocast, parameter_groups, replayed
 from densehybrid_ros.training.run_log import colored, sheet
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 

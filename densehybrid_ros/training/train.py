@@ -20,11 +20,9 @@ from densehybrid_ros.files import file_digest
 from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import DenseHybrid, ModelCard, save_model
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, save_flow
-from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.config_file import merge_config, read_config, to_mapping
+from densehybrid_ros.training.config import TrainConfig, merge_config, read_config, to_mapping
 from densehybrid_ros.training.distributed import Processes, join
-from densehybrid_ros.training.run_data import check_data
-from densehybrid_ros.training.run_parts import RunParts, open_run
+from densehybrid_ros.training.run_parts import RunParts, check_data, open_run
 from densehybrid_ros.training.trainer import Trainer
 
 __all__ = ["Checked", "TrainConfig", "Trained", "check", "merge_config", "read_config", "run"]

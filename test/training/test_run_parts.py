@@ -18,12 +18,11 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import LoadedModel, ModelCard, build_network, registry
 from densehybrid_ros.training.batches import BatchMaker, CropTask
-from densehybrid_ros.training.config_file import merge_config
+from densehybrid_ros.training.config import merge_config
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
-from densehybrid_ros.training.run_data import check_data, open_sets
-from densehybrid_ros.training.run_parts import initial_model, open_run, with_classes
+from densehybrid_ros.training.run_parts import check_data, initial_model, open_run, open_sets, with_classes
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from densehybrid_ros.datasets.registry import NEGATIVE_SETS, TRAINING_SETS
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import architecture_names
 from densehybrid_ros.networks.dense_flow import FLOWS
-from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.config_file import (
+from densehybrid_ros.training.config import (
     FINE_TUNE,
+    TrainConfig,
     build_config,
     config_text,
     merge_config,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,8 +19,7 @@ _PARKING = 2.15  # metres
 _CIRCLE = np.exp(2j * math.pi * np.arange(14)[:, None] / 14).view(float)
 
 
-@dataclass(frozen=True, eq=False)
-class Material:
+class Material(NamedTuple):
     """A ground cover: its train id, its texture, and the metres that one tile of the texture spans."""
 
     class_id: int
@@ -67,8 +66,7 @@ def _grass(variant: int) -> Material:
     return Material(TERRAIN, picture(green * (1 - earth) + brown * earth), 5.0)
 
 
-@dataclass(frozen=True)
-class Decal:
+class Decal(NamedTuple):
     """Something flat on the road: ``outline`` float32 [N, 2] (x, y) in metres.
 
     ``strength`` is the coverage of ``paint`` (0..1), or the factor by which a patch changes the brightness.
