@@ -119,10 +119,11 @@ class _Coupling(nn.Module):
         super().__init__()
         self._swap, self._first = swap, channels // 2
         inputs, outputs = (channels - self._first, self._first) if swap else (self._first, channels - self._first)
+        self.net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         last = nn.Linear(hidden, 2 * outputs)
-        self.net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), last)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+        self.net.append(last)
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Maps [N, C] to [N, C] and the log-determinant [N]."""
