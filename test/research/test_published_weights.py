@@ -130,7 +130,7 @@ def open_set() -> dict[str, Tensor]:
 
 
 def assert_filled(ours: dict[str, Tensor], theirs: dict[str, Tensor], pairs: str) -> None:
-    """``pairs`` are lines of our key and theirs. What they leave out is caught as a key that is missing or unexpected."""
+    """``pairs`` are lines of our key and theirs; the rest would be a key that is missing or unexpected."""
     for our_key, their_key in (line.split() for line in pairs.strip().splitlines()):
         torch.testing.assert_close(ours[our_key], theirs[their_key], rtol=0, atol=0)
 
