@@ -28,17 +28,11 @@ Score = Callable[[Observation], Tensor]
 
 
 class TrainingPixels(NamedTuple):
-    """Labelled pixels of training frames, from which scores take their statistics.
+    """Labelled pixels of training frames, from which scores take their statistics."""
 
-    Attributes:
-        features: float32 [N, C], what the classifier's convolution sees: pre-logits after batch norm and ReLU.
-        logits: float32 [N, K].
-        labels: int64 [N], train ids 0..K-1.
-    """
-
-    features: Tensor
-    logits: Tensor
-    labels: Tensor
+    features: Tensor  # float32 [N, C], what the classifier's convolution sees: pre-logits after batch norm and ReLU
+    logits: Tensor  # float32 [N, K]
+    labels: Tensor  # int64 [N], train ids 0..K-1
 
     def check(self, score: str, fewest: int, reason: str = "") -> None:
         """Raises an InputError that names the score where there are fewer pixels than it needs."""

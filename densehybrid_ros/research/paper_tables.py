@@ -24,19 +24,12 @@ OURS = "measured"
 
 
 class Part(NamedTuple):
-    """The columns that one data set gives to a table.
+    """The columns that one data set gives to a table."""
 
-    Attributes:
-        dataset: Name in the registry, and of the set's folder below the table's.
-        label: Heading of the columns, before the name of the figure.
-        figures: Names of the figures.
-        folders: Other folders to look in where there is none of the set's own name.
-    """
-
-    dataset: str
-    label: str
-    figures: tuple[str, ...] = (AP, FPR95)
-    folders: tuple[str, ...] = ()
+    dataset: str  # Name in the registry, and of the set's folder below the table's
+    label: str  # Heading of the columns, before the name of the figure
+    figures: tuple[str, ...] = (AP, FPR95)  # Names of the figures
+    folders: tuple[str, ...] = ()  # Other folders to look in where there is none of the set's own name
 
 
 class PaperTable(NamedTuple):

@@ -85,22 +85,15 @@ _POSTERIOR_NAMES = {f"posterior_head.{part}": f"logits_ood.{part}" for part in _
 
 
 class WeightsFormat(NamedTuple):
-    """How a kind of published file is read.
+    """How a kind of published file is read."""
 
-    Attributes:
-        architecture: What it becomes.
-        description: Whose file it is.
-        names: Our module names within the network -> theirs.
-        classifier: Their name of the weight whose first dimension is the number of classes; None for an encoder.
-        unused: Keys of theirs that have no place here.
-        renamed: Pattern and replacement that turn older spellings of their keys into the ones in ``names``.
-    """
-
-    architecture: str
-    description: str
-    names: Callable[[], dict[str, str]]
+    architecture: str  # What it becomes
+    description: str  # Whose file it is
+    names: Callable[[], dict[str, str]]  # Our module names within the network -> theirs
+    # Their name of the weight whose first dimension is the number of classes; None for an encoder
     classifier: str | None
-    unused: re.Pattern[str] = re.compile(r"(?!)")
+    unused: re.Pattern[str] = re.compile(r"(?!)")  # Keys of theirs that have no place here
+    # Pattern and replacement that turn older spellings of their keys into the ones in ``names``
     renamed: tuple[re.Pattern[str], str] | None = None
 
 

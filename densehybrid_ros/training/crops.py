@@ -57,23 +57,15 @@ class CropConfig:
 
 @dataclass(frozen=True)
 class Photometry:
-    """Colour changes of an image.
+    """Colour changes of an image."""
 
-    Attributes:
-        factors: Brightness, contrast, saturation and gamma; ones change nothing.
-        blur: Deviation of a Gaussian blur in pixels; 0 = none.
-        sharpen: How much of what a blur of 1.2 pixels takes away is added on top; 0 = none.
-        noise: Deviation of pixel noise; 0 = none.
-        noise_seed: Its seed.
-        hue: Turn of the colours around the grey axis, in degrees.
-    """
-
+    # Brightness, contrast, saturation and gamma; ones change nothing
     factors: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    blur: float = 0.0
-    sharpen: float = 0.0
-    noise: float = 0.0
-    noise_seed: int = 0
-    hue: float = 0.0
+    blur: float = 0.0  # Deviation of a Gaussian blur in pixels; 0 = none
+    sharpen: float = 0.0  # How much of what a blur of 1.2 pixels takes away is added on top; 0 = none
+    noise: float = 0.0  # Deviation of pixel noise; 0 = none
+    noise_seed: int = 0  # Its seed
+    hue: float = 0.0  # Turn of the colours around the grey axis, in degrees
 
 
 @dataclass(frozen=True)
@@ -95,17 +87,11 @@ class Crop:
 
 
 class CropContext(NamedTuple):
-    """What a crop shows, known on the CPU before its pixels are computed: what is pasted may be made to fit it.
+    """What a crop shows, known on the CPU before its pixels are computed: what is pasted may be made to fit it."""
 
-    Attributes:
-        size: (height, width) of the crop in pixels.
-        crop: Where it lies in its frame.
-        overview: The frame in a fourth of its size.
-    """
-
-    size: tuple[int, int]
-    crop: Crop
-    overview: Overview
+    size: tuple[int, int]  # (height, width) of the crop in pixels
+    crop: Crop  # Where it lies in its frame
+    overview: Overview  # The frame in a fourth of its size
 
     def row(self, row: float) -> float:
         """Turns a row of the frame into one of the crop."""

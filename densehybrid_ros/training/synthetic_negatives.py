@@ -34,19 +34,12 @@ def largest_patch(height: int, width: int) -> int:
 
 
 class Pasted(NamedTuple):
-    """A batch with a sample of the flow in each image, all of one size.
+    """A batch with a sample of the flow in each image, all of one size."""
 
-    Attributes:
-        mixed: The batch.
-        generated: The flow's samples, [n, 3, h, w], with the graph that leads to the flow.
-        leaf: The same values without it: what is pasted.
-        replaced: The inlier patches in whose place they are, [n, 3, h, w].
-    """
-
-    mixed: MixedBatch
-    generated: Tensor
-    leaf: Tensor
-    replaced: Tensor
+    mixed: MixedBatch  # The batch
+    generated: Tensor  # The flow's samples, [n, 3, h, w], with the graph that leads to the flow
+    leaf: Tensor  # The same values without it: what is pasted
+    replaced: Tensor  # The inlier patches in whose place they are, [n, 3, h, w]
 
 
 class FlowPartner:

@@ -33,38 +33,23 @@ _TIMING = {"seconds", "images_per_second", "gpu_gib"}
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run has made.
+    """What a run has made."""
 
-    Attributes:
-        path: The ``.safetensors`` file; its card ``NAME.yaml`` lies beside it, its log in ``NAME_run``.
-        model: What was trained, in evaluation mode, on the run's device.
-        figures: Of the last validation, by name; empty where there is nothing to validate on.
-        written: Whether this process wrote the files: of several that torchrun started, the first one does.
-    """
-
-    path: Path
-    model: DenseHybrid | DenseFlow
-    figures: dict[str, float]
-    written: bool
+    path: Path  # The ``.safetensors`` file; its card ``NAME.yaml`` lies beside it, its log in ``NAME_run``
+    model: DenseHybrid | DenseFlow  # What was trained, in evaluation mode, on the run's device
+    figures: dict[str, float]  # Of the last validation, by name; empty where there is nothing to validate on
+    written: bool  # Whether this process wrote the files: of several that torchrun started, the first one does
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What ``check`` has found.
+    """What ``check`` has found."""
 
-    Attributes:
-        found: Frames and negatives, in words.
-        warnings: What is odd about them, one line each.
-        seconds: What one step took.
-        loss: Of that step.
-        gpu_gib: GiB that it took at most on the GPU; None on a CPU.
-    """
-
-    found: list[str]
-    warnings: list[str]
-    seconds: float
-    loss: float
-    gpu_gib: float | None
+    found: list[str]  # Frames and negatives, in words
+    warnings: list[str]  # What is odd about them, one line each
+    seconds: float  # What one step took
+    loss: float  # Of that step
+    gpu_gib: float | None  # GiB that it took at most on the GPU; None on a CPU
 
 
 def run(

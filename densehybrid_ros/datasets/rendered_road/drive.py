@@ -24,29 +24,17 @@ _WIDTH, _FOCAL, _BASELINE, _PITCH, _HEIGHT = 2048, 2262.0, 0.21, 0.04, 1.22
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """One picture of the rendered road; all maps agree pixel for pixel (sampled at pixel centres).
+    """One picture of the rendered road; all maps agree pixel for pixel (sampled at pixel centres)."""
 
-    Attributes:
-        image: uint8 [H, W, 3] RGB.
-        semantic: uint8 [H, W] train ids of Cityscapes, 255 on unknown objects.
-        anomaly: uint8 [H, W], 0 inlier, 1 unknown object.
-        instances: uint16 [H, W], 0 or the number of the unknown object, which it keeps through a drive.
-        disparity: float32 [H, W] in pixels, 0 where infinite (sky).
-        depth: float32 [H, W] in metres along the optical axis, inf in the sky.
-        camera: The camera at this moment, with its momentary pitch and height.
-        stamp: Seconds since the drive began.
-        speed: Of the vehicle along its own axis, in m/s.
-    """
-
-    image: np.ndarray
-    semantic: np.ndarray
-    anomaly: np.ndarray
-    instances: np.ndarray
-    disparity: np.ndarray
-    depth: np.ndarray
-    camera: Camera
-    stamp: float
-    speed: float
+    image: np.ndarray  # uint8 [H, W, 3] RGB
+    semantic: np.ndarray  # uint8 [H, W] train ids of Cityscapes, 255 on unknown objects
+    anomaly: np.ndarray  # uint8 [H, W], 0 inlier, 1 unknown object
+    instances: np.ndarray  # uint16 [H, W], 0 or the number of the unknown object, which it keeps through a drive
+    disparity: np.ndarray  # float32 [H, W] in pixels, 0 where infinite (sky)
+    depth: np.ndarray  # float32 [H, W] in metres along the optical axis, inf in the sky
+    camera: Camera  # The camera at this moment, with its momentary pitch and height
+    stamp: float  # Seconds since the drive began
+    speed: float  # Of the vehicle along its own axis, in m/s
 
 
 def standard_camera(width: int, height: int) -> Camera:
