@@ -87,17 +87,10 @@ def render_drive(
             depth = np.float32(1.0) / inverse
         semantic, instances = (label & 255).astype(np.uint8), (label >> 8).astype(np.uint16)
         gain = gain or world.lens.gain_for(color)  # metered on the first frame, then held
-        yield RenderedFrame(
-            image=world.lens.expose(color, depth, world.sky.haze, gain, noise),
-            semantic=semantic,
-            anomaly=(instances > 0).astype(np.uint8),
-            instances=instances,
-            disparity=inverse * np.float32(camera.fx * camera.baseline),
-            depth=depth,
-            camera=camera,
-            stamp=t,
-            speed=math.hypot(x_speed, y_speed),
-        )
+        image = world.lens.expose(color, depth, world.sky.haze, gain, noise)
+        disparity, anomaly = inverse * np.float32(camera.fx * camera.baseline), (instances > 0).astype(np.uint8)
+        own_speed = math.hypot(x_speed, y_speed)
+        yield RenderedFrame(image, semantic, anomaly, instances, disparity, depth, camera, t, own_speed)
 
 
 def _draw(world: World, painter: GroundPainter, camera: Camera, x: float, y: float, yaw: float, stamp: float) -> Raster:
