@@ -98,7 +98,7 @@ def open_evaluation_sets(names: str, root: Path) -> dict[str, LabelledSet]:
 
 
 def open_negatives(name: str, root: Path) -> NegativeSet:
-    """Opens a source of negatives, for a recipe of ``negative_recipes.RECIPES``; no picture is read.
+    """Opens a source of negatives, for a recipe of ``negative_sets.RECIPES``; no picture is read.
 
     Raises:
         InputError: There is no such source, a folder is missing or empty, or a table can't be read.

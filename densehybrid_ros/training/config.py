@@ -69,7 +69,7 @@ class NegativesConfig(PasteConfig):
             the frames are the negatives or, where no set names such ids, void ones, as in the void classifier).
         root: Folder of the cut-outs or of the data set, or the ``.safetensors`` file of the pre-trained flow.
         dataset: Name in ``datasets.registry.NEGATIVE_SETS``.
-        recipe: Name in ``datasets.negative_recipes.RECIPES``.
+        recipe: Name in ``datasets.negative_sets.RECIPES``.
         labelled: Whether real unknowns that the labels of the frames name are negatives as well.
         ground_textures: Folder of pictures of asphalt seen from above; patches of them are laid on the road as road.
     """
@@ -407,15 +407,10 @@ def _build(kind: Any, content: dict[str, Any], where: str) -> Any:
     if unknown:
         raise InputError(f"{where}unknown key {unknown[0]}; known: {', '.join(sorted(names))}")
     values = {key: _convert(hints[key], value, where, key) for key, value in content.items()}
-    missing = [
-        item.name
-        for item in fields(kind)
-        if item.name not in values
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise InputError(f"{where}the key {missing[0]} is missing")
+    for item in fields(kind):
+        required = item.default is item.default_factory is dataclasses.MISSING
+        if required and item.name not in values:
+            raise InputError(f"{where}the key {item.name} is missing")
     return kind(**values)
 
 

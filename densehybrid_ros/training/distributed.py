@@ -76,6 +76,10 @@ class Processes:
             dist.destroy_process_group()
 
 
+ALONE = Processes()
+"""A run of one process."""
+
+
 def join(device: torch.device) -> tuple[Processes, torch.device]:
     """Joins the processes that torchrun started, if it did, and chooses this one's device.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.dense_flow import DenseFlow, dequantize
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.losses import flow_likelihood_loss, held_out_bits
 from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.optimization import Task, accelerate
@@ -28,7 +28,7 @@ class FlowTask(Task[DenseFlow]):
     clip_norm = 50.0
 
     def __init__(
-        self, config: TrainConfig, flow: DenseFlow, device: torch.device, processes: Processes | None = None
+        self, config: TrainConfig, flow: DenseFlow, device: torch.device, processes: Processes = ALONE
     ) -> None:
         flow = flow.to(device)
         super().__init__(config, flow, [{"params": list(flow.parameters()), "factor": 1.0}], device, processes)

@@ -7,7 +7,7 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +25,8 @@ _RATE_FLOOR = 1e-3  # the cosine ends at this share of the peak rate
 
 Model = TypeVar("Model", bound=nn.Module)
 Result = TypeVar("Result")
+Groups = list[dict[str, Any]]
+"""Of parameters: ``params`` and the ``factor`` of the rate that they learn at."""
 
 
 class Task(ABC, Generic[Model]):
@@ -43,19 +45,18 @@ class Task(ABC, Generic[Model]):
         self,
         config: TrainConfig,
         model: Model,
-        groups: Sequence[dict[str, Any]],
+        groups: list[dict[str, Any]],
         device: torch.device,
-        processes: Processes | None,
+        processes: Processes,
     ) -> None:
-        self.config, self.model, self.device = config, model, device
-        self.processes = processes or Processes()
+        self.config, self.model, self.device, self.processes = config, model, device, processes
         self.average = MovingAverage(model, config.ema_decay) if config.ema_decay > 0 else None
         rate, decay = config.learning_rate, config.weight_decay
         if config.stage == "flow":
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adamax(list(groups), lr=rate, weight_decay=decay)
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adamax(groups, lr=rate, weight_decay=decay)
         else:
             fused = True if device.type == "cuda" else None  # one kernel for all parameters
-            self.optimizer = torch.optim.AdamW(list(groups), lr=rate, weight_decay=decay, fused=fused)
+            self.optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=fused)
         self._parameters = list(model.parameters())
 
     @abstractmethod
@@ -139,15 +140,12 @@ class MovingAverage(Generic[Model]):
         self.updates = int(state["updates"])
 
 
-def parameter_groups(model: DenseHybrid, encoder_rate_factor: float) -> list[dict[str, Any]]:
+def parameter_groups(model: DenseHybrid, encoder_rate_factor: float) -> Groups:
     """Splits parameters into the encoder's and the rest."""
     encoder = {id(parameter) for parameter in model.network.encoder_parameters()}
-    groups = []
-    for is_encoder, factor in ((True, encoder_rate_factor), (False, 1.0)):
-        chosen = [p for p in model.parameters() if (id(p) in encoder) == is_encoder]
-        if chosen:
-            groups.append({"params": chosen, "factor": factor})
-    return groups
+    split = [[p for p in model.parameters() if (id(p) in encoder) == within] for within in (True, False)]
+    factors = (encoder_rate_factor, 1.0)
+    return [{"params": params, "factor": factor} for params, factor in zip(split, factors, strict=True) if params]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> float:
@@ -178,12 +176,7 @@ def accelerate(
 ) -> nn.Module:
     """Returns the module, in training mode, captured in a CUDA graph where the configuration says so, or as it is.
 
-    Args:
-        module: Is on ``device``.
-        config: The run.
-        device: Where it runs.
-        samples: Arguments of the very shapes that training uses.
-        precision: The autocast that training runs the module in.
+    ``samples`` are arguments of the very shapes that training uses, ``precision`` is the autocast that it runs in.
 
     Raises:
         InputError: A CUDA graph is wanted without a GPU.

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.known_objects import KnownObject
 from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
-from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP
+from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP, KnownObject
 from densehybrid_ros.training.crops import CropContext
 from densehybrid_ros.training.mixed_content import WEIGHT_STEP, DrawOverlay
 

@@ -17,14 +17,12 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.datasets.check import SeenFrames, check_frames, check_negatives
-from densehybrid_ros.datasets.known_objects import cut_known_objects
 from densehybrid_ros.datasets.labelled_set import LabelledSet
-from densehybrid_ros.datasets.negative_recipes import RECIPES
-from densehybrid_ros.datasets.negative_sets import NegativeSet, load_cutouts
+from densehybrid_ros.datasets.negative_sets import RECIPES, NegativeSet, load_cutouts
 from densehybrid_ros.datasets.pictures import list_pictures, read_color
 from densehybrid_ros.datasets.registry import open_negatives, open_training_set
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass, class_difference
-from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory
+from densehybrid_ros.datasets.training_frames import FrameStore, cut_known_objects, hold_in_memory
 from densehybrid_ros.errors import InputError, name_some
 from densehybrid_ros.files import file_digest
 from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, build_network, load_model
@@ -54,11 +52,9 @@ class RunParts:
 
     task: Task[Any]  # What is trained
     maker: BatchSource  # Makes its batches
-    # Figures of a model or flow; None where there is nothing to validate on
-    validate: Callable[..., dict[str, float]] | None
+    validate: Callable[..., dict[str, float]]  # Figures of a model or flow
     card: ModelCard  # Card of the model that the run starts from, or of the new one, with the classes of the frames
     data: dict[str, Any]  # Number of frames and negatives by name, as a card says it
-    partner: FlowPartner | None = None  # The jointly trained flow, if there is one
 
 
 def open_run(config: TrainConfig, device: torch.device, processes: Processes) -> RunParts:
@@ -109,9 +105,9 @@ def _segmentation_run(config: TrainConfig, device: torch.device, processes: Proc
     only_labels = config.stage == "open_set" and config.negatives.source == "void"
     void_is_outlier, unknown = only_labels and not any(each.anomaly for each in sets), labels_real_unknowns(config)
     maker = BatchMaker(config.seed, config.crops, sources, device, overlays, void_is_outlier, unknown)
-    validate = partial(mean_iou, sources=held_out, device=device, processes=processes) if held_out else None
+    validate = partial(mean_iou, sources=held_out, device=device, processes=processes)
     task = SegmentationTask(config, model, device, processes, partner)
-    return RunParts(task, maker, validate, card, counted(config, sets, held_out), partner)
+    return RunParts(task, maker, validate, card, counted(config, sets, held_out))
 
 
 def _check_batch(config: TrainConfig, device: torch.device, processes: Processes) -> None:

@@ -16,7 +16,7 @@ from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.confusion import ConfusionMatrix
 from densehybrid_ros.training.batches import Source, frame_tensors
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.losses import (
     BASELINE_LOSSES,
     OPEN_SET_LOSSES,
@@ -46,7 +46,7 @@ class SegmentationTask(Task[DenseHybrid]):
         config: TrainConfig,
         model: DenseHybrid,
         device: torch.device,
-        processes: Processes | None = None,
+        processes: Processes = ALONE,
         partner: FlowPartner | None = None,
     ) -> None:
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

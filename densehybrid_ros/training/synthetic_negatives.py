@@ -19,7 +19,7 @@ from torch.nn import functional
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.networks.dense_flow import DenseFlow
 from densehybrid_ros.training.config import SMALLEST_PATCH
-from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.losses import OUTLIER, flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.mixed_content import MixedBatch
 
@@ -61,15 +61,13 @@ class FlowPartner:
         flow: DenseFlow,
         seed: int,
         device: torch.device,
-        processes: Processes | None = None,
+        processes: Processes = ALONE,
         largest: int = _LARGEST_PATCH,
         learning_rate: float = 1e-5,
         jsd_weight: float = 0.03,
     ) -> None:
         self.largest, self.jsd_weight = largest, jsd_weight
-        self.device = device
-        self.seed = seed
-        self.processes = processes or Processes()
+        self.device, self.seed, self.processes = device, seed, processes
         self.flow = flow.to(device).train()
         # Several passes go before one backward pass; its only buffers are constants.
         self.forward: nn.Module = self.processes.wrap(self.flow, device)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -18,7 +20,7 @@ from densehybrid_ros.files import atomic_file, writing
 from densehybrid_ros.progress import progress
 from densehybrid_ros.training.batches import BatchSource, CropTask, stream
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.optimization import Task
 from densehybrid_ros.training.run_log import RunLog
@@ -47,10 +49,10 @@ class Trainer:
         maker: BatchSource,
         validate: Validate | None = None,
         run_directory: Path | None = None,
-        processes: Processes | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.config, self.task, self.maker, self.validate = config, task, maker, validate
-        self.processes, self.run_directory = processes or Processes(), run_directory
+        self.processes, self.run_directory = processes, run_directory
         self.log = RunLog(run_directory if self.processes.is_first else None)
         self.step, self._status = 0, ""
         self.curves: list[dict[str, float]] = []
@@ -152,6 +154,8 @@ class Trainer:
         self.processes.align_buffers(model)
         model.eval()
         self.figures = self.validate(model)
+        if self.processes.is_first:
+            print(f"validation: {json.dumps(self.figures)}", file=sys.stderr, flush=True)
         self.task.model.train()
         self.log.scalars(self.step, self.figures, "validation")
 

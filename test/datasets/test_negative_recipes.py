@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from densehybrid_ros.datasets.negative_recipes import RECIPES, draw_box, draw_masks, draw_object
-from densehybrid_ros.datasets.negative_sets import NegativePicture, NegativeSet, Region, regions_of_ids
+from densehybrid_ros.datasets.negative_sets import (
+    RECIPES,
+    NegativePicture,
+    NegativeSet,
+    Region,
+    draw_box,
+    draw_masks,
+    draw_object,
+    regions_of_ids,
+)
 from densehybrid_ros.errors import InputError
 
 CROP = (96, 128)

@@ -6,8 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from densehybrid_ros.datasets.known_objects import cut_known_objects
-from densehybrid_ros.datasets.training_frames import FrameStore
+from densehybrid_ros.datasets.training_frames import FrameStore, cut_known_objects
 
 
 def frames() -> FrameStore:

@@ -15,7 +15,7 @@ from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.training.batches import BatchMaker
 from densehybrid_ros.training.config import DataConfig, NegativesConfig, TrainConfig
 from densehybrid_ros.training.crops import CropConfig
-from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.flow_task import FlowTask
 from densehybrid_ros.training.pasting import cutout_overlays
 from densehybrid_ros.training.segmentation_task import SegmentationTask
@@ -75,7 +75,7 @@ def trainer(
     config: TrainConfig,
     run: Path | None = None,
     store: FrameStore | None = None,
-    processes: Processes | None = None,
+    processes: Processes = ALONE,
     validate: Validate | None = None,
     network: Callable[[], SegmentationNetwork] = TinyNetwork,
     device: torch.device = CPU,

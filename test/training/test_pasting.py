@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from densehybrid_ros.datasets.known_objects import KnownObject
-from densehybrid_ros.datasets.training_frames import KNOWN, UNKNOWN, Overview
+from densehybrid_ros.datasets.training_frames import KNOWN, UNKNOWN, KnownObject, Overview
 from densehybrid_ros.training.crops import Crop, CropContext, Photometry
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 from densehybrid_ros.training.mixed_content import WEIGHT_STEP, MixedBatch, lay_over, void_as_negatives, without_pasting

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from densehybrid_ros import research
-from densehybrid_ros.datasets.negative_recipes import RECIPES
+from densehybrid_ros.datasets.negative_sets import RECIPES
 from densehybrid_ros.datasets.registry import NEGATIVE_SETS, TRAINING_SETS
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import architecture_names
