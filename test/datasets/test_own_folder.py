@@ -84,7 +84,7 @@ def test_patterns_pair_what_their_stars_stand_for(tmp_path: Path) -> None:
         open_folder_training(root, "train")
 
 
-def test_values_become_train_ids_and_anomalies(tmp_path: Path) -> None:
+def test_values_become_train_ids_and_anomalies_and_classes_those_of_a_model(tmp_path: Path) -> None:
     root = write(tmp_path, ("image/a.png", "label/a.png"))
     frames = open_folder(root)
     assert [(item.name, item.drivable) for item in frames.classes] == [("track", True), ("car", False)]
@@ -93,9 +93,6 @@ def test_values_become_train_ids_and_anomalies(tmp_path: Path) -> None:
     assert frame.semantic.ravel()[:5].tolist() == [0, 1, 1, 255, 255]
     assert frame.anomaly.ravel()[:5].tolist() == [0, 0, 0, 1, 255]
 
-
-def test_classes_are_those_of_a_model_by_name(tmp_path: Path) -> None:
-    root = write(tmp_path, ("image/a.png", "label/a.png"))
     known = [item.name for item in CITYSCAPES_CLASSES]
     frames = open_folder(root).for_classes(known)
     car = known.index("car")

@@ -162,10 +162,10 @@ def test_gaussian_discriminant_is_the_mahalanobis_distance(gaussians: TrainingPi
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("gdm", "5 .* are too few for 6 features"), ("gmm", "for 32 comp"), ("flow", "too few; at least 256 are needed")],
+    [("gdm", " for 6 features"), ("gmm", " for 32 components"), ("flow", "; at least 256 are needed")],
 )
 def test_too_few_pixels_are_named(name: str, reason: str) -> None:
-    with pytest.raises(InputError, match=f"^{name}: 5 training pixels are .*{reason.removeprefix('5 .* are ')}"):
+    with pytest.raises(InputError, match=f"^{name}: 5 training pixels are too few{reason}$"):
         FITTED[name](unlabelled(np.random.default_rng(0).random((5, 6))))
 
 

@@ -48,7 +48,7 @@ def test_pasted_pixels_are_void_and_outlier_and_keep_their_geometry() -> None:
 
 
 def test_half_transparent_borders_teach_nothing() -> None:
-    cutout = torch.full((4, 20, 20), 255, dtype=torch.uint8)
+    cutout = SQUARE[:, :20, :20].clone()
     cutout[3, :, :10] = 64  # alpha of a quarter: neither object nor scene
     mixed = on_class([draw(PasteConfig(**PLAIN, size=(20.0, 20.0)), seed, cutout) for seed in range(4)])
     assert ((mixed.origin == OUTLIER).sum((1, 2)) == 200).all()
@@ -158,9 +158,7 @@ def test_labels_without_a_class_are_inliers_negatives_or_neither() -> None:
     assert mixed.labels.tolist() == [[[255, 255, 255, 3]]]
     assert void_as_negatives(mixed.images, labels).origin.tolist() == [[[INLIER, OUTLIER, OUTLIER, INLIER]]]
 
-
-def test_real_unknowns_are_negatives_beside_what_is_pasted() -> None:
-    labels = torch.zeros(1, *SIZE, dtype=torch.uint8)
+    labels = torch.zeros(1, *SIZE, dtype=torch.uint8)  # real unknowns are negatives beside what is pasted
     labels[:, :50, :50], labels[:, 50:100, :50] = UNKNOWN, 255
     mixed = lay_over(torch.zeros(1, 3, *SIZE), labels, [draw(PasteConfig(**PLAIN, size=(20, 20)), 3)])
     assert (mixed.origin[:, :50, :50] == OUTLIER).all()
