@@ -106,9 +106,7 @@ def test_truth_does_not_depend_on_the_picture_size(size: tuple[int, int], scenes
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"seed": -1}, {"frames": 0}, {"width": 8}, {"height": 100_000}, {"fps": 0.0}],
-    ids=str,
+    "wrong", [{"seed": -1}, {"frames": 0}, {"width": 8}, {"height": 100_000}, {"fps": 0.0}], ids=str
 )
 def test_bad_arguments_are_named(wrong: dict[str, float]) -> None:
     valid: dict[str, float] = {"seed": 1, "frames": 1, "width": 64, "height": 32, "fps": 10.0}
