@@ -189,7 +189,7 @@ def _class_file(content: Any) -> _ClassFile:
         note(entry.get("id", number), f"classes[{number}].id", number, INLIER)
     note(content.get("unknown", []), "unknown", VOID, ANOMALY)
     note(content.get("ignore", [] if VOID in semantic else VOID), "ignore", VOID, IGNORE)
-    frames = FolderSet("folder", (), classes, semantic, anomaly if ANOMALY in anomaly.values() else None)
+    frames = FolderSet("folder", (), classes, semantic, anomaly if ANOMALY in anomaly.values() else {})
     return _ClassFile(frames, _patterns(content), _split(content))
 
 

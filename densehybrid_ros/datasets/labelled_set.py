@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -25,38 +26,25 @@ _NEAREST = "resize and save labels without smoothing"
 _LABEL_IDS = range(34)  # of Cityscapes
 
 
+@dataclass(eq=False, repr=False)
 class LabelledSet:
     """Pairs of an image and a label picture of the same size, read when asked for.
 
     A set can be pickled and read from several threads or processes, as the workers of a data loader do.
-
-    Attributes:
-        name: Name of the data set.
-        files: The files of every frame, in the order of the frames.
-        classes: The classes in the order of their train ids; empty where there are none.
-        class_names: Their names. A class of the model that the set does not label has an empty one.
-        semantic: Value in the label picture -> train id, 255 = void; empty where there are no classes.
-        anomaly: Value in the label picture -> 0 inlier, 1 anomaly, 255 ignore; empty where there are no anomalies.
-        stretched: Whether frames are stored as squares and given their 2:1 geometry back when they are read.
-        width: Frames are resized to this width when they are read; None: they stay as they are.
     """
 
-    def __init__(
-        self,
-        name: str,
-        files: Sequence[FrameFiles],
-        classes: tuple[SemanticClass, ...] = (),
-        semantic: Mapping[int, int] | None = None,
-        anomaly: Mapping[int, int] | None = None,
-        stretched: bool = False,
-        read: Callable[[FrameFiles], np.ndarray] | None = None,
-        width: int | None = None,
-    ) -> None:
-        self.name, self.files, self.classes = name, list(files), classes
-        self.class_names = tuple(item.name for item in classes)
-        self.semantic, self.anomaly = semantic or {}, anomaly or {}
-        self.stretched, self.width = stretched, width
-        self._read_labels = read
+    name: str  # Of the data set
+    files: Sequence[FrameFiles]  # Of every frame, in the order of the frames
+    classes: tuple[SemanticClass, ...] = ()  # In the order of their train ids; empty where there are none
+    semantic: Mapping[int, int] = field(default_factory=dict)  # Value in the label picture -> train id, 255 = void
+    anomaly: Mapping[int, int] = field(default_factory=dict)  # Value -> 0 inlier, 1 anomaly, 255 ignore
+    stretched: bool = False  # Whether frames are stored as squares and get their 2:1 geometry back when they are read
+    read: Callable[[FrameFiles], np.ndarray] | None = None  # Another way to read labels
+    width: int | None = None  # Frames are resized to this width when they are read; None: they stay as they are
+    class_names: tuple[str, ...] = field(default=(), init=False)  # Empty for a class of a model that has no label here
+
+    def __post_init__(self) -> None:
+        self.class_names = tuple(item.name for item in self.classes)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -77,7 +65,7 @@ class LabelledSet:
             check_sizes(image, files.image, found, path)
             return found
 
-        labels = self._read_labels(files) if self._read_labels else read_labels(files.label)
+        labels = self.read(files) if self.read else read_labels(files.label)
         check_sizes(image, files.image, labels, files.label)
         overlay = beside(files.overlay, _read_overlay)
         instances, disparity = beside(files.instances, read_instances), beside(files.disparity, read_disparity)

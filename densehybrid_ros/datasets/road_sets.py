@@ -121,7 +121,7 @@ def open_cityscapes(root: Path, split: str = "val", void_is_unknown: bool = Fals
     hint = "give the folder that holds leftImg8bit/ and gtFine/"
     endings = "_leftImg8bit", "_gtFine_labelIds"
     files = pair_folders(root / "leftImg8bit" / split, root / "gtFine" / split, hint, "*/*", endings)
-    anomaly = _ANOMALY_OF_LABEL_ID if void_is_unknown else None
+    anomaly = _ANOMALY_OF_LABEL_ID if void_is_unknown else {}
     return LabelledSet("cityscapes", files, CITYSCAPES_CLASSES, _LABEL_ID_TO_TRAIN_ID, anomaly)
 
 

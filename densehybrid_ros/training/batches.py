@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
@@ -70,48 +71,36 @@ class Sample(NamedTuple):
     overlay: Tensor | None
 
 
+@dataclass(eq=False)
 class BatchMaker:
-    """Makes the crops of a run. Crop ``i`` of step ``n`` depends on the seed, n and i alone.
+    """Makes the crops of a run. Crop ``i`` of step ``n`` depends on the seed, n and i alone."""
 
-    Args:
-        seed: Of the run.
-        crops: How crops are drawn.
-        sources: Frames with their share of the crops.
-        device: Where crops are computed.
-        negatives: What is pasted; None = nothing.
-        void_is_outlier: Whether void pixels are the negatives.
-        with_unknown: Whether real unknowns of frames in files are negatives. Frames in memory say it themselves.
-    """
+    seed: int  # Of the run
+    crops: CropConfig  # How crops are drawn
+    shares: Sequence[tuple[Source, float]]  # Frames with their share of the crops
+    device: torch.device  # Where crops are computed
+    negatives: DrawOverlay | None = None  # What is pasted; None = nothing
+    void_is_outlier: bool = False  # Whether void pixels are the negatives
+    with_unknown: bool = False  # Whether real unknowns of frames in files are; frames in memory say it themselves
 
-    def __init__(
-        self,
-        seed: int,
-        crops: CropConfig,
-        sources: Sequence[tuple[Source, float]],
-        device: torch.device,
-        negatives: DrawOverlay | None = None,
-        void_is_outlier: bool = False,
-        with_unknown: bool = False,
-    ) -> None:
-        self.seed, self.crops, self.device, self.negatives = seed, crops, device, negatives
-        self.void_is_outlier, self.with_unknown = void_is_outlier, with_unknown
-        self.sources = [source for source, _ in sources]
-        shares = np.array([share for _, share in sources], float)
+    def __post_init__(self) -> None:
+        self._sources = [source for source, _ in self.shares]
+        shares = np.array([share for _, share in self.shares], float)
         self._cumulative = np.cumsum(shares / shares.sum())
         self._rare: list[RareClasses | None] = []
-        for source in self.sources:
+        for source in self._sources:
             rare = None
-            if isinstance(source, FrameStore) and (negatives is not None or crops.rare_share > 0):
+            if isinstance(source, FrameStore) and (self.negatives is not None or self.crops.rare_share > 0):
                 labels = source.overview.labels  # made here, once, for all processes
-                rare = RareClasses(labels) if crops.rare_share > 0 else None
+                rare = RareClasses(labels) if self.crops.rare_share > 0 else None
             self._rare.append(rare)
 
     def prepare(self, step: int, place: int) -> Sample:
         """Draws one crop of a step, and reads its pixels where they lie in a file; touches no GPU."""
         rng = np.random.default_rng([self.seed, step, place])
         number = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        number = min(number, len(self.sources) - 1)
-        source, rare = self.sources[number], self._rare[number]
+        number = min(number, len(self._sources) - 1)
+        source, rare = self._sources[number], self._rare[number]
         index, focus = int(rng.integers(len(source))), None
         image = label = overview = None
         if isinstance(source, FrameStore):
@@ -155,7 +144,7 @@ class BatchMaker:
         if sample.image is not None and sample.label is not None:
             image, label = sample.image, sample.label
             return image.to(self.device, non_blocking=True), label.to(self.device, non_blocking=True)
-        source, crop = self.sources[sample.source], sample.crop
+        source, crop = self._sources[sample.source], sample.crop
         assert isinstance(source, FrameStore)
         part = (sample.frame, ..., crop.rows, crop.columns)
         return source.images[part].to(self.device), source.labels[part].to(self.device)

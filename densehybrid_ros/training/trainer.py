@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +31,24 @@ _LOG_EVERY = 20  # steps, after the first so many, which are all logged
 Validate = Callable[[Any], dict[str, float]]
 
 
+@dataclass(eq=False)
 class Trainer:
-    """Runs a task to its last step. The state after step n depends on the configuration and n alone.
+    """Runs a task to its last step. The state after step n depends on the configuration and n alone."""
 
-    Args:
-        config: The run.
-        task: What is trained.
-        maker: Makes the batches.
-        validate: Figures of the averaged model, by name; called in all processes.
-        run_directory: Where losses, pictures and checkpoints go; none are kept without it.
-        processes: The processes of this run.
-    """
+    config: TrainConfig
+    task: Task[Any]  # What is trained
+    maker: BatchSource  # Makes the batches
+    validate: Validate | None = None  # Figures of the averaged model, by name; called in all processes
+    run_directory: Path | None = None  # Where losses, pictures and checkpoints go; none are kept without it
+    processes: Processes = ALONE  # Of this run
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        task: Task[Any],
-        maker: BatchSource,
-        validate: Validate | None = None,
-        run_directory: Path | None = None,
-        processes: Processes = ALONE,
-    ) -> None:
-        self.config, self.task, self.maker, self.validate = config, task, maker, validate
-        self.processes, self.run_directory = processes, run_directory
-        self.log = RunLog(run_directory if self.processes.is_first else None)
+    def __post_init__(self) -> None:
+        self.log = RunLog(self.run_directory if self.processes.is_first else None)
         self.step, self._status = 0, ""
         self.curves: list[dict[str, float]] = []
         self.figures: dict[str, float] = {}
         self.losses: dict[str, Tensor] = {}
-        self._count = self.processes.share(config.batch_size)
+        self._count = self.processes.share(self.config.batch_size)
 
     def run(self) -> Any:
         """Trains to the last step and returns the averaged model."""
