@@ -24,6 +24,16 @@ class OutputError(InputError):
     """A file can't be written, and so neither can those after it; what leaves out single frames does not catch it."""
 
 
+def first_line(error: BaseException) -> str:
+    """Returns what an error of another library says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def kind_and_line(error: BaseException) -> str:
+    """Returns the kind of such an error as well: ``OSError: no such file``."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 def shown(text: str, most: int = 120) -> str:
     """Writes a text that came from outside, such as a message's: printable characters, at most ``most`` of them."""
     plain = "".join(letter if letter.isprintable() else "?" for letter in text[: most + 1])

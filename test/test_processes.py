@@ -20,12 +20,13 @@ import sys, time
 from pathlib import Path
 import torch
 from tiny_network import SIZE, tiny_model
-from densehybrid_ros.inference.background_build import BackgroundBuild
+from densehybrid_ros.inference import background_build
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec
 cache = EngineCache(tiny_model(), "tiny", torch.device("cpu"), Path(sys.argv[1]))
-build = BackgroundBuild(cache, EngineSpec("inductor", SIZE, "fp32"), Path(sys.argv[2]), sys.argv[3:])
-while not build.finished and "waiting" not in build.progress():
+background_build.COMPILE_PROGRAM = sys.argv[3:]
+build = background_build.BackgroundBuild(cache, EngineSpec("inductor", SIZE, "fp32"), Path(sys.argv[2]))
+while build.thread.is_alive() and "waiting" not in build.progress():
     time.sleep(0.05)
 print(build._process.pid, build.progress(), flush=True)
 time.sleep(600)

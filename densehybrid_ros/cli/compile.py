@@ -51,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
     """
     device = choose_device(args.device)
     precision = args.precision or default_precision(device)
-    check_precision(precision, args.backend, device)
     model = load_model(args.model)
     backend = backend_to_build(args.backend, model.network, device, precision)
     check_precision(precision, backend, device)

@@ -72,9 +72,7 @@ def backend_to_build(backend: str, network: DenseHybrid, device: torch.device, p
         raise InputError(f"backend {backend!r}: unknown; choose one of {', '.join(BACKENDS)}")
     if backend == "openvino":
         raise InputError("backend 'openvino': there is nothing to compile ahead of time; use auto or inductor")
-    unfused = fused_problem(network, device)
-    if unfused is None and (precision or default_precision(device)) != "fp16":
-        unfused = "fused kernels are for fp16"
+    unfused = _unfused(network, device, precision)
     if backend == "auto" and unfused is None:
         return "eager"
     # Asked last: it imports torch_tensorrt, which takes seconds.
@@ -86,6 +84,13 @@ def backend_to_build(backend: str, network: DenseHybrid, device: torch.device, p
     if backend == "tensorrt" and problem:
         raise InputError(f"backend 'tensorrt': {problem}; use auto, eager or inductor")
     return backend
+
+
+def _unfused(network: DenseHybrid, device: torch.device, precision: str | None) -> str | None:
+    problem = fused_problem(network, device)
+    if problem is None and (precision or default_precision(device)) != "fp16":
+        return "fused kernels are for fp16"
+    return problem
 
 
 class EngineChoice:
@@ -105,15 +110,12 @@ class EngineChoice:
             if problem := openvino_problem(cache.device, precision):
                 raise InputError(f"backend 'openvino': {problem}; use auto, eager or inductor")
         elif backend != "eager":
-            self._backend_to_build()  # refuses what can't run here
+            backend_to_build(backend, cache.network, cache.device, precision)  # refuses what can't run here
         if precision is not None:
             check_precision(precision, backend, cache.device)
         self._default = precision or default_precision(cache.device)
-        self._fused = (
-            backend in ("auto", "eager")
-            and fused_problem(cache.network, cache.device) is None
-            and self._default == "fp16"
-        )
+        self._fused = backend in ("auto", "eager") and _unfused(cache.network, cache.device, precision) is None
+        self._compiles = backend != "openvino" and (backend != "eager" or self._fused)
         self._uncompiled: dict[str, Engine] = {}
         self._added: dict[tuple[int, int] | None, Engine] = {}
 
@@ -127,19 +129,15 @@ class EngineChoice:
         Raises:
             InputError: The backend that was asked for can't be had.
         """
-        added = self._added.get(size) or self._added.get(None)
-        if added is not None:
-            return added
         if not self._compiles:
             return self._made(self.backend, "as asked")
         engine, reason = self._find(size)
         if engine is not None:
             return engine
         if self._fused and not self.at_once:  # Triton compiles them within this process
+            given = f"fused kernels with given block sizes, {reason}; densehybrid compile measures them"
             try:
-                return self._made(
-                    "fused", f"fused kernels with given block sizes, {reason}; densehybrid compile measures them"
-                )
+                return self._made("fused", given)
             except InputError as error:
                 reason = str(error)
         elif self.backend in ("inductor", "tensorrt") and not self.at_once:
@@ -148,15 +146,14 @@ class EngineChoice:
 
     def missing(self, size: tuple[int, int]) -> EngineSpec | None:
         """Returns what ``densehybrid compile`` could add for an input of this size; None where there is nothing."""
-        if not self._compiles or self._added.get(size) or self._find(size)[0] is not None:
+        if not self._compiles or self._find(size)[0] is not None:
             return None
-        return EngineSpec(self._backend_to_build(), size, self._default)
-
-    @property
-    def _compiles(self) -> bool:
-        return self.backend != "openvino" and (self.backend != "eager" or self._fused)
+        backend = backend_to_build(self.backend, self.cache.network, self.cache.device, self.precision)
+        return EngineSpec(backend, size, self._default)
 
     def _find(self, size: tuple[int, int]) -> tuple[Engine | None, str]:
+        if size in self._added:
+            return self._added[size], ""
         problems = []
         for backend in self._candidates():
             for precision in self._precisions():
@@ -179,9 +176,6 @@ class EngineChoice:
     def _precisions(self) -> list[str]:
         # Whoever has compiled for bf16 on a CPU wants it: nothing else puts such an engine there.
         return ["bf16", "fp32"] if self.precision is None and self.cache.device.type == "cpu" else [self._default]
-
-    def _backend_to_build(self) -> str:
-        return backend_to_build(self.backend, self.cache.network, self.cache.device, self.precision)
 
     def _made(self, kind: str, reason: str) -> Engine:
         """The engine that takes any size and is made within this process, once."""

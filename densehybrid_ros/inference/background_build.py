@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,29 +33,26 @@ _SECONDS_TO_END = 5.0
 class BackgroundBuild:
     """One build, by ``densehybrid compile`` in a process of its own, at low priority.
 
-    The engine goes into the cache, or into a temporary folder where the cache can't be used. Only ``wait`` and
-    ``cancel`` take time; all may be called from any thread.
+    The engine goes into the cache, or into a temporary folder where the cache can't be used.
 
     Attributes:
         engine: The engine, loaded; None while there is none.
         error: One line that says why it failed; empty while it runs and where it went well.
-        finished: Whether there is nothing left to wait for.
+        thread: What follows the process; alive until there is nothing left to wait for.
     """
 
-    def __init__(self, cache: EngineCache, spec: EngineSpec, model: Path, program: Sequence[str] | None = None) -> None:
-        """Starts the process for a model's weights file, with its card beside it.
-
-        ``program``: the command to which the options of ``densehybrid compile`` are given; None: ``COMPILE_PROGRAM``.
+    def __init__(self, cache: EngineCache, spec: EngineSpec, model: Path) -> None:
+        """Starts the process for a model's weights file, with its card beside it, and the thread that follows it.
 
         Raises:
             OutputError: There is no room for a temporary folder.
         """
         self._spec = spec
         self._cache = replace(cache, directory=usable_folder(cache.files.directory))
-        self._step = "starting"
-        self._started, self._seconds = time.monotonic(), 0.0
+        self._step = ""
+        self._started, self._ended = time.monotonic(), 0.0
         self.engine: Engine | None = None
-        self.error, self.finished = "", False
+        self.error = ""
         options = {
             "--model": model,
             "--size": size_text(spec.size),
@@ -64,10 +61,9 @@ class BackgroundBuild:
             "--device": cache.device,
             "--cache": self._cache.directory,
         }
+        command = [*COMPILE_PROGRAM, *(str(part) for pair in options.items() for part in pair)]
         self._process = subprocess.Popen(
-            ends_with_this_process(
-                [*(program or COMPILE_PROGRAM), *(str(part) for pair in options.items() for part in pair)]
-            ),
+            ends_with_this_process(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -75,51 +71,38 @@ class BackgroundBuild:
             errors="replace",
             start_new_session=True,  # so that its compilers end with it
         )
-        self._thread = threading.Thread(target=self._follow, name="engine_build", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._follow, name="engine_build", daemon=True)
+        self.thread.start()
 
     def progress(self) -> str:
         """Returns one line for people: what the build is doing, and for how long."""
-        seconds = self._seconds if self.finished else time.monotonic() - self._started
-        what = f"{self._spec.backend} {self._spec.precision} engine for {size_text(self._spec.size)}"
-        if not self.finished:
-            return f"building the {what}, {seconds:.0f} s: {self._step}"
-        return (
-            f"building the {what} failed after {seconds:.0f} s: {self.error}"
-            if self.error
-            else (f"built the {what} in {seconds:.0f} s")
-        )
+        seconds = (self._ended or time.monotonic()) - self._started
+        what = f"the {self._spec.backend} {self._spec.precision} engine for {size_text(self._spec.size)}"
+        if self.thread.is_alive():
+            return f"building {what}, {seconds:.0f} s: {self._step or 'starting'}"
+        if self.error:
+            return f"building {what} failed after {seconds:.0f} s: {self.error}"
+        return f"built {what} in {seconds:.0f} s"
 
     def cancel(self) -> None:
         """Ends the process and all that it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        try:
-            self._process.wait(_SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits at most so many seconds; returns whether it has finished."""
-        self._thread.join(timeout)
-        return self.finished
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(self._process.pid, number)
+                self._process.wait(_SECONDS_TO_END)
+                return
 
     def _follow(self) -> None:
         assert self._process.stdout is not None
-        last = ""
         with self._process.stdout as lines:
             for line in filter(str.strip, lines):
-                self._step = last = line.strip()
+                self._step = line.strip()
         status = self._process.wait()
-        if status == 0:
-            # Loading belongs here too: only the swap itself happens between two frames.
-            self.engine, last = self._cache.find(self._spec)
-        if self.engine is None:
-            self.error = last or f"exit status {status}"
-        self._seconds = time.monotonic() - self._started
-        self.finished = True
+        reason = self._step or f"exit status {status}"
+        if status == 0:  # loaded here: only the swap itself is between two frames
+            self.engine, reason = self._cache.find(self._spec)
+        self._ended = time.monotonic()
+        self.error = "" if self.engine else reason
 
 
 class EngineUpgrade:
@@ -141,7 +124,7 @@ class EngineUpgrade:
             self.close()
             self._build, self._busy = None, False
         self._begun = [size for size in self._begun if size in wanted]
-        if self._build is not None and self._busy and self._build.finished:
+        if self._build is not None and self._busy and not self._build.thread.is_alive():
             self._hand_over(self._build)
         if not self._busy:
             for size in [size for size in wanted if size not in self._begun][:1]:
@@ -154,7 +137,7 @@ class EngineUpgrade:
 
     def close(self) -> None:
         """Ends a build that is going on."""
-        if self._build is not None and not self._build.finished:
+        if self._build is not None and self._build.thread.is_alive():
             self._build.cancel()
 
     def _hand_over(self, build: BackgroundBuild) -> None:

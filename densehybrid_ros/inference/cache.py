@@ -20,9 +20,8 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import file_digest, writing
@@ -32,7 +31,6 @@ Key = Mapping[str, Any]
 
 _FORMAT = 1
 _SECONDS_UNTIL_ABANDONED = 24 * 3600.0
-_MEND = "or name a folder of your own (engine_cache, --cache)"
 
 
 def default_cache() -> Path:
@@ -49,15 +47,19 @@ def sharing_problem(folder: Path) -> str:
     rename one of those can put another in its place. A folder that is not there yet is as good as those above it.
     """
     lexical, real = folder.absolute(), folder.resolve()
+    above = (*real.parents, *lexical.parents)
     try:
-        above = (*real.parents, *lexical.parents)
-        inside = sorted(real.iterdir()) if real.is_dir() else []
         problems = [_problem(path, above=path in above) for path in dict.fromkeys((real, lexical, *above))]
-        problems += [_problem(path, follow=False) for path in inside]
-        problem = next(filter(None, problems), "")
+        if real.is_dir():
+            problems += [_problem(path, follow=False) for path in sorted(real.iterdir())]
     except OSError as error:
-        problem = f"{error.filename}: {error.strerror}"
-    return f"engine cache {folder} is not used: {problem}, {_MEND}" if problem else ""
+        return _not_used(folder, f"{error.filename}: {error.strerror}")
+    return _not_used(folder, next(filter(None, problems), ""))
+
+
+def _not_used(folder: Path, problem: str) -> str:
+    mend = "or name a folder of your own (engine_cache, --cache)"
+    return f"engine cache {folder} is not used: {problem}, {mend}" if problem else ""
 
 
 def _problem(path: Path, above: bool = False, follow: bool = True) -> str:
@@ -88,9 +90,9 @@ def make_private(folder: Path) -> str:
             if not path.exists():
                 path.mkdir(mode=0o700, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-            return f"engine cache {folder} is not used: it can't be written to; chmod u+wx it, {_MEND}"
+            return _not_used(folder, "it can't be written to; chmod u+wx it")
     except OSError as error:
-        return f"engine cache {folder} is not used: {error.filename}: {error.strerror}, {_MEND}"
+        return _not_used(folder, f"{error.filename}: {error.strerror}")
     return sharing_problem(folder)  # another may have been quicker
 
 
@@ -107,15 +109,8 @@ def _temporary_folder() -> Path:
     return Path(folder)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An entry that was found whole.
-
-    Attributes:
-        path: Its file.
-        key: What it was built for.
-        facts: What the build noted: its error against the reference and the like.
-    """
+class Entry(NamedTuple):
+    """An entry that was found whole: its file, what it was built for, and what the build noted."""
 
     path: Path
     key: dict[str, Any]
@@ -157,7 +152,7 @@ class Cache:
         suffix: str,
         make: Callable[[Path], dict[str, Any]],
         report: Callable[[str], None] = lambda text: None,
-        useless: Path | None = None,
+        useless: Entry | None = None,
     ) -> Entry:
         """Returns the entry of ``key``; builds it where there is none.
 
@@ -166,7 +161,7 @@ class Cache:
             suffix: Of its file, such as ``.pt2``.
             make: Writes the file at the path that it is given, in a folder of its own, and returns facts about it.
             report: Is told what is waited for.
-            useless: File of an entry that is whole but does not load: it counts as none.
+            useless: An entry that is whole but does not load: it counts as none.
 
         Raises:
             InputError: The directory can't be used.
@@ -176,7 +171,7 @@ class Cache:
             raise InputError(problem)
         with self._locked(key, report):
             entry, _ = self.find(key)
-            if entry is not None and entry.path != useless:
+            if entry is not None and entry != useless:
                 return entry
             self._sweep(key)
             return self._store(key, suffix, make)

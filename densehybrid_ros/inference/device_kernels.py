@@ -26,9 +26,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LARGEST_CLASS_COUNT = 64
-"""More classes than this are not tested."""
-
 _BLOCK = 256  # result pixels of one program
 _QUADRUPLE_BLOCK = 128  # result columns of one program
 _UNROLLED_CLASSES = 32
@@ -47,6 +44,13 @@ def _positions(pixel, scale, offset, count):
 @triton.jit
 def _corner(maps, row, column, row_stride, column_stride):
     return maps + row * row_stride + column * column_stride
+
+
+@triton.jit
+def _difference(posterior, row, column, channel_stride, row_stride, column_stride):
+    # Of the posterior's two logits. Interpolation is linear, so it is their difference that is interpolated.
+    first = _corner(posterior, row, column, row_stride, column_stride)
+    return tl.load(first).to(tl.float32) - tl.load(first + channel_stride).to(tl.float32)
 
 
 @triton.jit
@@ -113,16 +117,10 @@ def _dense_output_kernel(
     at = y.to(tl.int64) * columns + x
     tl.store(semantic + at, best_class.to(tl.uint8), mask=inside)
     if OPEN:
-        p_top_left = _corner(posterior, top, left, posterior_row, posterior_column)
-        p_top_right = _corner(posterior, top, right, posterior_row, posterior_column)
-        p_bottom_left = _corner(posterior, bottom, left, posterior_row, posterior_column)
-        p_bottom_right = _corner(posterior, bottom, right, posterior_row, posterior_column)
-        # Interpolation is linear: interpolate the difference of the two logits.
-        step = posterior_channel
-        a = tl.load(p_top_left).to(tl.float32) - tl.load(p_top_left + step).to(tl.float32)
-        b = tl.load(p_top_right).to(tl.float32) - tl.load(p_top_right + step).to(tl.float32)
-        c = tl.load(p_bottom_left).to(tl.float32) - tl.load(p_bottom_left + step).to(tl.float32)
-        d = tl.load(p_bottom_right).to(tl.float32) - tl.load(p_bottom_right + step).to(tl.float32)
+        a = _difference(posterior, top, left, posterior_channel, posterior_row, posterior_column)
+        b = _difference(posterior, top, right, posterior_channel, posterior_row, posterior_column)
+        c = _difference(posterior, bottom, left, posterior_channel, posterior_row, posterior_column)
+        d = _difference(posterior, bottom, right, posterior_channel, posterior_row, posterior_column)
         upper = a + across * (b - a)
         odds = upper + down * (c + across * (d - c) - upper)
         # ln P(d_out|x) = -ln(1 + exp(odds)), in the form that does not overflow.
@@ -197,36 +195,6 @@ def _sums(firsts, slopes, steepest, best, CLASSES: tl.constexpr):
 
 
 @triton.jit
-def _write_pixels(
-    at,
-    mask,
-    reference,
-    best_class,
-    total,
-    odds,
-    threshold,
-    midpoint,
-    slope,
-    semantic,
-    score,
-    open_set,
-    confidence,
-    not_finite,
-    CLASSES,
-):
-    # `reference`, `odds`, `midpoint` and `slope` are to base 2. The log-sum-exp shares a logarithm with
-    # ln P(d_out|x) = -ln(1 + exp(odds)), which is written in the form that does not overflow.
-    above = tl.maximum(odds, 0.0) + reference
-    result = (above + _logarithm(total * (1.0 + _power_of_two(-tl.abs(odds))))) * -0.6931471805599453
-    tl.store(semantic + at, best_class.to(tl.uint8), mask=mask)
-    tl.store(score + at, result, mask=mask)
-    _mark_not_finite(not_finite, result, mask)
-    tl.store(open_set + at, tl.where(result > threshold, CLASSES, best_class).to(tl.uint8), mask=mask)
-    probability = _reciprocal(1.0 + _power_of_two(midpoint - result * slope))
-    tl.store(confidence + at, (255.0 * probability + 0.5).to(tl.int32).to(tl.uint8), mask=mask)
-
-
-@triton.jit
 def _quadruple_output_kernel(
     logits,
     posterior,
@@ -294,15 +262,10 @@ def _quadruple_output_kernel(
     has = (upper_pair, upper_pair, lower_pair, lower_pair)
     best, best_class = (best0, best1, best2, best3), (class0, class1, class2, class3)
     if OPEN:
-        p_top_left = _corner(posterior, top, left, posterior_row, posterior_column)
-        p_top_right = _corner(posterior, top, right, posterior_row, posterior_column)
-        p_bottom_left = _corner(posterior, bottom, left, posterior_row, posterior_column)
-        p_bottom_right = _corner(posterior, bottom, right, posterior_row, posterior_column)
-        step = posterior_channel
-        a = tl.load(p_top_left).to(tl.float32) - tl.load(p_top_left + step).to(tl.float32)
-        b = tl.load(p_top_right).to(tl.float32) - tl.load(p_top_right + step).to(tl.float32)
-        c = tl.load(p_bottom_left).to(tl.float32) - tl.load(p_bottom_left + step).to(tl.float32)
-        d = tl.load(p_bottom_right).to(tl.float32) - tl.load(p_bottom_right + step).to(tl.float32)
+        a = _difference(posterior, top, left, posterior_channel, posterior_row, posterior_column)
+        b = _difference(posterior, top, right, posterior_channel, posterior_row, posterior_column)
+        c = _difference(posterior, bottom, left, posterior_channel, posterior_row, posterior_column)
+        d = _difference(posterior, bottom, right, posterior_channel, posterior_row, posterior_column)
         upper = a + across * (b - a)
         slope = (c + across * (d - c) - upper) * (0.25 * 1.4426950408889634)
         odds = upper * 1.4426950408889634 + 0.5 * slope
@@ -310,24 +273,18 @@ def _quadruple_output_kernel(
         steep = 1.4426950408889634 / tl.load(controls + 2)
         midpoint = tl.load(controls + 1) * steep
         totals, references = _sums(firsts, slopes, steepest, best, CLASSES)
+        # `odds`, `references`, `midpoint` and `steep` are to base 2. The log-sum-exp shares a logarithm with
+        # ln P(d_out|x) = -ln(1 + exp(odds)), which is written in the form that does not overflow.
         for row in tl.static_range(4):
-            _write_pixels(
-                at,
-                has[row],
-                references[row],
-                best_class[row],
-                totals[row],
-                odds + row * slope,
-                threshold,
-                midpoint,
-                steep,
-                semantic,
-                score,
-                open_set,
-                confidence,
-                not_finite,
-                CLASSES,
-            )
+            at_row = odds + row * slope
+            above = tl.maximum(at_row, 0.0) + references[row]
+            result = (above + _logarithm(totals[row] * (1.0 + _power_of_two(-tl.abs(at_row))))) * -0.6931471805599453
+            tl.store(semantic + at, best_class[row].to(tl.uint8), mask=has[row])
+            tl.store(score + at, result, mask=has[row])
+            _mark_not_finite(not_finite, result, has[row])
+            tl.store(open_set + at, tl.where(result > threshold, CLASSES, best_class[row]).to(tl.uint8), mask=has[row])
+            probability = _reciprocal(1.0 + _power_of_two(midpoint - result * steep))
+            tl.store(confidence + at, (255.0 * probability + 0.5).to(tl.int32).to(tl.uint8), mask=has[row])
             at += columns
     else:
         for row in tl.static_range(4):

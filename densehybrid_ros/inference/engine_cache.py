@@ -5,20 +5,22 @@ from __future__ import annotations
 
 import errno
 import shutil
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, kind_and_line
 from densehybrid_ros.inference.cache import Cache
 from densehybrid_ros.inference.engines import Engine, EngineSpec, Report, build_engine, load_engine
 from densehybrid_ros.inference.machine import device_facts, recipe_digest, source_digest, version_facts, weights_digest
 from densehybrid_ros.networks import DenseHybrid
 
 _KIND = "engine"
+_ENGINE = "{architecture} {weights:.8} {width}x{height} {precision}, {backend} for {device}, torch {torch}"
 _ROOM_PER_WEIGHT_BYTE = 3  # a TensorRT engine of the light network takes 2.1 bytes of a byte of float32 weights
 
 
@@ -37,10 +39,11 @@ class EngineCache:
     architecture: str
     device: torch.device
     directory: Path | None = None
-    files: Cache = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.files = Cache(self.directory)
+    @cached_property
+    def files(self) -> Cache:
+        """The files of the engines, among others."""
+        return Cache(self.directory)
 
     @cached_property
     def _model_facts(self) -> dict[str, Any]:
@@ -55,8 +58,8 @@ class EngineCache:
 
     def key(self, spec: EngineSpec) -> dict[str, Any]:
         """Returns all that an engine depends on."""
-        size = {"height": spec.size[0], "width": spec.size[1], "batch": 1}
-        asked = {"kind": _KIND, "backend": spec.backend, "precision": spec.precision}
+        size = dict(zip(("height", "width"), spec.size, strict=True))
+        asked = {"kind": _KIND, "backend": spec.backend, "precision": spec.precision, "batch": 1}
         return {**asked, **size, **self._model_facts, **version_facts(spec.backend)}
 
     def find(self, spec: EngineSpec, closed_set: bool = False) -> tuple[Engine | None, str]:
@@ -88,10 +91,10 @@ class EngineCache:
         if engine is not None:
             return engine
         key = self.key(spec)
-        whole, _ = self.files.find(key)
+        useless, _ = self.files.find(key)
         suffix = ".tiles" if spec.backend == "eager" else ".pt2"
         try:
-            self.files.build(key, suffix, partial(self._make, spec, report), report, whole.path if whole else None)
+            self.files.build(key, suffix, partial(self._make, spec, report), report, useless)
         except OSError as error:
             raise InputError(f"{error.filename or self.files.directory}: {error.strerror or error}") from error
         engine, reason = self.find(spec)
@@ -108,9 +111,8 @@ class EngineCache:
         except (InputError, OSError):
             raise
         except Exception as error:
-            text = (str(error).strip() or "no message").splitlines()[0]
             raise InputError(
-                f"backend {spec.backend!r}: compiling failed ({type(error).__name__}: {text}); use eager"
+                f"backend {spec.backend!r}: compiling failed ({kind_and_line(error)}); use eager"
             ) from error
 
 
@@ -121,15 +123,10 @@ def list_engines(directory: Path | None = None) -> list[str]:
         key = entry.key
         if key.get("kind") != _KIND:
             continue
-        # Other versions of this package may have written fewer facts, or others.
-        names = ("architecture", "weights", "width", "height", "precision", "backend", "device", "torch")
-        architecture, weights, width, height, precision, backend, device, torch_version = (
-            str(key.get(name, "?")) for name in names
-        )
-        what = f"{architecture} {weights[:8]} {width}x{height} {precision}, {backend} for {device}"
-        versions = f"torch {torch_version}" + (f", {key['tensorrt']}" if key.get("tensorrt") else "")
+        known = defaultdict(lambda: "?", key)  # another version of this package may have written fewer facts
+        what = _ENGINE.format_map(known) + (f", {key['tensorrt']}" if key.get("tensorrt") else "")
         stale = "" if _is_of_here(key) else ", of another machine or version"
-        lines.append(f"{what}, {versions}, {entry.path.stat().st_size / 1e6:.1f} MB{stale}")
+        lines.append(f"{what}, {entry.path.stat().st_size / 1e6:.1f} MB{stale}")
     return lines
 
 

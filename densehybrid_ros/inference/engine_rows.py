@@ -6,7 +6,8 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from densehybrid_ros.errors import kind_and_line
 from densehybrid_ros.inference.backends import choose_device, tensorrt_problem
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.engine_cache import EngineCache
@@ -75,6 +77,12 @@ def gpu_rows(
     placement = place("exact", size, size, network.input_stride)
     gflop = network_flops(network, placement.network) / 1e9
     rows: list[Row] = []
+    measured: dict[str, float] = {}
+
+    def compiled(backend: str, closed_set: bool = False) -> Engine:
+        if backend == "tensorrt" and (problem := tensorrt_problem(device)):
+            raise RuntimeError(problem)
+        return _compiled(cache, EngineSpec(backend, placement.network, "fp16"), build, report, closed_set)
 
     def runner(engine: Engine) -> DeviceRunner:
         return DeviceRunner(engine, placement, network.align_corners, device, card.confidence)
@@ -82,51 +90,31 @@ def gpu_rows(
     def timed(made: DeviceRunner) -> float:
         return device_ms(made.compute, made.stream, repeats)
 
-    def add(name: str, measure: Callable[[Row], None]) -> None:
-        report(f"{card.name}: {name}")
-        rows.append(_measured(f"{card.name}: {name}", measure))
-        report(f"{rows[-1].name}: {rows[-1].result}")
-        torch.cuda.empty_cache()
-
-    def compiled(backend: str, closed_set: bool = False) -> Engine:
-        if backend == "tensorrt" and (problem := tensorrt_problem(device)):
-            raise RuntimeError(problem)
-        return _compiled(cache, EngineSpec(backend, placement.network, "fp16"), build, report, closed_set)
-
-    def plain(closed_set: bool = False) -> Engine:
-        return eager_engine(network, "fp16", device, closed_set=closed_set)
-
-    of_both_sets: dict[str, Callable[[bool], Engine]] = {}
+    makers: dict[str, Callable[..., Engine]] = {}
     if fused_problem(network, device) is None:
-        of_both_sets["eager fp16, fused kernels"] = partial(compiled, "eager")
-    of_both_sets["eager fp16, PyTorch's operations"] = plain
-    makers = {name: partial(make, False) for name, make in of_both_sets.items()}
+        makers["eager fp16, fused kernels"] = partial(compiled, "eager")
+    makers["eager fp16, PyTorch's operations"] = partial(eager_engine, network, "fp16", device)
+    of_both_sets = list(makers)
     makers |= {f"{name} fp16": partial(compiled, name) for name in ("tensorrt", "inductor")}
-    measured: dict[str, float] = {}
-
-    def device_row(row: Row, name: str) -> None:
-        made = runner(makers[name]())
-        measured[name] = timed(made)
-        row.note, row.values = made.note, {"device_ms": measured[name], "gflop": gflop}
-
-    def host(row: Row) -> None:
-        made, frame, levels = runner(makers[best]()), _noise_frame(size), Levels(-10.0, card.confidence)
-        total = interleaved_ms({best: lambda: made(frame, levels)}, repeats, warm_up=_WARM_UP)[best]
-        row.values = {"host_to_host_ms": total, "over_device_ms": total - measured[best]}
-
-    def closed(row: Row, name: str) -> None:
-        # In turns with the open-set model: the difference sought is smaller than the drift of clocks.
-        pair = [runner(of_both_sets[name](closed_set)) for closed_set in (False, True)]
-        both, alone = np.median([[timed(each) for each in pair] for _ in range(3)], axis=0).tolist()
-        row.values = {"device_ms": alone, "open_set_ms": both, "overhead_percent": 100 * (both / alone - 1)}
-
-    for name in makers:
-        add(name, partial(device_row, name=name))
+    for name, make in makers.items():
+        with _row(rows, f"{card.name}: {name}", report) as row:
+            made = runner(make())
+            measured[name] = timed(made)
+            row.note, row.values = made.note, {"device_ms": measured[name], "gflop": gflop}
+            del made  # and its memory
     if measured:
         best = min(measured, key=measured.__getitem__)
-        add(f"{best}, host to host", host)
+        with _row(rows, f"{card.name}: {best}, host to host", report) as row:
+            run = partial(runner(makers[best]()), _noise_frame(size), Levels(-10.0, card.confidence))
+            total = interleaved_ms({best: run}, repeats, warm_up=_WARM_UP)[best]
+            row.values = {"host_to_host_ms": total, "over_device_ms": total - measured[best]}
+            del run
     for name in [name for name in of_both_sets if name in measured][:1]:
-        add(f"{name}, closed set, argmax alone", partial(closed, name=name))
+        with _row(rows, f"{card.name}: {name}, closed set, argmax alone", report) as row:
+            # In turns with the open-set model: the difference sought is smaller than the drift of clocks.
+            pair = [runner(makers[name](closed_set=closed_set)) for closed_set in (False, True)]
+            both, alone = np.median([[timed(each) for each in pair] for _ in range(3)], axis=0).tolist()
+            row.values = {"device_ms": alone, "open_set_ms": both, "overhead_percent": 100 * (both / alone - 1)}
     return rows
 
 
@@ -140,7 +128,7 @@ def cpu_rows(
     device = choose_device("cpu")
     network = model.network
     cache = EngineCache(network, model.card.architecture, device)
-    kernels, problem = host_kernels(cache.files)
+    kernels, problem = host_kernels(cache.files.directory)
     frame, levels = _noise_frame(size), Levels(-10.0, model.card.confidence)
     placement = place("exact", size, size, network.input_stride)
     makers: dict[str, Callable[[], Engine]] = {}
@@ -151,22 +139,35 @@ def cpu_rows(
     if openvino_problem(device) is None:
         makers["openvino fp32"] = partial(openvino_engine, network)
     runs: dict[str, Callable[[], object]] = {BASELINE: _plain_cpu(model, frame)}
-    rows = {}
-
-    def prepare(row: Row, name: str) -> None:
-        runner = HostRunner(makers[name](), placement, network.align_corners, kernels)
-        runner(frame, levels)
-        runs[name] = partial(runner, frame, levels)
-
-    for name in makers:
-        report(f"{model.card.name} on the CPU: {name}")
-        rows[name] = _measured(f"{model.card.name} on the CPU: {name}", partial(prepare, name=name))
-        rows[name].note = problem
+    rows: list[Row] = []
+    for name, make in makers.items():
+        with _row(rows, f"{model.card.name} on the CPU: {name}", report) as row:
+            row.note = problem
+            run = partial(HostRunner(make(), placement, network.align_corners, kernels), frame, levels)
+            run()
+            runs[name] = run
     with torch.inference_mode():
         times = interleaved_ms(runs, repeats)
-    for name in rows.keys() & times.keys():
-        rows[name].values = {"times_faster_than_eager": times[BASELINE] / times[name]}
-    return list(rows.values())
+    for name, row in zip(makers, rows, strict=True):
+        if name in times:
+            row.values = {"times_faster_than_eager": times[BASELINE] / times[name]}
+    return rows
+
+
+@contextmanager
+def _row(rows: list[Row], name: str, report: Report) -> Iterator[Row]:
+    """Adds a row, to be filled in the block; what goes wrong there is this row's problem alone."""
+    report(name)
+    row = Row(name)
+    rows.append(row)
+    try:
+        with torch.inference_mode():
+            yield row
+    except Exception as error:
+        row.problem = kind_and_line(error)
+    if row.result:
+        report(f"{name}: {row.result}")
+    torch.cuda.empty_cache()
 
 
 def _noise_frame(size: tuple[int, int]) -> np.ndarray:
@@ -200,17 +201,6 @@ def _compiled(cache: EngineCache, spec: EngineSpec, build: bool, report: Report,
     if engine is None:
         raise RuntimeError(f"{problem}; make one with densehybrid compile")
     return engine
-
-
-def _measured(name: str, measure: Callable[[Row], None]) -> Row:
-    row = Row(name)
-    try:
-        with torch.inference_mode():
-            measure(row)
-    except Exception as error:  # one row must not take the others with it
-        text = (str(error).strip() or "no message").splitlines()[0]
-        row.problem = f"{type(error).__name__}: {text}"
-    return row
 
 
 def device_ms(run: Callable[[], object], stream: torch.cuda.Stream, repeats: int) -> float:

@@ -21,15 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, kind_and_line
 from densehybrid_ros.inference.cache import default_cache, usable_folder
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.folding import fold_batch_norms
-from densehybrid_ros.inference.fused import fuse, fused_problem
+from densehybrid_ros.inference.fused import fuse
 from densehybrid_ros.inference.fused.layout import bordered
 from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.inference.host_kernels import compiler
-from densehybrid_ros.inference.machine import torch_tensorrt, torch_tensorrt_problem
+from densehybrid_ros.inference.machine import torch_tensorrt
 from densehybrid_ros.networks import DenseHybrid, HybridOutput
 from densehybrid_ros.processes import ends_with_this_process
 
@@ -94,17 +94,12 @@ class Engine:
     facts: Mapping[str, Any] = field(default_factory=dict)
     border: float | None = None
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the images."""
-        return PRECISIONS[self.precision]
-
     def new_images(self, size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Returns images [1, 3, H, W] to fill, laid out as this engine reads them; they stay valid for many frames."""
         if self.border is not None:
             return bordered(size, torch.device(device), self.border)
         plain = self.backend in ("openvino", "tensorrt")
-        images = torch.zeros((1, 3, *size), dtype=self.dtype, device=device)
+        images = torch.zeros((1, 3, *size), dtype=PRECISIONS[self.precision], device=device)
         return images.contiguous(memory_format=torch.contiguous_format if plain else torch.channels_last)
 
 
@@ -137,39 +132,31 @@ def default_precision(device: torch.device) -> str:
     return "fp16" if device.type == "cuda" else "fp32"
 
 
-def eager_engine(
-    network: DenseHybrid, precision: str, device: torch.device, reason: str = "", closed_set: bool = False
-) -> Engine:
+def eager_engine(network: DenseHybrid, precision: str, device: torch.device, closed_set: bool = False) -> Engine:
     """Runs the network with PyTorch, at any size. ``network`` itself is left as it is."""
     module = heads_module(network, precision, device, torch.channels_last, closed_set)
-    return Engine(pair(module), "eager", precision, None, closed_set, reason)
+    return Engine(pair(module), "eager", precision, None, closed_set)
 
 
 def fused_engine(
-    network: DenseHybrid,
-    device: torch.device,
-    tiles: Tiles | None = None,
-    reason: str = "",
-    closed_set: bool = False,
+    network: DenseHybrid, device: torch.device, tiles: Tiles | None = None, closed_set: bool = False
 ) -> Engine:
     """Runs the network in fp16 with the kernels of ``fused``, at any size. ``network`` itself is left as it is.
 
+    ``fused.fused_problem`` is None for network and device.
+
     Raises:
-        InputError: There are no such kernels for this network or device.
+        InputError: They do not run here.
     """
-    problem = fused_problem(network, device)
-    if problem:
-        raise InputError(problem)
     duplicate = copy.deepcopy(network).to(device).eval().requires_grad_(False)
     made = fuse(duplicate, tiles or Tiles(), closed_set)
-    engine = Engine(pair(made), "eager", "fp16", None, closed_set, reason, border=made.border)
+    engine = Engine(pair(made), "eager", "fp16", None, closed_set, border=made.border)
     try:  # Triton's compiler, its launcher's and the device have to play along
         with torch.cuda.device(device), torch.inference_mode():
             engine.run(engine.new_images(_TRIAL_SIZE, device))
             torch.cuda.synchronize(device)
     except Exception as error:
-        text = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(f"fused kernels do not run here ({type(error).__name__}: {text})") from error
+        raise InputError(f"fused kernels do not run here ({kind_and_line(error)})") from error
     return engine
 
 
@@ -180,7 +167,7 @@ def build_engine(
 
     Args:
         network: float32, anywhere; left as it is.
-        spec: What to compile.
+        spec: What to compile, which ``backends.backend_to_build`` and ``check_precision`` allow.
         device: What to compile for.
         path: File to write: ``.pt2``, of backend eager ``.tiles``.
         report: Is told each step.
@@ -189,17 +176,15 @@ def build_engine(
         Facts for the manifest: error of the score against eager fp32.
 
     Raises:
-        InputError: The backend can't be had here, or its result is not equal to the network.
+        InputError: There is no compiler here, or its result is not equal to the network.
     """
-    check_precision(spec.precision, spec.backend, device)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compilers' own deprecations
         make = {"eager": _tune_tiles, "inductor": _build_inductor, "tensorrt": _build_tensorrt}[spec.backend]
         make(network, spec, device, path, report)
         if spec.backend == "inductor":  # seen with one build of torch 2.11, for its GPU and for the CPU beside it
             report("loading it in a process of its own")
-            problem = fatal_problem(path, _index(device))
-            if problem:
+            if problem := fatal_problem(path, _index(device)):
                 raise InputError(f"backend 'inductor': {problem}; use another backend")
         report("checking against eager fp32")
         return check_engine(network, load_engine(path, network, spec, device), spec, device)
@@ -213,8 +198,8 @@ def load_engine(
     Raises whatever the libraries raise on a file that they can't take.
     """
     if spec.backend == "eager":
-        reason = f"fused kernels with the block sizes of {path.name}"
-        return replace(fused_engine(network, device, Tiles.read(path), reason, closed_set), size=spec.size)
+        made = fused_engine(network, device, Tiles.read(path), closed_set)
+        return replace(made, size=spec.size, reason=f"fused kernels with the block sizes of {path.name}")
     if spec.backend == "tensorrt":
         module = torch_tensorrt().load(str(path)).module()
     else:
@@ -254,8 +239,6 @@ def _index(device: torch.device) -> int:
 
 
 def _tune_tiles(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:
-    if spec.precision != "fp16":
-        raise InputError(f"precision {spec.precision}: the fused kernels of backend eager are for fp16")
     tiles = Tiles()
     engine = fused_engine(network, device, tiles)
     report("trying block sizes")
@@ -280,9 +263,6 @@ def _build_inductor(network: DenseHybrid, spec: EngineSpec, device: torch.device
 
 
 def _build_tensorrt(network: DenseHybrid, spec: EngineSpec, device: torch.device, path: Path, report: Report) -> None:
-    problem = torch_tensorrt_problem()
-    if problem:
-        raise InputError(f"backend 'tensorrt': {problem}; use inductor or eager")
     package = torch_tensorrt()
     report("exporting the graph")
     # Without batch normalisation, which is folded in float32.

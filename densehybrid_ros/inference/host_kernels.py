@@ -79,17 +79,13 @@ class HostKernels:
             other.result()
 
 
-def host_kernels(cache: Cache) -> tuple[HostKernels | None, str]:
-    """Compiles (about a second, once) and loads the kernels.
+@functools.lru_cache(maxsize=4)
+def host_kernels(directory: Path) -> tuple[HostKernels | None, str]:
+    """Compiles (about a second, once) and loads the kernels, which are kept in this cache directory.
 
     Returns:
         The kernels and "", or None and the reason in one line.
     """
-    return _host_kernels(cache.directory)
-
-
-@functools.lru_cache(maxsize=4)
-def _host_kernels(directory: Path) -> tuple[HostKernels | None, str]:
     program = compiler()
     if program is None:
         return None, "no C++ compiler (c++, g++ or clang++) on this machine"

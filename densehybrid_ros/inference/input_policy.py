@@ -6,6 +6,7 @@ Sizes are (height, width) in pixels, but for people: they read and write WIDTHxH
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,7 +78,7 @@ class Placement:
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return cv2.resize(np.ascontiguousarray(image), self.content[::-1], interpolation=interpolation)
 
-    def sampling(self, network_output: tuple[int, int], align_corners: bool) -> Sampling:
+    def sampling(self, network_output: Sequence[int], align_corners: bool) -> Sampling:
         """Says where the frame's pixels lie in an output of the network of this size.
 
         ``align_corners``: corner pixels of input and output coincide, else half-pixel centres.

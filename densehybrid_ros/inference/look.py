@@ -48,7 +48,7 @@ class Look(NamedTuple):
         camera, align = self.placement.camera, self.seen.model.align_corners
         if self.placement.whole:
             return enlarge(maps, camera, align)
-        return enlarge(maps, camera, align, self.placement.sampling((maps.shape[2], maps.shape[3]), align))
+        return enlarge(maps, camera, align, self.placement.sampling(maps.shape[2:], align))
 
 
 def observe(model: DenseHybrid, images: Tensor) -> Observation:

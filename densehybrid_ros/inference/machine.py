@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from densehybrid_ros.errors import kind_and_line
+
 _TALKATIVE = (
     "torch_tensorrt",
     "torch_tensorrt [TensorRT Conversion Context]",
@@ -67,8 +69,7 @@ def torch_tensorrt_problem() -> str | None:
     try:
         torch_tensorrt()
     except Exception as error:  # a missing library, another torch: whatever its import runs into
-        text = str(error).strip().splitlines()
-        return f"torch_tensorrt does not import ({type(error).__name__}: {text[0] if text else ''})"
+        return f"torch_tensorrt does not import ({kind_and_line(error)})"
     return None
 
 

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densehybrid_ros import __version__
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, kind_and_line
 from densehybrid_ros.files import file_digest, write_together
 from densehybrid_ros.inference.dense_output import enlarge
 from densehybrid_ros.inference.engines import blotches
 from densehybrid_ros.inference.input_policy import Placement, padded, size_text
 from densehybrid_ros.networks import DenseHybrid, LoadedModel
+from densehybrid_ros.networks.blocks import pooling_matrix
 from densehybrid_ros.scores import hybrid
 
 OPSET = 18
@@ -63,9 +64,8 @@ def export_onnx(
     try:
         content = _graph(model, tried[0], size is None, opset)
     except Exception as error:
-        text = (str(error).strip() or "no message").splitlines()[0]
         mend = "" if size else "; give --size in place of --dynamic"
-        raise InputError(f"export: the network has no such graph ({type(error).__name__}: {text}){mend}") from error
+        raise InputError(f"export: the network has no such graph ({kind_and_line(error)}){mend}") from error
     errors = [_errors(model.network, content, each) for each in tried]
     write_together({path: content})
     return {key: max(each[key] for each in errors) for key in errors[0]}
@@ -152,7 +152,7 @@ def _errors(network: DenseHybrid, content: bytes, size: tuple[int, int]) -> dict
     frame[:, :, : size[0], : size[1]] = image
     with torch.no_grad():
         output = network(frame)
-        positions = placement.sampling((output.logits.shape[2], output.logits.shape[3]), network.align_corners)
+        positions = placement.sampling(output.logits.shape[2:], network.align_corners)
         logits, posterior = (enlarge(maps, size, sampling=positions) for maps in output)
         expected = hybrid(logits, posterior)[0].numpy()
     off = float(np.abs(score - expected).max())
@@ -166,16 +166,9 @@ def _errors(network: DenseHybrid, content: bytes, size: tuple[int, int]) -> dict
     return {"score_error_max": off, "classes_differ": float(differ.float().mean())}
 
 
-def _means(cells: int, length: int) -> Tensor:
-    """A matrix [cells, length] whose rows take the means of ``adaptive_avg_pool2d`` along one axis."""
-    cell, at = torch.arange(cells)[:, None], torch.arange(length)[None]
-    inside = (at >= cell * length // cells) & (at < ((cell + 1) * length + cells - 1) // cells)
-    return inside.float() / inside.float().sum(1, keepdim=True)
-
-
 def _pool(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     height, width = maps.shape[2:]
-    return _means(grid[0], height) @ maps @ _means(grid[1], width).T
+    return pooling_matrix(grid[0], height) @ maps @ pooling_matrix(grid[1], width).T
 
 
 _REWRITTEN = {

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, kind_and_line
 from densehybrid_ros.inference.engines import Engine, heads_module, pair
 from densehybrid_ros.networks import DenseHybrid
 
@@ -42,8 +42,7 @@ def openvino_engine(network: DenseHybrid) -> Engine:
     try:
         heads(torch.zeros(1, 3, side, side))
     except Exception as error:  # its front end, on operations that it does not know
-        text = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(f"backend 'openvino': {type(error).__name__}: {text}; use eager or inductor") from error
+        raise InputError(f"backend 'openvino': {kind_and_line(error)}; use eager or inductor") from error
     return Engine(pair(heads), "openvino", "fp32", None)
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a frame comes back as, and the host buffers that results lie in."""
+"""What a frame comes back as, and the memory that it lies in."""
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -57,57 +56,28 @@ class FrameResult:
 def packed_output(
     size: tuple[int, int], device: torch.device | str, pinned: bool = False
 ) -> tuple[Tensor, DenseOutput]:
-    """Returns all results of a frame as one piece, uint8 [7 * H * W + 1], which one copy moves, and its five views."""
-    length = _BYTES_A_PIXEL * size[0] * size[1] + 1
-    buffer = torch.zeros(length, dtype=torch.uint8, device=device, pin_memory=pinned)
-    return buffer, views(buffer, size)
+    """Returns room for all results of a frame, uint8 [7 * H * W + 1], which one copy moves, and its five parts.
 
-
-def views(buffer: Tensor, size: tuple[int, int]) -> DenseOutput:
-    """Returns the parts of such a buffer for a frame of (height, width)."""
+    On the host it is new for each frame, so that results belong to the caller: PyTorch keeps page-locked memory that is
+    freed, and glibc the other (``host_memory``), so a frame costs no allocation where results are dropped.
+    """
     pixels = size[0] * size[1]
+    buffer = torch.empty(_BYTES_A_PIXEL * pixels + 1, dtype=torch.uint8, device=device, pin_memory=pinned)
     score = buffer[: 4 * pixels].view(torch.float32).view(size)
     semantic, open_set, confidence = (buffer[at * pixels : (at + 1) * pixels].view(size) for at in (4, 5, 6))
-    return DenseOutput(semantic, score, open_set, confidence, buffer[_BYTES_A_PIXEL * pixels :])
+    return buffer, DenseOutput(semantic, score, open_set, confidence, buffer[-1:].zero_())
 
 
-def check_finite(buffer: Tensor, result: FrameResult) -> None:
-    """Raises a ComputationError where the last byte of a filled buffer marks a score that is not finite."""
-    if buffer[-1]:
-        score = result.anomaly_score
+def frame_result(output: DenseOutput) -> FrameResult:
+    """Returns what lies on the host as a result.
+
+    Raises:
+        ComputationError: A score is not finite, as the output's mark says.
+    """
+    semantic, score, open_set, confidence, _ = (part.numpy() for part in output)
+    if output.not_finite:
         where = f"{np.count_nonzero(~np.isfinite(score))} of {score.size} pixels"
         raise ComputationError(
             f"the score of this frame is not finite ({where}): use precision fp32 or bf16, or another model"
         )
-
-
-class ResultPool:
-    """Host buffers for results, used again once their former results are gone.
-
-    A caller that drops each result before it asks for the second next one, as the node does, needs two buffers in all;
-    one that keeps results gets new ones. So nothing is overwritten, and nothing is allocated for each frame.
-    """
-
-    def __init__(self, size: tuple[int, int], pinned: bool) -> None:
-        """Makes an empty pool; ``pinned``: of page-locked memory, which a GPU copies to without help of the CPU."""
-        self._size, self._pinned = size, pinned
-        self._buffers: list[tuple[Tensor, weakref.ref[np.ndarray] | None]] = []
-
-    def __len__(self) -> int:
-        """Number of buffers that were allocated."""
-        return len(self._buffers)
-
-    def take(self) -> tuple[Tensor, FrameResult]:
-        """Returns a free buffer, uint8 [7 * H * W + 1], and the result that looks at it."""
-        free = (index for index, (_, user) in enumerate(self._buffers) if user is None or user() is None)
-        index = next(free, len(self._buffers))
-        if index == len(self._buffers):
-            self._buffers.append((packed_output(self._size, "cpu", self._pinned)[0], None))
-        buffer = self._buffers[index][0]
-        # Every view of this array keeps it alive, and nothing else does.
-        root = buffer.numpy()
-        self._buffers[index] = (buffer, weakref.ref(root))
-        pixels = self._size[0] * self._size[1]
-        score = root[: 4 * pixels].view(np.float32).reshape(self._size)
-        semantic, open_set, confidence = (root[at * pixels : (at + 1) * pixels].reshape(self._size) for at in (4, 5, 6))
-        return buffer, FrameResult(semantic, score, open_set, confidence)
+    return FrameResult(semantic, score, open_set, confidence)

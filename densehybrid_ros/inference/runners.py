@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from densehybrid_ros.confidence import Confidence
+from densehybrid_ros.errors import first_line
 from densehybrid_ros.inference.dense_output import DenseOutput, dense_output, enlarge
 from densehybrid_ros.inference.engines import Engine
 from densehybrid_ros.inference.host_kernels import HostKernels
 from densehybrid_ros.inference.input_policy import Placement, Sampling
-from densehybrid_ros.inference.results import FrameResult, Levels, ResultPool, check_finite, packed_output, views
+from densehybrid_ros.inference.results import FrameResult, Levels, frame_result, packed_output
 from densehybrid_ros.networks import HybridOutput
 
 try:
@@ -42,7 +43,6 @@ class HostRunner:
         self._align_corners, self._kernels = align_corners, kernels
         self._images = engine.new_images(placement.network, "cpu")
         self._content = self._images[:, :, : placement.content[0], : placement.content[1]]  # around it, black stays
-        self._pool = ResultPool(placement.camera, pinned=False)
 
     def submit(self, image: np.ndarray, levels: Levels) -> Callable[[], FrameResult]:
         """Returns what segments the frame: all cores compute one, so a second one at the same time brings nothing."""
@@ -59,24 +59,14 @@ class HostRunner:
         # One pass: conversion, scaling and the order of bytes; channels_last is how they come.
         torch.div(torch.from_numpy(fitted).permute(2, 0, 1).unsqueeze(0), 255, out=self._content)
         output = self._engine.run(self._images)
-        maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
-        positions = self.placement.sampling(maps, self._align_corners)
-        buffer, result = self._pool.take()
-        target = views(buffer, self.placement.camera)
+        positions = self.placement.sampling(output.logits.shape[2:], self._align_corners)
+        _, result = packed_output(self.placement.camera, "cpu")
         if self._kernels is not None:
-            self._kernels.write_dense_output(output, positions, *levels, target)
+            self._kernels.write_dense_output(output, positions, *levels, result)
         else:
-            made = dense_output(
-                output,
-                self.placement.camera,
-                *levels,
-                align_corners=self._align_corners,
-                sampling=None if self.placement.whole else positions,
-            )
-            for tensor, values in zip(target, made, strict=True):
-                tensor.copy_(values)
-        check_finite(buffer, result)
-        return result
+            sampling = None if self.placement.whole else positions
+            _copy(dense_output(output, self.placement.camera, *levels, self._align_corners, sampling), result)
+        return frame_result(result)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
@@ -93,7 +83,7 @@ class DeviceRunner:
 
     Attributes:
         placement: Of the frames.
-        pool: The host buffers of results.
+        stream: The stream that it computes on.
         note: What did not work as it should; empty where all did.
     """
 
@@ -119,7 +109,7 @@ class DeviceRunner:
         """
         self._engine, self.placement, self._align_corners = engine, placement, align_corners
         self._confidence, self._device = confidence, device
-        self._stream = torch.cuda.Stream(device) if beside is None else beside.stream
+        self.stream: torch.cuda.Stream = torch.cuda.Stream(device) if beside is None else beside.stream
         self._copies = torch.cuda.Stream(device)
         shape = (*placement.network, 3)
         self._staging = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)  # around the content, black stays
@@ -128,15 +118,9 @@ class DeviceRunner:
         self._controls = torch.tensor([0.0, 0.0, 1.0, 0.0], device=device)
         self._images = engine.new_images(placement.network, device)
         self._packed, self._result = packed_output(placement.camera, device)
-        self.pool = ResultPool(placement.camera, pinned=True)
         self._graph: torch.cuda.CUDAGraph | None = None
         self.note = ""
         self._prepare(None if beside is None else beside._graph)
-
-    @property
-    def stream(self) -> torch.cuda.Stream:
-        """The stream that it computes on."""
-        return self._stream
 
     def __call__(self, image: np.ndarray, levels: Levels) -> FrameResult:
         """Segments a frame, uint8 [H, W, 3] RGB with any strides.
@@ -154,17 +138,16 @@ class DeviceRunner:
         with torch.cuda.device(self._device), torch.cuda.stream(self._copies):
             self._copies.synchronize()  # of a frame that nobody waited for
             self._upload(image, levels)
-            self._stream.wait_stream(self._copies)
-            with torch.cuda.stream(self._stream):
+            self.stream.wait_stream(self._copies)
+            with torch.cuda.stream(self.stream):
                 self.compute()
-            self._copies.wait_stream(self._stream)
-            buffer, result = self.pool.take()
+            self._copies.wait_stream(self.stream)
+            buffer, output = packed_output(self.placement.camera, "cpu", pinned=True)
             buffer.copy_(self._packed, non_blocking=True)
 
         def collect() -> FrameResult:
             self._copies.synchronize()
-            check_finite(buffer, result)
-            return result
+            return frame_result(output)
 
         return collect
 
@@ -190,20 +173,19 @@ class DeviceRunner:
 
     def _prepare(self, other: torch.cuda.CUDAGraph | None) -> None:
         with torch.cuda.device(self._device):
-            self._stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._stream):
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
                 for _ in range(_WARM_UP_RUNS):
                     self._compute()
-            self._stream.synchronize()
+            self.stream.synchronize()
             captured = torch.cuda.CUDAGraph()
             pool = None if other is None else other.pool()
             try:
-                with torch.cuda.graph(captured, pool, self._stream, capture_error_mode="thread_local"):
+                with torch.cuda.graph(captured, pool, self.stream, capture_error_mode="thread_local"):
                     self._compute()
                 self._graph = captured
             except RuntimeError as error:
-                text = str(error).strip().splitlines()
-                self.note = f"without a CUDA graph ({text[0] if text else 'capture failed'})"
+                self.note = f"without a CUDA graph ({first_line(error)})"
                 torch.cuda.synchronize(self._device)
 
     def _compute(self) -> None:
@@ -212,8 +194,7 @@ class DeviceRunner:
         else:
             self._images.copy_(self._plain_input())
         output = self._engine.run(self._images)
-        maps = (int(output.logits.shape[2]), int(output.logits.shape[3]))
-        positions = self.placement.sampling(maps, self._align_corners)
+        positions = self.placement.sampling(output.logits.shape[2:], self._align_corners)
         if device_kernels is not None:
             open_set = not self._engine.closed_set
             device_kernels.write_dense_output(output, positions, self._controls, self._result, open_set)
@@ -231,5 +212,9 @@ class DeviceRunner:
             self._result.semantic.copy_(maps.argmax(dim=1)[0])
             return
         made = dense_output(output, size, self._controls[0], self._confidence, self._align_corners, positions)
-        for tensor, values in zip(self._result, DenseOutput(*made), strict=True):
-            tensor.copy_(values)
+        _copy(made, self._result)
+
+
+def _copy(made: DenseOutput, result: DenseOutput) -> None:
+    for source, target in zip(made, result, strict=True):
+        target.copy_(source)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentation networks, the hybrid head that attaches to any of them, and weights with their cards."""
 
-from densehybrid_ros.networks.base import DenseHybrid, HybridOutput, count_parameters, upsample
+from densehybrid_ros.networks.base import DenseHybrid, HybridOutput, upsample
 from densehybrid_ros.networks.card import ModelCard, read_card, write_card
 from densehybrid_ros.networks.registry import ARCHITECTURES, architecture_names, build_network, register_network
 from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
@@ -24,7 +24,6 @@ __all__ = [
     "architecture_names",
     "build_network",
     "check_output",
-    "count_parameters",
     "load_model",
     "model_path",
     "read_card",

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, first_line
 from densehybrid_ros.networks.blocks import BNReLUConv, Normalization
-from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, fill_encoder, first_line
+from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, fill_encoder
 
 _TRIAL_SIDES = (64, 128)  # pixels; what does not grow with the input, such as pooled grids, has no stride
 
@@ -84,11 +84,6 @@ class DenseHybrid(nn.Module):
         return HybridOutput(logits, self.posterior_head(prelogits))
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Returns the number of trainable values of ``module``."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def upsample(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Resizes outputs [B, C, h, w] bilinearly to ``size`` (rows, columns), with ``align_corners`` of their model."""
     return torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)
@@ -110,6 +105,10 @@ class _Recorder(nn.Module):
         self.seen = (features, logits)
         return logits
 
+    def take(self) -> tuple[Tensor, Tensor] | None:
+        seen, self.seen = self.seen, None
+        return seen
+
 
 class AdaptedNetwork(SegmentationNetwork):
     """A module whose classifier's input is the pre-logits; pads its input to its stride and crops its outputs.
@@ -127,6 +126,8 @@ class AdaptedNetwork(SegmentationNetwork):
     Raises:
         InputError: The module has no such layers, does not run, or its classifier is no such layer.
     """
+
+    _recorder: _Recorder
 
     def __init__(
         self,
@@ -184,9 +185,8 @@ class AdaptedNetwork(SegmentationNetwork):
         return f"{layer}.{found[-1]}".rstrip(".")
 
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        recorder: _Recorder = self._recorder  # type: ignore[assignment]
         self.module(self.normalization(images))
-        seen, recorder.seen = recorder.seen, None
+        seen = self._recorder.take()
         assert seen is not None  # the trial run has seen it
         return seen
 
@@ -225,8 +225,7 @@ class AdaptedNetwork(SegmentationNetwork):
         finally:
             for hook in hooks:
                 hook.remove()
-            recorder: _Recorder = self._recorder  # type: ignore[assignment]
-            seen, recorder.seen = recorder.seen, None
+            seen = self._recorder.take()
         if len(runs) != 1 or seen is None:
             raise InputError(f"{what}: runs {len(runs)} times a pass; name the layer that gives the logits, once")
         shapes = " to ".join(str(tuple(part.shape)) if isinstance(part, Tensor) else "no tensor" for part in seen)

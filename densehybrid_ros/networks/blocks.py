@@ -69,6 +69,13 @@ class SpatialPyramidPooling(nn.Module):
         return self.fuse(torch.cat(maps, dim=1))
 
 
+def pooling_matrix(cells: int, length: int) -> Tensor:
+    """Returns a matrix [cells, length] whose rows take the means of ``adaptive_avg_pool2d`` along one axis."""
+    cell, at = torch.arange(cells)[:, None], torch.arange(length)[None]
+    inside = (at >= cell * length // cells) & (at < ((cell + 1) * length + cells - 1) // cells)
+    return inside.float() / inside.float().sum(1, keepdim=True)
+
+
 def _rounded(part: int, whole: int) -> int:
     """``round(part / whole)`` in whole numbers, which an exported graph of any size can hold."""
     return (2 * part + whole - 1 + part // whole % 2) // (2 * whole)

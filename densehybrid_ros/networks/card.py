@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -16,7 +16,7 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
 
-_LARGEST_SCORE = 1000.0  # nats; the span of parameter anomaly_threshold
+_SCORES = (-1000.0, 1000.0)  # nats; the span of parameter anomaly_threshold
 _NATS = (1e-6, 10_000.0)  # widths in nats; narrower ones overflow float32
 _LONGEST_SIDE = 16_384
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -135,7 +135,7 @@ def card_text(path: Path, card: ModelCard) -> str:
     """
     content = card.to_dict()
     try:
-        _card(Entries(content))
+        _card(content)
     except InputError as error:
         raise InputError(f"{path}: not written, {error}") from error
     text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -165,167 +165,147 @@ def read_card(path: Path) -> ModelCard:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: model card is not valid YAML ({line})") from error
     try:
-        return _card(Entries(content))
+        return _card(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _card(content: Entries) -> ModelCard:
-    if "score_level" in content.values:
+def _card(content: Any) -> ModelCard:
+    whole = _Entry(content, "")
+    if "score_level" in whole.mapping():
         raise InputError("score_level: is gone; retrain the model, or delete the entry and run densehybrid calibrate")
     known = {"name", "architecture", "sha256", "input", "thresholds", "default_threshold", "confidence"}
     known |= {"regions", "classes"}
-    thresholds, fitted, regions = (content.block(key) for key in ("thresholds", "confidence", "regions"))
+    fitted, regions = whole.at("confidence", None), whole.at("regions", None)
     card = ModelCard(
-        name=content.text("name"),
-        architecture=content.text("architecture"),
-        classes=_classes(content.needed("classes")),
-        thresholds=_thresholds(thresholds) if thresholds else {},
-        default_threshold=content.values.get("default_threshold"),
-        fitted_confidence=_confidence(fitted) if fitted else None,
-        region_classifier=_region_classifier(regions) if regions else None,
-        input_size=_input_size(Entries(content.needed("input"), "input")),
-        details={key: value for key, value in content.values.items() if key not in known},
-        sha256=content.values.get("sha256"),
+        name=whole.at("name").text(),
+        architecture=whole.at("architecture").text(),
+        classes=_classes(whole.at("classes")),
+        thresholds=_thresholds(whole.at("thresholds", None)),
+        default_threshold=whole.at("default_threshold", None).value,
+        fitted_confidence=None if fitted.value is None else _confidence(fitted),
+        region_classifier=None if regions.value is None else _region_classifier(regions),
+        input_size=_input_size(whole.at("input")),
+        details={key: value for key, value in content.items() if key not in known},
+        sha256=whole.at("sha256", None).value,
     )
     if card.default_threshold is not None and card.default_threshold not in list(card.thresholds):
-        raise InputError(f"default_threshold: {_shown(card.default_threshold)} is not among thresholds")
+        whole.at("default_threshold").refuse("is not among thresholds")
     if card.sha256 is not None and not (isinstance(card.sha256, str) and _DIGEST.fullmatch(card.sha256)):
-        raise InputError(f"sha256: {_shown(card.sha256)} is no digest of 64 hexadecimal digits, in quotes")
+        whole.at("sha256").refuse("is no digest of 64 hexadecimal digits, in quotes")
     for key, kind in _DETAILS.items():
         if not isinstance(card.details.get(key, kind()), kind):
-            raise InputError(f"{key}: {_shown(card.details[key])} is no {'list' if kind is list else 'mapping'}")
+            whole.at(key).refuse(f"is no {'list' if kind is list else 'mapping'}")
     return card
 
 
-def _classes(values: Any) -> tuple[SemanticClass, ...]:
-    entries = [Entries(value, f"classes[{index}]") for index, value in enumerate(_items(values, "classes"))]
-    if not 1 <= len(entries) < 255:
-        raise InputError(f"classes: are {len(entries)}; 1 to 254 are possible")
+def _classes(entry: _Entry) -> tuple[SemanticClass, ...]:
+    items = entry.items()
+    if not 1 <= len(items) < 255:
+        raise InputError(f"classes: are {len(items)}; 1 to 254 are possible")
     found: dict[str, SemanticClass] = {}
-    for entry in entries:
-        name, color = entry.text("name"), _items(entry.needed("color"), entry.name("color"))
-        if name in found:
-            raise InputError(f"{entry.name('name')}: {_shown(name)} is there twice")
-        if len(color) != 3:
-            raise InputError(f"{entry.name('color')}: {_shown(color)} is no red, green and blue")
-        red, green, blue = (_whole(value, entry.name("color"), 0, 255) for value in color)
-        drivable = entry.values.get("drivable", name == _DRIVABLE)
-        if not isinstance(drivable, bool):
-            raise InputError(f"{entry.name('drivable')}: {_shown(drivable)} is neither true nor false")
-        found[name] = SemanticClass(name, (red, green, blue), drivable)
+    for index, value in enumerate(items):
+        item = _Entry(value.value, f"classes[{index}]")
+        name = item.at("name")
+        if name.text() in found:
+            name.refuse("is there twice")
+        red, green, blue = (part.whole(0, 255) for part in item.at("color").items(3, "red, green and blue"))
+        drivable = item.at("drivable", name.value == _DRIVABLE)
+        if not isinstance(drivable.value, bool):
+            drivable.refuse("is neither true nor false")
+        found[name.value] = SemanticClass(name.value, (red, green, blue), drivable.value)
     return tuple(found.values())
 
 
-def _thresholds(values: Entries) -> dict[str, float]:
-    return {
-        _text(key, f"name in {values.where}"): _number(value, values.name(key), -_LARGEST_SCORE, _LARGEST_SCORE)
-        for key, value in values.values.items()
-    }
+def _thresholds(entry: _Entry) -> dict[str, float]:
+    given = {} if entry.value is None else entry.mapping()
+    return {_Entry(key, f"name in {entry.name}").text(): value.number(*_SCORES) for key, value in given.items()}
 
 
-def _confidence(values: Entries) -> Confidence:
-    return Confidence(values.number("midpoint", -_LARGEST_SCORE, _LARGEST_SCORE), values.number("scale", *_NATS))
+def _confidence(entry: _Entry) -> Confidence:
+    return Confidence(entry.at("midpoint").number(*_SCORES), entry.at("scale").number(*_NATS))
 
 
-def _region_classifier(values: Entries) -> RegionClassifier:
-    features = Entries(values.needed("features"), values.name("features"))
-    unknown = [key for key in features.values if key not in REGION_FEATURES]
-    if unknown:
-        raise InputError(f"{features.name(_shown(unknown[0]))}: is unknown; there are {', '.join(REGION_FEATURES)}")
+def _region_classifier(entry: _Entry) -> RegionClassifier:
+    features = entry.at("features")
+    for key in features.mapping():
+        if key not in REGION_FEATURES:
+            raise InputError(f"{features.name}.{_shown(key)}: is unknown; there are {', '.join(REGION_FEATURES)}")
     found: dict[str, tuple[float, float, float]] = {}
     for key in REGION_FEATURES:
-        name, numbers = features.name(key), _items(features.needed(key), features.name(key))
-        if len(numbers) != 3:
-            raise InputError(f"{name}: {_shown(numbers)} is no mean, scale and weight")
-        mean, weight = (_number(value, name, -_LARGEST_SCORE, _LARGEST_SCORE) for value in numbers[::2])
-        found[key] = mean, _number(numbers[1], f"{name}, scale", *_NATS), weight
-    floor, bias = (values.number(key, -_LARGEST_SCORE, _LARGEST_SCORE) for key in ("floor", "bias"))
+        mean, scale, weight = features.at(key).items(3, "mean, scale and weight")
+        scale = _Entry(scale.value, f"{scale.name}, scale")
+        found[key] = mean.number(*_SCORES), scale.number(*_NATS), weight.number(*_SCORES)
+    floor, bias = (entry.at(key).number(*_SCORES) for key in ("floor", "bias"))
     return RegionClassifier(floor, bias, found)
 
 
-def _input_size(values: Entries) -> tuple[int, int]:
+def _input_size(entry: _Entry) -> tuple[int, int]:
     for key, only in _INPUT.items():
-        if values.values.get(key, only) != only:
-            raise InputError(f"{values.name(key)}: {_shown(values.values[key])} is unknown; there is only {only!r}")
-    if "size" in values.values:  # cards of earlier versions have both sides in one entry, the height first
-        sides = _items(values.values["size"], values.name("size"))
-        if len(sides) != 2:
-            raise InputError(f"{values.name('size')}: {_shown(sides)} is no height and width")
-        height, width = (_whole(side, values.name("size"), 1, _LONGEST_SIDE) for side in sides)
-        return height, width
-    height, width = (_whole(values.needed(key), values.name(key), 1, _LONGEST_SIDE) for key in ("height", "width"))
-    return height, width
+        if entry.at(key, only).value != only:
+            entry.at(key).refuse(f"is unknown; there is only {only!r}")
+    if "size" in entry.mapping():  # cards of earlier versions have both sides in one entry, the height first
+        height, width = entry.at("size").items(2, "height and width")
+    else:
+        height, width = entry.at("height"), entry.at("width")
+    return height.whole(1, _LONGEST_SIDE), width.whole(1, _LONGEST_SIDE)
 
 
-class Entries:
-    """A mapping within a card: each entry is what it must be, or an ``InputError`` names it with what is wrong.
+@dataclass(frozen=True)
+class _Entry:
+    """A value with its name in the card, such as ``confidence.scale``: it is what is asked for, or refused by name."""
 
-    Attributes:
-        values: The mapping.
-        where: Its own name in the card, such as ``confidence``; empty for the card as a whole.
-    """
+    value: Any
+    name: str
 
-    def __init__(self, values: Any, where: str = "") -> None:
-        if not isinstance(values, dict):
-            raise InputError(f"{where or 'card'}: {_shown(values)} is no mapping")
-        self.values, self.where = values, where
+    def refuse(self, problem: str) -> NoReturn:
+        raise InputError(f"{self.name or 'card'}: {_shown(self.value)} {problem}")
 
-    def name(self, key: object) -> str:
-        """Returns the full name of an entry, such as ``confidence.scale``."""
-        return f"{self.where}.{key}" if self.where else str(key)
+    def mapping(self) -> dict[Any, _Entry]:
+        if not isinstance(self.value, dict):
+            self.refuse("is no mapping")
+        return {key: _Entry(value, self._below(key)) for key, value in self.value.items()}
 
-    def needed(self, key: str) -> Any:
-        """Returns a value of any kind."""
-        if key not in self.values:
-            raise InputError(f"{self.name(key)}: is missing")
-        return self.values[key]
+    def at(self, key: str, *default: Any) -> _Entry:
+        """Returns the entry of this name, which must be there where no default is given."""
+        if not default and key not in self.mapping():
+            raise InputError(f"{self._below(key)}: is missing")
+        return self.mapping().get(key) or _Entry(default[0], self._below(key))
 
-    def text(self, key: str) -> str:
+    def items(self, count: int | None = None, what: str = "") -> list[_Entry]:
+        if not isinstance(self.value, list):
+            self.refuse("is no list")
+        if count not in (None, len(self.value)):
+            self.refuse(f"is no {what}")
+        return [_Entry(value, self.name) for value in self.value]
+
+    def text(self) -> str:
         """Returns a text of one line that is not empty."""
-        return _text(self.needed(key), self.name(key))
+        if not isinstance(self.value, str) or not self.value.strip() or not self.value.isprintable():
+            self.refuse("is no text of one line")
+        return self.value
 
-    def number(self, key: str, low: float, high: float) -> float:
-        """Returns a number within ``low..high``."""
-        return _number(self.needed(key), self.name(key), low, high)
+    def number(self, low: float, high: float) -> float:
+        try:
+            if isinstance(self.value, bool) or not isinstance(self.value, (int, float, str)):
+                raise ValueError
+            found = float(self.value)  # YAML takes 1e-3, without a point, for a text
+        except (ValueError, OverflowError):
+            self.refuse("is no number")
+        if not math.isfinite(found):
+            raise InputError(f"{self.name}: {found} is not finite")
+        if not low <= found <= high:
+            raise InputError(f"{self.name}: {found:g} is outside {low:g}..{high:g}")
+        return found
 
-    def block(self, key: str) -> Entries | None:
-        """Returns the mapping of this name; None where there is none, or null."""
-        value = self.values.get(key)
-        return None if value is None else Entries(value, self.name(key))
+    def whole(self, low: int, high: int) -> int:
+        found = self.number(low, high)
+        if not found.is_integer():
+            raise InputError(f"{self.name}: {found:g} is no whole number")
+        return int(found)
 
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise InputError(f"{name}: {_shown(value)} is no text of one line")
-    return value
-
-
-def _number(value: Any, name: str, low: float, high: float) -> float:
-    try:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError
-        found = float(value)  # YAML takes 1e-3, without a point, for a text
-    except (ValueError, OverflowError):
-        raise InputError(f"{name}: {_shown(value)} is no number") from None
-    if not math.isfinite(found):
-        raise InputError(f"{name}: {found} is not finite")
-    if not low <= found <= high:
-        raise InputError(f"{name}: {found:g} is outside {low:g}..{high:g}")
-    return found
-
-
-def _whole(value: Any, name: str, low: int, high: int) -> int:
-    found = _number(value, name, low, high)
-    if not found.is_integer():
-        raise InputError(f"{name}: {found:g} is no whole number")
-    return int(found)
-
-
-def _items(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise InputError(f"{name}: {_shown(value)} is no list")
-    return value
+    def _below(self, key: object) -> str:
+        return f"{self.name}.{key}" if self.name else str(key)
 
 
 def _shown(value: Any) -> str:

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from densehybrid_ros.errors import InputError
-from densehybrid_ros.files import file_digest, write_together
+from densehybrid_ros.errors import InputError, first_line
+from densehybrid_ros.files import write_together
 from densehybrid_ros.networks.flow_layers import (
     ActNorm,
     Coupling,
@@ -31,6 +30,7 @@ from densehybrid_ros.networks.flow_layers import (
     squeeze,
     unsqueeze,
 )
+from densehybrid_ros.networks.weights import check_digest, read_weights
 
 _FORMAT = "densehybrid_ros-flow-1"
 _LEVELS = 256
@@ -124,18 +124,40 @@ class DenseFlow(nn.Module):
         appended = sum((normal_log_density(part) for part in encoding.noise), torch.zeros_like(latent))
         return latent + encoding.log_determinant - appended
 
-    def encode(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> Encoding:
-        """Maps images, float32 [B, 3, H, W] in 0..1, to latents; ``noise``, see ``draw_noise``, is drawn where None.
+    def encode(self, images: Tensor, noise: Sequence[Tensor] | None = None, initialize: bool = False) -> Encoding:
+        """Maps images to latents.
+
+        Args:
+            images: float32 [B, 3, H, W] in 0..1.
+            noise: See ``draw_noise``; None: it is drawn.
+            initialize: See ``initialize``.
 
         Raises:
             InputError: A side is no multiple of the stride.
         """
-        return self._encode(images, noise, initialize=False)
+        size = (images.shape[2], images.shape[3])
+        self._check(size)
+        appended = list(self.draw_noise(len(images), size) if noise is None else noise)
+        waiting = iter(appended)
+        with torch.autocast(images.device.type, enabled=False):
+            values = images.float() - 0.5 if images.dtype != torch.float64 else images - 0.5
+            total = values.new_zeros(len(values))
+            latents = []
+            for index, block in enumerate(self.blocks):
+                values, change = block(squeeze(values), waiting, initialize)
+                total = total + change
+                if index < len(self.blocks) - 1:
+                    values, dropped = values.chunk(2, dim=1)
+                    latents.append(dropped)
+            if initialize:
+                self.base.initialize(values)
+            values, change = self.base(values)
+        return Encoding([*latents, values], total + change, appended)
 
     @torch.no_grad()
     def initialize(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> None:
         """Sets every ActNorm from a batch of images, which training does once before its first step."""
-        self._encode(images, noise, initialize=True)
+        self.encode(images, noise, initialize=True)
 
     def decode(self, latents: Sequence[Tensor]) -> Tensor:
         """Maps latents back to images, [B, 3, H, W], with gradients. Values may lie outside 0..1."""
@@ -163,28 +185,6 @@ class DenseFlow(nn.Module):
         """Draws the noise that ``encode`` appends."""
         channels = [(index, part.channels) for index, block in enumerate(self.blocks) for part in block.augmentations]
         return self._normals(channels, count, size, generator)
-
-    def _encode(self, images: Tensor, noise: Sequence[Tensor] | None, initialize: bool) -> Encoding:
-        size = (images.shape[2], images.shape[3])
-        self._check(size)
-        # Without noise of its own, each call draws it; the caller's generator decides through ``draw_noise``.
-        appended = list(self.draw_noise(len(images), size) if noise is None else noise)
-        waiting = iter(appended)
-        with torch.autocast(images.device.type, enabled=False):
-            values = images.float() - 0.5 if images.dtype != torch.float64 else images - 0.5
-            total = values.new_zeros(len(values))
-            latents = []
-            for index, block in enumerate(self.blocks):
-                values, change = block(squeeze(values), waiting, initialize)
-                total = total + change
-                if index < len(self.blocks) - 1:
-                    half = values.shape[1] - values.shape[1] // 2
-                    latents.append(values[:, half:])
-                    values = values[:, :half]
-            if initialize:
-                self.base.initialize(values)
-            values, change = self.base(values)
-        return Encoding([*latents, values], total + change, appended)
 
     def _check(self, size: tuple[int, int]) -> None:
         stride = self.config.stride
@@ -300,12 +300,7 @@ def load_flow(path: str | Path) -> LoadedFlow:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"flow {path}: no such file; `densehybrid train` with a flow configuration makes one")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: truncated or not a safetensors file ({error})") from error
+    metadata, tensors = read_weights(path)
     architecture = metadata.get("architecture", "")
     if metadata.get("format") != _FORMAT or architecture not in FLOWS:
         raise InputError(f"{path}: not a flow of densehybrid_ros (format {metadata.get('format')!r}, {architecture!r})")
@@ -317,11 +312,10 @@ def load_flow(path: str | Path) -> LoadedFlow:
         raise InputError(f"{path}: does not fit {architecture}: {fault}") from error
     card = path.with_suffix(".yaml")
     try:
-        details = yaml.safe_load(card.read_text(encoding="utf-8")) if card.is_file() else {}
+        details = (yaml.safe_load(card.read_text(encoding="utf-8")) if card.is_file() else None) or {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{card}: not valid YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(details or {}, dict):
+        raise InputError(f"{card}: not valid YAML ({first_line(error)})") from error
+    if not isinstance(details, dict):
         raise InputError(f"{card}: must be a YAML mapping")
-    if details and details.get("sha256") not in (None, file_digest(path)):
-        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card again")
-    return LoadedFlow(flow.eval(), architecture, details or {})
+    check_digest(path, details.get("sha256"))
+    return LoadedFlow(flow.eval(), architecture, details)

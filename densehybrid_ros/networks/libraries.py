@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, first_line
 from densehybrid_ros.networks.base import AdaptedNetwork, trial
 from densehybrid_ros.networks.blocks import IMAGENET_MEAN, IMAGENET_STD, LadderNetwork, Normalization
-from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, first_line, read_encoder_file
+from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, read_encoder_file
 
 _STRIDES = (4, 8, 16, 32)
 _TRIAL_SIDE = 64

@@ -8,12 +8,12 @@ from importlib.metadata import entry_points
 
 from torch import nn
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, kind_and_line
 from densehybrid_ros.networks.base import DenseHybrid
 from densehybrid_ros.networks.ladder_densenet import LadderDenseNet121
 from densehybrid_ros.networks.libraries import LIBRARIES
 from densehybrid_ros.networks.light import LightNetwork
-from densehybrid_ros.networks.segmentation_network import SegmentationNetwork, first_line
+from densehybrid_ros.networks.segmentation_network import SegmentationNetwork
 
 Build = Callable[[int], nn.Module]
 """From the number of classes to a ``SegmentationNetwork``, or to a ``DenseHybrid``, whose network is taken."""
@@ -61,8 +61,9 @@ def build_network(architecture: str, num_classes: int) -> SegmentationNetwork:
     except InputError:
         raise
     except Exception as error:  # whatever the code of others raises
-        text = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(f"architecture {architecture!r}: can't be built for {num_classes} classes ({text})") from error
+        raise InputError(
+            f"architecture {architecture!r}: can't be built for {num_classes} classes ({kind_and_line(error)})"
+        ) from error
     network = made.network if isinstance(made, DenseHybrid) else made
     if not isinstance(network, SegmentationNetwork):
         kind = type(made).__name__
@@ -86,8 +87,7 @@ def _build(architecture: str) -> Build:
     try:
         build: Build = found[0].load()
     except Exception as error:
-        text = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(
-            f"architecture {architecture!r}: entry point {found[0].value} does not load ({text})"
+            f"architecture {architecture!r}: entry point {found[0].value} does not load ({kind_and_line(error)})"
         ) from error
     return build

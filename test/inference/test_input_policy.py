@@ -9,14 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE
+from tiny_network import SIZE, in_floats, noise
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.dense_output import dense_output
 from densehybrid_ros.inference.input_policy import place
 from densehybrid_ros.inference.segmenter import Segmenter
-from densehybrid_ros.networks import DenseHybrid, LoadedModel, ModelCard, SegmentationNetwork, build_network
-from densehybrid_ros.research.deeplab_wrn38 import DeepLabV3Plus
+from densehybrid_ros.networks import DenseHybrid, LoadedModel, SegmentationNetwork
 
 
 class BrightnessNetwork(SegmentationNetwork):
@@ -49,11 +48,8 @@ def test_placements() -> None:
     assert [place("exact", size, size, 4).whole for size in ((32, 40), (32, 39))] == [True, False]
     with pytest.raises(InputError, match="input_policy 'crop': unknown; choose one of exact, resize, letterbox"):
         place("crop", (30, 40), (64, 64), 32)
-
-
-def test_a_frame_is_scaled_to_its_content_alone() -> None:
     image = np.full((30, 40, 3), 200, dtype=np.uint8)
-    fitted = place("letterbox", (30, 40), (60, 120), 4).fit(image)
+    fitted = boxed.fit(image)
     assert fitted.shape == (60, 80, 3)
     assert (fitted == 200).all()
     assert place("exact", (30, 40), (60, 120), 32).fit(image) is image
@@ -75,44 +71,24 @@ def test_what_a_frame_leaves_free_is_black_for_every_frame(brightness, tmp_path:
         assert not images[..., width:].any()
 
 
-@pytest.fixture(scope="module")
-def light() -> LoadedModel:
-    torch.manual_seed(4)
-    network = DenseHybrid(build_network("light", 19)).eval()
-    return LoadedModel(network, ModelCard("toy", "light"), Path("toy.safetensors"))
-
-
 @pytest.mark.parametrize("camera", [(227, 320), (1, 1), (33, 65), (64, 96)], ids=str)
 def test_exact_pads_to_the_stride_and_stays_near_the_unpadded_network(light, tmp_path: Path, camera) -> None:
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (camera[0] // 16 + 1, camera[1] // 16 + 1, 3), dtype=np.uint8)
+    coarse = noise((camera[0] // 16 + 1, camera[1] // 16 + 1))
     image = cv2.resize(coarse, camera[::-1], interpolation=cv2.INTER_CUBIC)
     warnings: list[str] = []
     made = Segmenter(light, "eager", "cpu", cache=tmp_path, warn=warnings.append)(image, 0.0)
     for array in (made.semantic, made.anomaly_score, made.open_set, made.confidence):
         assert array.shape == camera
     with torch.inference_mode():
-        output = light.network(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+        output = light.network(in_floats(image))
     unpadded = dense_output(output, camera, 0.0).anomaly_score.numpy()
     whole = camera == (64, 96)
     np.testing.assert_allclose(made.anomaly_score, unpadded, atol=1e-5 if whole else 0.05)
     assert warnings == []
 
 
-@pytest.mark.parametrize("architecture", ["ldn121", "deeplab_wrn38"])
-def test_every_network_takes_any_size(tmp_path: Path, architecture: str) -> None:
-    camera = (33, 65)
-    torch.manual_seed(4)
-    network = DeepLabV3Plus(19, width_divisor=16) if architecture == "deeplab_wrn38" else build_network("ldn121", 19)
-    model = LoadedModel(DenseHybrid(network).eval(), ModelCard("toy", architecture), Path("toy.safetensors"))
-    image = np.random.default_rng(0).integers(0, 256, (*camera, 3), dtype=np.uint8)
-    made = Segmenter(model, "eager", "cpu", cache=tmp_path)(image, 0.0)
-    assert made.anomaly_score.shape == camera
-    assert np.isfinite(made.anomaly_score).all()
-
-
 def test_a_compiled_engine_of_the_padded_size_is_found(tiny: LoadedModel, compiled: Path) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (SIZE[0] - 1, SIZE[1] - 3, 3), dtype=np.uint8)
+    image = noise((SIZE[0] - 1, SIZE[1] - 3))
     results = {}
     for backend in ("auto", "eager"):
         segmenter = Segmenter(tiny, backend, "cpu", size=(SIZE[0] - 1, SIZE[1] - 3), cache=compiled)
@@ -146,7 +122,7 @@ def test_a_disc_is_found_where_the_camera_sees_it(brightness, tmp_path: Path, po
 def test_a_change_of_size_is_handled_with_a_warning(tiny: LoadedModel, compiled: Path) -> None:
     warnings: list[str] = []
     segmenter = Segmenter(tiny, device="cpu", cache=compiled, warn=warnings.append)
-    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    image = noise((64, 96))
     segmenter(image[: SIZE[0], : SIZE[1]], 0.0)
     assert (segmenter.backend, warnings) == ("inductor", [])
     assert segmenter(image, 0.0).semantic.shape == (64, 96)
@@ -169,8 +145,7 @@ def test_cameras_of_several_sizes_keep_what_is_theirs(tiny: LoadedModel, compile
     sizes = (SIZE, (64, 96), SIZE)
     first_runners = None
     for seed in range(3):
-        random = np.random.default_rng(seed)
-        images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+        images = [noise(size, 3 * seed + camera) for camera, size in enumerate(sizes)]
         begun = [segmenter.submit(image, 0.0, camera) for camera, image in enumerate(images)]
         results = [wait() for wait in begun]
         runners = list(segmenter._runners.values())
@@ -188,8 +163,7 @@ def test_other_policies_keep_the_compiled_engine(tiny: LoadedModel, compiled: Pa
     warnings: list[str] = []
     segmenter = Segmenter(tiny, device="cpu", cache=compiled, input_policy=policy, warn=warnings.append)
     for camera in ((64, 96), (50, 50)):
-        image = np.random.default_rng(0).integers(0, 256, (*camera, 3), dtype=np.uint8)
-        assert segmenter(image, 0.0).semantic.shape == camera
+        assert segmenter(noise(camera), 0.0).semantic.shape == camera
         assert segmenter.backend == "inductor"
     assert warnings[0] == f"frames of 96x64 go to the network as 48x32 ({policy})"
     assert len(warnings) == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_network import tiny_model
+from tiny_network import noise, tiny_model
 from torch import Tensor, nn
 
 from densehybrid_ros.errors import InputError
@@ -73,7 +73,7 @@ def test_a_file_has_the_segmenters_classes_and_scores(
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     segmenter = Segmenter(model, "eager", "cpu", cache=tmp_path / "cache")
     for height, width in [size] if size else [(45, 75), (33, 100), (64, 64)]:
-        frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        frame = noise((height, width))
         image = np.float32(frame.transpose(2, 0, 1)[None] / 255)
         semantic, score = session.run(["semantic", "anomaly_score"], {"image": image})
         expected = segmenter(frame)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +38,16 @@ class TinyNetwork(SegmentationNetwork):
         """Returns pre-logits and logits."""
         features = torch.relu(self.norm(self.stem(images)))
         return features, self.classifier(features)
+
+
+def noise(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Returns a frame of random bytes, uint8 [H, W, 3]."""
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def in_floats(image: np.ndarray) -> Tensor:
+    """Returns what a network sees of a whole frame: float32 [1, 3, H, W] in 0..1."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
 
 
 def tiny_model(seed: int = 3) -> DenseHybrid:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -131,6 +132,8 @@ def test_every_frame_sent_is_accounted_for(peer: RosPeer) -> None:
         assert ranks == sorted(ranks)
         assert ranks[0] >= 0.0
     assert float(report["latency_p50_ms"]) >= float(report["inference_p50_ms"])
+    age = time.time() - image_message(image, "rgb8", number=31).header.stamp.sec
+    assert float(report["stamp_age_p50_ms"]) == pytest.approx(1e3 * age, rel=1e-3)
 
 
 def test_threshold_counts_from_the_next_frame_on(peer: RosPeer, segmenter: Segmenter, threshold: float) -> None:

@@ -10,28 +10,17 @@ from __future__ import annotations
 
 import shutil
 from importlib.util import find_spec
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from densehybrid_ros.inference.fused.tiles import Tiles
 from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.networks.ladder_densenet import LadderDenseNet121
 from densehybrid_ros.networks.light import LightNetwork
 
-
-class FusedNetwork(Protocol):
-    """A network from fused kernels.
-
-    Attributes:
-        border: Value of the pixels around the image that the first layer reads, see ``layout``.
-    """
-
-    border: float
-
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Maps images [1, 3, H, W], float16 in 0..1, to logits [1, K, h, w] and posterior [1, 2, h, w], if open-set."""
+if TYPE_CHECKING:
+    from densehybrid_ros.inference.fused.networks import FusedLadderDenseNet, FusedLight
 
 
 def fused_problem(network: DenseHybrid, device: torch.device) -> str | None:
@@ -49,9 +38,9 @@ def fused_problem(network: DenseHybrid, device: torch.device) -> str | None:
     return None
 
 
-def fuse(network: DenseHybrid, tiles: Tiles, closed_set: bool = False) -> FusedNetwork:
+def fuse(network: DenseHybrid, tiles: Tiles, closed_set: bool = False) -> FusedLadderDenseNet | FusedLight:
     """Folds the normalisations of ``network``, float32 on its device, and lays the weights out for the kernels."""
-    # Here, since importing the kernels needs Triton.
+    # Importing the kernels needs Triton.
     from densehybrid_ros.inference.fused.networks import FusedLadderDenseNet, FusedLight
 
     kind = FusedLadderDenseNet if isinstance(network.network, LadderDenseNet121) else FusedLight

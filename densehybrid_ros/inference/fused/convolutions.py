@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from densehybrid_ros.inference.fused.device_functions import activated, early_start, enlarged, follow, normalised
+from densehybrid_ros.inference.fused.device_functions import activated, enlarged, follow, normalised, start_kernel
 from densehybrid_ros.inference.fused.layout import affine, filled, folded, padded
 from densehybrid_ros.inference.fused.tiles import Tile, Tiles
 
@@ -66,18 +66,8 @@ def _pointwise_kernel(
     if OTHER == 1:
         total += tl.load(other + pixel[:, None] * other_stride + output[None, :], mask=inside & wanted, other=0.0)
     if OTHER == 2:
-        total += enlarged(
-            other,
-            other_rows,
-            other_columns,
-            pixel // columns,
-            pixel % columns,
-            scale_y,
-            scale_x,
-            output,
-            other_stride,
-            inside & wanted,
-        )
+        y, x, mask = pixel // columns, pixel % columns, inside & wanted
+        total += enlarged(other, other_rows, other_columns, y, x, scale_y, scale_x, output, other_stride, mask)
         total = total * tl.load(after_scale + output, mask=output < outputs, other=0.0)[None, :]
         total += tl.load(after_shift + output, mask=output < outputs, other=0.0)[None, :]
     total = activated(total, ACTIVATION)
@@ -136,19 +126,18 @@ class Pointwise:
         tensors += (out, other if other is not None else out, *(self._after or nothing))
         strides = (source.stride(1), out.stride(1), other.stride(1) if other is not None else 0)
         scales = (other_shape[0] / rows, other_shape[1] / columns)
+        numbers = (pixels, self.inputs, self.outputs, *strides, columns, *other_shape, *scales)
         kinds = {"BEFORE": self._before is not None, "OTHER": kind, "ACTIVATION": self._activation}
+        bucket = triton.next_power_of_2(self.inputs)
 
         def launch(tile: Tile) -> None:
+            grid = (triton.cdiv(pixels, tile.pixels) * triton.cdiv(self.outputs, tile.outputs),)
             blocks = {"BLOCK_PIXELS": tile.pixels, "BLOCK_OUTPUTS": tile.outputs}
-            blocks["BLOCK_INPUTS"] = min(tile.inputs, triton.next_power_of_2(self.inputs))
-            _pointwise_kernel[(triton.cdiv(pixels, tile.pixels) * triton.cdiv(self.outputs, tile.outputs),)](
-                *(*tensors, pixels, self.inputs, self.outputs, *strides, columns, *other_shape, *scales),
-                **{**kinds, **blocks, **early_start(), "num_warps": tile.warps, "num_stages": tile.stages},
-            )
+            blocks["BLOCK_INPUTS"] = min(tile.inputs, bucket)
+            start_kernel(_pointwise_kernel, grid, tile, *tensors, *numbers, **kinds, **blocks)
 
         wide = triton.next_power_of_2(self.outputs)
         fitting = [tile for tile in _POINTWISE if tile.outputs <= max(32, wide)]
-        bucket = triton.next_power_of_2(self.inputs)
         key = f"pointwise {pixels} {bucket} {self.outputs} {int(self._before is not None)}{kind}"
         self._tiles.launch(key, fitting, launch)
         return out
@@ -218,12 +207,10 @@ class Grow:
         pixels = rows * columns
 
         def launch(tile: Tile) -> None:
+            grid = (triton.cdiv(pixels, tile.pixels - 2),)
             sizes = {"INPUTS": self.inputs, "OUTPUTS": self.outputs}
             sizes |= {"BLOCK_PIXELS": tile.pixels, "BLOCK_INPUTS": tile.inputs}
-            _grow_kernel[(triton.cdiv(pixels, tile.pixels - 2),)](
-                *(source, self._weights, out, pixels, columns, out.stride(1)),
-                **{**sizes, **early_start(), "num_warps": tile.warps, "num_stages": tile.stages},
-            )
+            start_kernel(_grow_kernel, grid, tile, source, self._weights, out, pixels, columns, out.stride(1), **sizes)
 
         self._tiles.launch(f"grow {pixels} {self.inputs} {self.outputs}", _GROW, launch)
         return out
@@ -328,12 +315,11 @@ class Depthwise:
             )
             sizes = {"SIZE": self._size, "STRIDE": self._stride, "ROWS": tile.inputs}
             sizes |= {"BLOCK_COLUMNS": tile.pixels, "BLOCK_CHANNELS": tile.outputs}
-            _depthwise_kernel[grid](
-                *(source, self._weights, self._bias, out, rows, columns, self.channels, out_rows, out_columns),
-                **{**sizes, **early_start(), "num_warps": tile.warps},
-            )
+            tensors = (source, self._weights, self._bias, out)
+            shape = (rows, columns, self.channels, out_rows, out_columns)
+            start_kernel(_depthwise_kernel, grid, tile, *tensors, *shape, **sizes)
 
-        candidates = (Tile(16, 32, 4, 4, 1), Tile(16, 32, 2, 4, 1), Tile(8, 64, 4, 4, 1), Tile(16, 64, 2, 4, 1))
+        candidates = (Tile(16, 32, 4, 4, 3), Tile(16, 32, 2, 4, 3), Tile(8, 64, 4, 4, 3), Tile(16, 64, 2, 4, 3))
         key = f"depthwise {' '.join(map(str, source.shape))} {self._size} {self._stride}"
         self._tiles.launch(key, candidates, launch)
         return out

@@ -7,19 +7,24 @@ channels of a wider one, so every pointer comes with the distance between pixels
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from densehybrid_ros.inference.fused.tiles import Tile
+
 NONE, RELU, RELU6 = 0, 1, 2
 """Activations."""
 
 
-def early_start() -> dict[str, bool]:
-    """Returns the options that let a kernel start while the one before it ends, where the current GPU can do that."""
+def start_kernel(kernel: Any, grid: tuple[int, ...], tile: Tile, *arguments: object, **constants: object) -> None:
+    """Launches a kernel; where the current GPU can do that, it starts while the one before it ends."""
     able = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (9, 0)
-    return {"EARLY": able, "launch_pdl": able}
+    options = {"EARLY": able, "launch_pdl": able, "num_warps": tile.warps, "num_stages": tile.stages}
+    kernel[grid](*arguments, **constants, **options)
 
 
 @triton.jit

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from densehybrid_ros.inference.fused.convolutions import Convolution, Pointwise
-from densehybrid_ros.inference.fused.device_functions import RELU, early_start, follow, normalised
+from densehybrid_ros.inference.fused.device_functions import RELU, follow, normalised, start_kernel
 from densehybrid_ros.inference.fused.layout import affine, filled
 from densehybrid_ros.inference.fused.pooling import Pyramid
 from densehybrid_ros.inference.fused.tiles import Tile, Tiles
@@ -103,12 +103,11 @@ class Heads:
         def launch(tile: Tile) -> None:
             sizes = {"INPUTS": inputs, "OUTPUTS": self.outputs, "BOTH": len(self._parts) == 2}
             sizes |= {"BLOCK_PIXELS": tile.pixels, "BLOCK_OUTPUTS": self._block}
-            _heads_kernel[(triton.cdiv(pixels, tile.pixels),)](
-                *(source, *first[:2], *second[:2], first[2], second[2], self._bias, out, pixels, source.stride(1)),
-                **{**sizes, **early_start(), "num_warps": tile.warps},
-            )
+            weights = (*first[:2], *second[:2], first[2], second[2], self._bias)
+            grid = (triton.cdiv(pixels, tile.pixels),)
+            start_kernel(_heads_kernel, grid, tile, source, *weights, out, pixels, source.stride(1), **sizes)
 
-        candidates = [Tile(side, self._block, inputs, warps, 1) for side, warps in _HEADS]
+        candidates = [Tile(side, self._block, inputs, warps, 3) for side, warps in _HEADS]
         self._tiles.launch(f"heads {pixels} {inputs} {self._block}", candidates, launch)
         maps = out.unsqueeze(0)
         return (maps,) if self.outputs == self._classes else (maps[:, : self._classes], maps[:, self._classes :])

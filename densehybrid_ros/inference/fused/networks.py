@@ -40,7 +40,11 @@ class _Block:
 
 
 class FusedLadderDenseNet:
-    """LDN-121."""
+    """LDN-121.
+
+    Attributes:
+        border: Value of the pixels around the image that the first layer reads, see ``layout``.
+    """
 
     border = 0.0
 
@@ -54,7 +58,7 @@ class FusedLadderDenseNet:
         self._ladder = Ladder(tiles, network, posterior)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
-        """See ``FusedNetwork``."""
+        """Maps images, float16 [1, 3, H, W] in 0..1, to logits [1, K, h, w] and posterior [1, 2, h, w], if open-set."""
         image = with_border(images, self.border)
         rows, columns = ((length + 1) // 2 // 2 for length in images.shape[2:])
         features = image.new_empty(rows, columns, self._blocks[0].outputs)
@@ -88,7 +92,7 @@ class _Residual:
 
 
 class FusedLight:
-    """The light network."""
+    """The light network, see ``FusedLadderDenseNet``."""
 
     border = PIXEL_MEAN
 
@@ -98,7 +102,7 @@ class FusedLight:
         self._ladder = Ladder(tiles, network, posterior)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
-        """See ``FusedNetwork``."""
+        """See ``FusedLadderDenseNet``."""
         features = self._stem(with_border(images, self.border))
         skips = []
         for index, stage in enumerate(self._stages):

@@ -13,9 +13,12 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from densehybrid_ros.inference.fused.convolutions import Pointwise
-from densehybrid_ros.inference.fused.device_functions import early_start, enlarged, follow, normalised
+from densehybrid_ros.inference.fused.device_functions import enlarged, follow, normalised, start_kernel
 from densehybrid_ros.inference.fused.layout import affine, filled
 from densehybrid_ros.inference.fused.tiles import Tile, Tiles
+from densehybrid_ros.networks.blocks import pooling_matrix
+
+_CELLS, _PIXELS = Tile(16, 0, 64, 4, 3), Tile(32, 0, 0, 4, 3)  # of the kernels of a pyramid's levels
 
 
 @triton.jit
@@ -111,18 +114,9 @@ def _enlarge_levels_kernel(
     first = tl.load(grids + 3 * level)
     grid_rows, grid_columns = tl.load(grids + 3 * level + 1), tl.load(grids + 3 * level + 2)
     mask = tl.broadcast_to((pixel < pixels)[:, None], [BLOCK_PIXELS, CHANNELS])
-    made = enlarged(
-        cells + first * CHANNELS,
-        grid_rows,
-        grid_columns,
-        pixel // columns,
-        pixel % columns,
-        grid_rows.to(tl.float32) / rows,
-        grid_columns.to(tl.float32) / columns,
-        channel,
-        CHANNELS,
-        mask,
-    )
+    y, x, maps = pixel // columns, pixel % columns, cells + first * CHANNELS
+    scale_y, scale_x = grid_rows.to(tl.float32) / rows, grid_columns.to(tl.float32) / columns
+    made = enlarged(maps, grid_rows, grid_columns, y, x, scale_y, scale_x, channel, CHANNELS, mask)
     at = pixel[:, None] * target_stride + (level * CHANNELS + channel)[None, :]
     tl.store(target + at, made.to(tl.float16), mask=mask)
 
@@ -142,15 +136,13 @@ class Pool:
         pixels = out.shape[0] * out.shape[1]
 
         def launch(tile: Tile) -> None:
-            strides = (source.stride(1), out.stride(1))
+            grid = (triton.cdiv(pixels, tile.pixels), triton.cdiv(self.channels, tile.outputs))
+            tensors = (source, self._scale, self._shift, out)
+            sizes = (rows, columns, self.channels, out.shape[1], pixels, source.stride(1), out.stride(1))
             blocks = {"BLOCK_PIXELS": tile.pixels, "BLOCK_CHANNELS": tile.outputs}
-            _pool_kernel[(triton.cdiv(pixels, tile.pixels), triton.cdiv(self.channels, tile.outputs))](
-                *(source, self._scale, self._shift, out),
-                *(rows, columns, self.channels, out.shape[1], pixels, *strides),
-                **{**blocks, **early_start(), "num_warps": tile.warps},
-            )
+            start_kernel(_pool_kernel, grid, tile, *tensors, *sizes, **blocks)
 
-        candidates = (Tile(16, 128, 0, 4, 1), Tile(32, 64, 0, 4, 1), Tile(8, 256, 0, 4, 1), Tile(32, 128, 0, 8, 1))
+        candidates = (Tile(16, 128, 0, 4, 3), Tile(32, 64, 0, 4, 3), Tile(8, 256, 0, 4, 3), Tile(32, 128, 0, 8, 3))
         self._tiles.launch(f"pool {pixels} {self.channels}", candidates, launch)
         return out
 
@@ -158,17 +150,14 @@ class Pool:
 class Pyramid:
     """Pyramid pooling. The averages over the grids' cells are one product with a fixed matrix."""
 
-    _CELLS = 16
-
     def __init__(self, tiles: Tiles, pyramid: Any) -> None:
         self._grids: Sequence[int] = pyramid.grids
         self._bottleneck = Pointwise(tiles, pyramid.bottleneck.conv, before=pyramid.bottleneck.norm)
         levels = list(pyramid.levels)
-        self._scale = torch.stack([affine(level.norm)[0] for level in levels]).half()
-        self._shift = torch.stack([affine(level.norm)[1] for level in levels]).half()
-        self._weights = (
-            torch.stack([level.conv.weight.detach()[:, :, 0, 0].t() for level in levels]).contiguous().half()
-        )
+        norms = zip(*(affine(level.norm) for level in levels), strict=True)
+        self._scale, self._shift = (torch.stack(parts).half() for parts in norms)
+        weights = [level.conv.weight.detach()[:, :, 0, 0].t() for level in levels]
+        self._weights = torch.stack(weights).contiguous().half()
         self._fuse = Pointwise(tiles, pyramid.fuse.conv, before=pyramid.fuse.norm)
         self._prepared: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -183,14 +172,14 @@ class Pyramid:
         features = self._bottleneck(source, out=joined[..., :width])
         cells = torch.mm(averages, features.view(rows * columns, width))
         made = source.new_empty(len(cells), level_width)
-        sizes = {"INPUTS": width, "OUTPUTS": level_width, "BLOCK_CELLS": self._CELLS, "BLOCK_INPUTS": 64}
-        _levels_kernel[(len(cells) // self._CELLS,)](
-            *(cells, level_of, self._scale, self._shift, self._weights, made),
-            **{**sizes, **early_start(), "num_warps": 4},
-        )
-        _enlarge_levels_kernel[(triton.cdiv(rows * columns, 32), len(self._grids))](
-            *(made, grids, joined[..., width:], rows * columns, rows, columns, joined.stride(1)),
-            **{"CHANNELS": level_width, "BLOCK_PIXELS": 32, **early_start(), "num_warps": 4},
+        tensors = (cells, level_of, self._scale, self._shift, self._weights, made)
+        blocks = {"BLOCK_CELLS": _CELLS.pixels, "BLOCK_INPUTS": _CELLS.inputs}
+        count = len(cells) // _CELLS.pixels
+        start_kernel(_levels_kernel, (count,), _CELLS, *tensors, INPUTS=width, OUTPUTS=level_width, **blocks)
+        grid = (triton.cdiv(rows * columns, _PIXELS.pixels), len(self._grids))
+        arguments = (made, grids, joined[..., width:], rows * columns, rows, columns, joined.stride(1))
+        start_kernel(
+            _enlarge_levels_kernel, grid, _PIXELS, *arguments, CHANNELS=level_width, BLOCK_PIXELS=_PIXELS.pixels
         )
         return self._fuse(joined)
 
@@ -199,22 +188,13 @@ class Pyramid:
         first = 0
         for level, grid_rows in enumerate(self._grids):
             grid = (grid_rows, max(1, round(columns / rows * grid_rows)))
-            weights = _averages(rows, grid[0])[:, None, :, None] * _averages(columns, grid[1])[None, :, None, :]
-            weights = weights.reshape(grid[0] * grid[1], rows * columns)
-            count = math.ceil(len(weights) / self._CELLS) * self._CELLS
+            weights = torch.kron(pooling_matrix(grid[0], rows), pooling_matrix(grid[1], columns))
+            blocks = math.ceil(len(weights) / _CELLS.pixels)
+            count = blocks * _CELLS.pixels
             parts.append(filled(weights, count, rows * columns))
-            level_of += [level] * (count // self._CELLS)
+            level_of += [level] * blocks
             table += [first, *grid]
             first += count
         device = self._scale.device
         integers = [torch.tensor(values, dtype=torch.int32, device=device) for values in (level_of, table)]
         return torch.cat(parts).half().to(device), integers[0], integers[1]
-
-
-def _averages(length: int, cells: int) -> Tensor:
-    """Weights [cells, length] of adaptive average pooling."""
-    weights = torch.zeros(cells, length)
-    for cell in range(cells):
-        first, end = cell * length // cells, -(-(cell + 1) * length // cells)
-        weights[cell, first:end] = 1 / (end - first)
-    return weights

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from densehybrid_ros.inference.fused.device_functions import activated, early_start, follow
+from densehybrid_ros.inference.fused.device_functions import activated, follow, start_kernel
 from densehybrid_ros.inference.fused.layout import folded
 from densehybrid_ros.inference.fused.tiles import Tile, Tiles
 
@@ -97,11 +97,9 @@ class PooledStem:
         rows, columns = out.shape[:2]
 
         def launch(tile: Tile) -> None:
-            _pooled_stem_kernel[(triton.cdiv(rows * columns, tile.pixels),)](
-                *(image, self._weights, self._bias, out, rows * columns, columns, image.stride(0), out.stride(1)),
-                **{"OUTPUTS": self.outputs, "BLOCK_PIXELS": tile.pixels, **early_start()},
-                **{"num_warps": tile.warps, "num_stages": tile.stages},
-            )
+            grid, sizes = (triton.cdiv(rows * columns, tile.pixels),), (rows * columns, columns)
+            arguments = (image, self._weights, self._bias, out, *sizes, image.stride(0), out.stride(1))
+            start_kernel(_pooled_stem_kernel, grid, tile, *arguments, OUTPUTS=self.outputs, BLOCK_PIXELS=tile.pixels)
 
         candidates = (Tile(64, 0, 0, 4, 4), Tile(64, 0, 0, 4, 3), Tile(128, 0, 0, 8, 3))
         self._tiles.launch(f"pooled stem {rows * columns} {self.outputs}", candidates, launch)
@@ -127,11 +125,10 @@ class Stem:
         out = image.new_empty(rows, columns, self.outputs)
 
         def launch(tile: Tile) -> None:
-            _stem_kernel[(triton.cdiv(rows * columns, tile.pixels),)](
-                *(image, self._weights, self._bias, out, rows * columns, columns, image.stride(0)),
-                **{"OUTPUTS": self.outputs, "BLOCK_PIXELS": tile.pixels, **early_start(), "num_warps": tile.warps},
-            )
+            grid = (triton.cdiv(rows * columns, tile.pixels),)
+            arguments = (image, self._weights, self._bias, out, rows * columns, columns, image.stride(0))
+            start_kernel(_stem_kernel, grid, tile, *arguments, OUTPUTS=self.outputs, BLOCK_PIXELS=tile.pixels)
 
-        candidates = (Tile(128, 0, 0, 4, 1), Tile(256, 0, 0, 8, 1), Tile(64, 0, 0, 4, 1))
+        candidates = (Tile(128, 0, 0, 4, 3), Tile(256, 0, 0, 8, 3), Tile(64, 0, 0, 4, 3))
         self._tiles.launch(f"stem {rows * columns} {self.outputs}", candidates, launch)
         return out

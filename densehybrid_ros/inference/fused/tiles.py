@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,6 @@ class Tiles:
     def __init__(self, table: Mapping[str, Tile] | None = None) -> None:
         """Takes what is known: kernel and shape -> tile; for the rest the first candidate that this device can run."""
         self._table, self._tuning = dict(table or {}), False
-        self.times: dict[str, dict[Tile, float]] = {}
 
     def tune(self) -> None:
         """Forgets all tiles and measures each from now on where it is first needed."""
@@ -61,8 +61,7 @@ class Tiles:
             run(tile)
             return
         if self._tuning:
-            self.times[key] = {each: _milliseconds(run, each) for each in candidates}
-            candidates = sorted(candidates, key=self.times[key].__getitem__)
+            candidates = sorted(candidates, key=partial(_milliseconds, run))
         problem: Exception | None = None
         for tile in candidates:
             problem = _problem(run, tile)
