@@ -141,21 +141,17 @@ def objective(config: TrainConfig, logits: Tensor, posterior: Tensor, batch: Mix
 
     Weights of outliers count in the loss with margins alone.
     """
-    settings, labels, origin = config.loss, batch.labels, batch.origin
+    settings, pixels = config.loss, (logits, posterior, batch.labels, batch.origin)
     if config.stage == "closed_set":
-        return {"loss": closed_set_loss(logits, labels)}
+        return {"loss": closed_set_loss(logits, batch.labels)}
     if settings.kind != "hybrid":
-        return BASELINE_LOSSES[settings.kind].loss(logits, posterior, labels, origin, settings.beta)
+        return BASELINE_LOSSES[settings.kind].loss(*pixels, settings.beta)
     if settings.weighting != "margins":
-        weighting = OPEN_SET_LOSSES[settings.weighting]
-        return weighting(logits, posterior, labels, origin, settings.beta, settings.likelihood_floor)
+        return OPEN_SET_LOSSES[settings.weighting](*pixels, settings.beta, settings.likelihood_floor)
     return margin_loss(
-        logits,
-        posterior,
-        labels,
-        origin,
+        *pixels,
         beta=settings.beta,
-        floor=settings.likelihood_floor if settings.likelihood_floor is not None else -math.inf,
+        floor=-math.inf if settings.likelihood_floor is None else settings.likelihood_floor,
         ceiling=settings.likelihood_ceiling,
         posterior_weight=settings.posterior_weight,
         hard_share=settings.hard_share,
