@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,8 +39,7 @@ _BOX_PERCENT = (1, 15)
 _ATTEMPTS = 20
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """An object, or all pixels of a class, in a picture."""
 
     top: int  # Row of the bounding box's upper edge
@@ -48,8 +47,7 @@ class Region:
     mask: np.ndarray  # uint8 [h, w], the size of the bounding box: opacity in 0..255, 255 = belongs to the region
 
 
-@dataclass(frozen=True)
-class NegativePicture:
+class NegativePicture(NamedTuple):
     """A picture to cut negatives from."""
 
     name: str  # Its file, for messages

@@ -110,8 +110,7 @@ def hold_in_memory(frames: LabelledSet, with_unknown: bool = False) -> FrameStor
     return store
 
 
-@dataclass(frozen=True)
-class KnownObject:
+class KnownObject(NamedTuple):
     """A connected region of some classes."""
 
     pixels: np.ndarray  # uint8 [h, w, 4], RGB and alpha, of its bounding box
