@@ -10,8 +10,9 @@ from pathlib import Path
 
 from densehybrid_ros.bags.frames import BagFrame, check_size
 from densehybrid_ros.bags.sources import FIRST_STAMP, FrameSource, check_principal_point, period_ns
-from densehybrid_ros.datasets.anomaly_sets import LostAndFound, open_lost_and_found
+from densehybrid_ros.datasets.anomaly_sets import open_lost_and_found
 from densehybrid_ros.datasets.evaluation_set import FrameFiles, require_folder
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.errors import InputError
 
 DATA_SETS = ("lost_and_found",)
@@ -81,7 +82,7 @@ def lost_and_found_sequences(
     return made
 
 
-def _read_frames(frames: LostAndFound, chosen: Sequence[int], fps: float) -> Iterator[BagFrame]:
+def _read_frames(frames: LabelledSet, chosen: Sequence[int], fps: float) -> Iterator[BagFrame]:
     shape: tuple[int, ...] = ()
     first = frames.files[chosen[0]].image.name
     for index in chosen:

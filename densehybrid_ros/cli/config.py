@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from densehybrid_ros.cli.train import configure_run, merged
-from densehybrid_ros.training.config_file import config_text
+from densehybrid_ros.training.config import config_text
 
 _EXAMPLE = """examples:
   densehybrid config show --config light_open_set

@@ -18,7 +18,7 @@ from densehybrid_ros.cli.measuring import (
     still_stage,
 )
 from densehybrid_ros.cli.options import add_json, add_report, count, output_file, thresholds
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, ROAD_HAZARD, ROAD_PRIOR, FrameScorer, Scorer, spread
@@ -32,8 +32,8 @@ from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import model_path, read_card, write_card
 from densehybrid_ros.research.baselines import BASELINE_SCORES
-from densehybrid_ros.research.model_score import ModelScore, collect_pixels
-from densehybrid_ros.research.model_scores import MODEL_SCORES
+from densehybrid_ros.research.model_score import Score, collect_pixels
+from densehybrid_ros.research.model_scores import FITTED_SCORES, MODEL_SCORES
 from densehybrid_ros.research.paper_tables import (
     PAPER_TABLES,
     format_paper_table,
@@ -51,7 +51,7 @@ _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_anomaly --root DIR --score-maps maps --name mine
   densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ..."""
 _BASIC_SCORES = (HYBRID, "posterior", "likelihood", "max_softmax", "max_logit")
-_KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD, *MODEL_SCORES)
+_KNOWN_SCORES = (*_BASIC_SCORES, *BASELINE_SCORES, ROAD_HAZARD, *MODEL_SCORES, *FITTED_SCORES)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = f"any of {', '.join(_KNOWN_SCORES)} (default: the basic five, or those of the table); {ROAD_HAZARD} is "
     text += f"{HYBRID}, {ROAD_PRIOR:g} nats lower away from the ground"
     parser.add_argument("--scores", help=text)
-    fitted = ", ".join(name for name, build in MODEL_SCORES.items() if build().needs_fit)
+    fitted = ", ".join(FITTED_SCORES)
     parser.add_argument("--fit-dataset", metavar="NAME", help=f"training frames, which {fitted} need")
     parser.add_argument("--fit-root", type=Path, metavar="DIR", help="folder of the training frames")
     parser.add_argument("--fit-frames", type=count, default=100, metavar="N", help="how many of them (default: 100)")
@@ -160,7 +160,7 @@ def _scores(args: argparse.Namespace) -> list[str]:
 
 
 def _measure(
-    args: argparse.Namespace, sets: dict[str, EvaluationSet], missing: list[str]
+    args: argparse.Namespace, sets: dict[str, LabelledSet], missing: list[str]
 ) -> dict[str, list[EvaluationResult]]:
     """Measures each model on one data set after another; of several, one without a usable frame joins the missing.
 
@@ -186,7 +186,7 @@ def _measure(
 
 
 def _scorers(
-    args: argparse.Namespace, sets: dict[str, EvaluationSet]
+    args: argparse.Namespace, sets: dict[str, LabelledSet]
 ) -> Iterator[tuple[str, Mapping[str, Scorer], list[float], StillStage | None]]:
     """Yields each model, or the row of score maps: what scores each data set, thresholds in nats, the hazard stage."""
     if args.score_maps is not None:
@@ -210,21 +210,19 @@ def _scorers(
         yield model, dict.fromkeys(sets, scorer), values, stage
 
 
-def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segmenter) -> dict[str, ModelScore]:
+def _model_scores(args: argparse.Namespace, names: list[str], segmenter: Segmenter) -> dict[str, Score]:
     """Builds the scores that need the model and fits those that need it."""
     for name in names:
         if name not in _KNOWN_SCORES:
             raise InputError(f"--scores {name}: unknown; choose from {', '.join(_KNOWN_SCORES)}")
-    built = {name: MODEL_SCORES[name]() for name in names if name in MODEL_SCORES}
-    needing = [name for name, score in built.items() if score.needs_fit]
+    built = {name: MODEL_SCORES[name] for name in names if name in MODEL_SCORES}
+    needing = [name for name in names if name in FITTED_SCORES]
     if needing:
         if not (args.fit_dataset and args.fit_root):
             raise InputError(f"--scores {needing[0]}: needs training frames; give --fit-dataset and --fit-root")
         dataset = open_evaluation_set(args.fit_dataset, args.fit_root)
-        indices = spread(len(dataset), args.fit_frames)
-        pixels = collect_pixels(segmenter, dataset, indices)
-        for name in needing:
-            built[name].fit(pixels)
+        pixels = collect_pixels(segmenter, dataset, spread(len(dataset), args.fit_frames))
+        built |= {name: FITTED_SCORES[name](pixels) for name in needing}
     return built
 
 

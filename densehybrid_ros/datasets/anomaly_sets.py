@@ -12,32 +12,26 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.evaluation_set import (
     ANOMALY,
     IGNORE,
     INLIER,
-    EvaluationFrame,
     FrameFiles,
-    check_sizes,
-    index_by_stem,
+    index_pictures,
     pair_files,
+    pair_folders,
     require_folder,
 )
 from densehybrid_ros.datasets.labelled_set import ANOMALY_VALUES, LabelledSet
-from densehybrid_ros.datasets.pictures import read_disparity, read_instances
 from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS, VOID
 from densehybrid_ros.errors import InputError
 
 _ROAD_ANOMALY_VALUES = {0: INLIER, 1: INLIER, 2: ANOMALY}
 _FISHYSCAPES_LABEL = re.compile(r"(\d+)_(.+)_labels")
 _STREET_HAZARDS_SPLITS = {"train": ("train", "training"), "val": ("train", "validation"), "test": ("test", "test")}
-_STREET_HAZARDS_OTHER, _STREET_HAZARDS_ANOMALY = 4, 14
-_STREET_HAZARDS_TRAIN_IDS = {value: value - 1 if value < 4 else value - 2 for value in range(1, 14)}
-_STREET_HAZARDS_TRAIN_IDS |= {_STREET_HAZARDS_OTHER: VOID, _STREET_HAZARDS_ANOMALY: VOID}
-"""Value in an annotation (1..14) -> train id; "other" and the anomalies of the test set are void."""
+_STREET_HAZARDS_ANOMALY = 14
+_STREET_HAZARDS_TRAIN_IDS = {value: value - 1 if value < 4 else value - 2 for value in range(1, 14)} | {4: VOID}
+"""Value in an annotation (1..13) -> train id; "other" (4) is void."""
 _LOST_AND_FOUND_VALUES = {0: IGNORE, 1: INLIER} | dict.fromkeys(range(2, 201), ANOMALY)
 _KNOWN_OBJECTS = (
     "15_Rechbergstr_Deckenpfronn",
@@ -55,66 +49,35 @@ def open_smiyc_track(root: Path) -> LabelledSet:
     published, so that frames without labels are left out, which leaves the validation frames.
     """
     hint = "give the track's folder, which holds images/ and labels_masks/"
-    images = index_by_stem(require_folder(root / "images", hint), "*")
-    labels = index_by_stem(require_folder(root / "labels_masks", hint), "*", remove="_labels_semantic")
+    folders = root / "images", root / "labels_masks"
+    images = index_pictures(require_folder(folders[0], hint), "*")
+    labels = index_pictures(require_folder(folders[1], hint), "*", "_labels_semantic")
     labelled = {key: path for key, path in images.items() if key in labels}
     if images and not labelled:
-        raise InputError(f"{root / 'labels_masks'}: no FRAME_labels_semantic.png for any frame of images/")
-    files = pair_files(labelled, labels, root / "images", root / "labels_masks")
-    return LabelledSet("smiyc", files, anomaly=ANOMALY_VALUES)
+        raise InputError(f"{folders[1]}: no FRAME_labels_semantic.png for any frame of images/")
+    return LabelledSet("smiyc", pair_files(labelled, labels, *folders), anomaly=ANOMALY_VALUES)
 
 
 def open_road_anomaly(root: Path) -> LabelledSet:
     """Opens RoadAnomaly: ``frames/NAME.jpg`` with ``frames/NAME.labels/labels_semantic.png`` (2 = anomaly)."""
     folder = require_folder(root / "frames", "give the folder that holds frames/")
-    images = index_by_stem(folder, "*")
-    labels = {path.parent.name.removesuffix(".labels"): path for path in folder.glob("*.labels/labels_semantic.png")}
-    files = pair_files(images, labels, folder, folder / "NAME.labels")
+    labels = index_pictures(folder, "*.labels/*.png", ".labels/labels_semantic")
+    files = pair_files(index_pictures(folder, "*"), labels, folder, folder / "NAME.labels")
     return LabelledSet("road_anomaly", files, anomaly=_ROAD_ANOMALY_VALUES)
 
 
-def open_fishyscapes_lost_and_found(root: Path) -> LabelledSet:
-    """Opens the validation set of Fishyscapes LostAndFound.
+def open_fishyscapes(root: Path, name: str, overlays: bool = False) -> LabelledSet:
+    """Opens the validation set of Fishyscapes LostAndFound or, with ``overlays``, of Fishyscapes Static.
 
     The label files, such as ``0000_04_Maurener_Weg_8_000000_000030_labels.png``, lie anywhere below ``root``, and so
-    do the images of LostAndFound (``leftImg8bit``) that they name.
+    do the images (``leftImg8bit``) that they name, of LostAndFound or Cityscapes, and the overlays ``NNNN*rgb.npz``,
+    objects that are added to the images.
     """
-    return LabelledSet("fishyscapes_lost_and_found", _fishyscapes_files(root, overlays=False), anomaly=ANOMALY_VALUES)
-
-
-class FishyscapesStatic(LabelledSet):
-    """Cityscapes frames onto which objects are pasted by adding a signed overlay (``rgb`` of an .npz file)."""
-
-    def __getitem__(self, index: int) -> EvaluationFrame:
-        """Reads a frame and adds its overlay."""
-        frame = super().__getitem__(index)
-        files = self.files[index]
-        assert files.overlay is not None
-        try:
-            overlay = np.load(files.overlay)["rgb"].astype(np.int16)
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{files.overlay}: holds no array 'rgb' ({error})") from error
-        check_sizes(frame.image, files.image, overlay, files.overlay)
-        image = np.clip(frame.image + overlay, 0, 255).astype(np.uint8)
-        return replace(frame, image=image)
-
-
-def open_fishyscapes_static(root: Path) -> FishyscapesStatic:
-    """Opens the validation set of Fishyscapes Static.
-
-    Label files ``NNNN_CITYSCAPESFRAME_labels.png``, overlays ``NNNN*rgb.npz`` and the Cityscapes images
-    (``leftImg8bit``) lie anywhere below ``root``.
-    """
-    return FishyscapesStatic("fishyscapes_static", _fishyscapes_files(root, overlays=True), anomaly=ANOMALY_VALUES)
-
-
-def _fishyscapes_files(root: Path, overlays: bool) -> list[FrameFiles]:
-    labels = index_by_stem(
-        require_folder(root, "give the folder that holds the labels and the images"), "**/*_labels.*"
-    )
+    require_folder(root, "give the folder that holds the labels and the images")
+    labels = {path.stem: path for path in index_pictures(root, "**/*", "_labels").values()}
     if not labels:
         raise InputError(f"{root}: no NNNN_FRAME_labels.png below it; download the labels of Fishyscapes into it")
-    images = index_by_stem(root, "**/*_leftImg8bit.*", remove="_leftImg8bit")
+    images = {Path(key).name: path for key, path in index_pictures(root, "**/*", "_leftImg8bit").items()}
     patches = {path.name.split("_")[0]: path for path in root.rglob("*rgb.npz")} if overlays else {}
     files = []
     for stem, label in labels.items():
@@ -127,7 +90,7 @@ def _fishyscapes_files(root: Path, overlays: bool) -> list[FrameFiles]:
         if overlays and number not in patches:
             raise InputError(f"{label}: the overlay {number}*rgb.npz is missing below {root}")
         files.append(FrameFiles(images[frame], label, overlay=patches.get(number)))
-    return files
+    return LabelledSet(name, files, anomaly=ANOMALY_VALUES)
 
 
 def open_street_hazards(root: Path, split: str = "test") -> LabelledSet:
@@ -139,48 +102,19 @@ def open_street_hazards(root: Path, split: str = "test") -> LabelledSet:
     """
     part, folder = _STREET_HAZARDS_SPLITS[split]
     hint = f"give the folder that holds {part}/images/ and {part}/annotations/"
-    image_folder, label_folder = (
-        require_folder(root / part / kind / folder, hint) for kind in ("images", "annotations")
-    )
-    images, labels = _by_relative_path(image_folder), _by_relative_path(label_folder)
-    files = pair_files(images, labels, image_folder, label_folder)
-    semantic = dict(_STREET_HAZARDS_TRAIN_IDS)
-    anomaly = {value: ANOMALY if value == _STREET_HAZARDS_ANOMALY else INLIER for value in semantic}
+    images, labels = (root / part / kind / folder for kind in ("images", "annotations"))
+    files, semantic = pair_folders(images, labels, hint, "**/*.png"), _STREET_HAZARDS_TRAIN_IDS
     if split != "test":
-        del semantic[_STREET_HAZARDS_ANOMALY]
-        anomaly = {}
-    return LabelledSet("street_hazards", files, STREET_HAZARDS, semantic, anomaly)
+        return LabelledSet("street_hazards", files, STREET_HAZARDS, semantic)
+    anomaly = dict.fromkeys(semantic, INLIER) | {_STREET_HAZARDS_ANOMALY: ANOMALY}
+    return LabelledSet("street_hazards", files, STREET_HAZARDS, semantic | {_STREET_HAZARDS_ANOMALY: VOID}, anomaly)
 
 
-def _by_relative_path(folder: Path) -> dict[str, Path]:
-    """Frames of several towns have the same numbers, so that the town belongs to the key."""
-    return {str(path.relative_to(folder).with_suffix("")): path for path in sorted(folder.rglob("*.png"))}
-
-
-class LostAndFound(LabelledSet):
-    """Frames labelled free road (1) and obstacle (2 and above), with what there is of instances, disparity and camera.
-
-    ``labelIds`` are read, not ``labelTrainIds``: those merge several kinds of obstacles with the background.
-    """
-
-    def __getitem__(self, index: int) -> EvaluationFrame:
-        """Reads a frame."""
-        frame, files = super().__getitem__(index), self.files[index]
-        height, width = frame.image.shape[:2]
-        instances = disparity = None
-        if files.instances is not None:
-            instances = read_instances(files.instances)
-            check_sizes(frame.image, files.image, instances, files.instances)
-            instances = np.where(frame.anomaly == ANOMALY, instances, 0).astype(np.uint16)
-        if files.disparity is not None:
-            disparity = read_disparity(files.disparity)
-            check_sizes(frame.image, files.image, disparity, files.disparity)
-        camera = Camera.from_cityscapes_json(files.camera, width, height) if files.camera else None
-        return replace(frame, instances=instances, disparity=disparity, camera=camera)
-
-
-def open_lost_and_found(root: Path, split: str = "test", without_known: bool = False, scene: str = "*") -> LostAndFound:
+def open_lost_and_found(root: Path, split: str = "test", without_known: bool = False, scene: str = "*") -> LabelledSet:
     """Opens ``{leftImg8bit,gtCoarse,disparity,camera}/SPLIT/NN_Scene/NN_Scene_SEQ_FRAME_*``.
+
+    Frames are labelled free road (1) and obstacle (2 and above), with what there is of instances, disparity and camera.
+    ``labelIds`` are read, not ``labelTrainIds``: those merge several kinds of obstacles with the background.
 
     Args:
         root: The folder that holds these.
@@ -192,19 +126,21 @@ def open_lost_and_found(root: Path, split: str = "test", without_known: bool = F
         InputError: Images or labels are missing.
     """
     hint = "give the folder that holds leftImg8bit/ and gtCoarse/"
-    image_folder = require_folder(root / "leftImg8bit" / split, hint)
-    label_folder = require_folder(root / "gtCoarse" / split, hint)
-    images = index_by_stem(image_folder, f"{scene}/*", remove="_leftImg8bit")
+    folders = [require_folder(root / kind / split, hint) for kind in ("leftImg8bit", "gtCoarse")]
+    images, labels, instances, disparities = (
+        index_pictures(root / kind / split, f"{scene}/*", ending)
+        for kind, ending in (
+            ("leftImg8bit", "_leftImg8bit"),
+            ("gtCoarse", "_gtCoarse_labelIds"),
+            ("gtCoarse", "_gtCoarse_instanceIds"),
+            ("disparity", "_disparity"),
+        )
+    )
     if without_known:
-        images = {key: path for key, path in images.items() if not key.startswith(_KNOWN_OBJECTS)}
-    labels = index_by_stem(label_folder, f"{scene}/*", remove="_gtCoarse_labelIds")
-    instances = index_by_stem(label_folder, f"{scene}/*", remove="_gtCoarse_instanceIds")
-    disparities = index_by_stem(root / "disparity" / split, f"{scene}/*", remove="_disparity")
-    camera_files = root.glob(f"camera/{split}/{scene}/*_camera.json")
-    cameras = {path.name.removesuffix("_camera.json"): path for path in camera_files}
-    pairs = zip(images, pair_files(images, labels, image_folder, label_folder), strict=True)
-    files = [
-        replace(pair, instances=instances.get(key), disparity=disparities.get(key), camera=cameras.get(key))
-        for key, pair in pairs
-    ]
-    return LostAndFound("lost_and_found", files, anomaly=_LOST_AND_FOUND_VALUES)
+        images = {key: path for key, path in images.items() if not path.name.startswith(_KNOWN_OBJECTS)}
+    files = []
+    for key, pair in zip(images, pair_files(images, labels, *folders), strict=True):
+        camera = root / "camera" / split / f"{key}_camera.json"
+        camera_file = camera if camera.is_file() else None
+        files.append(replace(pair, instances=instances.get(key), disparity=disparities.get(key), camera=camera_file))
+    return LabelledSet("lost_and_found", files, anomaly=_LOST_AND_FOUND_VALUES)

@@ -25,8 +25,7 @@ Found = TypeVar("Found")
 class SeenFrames:
     """What a look through labelled frames has found."""
 
-    # One line each, naming the file and the value; empty where all is well
-    faults: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # One line each, naming the file and the value
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # (width, height) -> number of frames
     pixels: Counter[int] = field(default_factory=Counter)  # Train id -> number of pixels, 255 = void
     unknown: int = 0  # Number of pixels of unknown ids
@@ -42,13 +41,7 @@ def check_frames(frames: LabelledSet, stop_after: int = 10) -> SeenFrames:
         return frame.image.shape[1::-1], np.bincount(frame.semantic.ravel()), int(unknown)
 
     seen = SeenFrames()
-    for found in _in_threads(look, len(frames), frames.name):
-        if isinstance(found, InputError):
-            seen.faults.append(str(found))
-            if len(seen.faults) >= stop_after:
-                break
-            continue
-        size, counts, unknown = found
+    for size, counts, unknown in _in_threads(look, len(frames), frames.name, seen.faults, stop_after):
         seen.sizes[size] += 1
         seen.pixels.update({value: int(counts[value]) for value in np.flatnonzero(counts).tolist()})
         seen.unknown += unknown
@@ -61,16 +54,15 @@ def check_frames(frames: LabelledSet, stop_after: int = 10) -> SeenFrames:
 def check_negatives(pictures: NegativeSet, stop_after: int = 10) -> list[str]:
     """Reads a source of negatives; returns its faults, one line each."""
     faults: list[str] = []
-    for found in _in_threads(pictures.__getitem__, len(pictures), pictures.name):
-        if isinstance(found, InputError):
-            faults.append(str(found))
-            if len(faults) >= stop_after:
-                break
+    for _ in _in_threads(pictures.__getitem__, len(pictures), pictures.name, faults, stop_after):
+        pass
     return faults
 
 
-def _in_threads(look: Callable[[int], Found], count: int, name: str) -> Iterator[Found | InputError]:
-    """Yields what a look at each number gives, or its InputError."""
+def _in_threads(
+    look: Callable[[int], Found], count: int, name: str, faults: list[str], stop_after: int
+) -> Iterator[Found]:
+    """Yields what a look at each number gives; what is wrong is added to ``faults``, and so many of them end it."""
 
     def looked(index: int) -> Found | InputError:
         try:
@@ -80,6 +72,12 @@ def _in_threads(look: Callable[[int], Found], count: int, name: str) -> Iterator
 
     pool = ThreadPoolExecutor()
     try:
-        yield from progress(pool.map(looked, range(count)), f"check {name}", total=count)
+        for found in progress(pool.map(looked, range(count)), f"check {name}", total=count):
+            if not isinstance(found, InputError):
+                yield found
+                continue
+            faults.append(str(found))
+            if len(faults) >= stop_after:
+                return
     finally:
         pool.shutdown(cancel_futures=True)

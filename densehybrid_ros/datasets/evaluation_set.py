@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every data set for evaluation looks like: a list of frames that are read one at a time."""
+"""A frame with its ground truth, and the files of frames: images and labels that belong together by their names."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +22,7 @@ class EvaluationFrame:
 
     name: str  # The file of its labels, for messages
     image: np.ndarray  # uint8 [H, W, 3], RGB
-    # uint8 [H, W], 0 inlier, 1 anomaly, 255 ignore; None where the set has no anomalies
-    anomaly: np.ndarray | None = None
+    anomaly: np.ndarray | None = None  # uint8 [H, W], 0 inlier, 1 anomaly, 255 ignore; None where the set has none
     semantic: np.ndarray | None = None  # uint8 [H, W], train ids, 255 void; None where the set has no classes
     instances: np.ndarray | None = None  # uint16 [H, W], 0 none, else the obstacle's id; None where the set has none
     disparity: np.ndarray | None = None  # float32 [H, W] in pixels, 0 invalid; None where the set has none
@@ -45,36 +42,6 @@ class FrameFiles:
     overlay: Path | None = None
 
 
-class EvaluationSet(ABC):
-    """Frames by index, each read from its files when asked for; safe to read from several threads.
-
-    Attributes:
-        files: The files of every frame, in the order of the frames.
-        class_names: Names of the semantic classes in the order of their train ids; empty where there are none. A class
-            of the model that the set does not label has an empty name.
-    """
-
-    class_names: tuple[str, ...] = ()
-
-    def __init__(self, files: Sequence[FrameFiles]) -> None:
-        self.files = list(files)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    @abstractmethod
-    def __getitem__(self, index: int) -> EvaluationFrame:
-        """Reads a frame.
-
-        Raises:
-            InputError: A file is missing or damaged, sizes disagree, or a label value is not the set's.
-        """
-
-    def for_classes(self, names: Sequence[str]) -> EvaluationSet:
-        """Returns the set with the train ids of a model's classes by name, where it is of own frames, else as it is."""
-        return self
-
-
 def check_sizes(image: np.ndarray, image_path: Path, other: np.ndarray, other_path: Path) -> None:
     """Raises an InputError that names both files where a map has not its image's height and width."""
     if image.shape[:2] != other.shape[:2]:
@@ -89,16 +56,17 @@ def require_folder(folder: Path, hint: str) -> Path:
     return folder
 
 
-def index_by_stem(folder: Path, pattern: str, remove: str = "") -> dict[str, Path]:
+def index_pictures(folder: Path, pattern: str, ending: str = "") -> dict[str, Path]:
     """Finds picture files below a folder by a glob, sorted by path.
 
-    The keys are their stems without the ending ``remove``; files without it are left out.
+    The keys are their paths below the folder without suffix and ``ending``; files without the ending are left out.
     """
-    return {
-        path.stem[: len(path.stem) - len(remove)]: path
-        for path in sorted(folder.glob(pattern))
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.stem.endswith(remove)
-    }
+    found = {}
+    for path in sorted(folder.glob(pattern)):
+        key = path.relative_to(folder).with_suffix("").as_posix()
+        if path.suffix.lower() in PICTURE_SUFFIXES and key.endswith(ending):
+            found[key[: len(key) - len(ending)]] = path
+    return found
 
 
 def pair_files(
@@ -125,8 +93,9 @@ def pair_folders(
     Raises:
         InputError: A folder is missing (the message ends in ``hint``) or empty, or an image lacks its label.
     """
+    folders = image_folder, label_folder
     images, labels = (
-        index_by_stem(require_folder(folder, hint), pattern, ending)
-        for folder, ending in zip((image_folder, label_folder), endings, strict=True)
+        index_pictures(require_folder(folder, hint), pattern, ending)
+        for folder, ending in zip(folders, endings, strict=True)
     )
-    return pair_files(images, labels, image_folder, label_folder)
+    return pair_files(images, labels, *folders)

@@ -6,10 +6,10 @@ from __future__ import annotations
 import colorsys
 import copy
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -21,35 +21,17 @@ from densehybrid_ros.errors import InputError, name_some
 
 CLASS_FILE = "classes.yaml"
 _SPLIT = "{split}"
-_LAYOUTS = (
-    *(
-        (before + image + after, before + label + after)
-        for image, label in (("image", "label"), ("images", "labels"))
-        for before, after in ((f"{_SPLIT}/", "/**/*"), ("", f"/{_SPLIT}/**/*"), ("", "/**/*"))
-    ),
-    *(
-        (f"{before}**/*", f"{before}**/*_{ending}")
-        for ending in ("label", "labels", "mask")
-        for before in (f"{_SPLIT}/", "")
-    ),
-)
+_LAYOUTS = [
+    (f"{before}image{s}{after}/**/*", f"{before}label{s}{after}/**/*")
+    for s in ("", "s")
+    for before, after in ((f"{_SPLIT}/", ""), ("", f"/{_SPLIT}"), ("", ""))
+]
+_LAYOUTS += [(f"{at}**/*", f"{at}**/*_{end}") for end in ("label", "labels", "mask") for at in (f"{_SPLIT}/", "")]
 """Patterns of images and labels that are tried, in this order, where ``classes.yaml`` names none."""
 _STARS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)"}
 _KEYS = ("classes", "ignore", "unknown", "images", "labels", "split")
 _CLASS_KEYS = ("id", "name", "color", "drivable")
 _MOST_CLASSES = 254  # the id after the last one is "unknown", and 255 is void
-
-
-@dataclass(frozen=True)
-class _ClassFile:
-    """What ``classes.yaml`` says."""
-
-    classes: tuple[SemanticClass, ...]  # The classes in the order of their train ids
-    semantic: dict[int, int]  # Value in the label picture -> train id, 255 = void
-    anomaly: dict[int, int]  # Value in the label picture -> 0 inlier, 1 anomaly, 255 ignore; empty without unknown ids
-    patterns: tuple[str, str] | None = None  # Where images and labels lie; None: in one of the usual layouts
-    # `train` and `val`: a list of names or a folder; `every`: each how many-th frame is for validation
-    split: dict[str, Any] = field(default_factory=dict)
 
 
 class FolderSet(LabelledSet):
@@ -74,6 +56,14 @@ class FolderSet(LabelledSet):
         return found
 
 
+class _ClassFile(NamedTuple):
+    """What ``classes.yaml`` says: the set without its files, where images and labels lie, and how frames are split."""
+
+    frames: FolderSet
+    patterns: tuple[str, str] | None = None  # None: in one of the usual layouts
+    split: Mapping[str, Any] = MappingProxyType({})  # `train`, `val`: list of names or folder; `every`: how many-th
+
+
 def open_folder(root: Path) -> FolderSet:
     """Opens own frames to evaluate: the split ``val`` where there are splits, else all.
 
@@ -82,10 +72,9 @@ def open_folder(root: Path) -> FolderSet:
     Raises:
         InputError: A folder is missing or empty, an image lacks its label, or ``classes.yaml`` is wrong.
     """
-    require_folder(root, "give a folder that holds image/ and label/")
-    path = root / CLASS_FILE
-    described = _read_class_file(path) if path.is_file() else _ClassFile((), {}, ANOMALY_VALUES)
-    return _open(root, described, "val", all_without_split=True)
+    path = require_folder(root, "give a folder that holds image/ and label/") / CLASS_FILE
+    masks = FolderSet("folder", (), anomaly=ANOMALY_VALUES)
+    return _open(root, _read_class_file(path) if path.is_file() else _ClassFile(masks), "val", all_without_split=True)
 
 
 def open_folder_training(root: Path, split: str) -> FolderSet:
@@ -102,21 +91,21 @@ def open_folder_training(root: Path, split: str) -> FolderSet:
 
 def _open(root: Path, described: _ClassFile, split: str, all_without_split: bool) -> FolderSet:
     value = {name: str(described.split.get(name, name)) for name in ("train", "val")}
-    images, labels = described.patterns or _usual_patterns(root, list(value.values()))
-    by_folder = _SPLIT in images
-    images, labels = (pattern.replace(_SPLIT, value[split]) for pattern in (images, labels))
+    patterns = described.patterns or _usual_patterns(root, list(value.values()))
+    images, labels = (pattern.replace(_SPLIT, value[split]) for pattern in patterns)
     found_labels = _find(root, labels)
     found_images = {key: path for key, path in _find(root, images).items() if path not in found_labels.values()}
-    files = pair_files(found_images, found_labels, root / images, root / labels)
-    if not by_folder:
-        chosen = _chosen(root, dict(zip(found_images, files, strict=True)), described, split)
+    files: list[FrameFiles] = pair_files(found_images, found_labels, root / images, root / labels)
+    if _SPLIT not in patterns[0]:
+        chosen = _chosen(root, dict(zip(found_images, files, strict=True)), described.split, split)
         if chosen is None and not all_without_split:
             mend = "make folders train/ and val/, a list val.txt, or write split: {every: 5}"
             raise InputError(f"{root / CLASS_FILE}: no frames are set apart for validation; {mend}")
         files = files if chosen is None else chosen
     if not files:
         raise InputError(f"{root}: no frame is of the split {split}; look at {CLASS_FILE} and the lists of names")
-    return FolderSet("folder", files, described.classes, described.semantic, described.anomaly)
+    described.frames.files = files
+    return described.frames
 
 
 def _usual_patterns(root: Path, splits: Sequence[str]) -> tuple[str, str]:
@@ -142,12 +131,12 @@ def _find(root: Path, pattern: str) -> dict[str, Path]:
     return found
 
 
-def _chosen(root: Path, files: dict[str, FrameFiles], described: _ClassFile, split: str) -> list[FrameFiles] | None:
+def _chosen(root: Path, files: dict[str, FrameFiles], given: Mapping[str, Any], split: str) -> list[FrameFiles] | None:
     """The frames of a split by lists of names, or by every how many-th; None where neither is given."""
-    lists = {name: root / str(described.split.get(name, f"{name}.txt")) for name in ("train", "val")}
-    if every := described.split.get("every"):
+    if every := given.get("every"):
         return [item for index, item in enumerate(files.values()) if (index % every == 0) == (split == "val")]
-    names = {name: _names(path) for name, path in lists.items() if path.is_file() or name in described.split}
+    lists = {name: root / str(given.get(name, f"{name}.txt")) for name in ("train", "val")}
+    names = {name: _names(path) for name, path in lists.items() if path.is_file() or name in given}
     if not names:
         return None
     listed = names.get(split) or next(iter(names.values()))
@@ -200,8 +189,8 @@ def _class_file(content: Any) -> _ClassFile:
         note(entry.get("id", number), f"classes[{number}].id", number, INLIER)
     note(content.get("unknown", []), "unknown", VOID, ANOMALY)
     note(content.get("ignore", [] if VOID in semantic else VOID), "ignore", VOID, IGNORE)
-    has_unknown = ANOMALY in anomaly.values()
-    return _ClassFile(classes, semantic, anomaly if has_unknown else {}, _patterns(content), _split(content))
+    frames = FolderSet("folder", (), classes, semantic, anomaly if ANOMALY in anomaly.values() else {})
+    return _ClassFile(frames, _patterns(content), _split(content))
 
 
 def _class(entry: Any, number: int) -> SemanticClass:

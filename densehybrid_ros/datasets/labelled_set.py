@@ -5,21 +5,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from densehybrid_ros.datasets.evaluation_set import (
-    ANOMALY,
-    IGNORE,
-    INLIER,
-    EvaluationFrame,
-    EvaluationSet,
-    FrameFiles,
-    check_sizes,
-)
-from densehybrid_ros.datasets.pictures import read_color, read_labels
+from densehybrid_ros.datasets.camera import Camera
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, INLIER, EvaluationFrame, FrameFiles, check_sizes
+from densehybrid_ros.datasets.pictures import read_color, read_disparity, read_instances, read_labels
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass
 from densehybrid_ros.errors import InputError, name_some
 
@@ -32,50 +26,53 @@ _NEAREST = "resize and save labels without smoothing"
 _LABEL_IDS = range(34)  # of Cityscapes
 
 
-class LabelledSet(EvaluationSet):
-    """Pairs of an image and a label picture of the same size.
+@dataclass(eq=False, repr=False)
+class LabelledSet:
+    """Pairs of an image and a label picture of the same size, read when asked for.
 
     A set can be pickled and read from several threads or processes, as the workers of a data loader do.
-
-    Attributes:
-        name: Name of the data set.
-        classes: The classes in the order of their train ids; empty where there are none.
-        semantic: Value in the label picture -> train id, 255 = void; empty where there are no classes.
-        anomaly: Value in the label picture -> 0 inlier, 1 anomaly, 255 ignore; empty where there are no anomalies.
-        stretched: Whether frames are stored as squares and given their 2:1 geometry back when they are read.
-        width: Frames are resized to this width when they are read; None: they stay as they are.
     """
 
-    def __init__(
-        self,
-        name: str,
-        files: Sequence[FrameFiles],
-        classes: tuple[SemanticClass, ...] = (),
-        semantic: Mapping[int, int] | None = None,
-        anomaly: Mapping[int, int] | None = None,
-        stretched: bool = False,
-        read: Callable[[FrameFiles], np.ndarray] | None = None,
-        width: int | None = None,
-    ) -> None:
-        super().__init__(files)
-        self.name = name
-        self.classes = classes
-        self.class_names = tuple(item.name for item in classes)
-        self.semantic, self.anomaly = semantic or {}, anomaly or {}
-        self.stretched, self.width = stretched, width
-        self._read_labels = read
+    name: str  # Of the data set
+    files: Sequence[FrameFiles]  # Of every frame, in the order of the frames
+    classes: tuple[SemanticClass, ...] = ()  # In the order of their train ids; empty where there are none
+    semantic: Mapping[int, int] = field(default_factory=dict)  # Value in the label picture -> train id, 255 = void
+    anomaly: Mapping[int, int] = field(default_factory=dict)  # Value -> 0 inlier, 1 anomaly, 255 ignore
+    stretched: bool = False  # Whether frames are stored as squares and get their 2:1 geometry back when they are read
+    read: Callable[[FrameFiles], np.ndarray] | None = None  # Another way to read labels
+    width: int | None = None  # Frames are resized to this width when they are read; None: they stay as they are
+    class_names: tuple[str, ...] = field(default=(), init=False)  # Empty for a class of a model that has no label here
+
+    def __post_init__(self) -> None:
+        self.class_names = tuple(item.name for item in self.classes)
+
+    def __len__(self) -> int:
+        return len(self.files)
 
     def __getitem__(self, index: int) -> EvaluationFrame:
-        """Reads a frame.
+        """Reads a frame with what there is of instances, disparity and camera; an overlay is added to its image.
 
         Raises:
             InputError: A file is missing or damaged, sizes disagree, or a label value is not the set's.
         """
         files = self.files[index]
         image = read_color(files.image)
-        labels = self._read_labels(files) if self._read_labels else read_labels(files.label)
+
+        def beside(path: Path | None, read: Callable[[Path], np.ndarray]) -> np.ndarray | None:
+            if path is None:
+                return None
+            found = read(path)
+            check_sizes(image, files.image, found, path)
+            return found
+
+        labels = self.read(files) if self.read else read_labels(files.label)
         check_sizes(image, files.image, labels, files.label)
+        overlay = beside(files.overlay, _read_overlay)
+        instances, disparity = beside(files.instances, read_instances), beside(files.disparity, read_disparity)
+        if overlay is not None:
+            image = np.clip(image + overlay, 0, 255).astype(np.uint8)
         height, width = labels.shape
+        camera = Camera.from_cityscapes_json(files.camera, width, height) if files.camera else None
         size = (width, height)
         if self.stretched:
             size = (2 * height, height)
@@ -86,8 +83,14 @@ class LabelledSet(EvaluationSet):
             labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
         semantic = translate_labels(labels, self.semantic, files.label) if self.semantic else None
         anomaly = translate_labels(labels, self.anomaly, files.label) if self.anomaly else None
+        if instances is not None:
+            instances = np.where(anomaly == ANOMALY, instances, np.uint16(0))
         group = files.image.parent.name
-        return EvaluationFrame(str(files.label), image, anomaly=anomaly, semantic=semantic, group=group)
+        return EvaluationFrame(str(files.label), image, anomaly, semantic, instances, disparity, camera, group)
+
+    def for_classes(self, names: Sequence[str]) -> LabelledSet:
+        """Returns the set with the train ids of a model's classes by name, where it is of own frames, else as it is."""
+        return self
 
     def subset(self, limit: int | None) -> LabelledSet:
         """Returns an evenly spread subset of at most ``limit`` frames; the set itself where ``limit`` is None."""
@@ -97,6 +100,15 @@ class LabelledSet(EvaluationSet):
         found = copy.copy(self)
         found.files = [self.files[index] for index in chosen.tolist()]
         return found
+
+
+def _read_overlay(path: Path) -> np.ndarray:
+    """Reads what is added to an image, int16 [H, W, 3]: the signed array ``rgb`` of an .npz file."""
+    try:
+        overlay: np.ndarray = np.load(path)["rgb"].astype(np.int16)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: holds no array 'rgb' ({error})") from error
+    return overlay
 
 
 def translate_labels(labels: np.ndarray, table: Mapping[int, int], path: Path, mend: str = "") -> np.ndarray:

@@ -8,27 +8,25 @@ from functools import partial
 from pathlib import Path
 
 from densehybrid_ros.datasets.anomaly_sets import (
-    open_fishyscapes_lost_and_found,
-    open_fishyscapes_static,
+    open_fishyscapes,
     open_lost_and_found,
     open_road_anomaly,
     open_smiyc_track,
     open_street_hazards,
 )
-from densehybrid_ros.datasets.cityscapes import open_cityscapes, open_cityscapes_640
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
 from densehybrid_ros.datasets.folder import open_folder, open_folder_training
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.negative_sets import NegativeSet, open_ade20k, open_coco, open_negative_folder
-from densehybrid_ros.datasets.road_sets import open_idd_lite, open_mapillary_vistas, open_wilddash2
+from densehybrid_ros.datasets.road_sets import (
+    open_cityscapes,
+    open_cityscapes_640,
+    open_idd_lite,
+    open_mapillary_vistas,
+    open_wilddash2,
+)
 from densehybrid_ros.errors import InputError
 
-
-def _validation_of(opener: Callable[[Path, str], LabelledSet]) -> Callable[[Path], LabelledSet]:
-    return lambda root: opener(root, "val")
-
-
-TRAINING_SETS: dict[str, Callable[[Path, str], LabelledSet]] = {
+TRAINING_SETS: dict[str, Callable[..., LabelledSet]] = {
     "folder": open_folder_training,
     "cityscapes": open_cityscapes,
     "cityscapes_640": open_cityscapes_640,
@@ -39,8 +37,8 @@ TRAINING_SETS: dict[str, Callable[[Path, str], LabelledSet]] = {
 }
 """Name -> function that opens the split ``train`` or ``val`` of the data set below a folder."""
 
-EVALUATION_SETS: dict[str, Callable[[Path], EvaluationSet]] = {
-    **{name: _validation_of(opener) for name, opener in TRAINING_SETS.items()},
+EVALUATION_SETS: dict[str, Callable[[Path], LabelledSet]] = {
+    **{name: partial(opener, split="val") for name, opener in TRAINING_SETS.items()},
     "folder": open_folder,
     "road_anomaly21_val": open_folder,
     "road_obstacle21_val": open_folder,
@@ -48,8 +46,8 @@ EVALUATION_SETS: dict[str, Callable[[Path], EvaluationSet]] = {
     "smiyc_anomaly": open_smiyc_track,
     "smiyc_obstacle": open_smiyc_track,
     "smiyc_lost_and_found_no_known": partial(open_lost_and_found, without_known=True),
-    "fishyscapes_lost_and_found": open_fishyscapes_lost_and_found,
-    "fishyscapes_static": open_fishyscapes_static,
+    "fishyscapes_lost_and_found": partial(open_fishyscapes, name="fishyscapes_lost_and_found"),
+    "fishyscapes_static": partial(open_fishyscapes, name="fishyscapes_static", overlays=True),
     "road_anomaly": open_road_anomaly,
     "street_hazards": open_street_hazards,
     "cityscapes_void": partial(open_cityscapes, void_is_unknown=True),
@@ -78,7 +76,7 @@ def open_training_set(name: str, root: Path, split: str = "train") -> LabelledSe
     return TRAINING_SETS[name](root, split)
 
 
-def open_evaluation_set(name: str, root: Path) -> EvaluationSet:
+def open_evaluation_set(name: str, root: Path) -> LabelledSet:
     """Opens a data set to evaluate by name.
 
     Raises:
@@ -89,7 +87,7 @@ def open_evaluation_set(name: str, root: Path) -> EvaluationSet:
     return EVALUATION_SETS[name](root)
 
 
-def open_evaluation_sets(names: str, root: Path) -> dict[str, EvaluationSet]:
+def open_evaluation_sets(names: str, root: Path) -> dict[str, LabelledSet]:
     """Opens the data set ``names`` in ``root``, or several, separated by commas, each in a folder of its name there.
 
     Raises:
@@ -100,7 +98,7 @@ def open_evaluation_sets(names: str, root: Path) -> dict[str, EvaluationSet]:
 
 
 def open_negatives(name: str, root: Path) -> NegativeSet:
-    """Opens a source of negatives, for a recipe of ``negative_recipes.RECIPES``; no picture is read.
+    """Opens a source of negatives, for a recipe of ``negative_sets.RECIPES``; no picture is read.
 
     Raises:
         InputError: There is no such source, a folder is missing or empty, or a table can't be read.

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
+from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.hazards.road import find_ground, road_hazard
@@ -144,7 +145,7 @@ class ScoredSet:
         room: Bytes that kept frames may take; 0 where one walk is enough.
     """
 
-    def __init__(self, scorer: Scorer, dataset: EvaluationSet, indices: Sequence[int], room: int = KEPT_BYTES) -> None:
+    def __init__(self, scorer: Scorer, dataset: LabelledSet, indices: Sequence[int], room: int = KEPT_BYTES) -> None:
         self._scorer, self._dataset, self._indices, self._room = scorer, dataset, indices, room
         self._kept: list[ScoredFrame | LeftOut] = []
 
@@ -179,7 +180,7 @@ def spread(total: int, limit: int | None) -> list[int]:
     return [round(position * (total - 1) / max(limit - 1, 1)) for position in range(limit)]
 
 
-def read_ahead(dataset: EvaluationSet, indices: Sequence[int]) -> Iterator[EvaluationFrame | LeftOut]:
+def read_ahead(dataset: LabelledSet, indices: Sequence[int]) -> Iterator[EvaluationFrame | LeftOut]:
     """Reads frames in order with a few threads, some frames ahead; a frame that can't be read is a ``LeftOut``."""
 
     def read(index: int) -> EvaluationFrame | LeftOut:
@@ -202,7 +203,7 @@ def read_ahead(dataset: EvaluationSet, indices: Sequence[int]) -> Iterator[Evalu
                 future.cancel()
 
 
-def score_frames(scorer: Scorer, dataset: EvaluationSet, indices: Sequence[int]) -> Iterator[ScoredFrame | LeftOut]:
+def score_frames(scorer: Scorer, dataset: LabelledSet, indices: Sequence[int]) -> Iterator[ScoredFrame | LeftOut]:
     """Yields every frame of ``indices`` scored, or why it was left out."""
     for index, frame in zip(indices, read_ahead(dataset, indices), strict=True):
         if isinstance(frame, LeftOut):

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.evaluation_set import ANOMALY, EvaluationFrame, EvaluationSet
-from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND, anomaly_values, what_is_lacking
+from densehybrid_ros.datasets.evaluation_set import ANOMALY, EvaluationFrame
+from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND, LabelledSet, anomaly_values, what_is_lacking
 from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.calibration import anomaly_labels, candidate_thresholds, check_both_kinds
@@ -31,7 +31,7 @@ from densehybrid_ros.scores.confusion import ConfusionMatrix
 
 
 def evaluate(
-    dataset: EvaluationSet,
+    dataset: LabelledSet,
     name: str,
     scorer: Scorer,
     *,
@@ -162,7 +162,7 @@ class _PixelPass:
             more = f"; {number} frames are left out, the first: {result.left_out[0]}" if number else ""
             raise InputError(f"{self._folder}: in {total} frames {lacking}{more}")
 
-    def fill(self, dataset: EvaluationSet, total: int) -> None:
+    def fill(self, dataset: LabelledSet, total: int) -> None:
         """Puts what was found in the ``total`` frames into the result.
 
         Raises:

@@ -22,18 +22,10 @@ from densehybrid_ros.datasets.training_frames import UNKNOWN, overview_of
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import atomic_directory, write_text_atomically
 from densehybrid_ros.progress import progress
-from densehybrid_ros.training.crops import Batch, Crop, CropContext, Photometry
+from densehybrid_ros.training.crops import Crop, CropContext, Photometry
 from densehybrid_ros.training.losses import OUTLIER
 from densehybrid_ros.training.mixed_content import lay_over
-from densehybrid_ros.training.pasting import (
-    PasteConfig,
-    Place,
-    as_overlay,
-    empty_canvas,
-    ground_ids,
-    place_on,
-    put_negative,
-)
+from densehybrid_ros.training.pasting import Canvas, PasteConfig, Place, ground_ids
 
 _MOST_OBJECTS = 3  # in a frame
 _SIZES = (0.25, 1.2)  # metres of an object's longest side
@@ -80,16 +72,16 @@ def write_pasted_set(
             assert frame.semantic is not None
             size = height, width = frame.semantic.shape
             whole = Crop(slice(0, height), slice(0, width), size, (0, 0), False, Photometry())
-            context = CropContext(size, whole, overview_of(frame.image, frame.semantic))
-            places = _places(context, ground_ids(frames.classes), config, rng)
+            canvas = Canvas(CropContext(size, whole, overview_of(frame.image, frame.semantic)), config, rng)
+            places = _places(canvas, ground_ids(frames.classes), rng)
             if not places:
                 continue
-            canvas, look = empty_canvas(context.size), _Look.of(frame.image, rng)
+            look = _Look.of(frame.image, rng)
             for place in places:
                 waiting = waiting or rng.permutation(len(cutouts)).tolist()
-                put_negative(canvas, cutouts[waiting.pop()], place, config, context, rng, shadows, look.given_to)
+                canvas.put_negative(cutouts[waiting.pop()], place, shadows, look.given_to)
             image = torch.from_numpy(frame.image.transpose(2, 0, 1).copy())[None].float() / 255
-            mixed = lay_over(Batch(image, torch.from_numpy(frame.semantic)[None]), [as_overlay(canvas)])
+            mixed = lay_over(image, torch.from_numpy(frame.semantic)[None], [canvas.overlay()])
             labels = torch.where(mixed.origin == OUTLIER, UNKNOWN, mixed.labels)[0].to(torch.uint8).numpy()
             pixels = (mixed.images[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
             name = f"{index:04d}_{frames.files[index].image.stem}"
@@ -108,11 +100,11 @@ def write_pasted_set(
     return PastedSet(written, objects, len(frames) - written)
 
 
-def _places(context: CropContext, ground: Sequence[int], config: PasteConfig, rng: np.random.Generator) -> list[Place]:
+def _places(canvas: Canvas, ground: Sequence[int], rng: np.random.Generator) -> list[Place]:
     """Draws places, the farthest first. Near ground fills most pixels of a picture, so it is taken less often."""
     wanted, found = int(rng.integers(1, _MOST_OBJECTS + 1)), list[Place]()
     for _ in range(_PLACES_TRIED):
-        place = place_on(context, ground, config, rng)
+        place = canvas.find_place(ground)
         if place is None:
             break
         if place.pixels_per_metre >= _FEWEST_PIXELS > rng.random() * place.pixels_per_metre:

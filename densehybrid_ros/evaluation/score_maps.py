@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationFrame, EvaluationSet
+from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.pictures import read_values
 from densehybrid_ros.datasets.taxonomy import SemanticClass
 from densehybrid_ros.errors import InputError, name_some
@@ -69,7 +70,7 @@ class ScoreMaps:
     classes: tuple[SemanticClass, ...] = ()
     device = torch.device("cpu")
 
-    def __init__(self, folder: Path, name: str, dataset: EvaluationSet, indices: Iterable[int]) -> None:
+    def __init__(self, folder: Path, name: str, dataset: LabelledSet, indices: Iterable[int]) -> None:
         self.name = name
         self.judged: str | None = name
         self.scores = [name]

@@ -59,10 +59,8 @@ class ResidualBlock(nn.Module):
                 layers += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
             if index == len(kernels) - 1 and stage.dropout > 0:
                 layers.append(nn.Dropout2d(stage.dropout))
-            dilation = stage.dilation if kernel == 3 else 1
-            padding = dilation * (kernel // 2)
-            step = stride if index == 0 else 1
-            layers.append(nn.Conv2d(channels, width, kernel, step, padding, dilation, bias=False))
+            dilation, step = stage.dilation if kernel == 3 else 1, stride if index == 0 else 1
+            layers.append(nn.Conv2d(channels, width, kernel, step, dilation * (kernel // 2), dilation, bias=False))
             channels = width
         self.norm = nn.BatchNorm2d(inputs)
         self.relu = nn.ReLU(inplace=True)
@@ -111,12 +109,8 @@ class WideResNet38(nn.Module):
 
 
 def _conv_norm_relu(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Sequential:
-    padding = dilation * (kernel // 2)
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
+    convolution = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class AtrousPyramid(nn.Module):

@@ -3,215 +3,168 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference.look import Observation
 from densehybrid_ros.research.baselines import energy
-from densehybrid_ros.research.densities import FlowDensity, GaussianDiscriminant, GaussianMixture
-from densehybrid_ros.research.model_score import (
-    ModelScore,
-    TrainingPixels,
-    classifier_features,
-    logits_of_features,
-    per_pixel,
+from densehybrid_ros.research.densities import (
+    flow_density,
+    gaussian_discriminant,
+    gaussian_mixture,
+    hybrid_flow_density,
 )
-
-
-class Odin(ModelScore):
-    """Inliers gain more confidence by the step than anomalies do.
-
-    Args:
-        temperature: T, above 0.
-        step: Change of each pixel value (0..1) along the sign of the gradient.
-    """
-
-    def __init__(self, temperature: float = 1000.0, step: float = 0.0014) -> None:
-        self._temperature = temperature
-        self._step = step
-
-    def __call__(self, seen: Observation) -> Tensor:
-        """Returns 1 / (largest softmax of the second pass at temperature T) - K, [B, h, w].
-
-        That ranks pixels as minus the softmax does. At a high temperature, where every softmax is nearly 1 / K, float32
-        would collapse neighbouring values; the sum of expm1 keeps them apart.
-        """
-        with torch.inference_mode(False), torch.enable_grad():
-            images = seen.images.clone().requires_grad_(True)
-            _, logits = seen.model.network(images)
-            confidence = torch.log_softmax(logits.float() / self._temperature, dim=1).amax(dim=1).sum()
-            (gradient,) = torch.autograd.grad(confidence, images)
-            changed = (images + self._step * gradient.sign()).detach()
-        with torch.no_grad():
-            _, logits = seen.model.network(changed)
-        below = logits.float() - logits.float().amax(dim=1, keepdim=True)
-        return torch.expm1(below / self._temperature).sum(dim=1)
-
-
-class McDropout(ModelScore):
-    """Entropy of the class posterior averaged over passes in which features are dropped at random.
-
-    The networks have no dropout of their own; it acts on the features before the classifier's convolution, so only that
-    is repeated. Each call draws the same masks, hence the same frame gets the same score.
-
-    Args:
-        passes: Number of passes.
-        probability: Share of features that are dropped, 0..1.
-        seed: Of the masks.
-    """
-
-    def __init__(self, passes: int = 8, probability: float = 0.5, seed: int = 0) -> None:
-        self._passes = passes
-        self._probability = probability
-        self._seed = seed
-
-    def __call__(self, seen: Observation) -> Tensor:
-        """Returns the predictive entropy in nats, [B, h, w]."""
-        features = classifier_features(seen.model, seen.prelogits).float()
-        generator = torch.Generator().manual_seed(self._seed)
-        mean = torch.zeros_like(seen.logits, dtype=torch.float32)
-        for _ in range(self._passes):
-            kept = torch.rand(1, features.shape[1], 1, 1, generator=generator) >= self._probability
-            scale = kept.to(features) / (1 - self._probability)
-            mean += torch.softmax(logits_of_features(seen.model, features * scale).float(), dim=1) / self._passes
-        return -(mean * mean.clamp(min=1e-30).log()).sum(dim=1)
-
+from densehybrid_ros.research.model_score import Score, TrainingPixels, classifier_features, logits_of_features, rows
 
 _LARGEST_SAMPLE = 1 << 22
-
-
-class ReAct(ModelScore):
-    """Clips the classifier's features at a quantile of the training pixels' (0.99 in the paper).
-
-    Args:
-        quantile: Share of training activations that stay as they are, 0..1.
-    """
-
-    needs_fit = True
-
-    def __init__(self, quantile: float = 0.99) -> None:
-        self._quantile = quantile
-        self._limit = math.inf
-
-    def fit(self, pixels: TrainingPixels) -> None:
-        """Takes the quantile of all activations."""
-        values = pixels.features.flatten()
-        if not len(values):
-            raise InputError("react: no labelled training pixel; check the frames to fit on")
-        values = values[:: max(1, len(values) // _LARGEST_SAMPLE)]
-        # torch.quantile takes at most 16 M values, a sort takes any number.
-        self._limit = float(torch.sort(values).values[min(int(self._quantile * len(values)), len(values) - 1)])
-
-    def __call__(self, seen: Observation) -> Tensor:
-        """Returns the energy of the clipped features' logits, [B, h, w]."""
-        features = classifier_features(seen.model, seen.prelogits).clamp(max=self._limit)
-        return energy(logits_of_features(seen.model, features))
-
-
-_FEWEST = 20
-
-
-class OpenMax(ModelScore):
-    """Probability of a further, unknown class.
-
-    The distances of correctly classified training pixels from their class's mean logits have a Weibull tail. The more
-    surely a pixel's distance lies beyond it, the more of its class's logit goes to the unknown class.
-
-    Args:
-        tail: Share of a class's largest distances to which the Weibull distribution is fitted.
-    """
-
-    needs_fit = True
-
-    def __init__(self, tail: float = 0.05) -> None:
-        self._tail = tail
-        self._means = torch.zeros(0)
-        self._weibull = np.zeros((0, 3))
-
-    def fit(self, pixels: TrainingPixels) -> None:
-        """Takes each class's mean logits and tail; a class with too few pixels never counts as exceeded."""
-        from scipy import stats  # slow to load
-
-        classes = pixels.logits.shape[1]
-        self._means = torch.zeros(classes, classes, device=pixels.logits.device)
-        self._weibull = np.full((classes, 3), np.nan)
-        correct = pixels.logits.argmax(dim=1) == pixels.labels
-        for index in range(classes):
-            own = pixels.logits[correct & (pixels.labels == index)]
-            if len(own) < _FEWEST:
-                continue
-            self._means[index] = own.mean(dim=0)
-            distances = torch.sort((own - self._means[index]).norm(dim=1)).values.cpu().numpy().astype(np.float64)
-            largest = distances[-max(_FEWEST, int(self._tail * len(distances))) :]
-            self._weibull[index] = stats.weibull_min.fit(largest, floc=largest[0] * 0.999)
-
-    def __call__(self, seen: Observation) -> Tensor:
-        """Returns the unknown class's log-odds against all known ones, [B, h, w]: a monotone of its probability."""
-        logits, shape = per_pixel(seen.logits)
-        predicted = logits.argmax(dim=1)
-        distance = (logits - self._means.to(logits.device)[predicted]).norm(dim=1)
-        beyond = self._exceeded(distance, predicted)
-        rows = torch.arange(len(logits), device=logits.device)
-        # Above the pixel's smallest: a softmax does not see the shift, and a negative logit has nothing to give.
-        kept = logits - logits.amin(dim=1, keepdim=True)
-        unknown = kept[rows, predicted] * beyond
-        kept[rows, predicted] = kept[rows, predicted] - unknown
-        return (unknown - kept.logsumexp(dim=1)).view(shape)
-
-    def _exceeded(self, distance: Tensor, predicted: Tensor) -> Tensor:
-        """Weibull distribution function of each pixel's distance under its predicted class, 0..1."""
-        shape, location, scale = (
-            torch.as_tensor(column, dtype=torch.float32, device=distance.device)[predicted]
-            for column in self._weibull.T
-        )
-        exceeding = ((distance - location).clamp(min=0) / scale) ** shape
-        return torch.nan_to_num(1 - torch.exp(-exceeding))
-
-
+_FEWEST = 20  # pixels of a class, and of its tail
 _SMALLEST_DEVIATION = 1e-3
 
 
-class StandardizedMaxLogit(ModelScore):
-    """-(max logit - mean) / deviation, both of the predicted class over training pixels."""
+def odin(seen: Observation, temperature: float = 1000.0, step: float = 0.0014) -> Tensor:
+    """Confidence after a step along its gradient, by which inliers gain more than anomalies do.
 
-    needs_fit = True
+    Args:
+        seen: One pass.
+        temperature: T, above 0.
+        step: Change of each pixel value (0..1) along the sign of the gradient.
 
-    def __init__(self) -> None:
-        self._mean = self._deviation = torch.zeros(0)
+    Returns:
+        1 / (largest softmax of the second pass at temperature T) - K, [B, h, w]. That ranks pixels as minus the softmax
+        does. At a high temperature, where every softmax is nearly 1 / K, float32 would collapse neighbouring values;
+        the sum of expm1 keeps them apart.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        images = seen.images.clone().requires_grad_(True)
+        _, logits = seen.model.network(images)
+        confidence = torch.log_softmax(logits.float() / temperature, dim=1).amax(dim=1).sum()
+        (gradient,) = torch.autograd.grad(confidence, images)
+        changed = (images + step * gradient.sign()).detach()
+    with torch.no_grad():
+        _, logits = seen.model.network(changed)
+    below = logits.float() - logits.float().amax(dim=1, keepdim=True)
+    return torch.expm1(below / temperature).sum(dim=1)
 
-    def fit(self, pixels: TrainingPixels) -> None:
-        """Takes mean and deviation of the max logit for each predicted class; a class never predicted takes all's."""
-        largest, predicted = pixels.logits.max(dim=1)
-        classes = pixels.logits.shape[1]
-        self._mean = largest.mean().repeat(classes)
-        self._deviation = largest.std().repeat(classes)
-        for index in range(classes):
-            own = largest[predicted == index]
-            if len(own) > 1:
-                self._mean[index], self._deviation[index] = own.mean(), own.std()
-        self._deviation.clamp_(min=_SMALLEST_DEVIATION)
 
-    def __call__(self, seen: Observation) -> Tensor:
-        """Returns the score, [B, h, w]."""
+def mc_dropout(seen: Observation, passes: int = 8, probability: float = 0.5) -> Tensor:
+    """Entropy in nats, [B, h, w], of the class posterior averaged over passes in which features are dropped at random.
+
+    The networks have no dropout of their own; it acts on the features before the classifier's convolution, so only that
+    is repeated. Each call draws the same masks, hence the same frame gets the same score. ``probability`` is the share
+    of features that are dropped.
+    """
+    features = classifier_features(seen.model, seen.prelogits).float()
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.zeros_like(seen.logits, dtype=torch.float32)
+    for _ in range(passes):
+        kept = torch.rand(1, features.shape[1], 1, 1, generator=generator) >= probability
+        scale = kept.to(features) / (1 - probability)
+        mean += torch.softmax(logits_of_features(seen.model, features * scale).float(), dim=1) / passes
+    return -(mean * mean.clamp(min=1e-30).log()).sum(dim=1)
+
+
+def react(pixels: TrainingPixels, quantile: float = 0.99) -> Score:
+    """Energy of the logits of features that are clipped at a quantile of the training pixels' (0.99 in the paper)."""
+    values = pixels.features.flatten()
+    values = values[:: max(1, len(values) // _LARGEST_SAMPLE)]
+    # torch.quantile takes at most 16 M values, a sort takes any number.
+    limit = float(torch.sort(values).values[min(int(quantile * len(values)), len(values) - 1)])
+
+    def score(seen: Observation) -> Tensor:
+        features = classifier_features(seen.model, seen.prelogits).clamp(max=limit)
+        return energy(logits_of_features(seen.model, features))
+
+    return score
+
+
+def weibull_tails(pixels: TrainingPixels, tail: float = 0.05) -> tuple[Tensor, Tensor]:
+    """Fits what ``openmax`` needs to correctly classified pixels.
+
+    Returns:
+        Means of the logits of each class, [K, K], and shape, location and scale [K, 3] of the Weibull tail of the
+        distances to them, fitted to the share ``tail`` of the largest; NaN for a class with too few pixels.
+    """
+    from scipy import stats  # slow to load
+
+    classes = pixels.logits.shape[1]
+    means = torch.zeros(classes, classes, device=pixels.logits.device)
+    tails = torch.full((classes, 3), torch.nan, dtype=torch.float64)
+    correct = pixels.logits.argmax(dim=1) == pixels.labels
+    for index in range(classes):
+        own = pixels.logits[correct & (pixels.labels == index)]
+        if len(own) < _FEWEST:
+            continue
+        means[index] = own.mean(dim=0)
+        distances = torch.sort((own - means[index]).norm(dim=1)).values.cpu().numpy().astype(np.float64)
+        largest = distances[-max(_FEWEST, int(tail * len(distances))) :]
+        tails[index] = torch.tensor(stats.weibull_min.fit(largest, floc=largest[0] * 0.999))
+    return means, tails.float().to(means.device)
+
+
+def exceeded(distance: Tensor, tails: Tensor) -> Tensor:
+    """Weibull distribution function, 0..1, of distances [n] under tails [n, 3]; 0 where a tail is NaN."""
+    shape, location, scale = tails.unbind(1)
+    return torch.nan_to_num(1 - torch.exp(-(((distance - location).clamp(min=0) / scale) ** shape)))
+
+
+def openmax(pixels: TrainingPixels) -> Score:
+    """Log-odds of a further, unknown class against all known ones: a monotone of its probability.
+
+    The distances of correctly classified training pixels from their class's mean logits have a Weibull tail. The more
+    surely a pixel's distance lies beyond it, the more of its class's logit goes to the unknown class. A class with too
+    few pixels never counts as exceeded.
+    """
+    means, tails = weibull_tails(pixels)
+
+    def score(seen: Observation) -> Tensor:
+        logits = rows(seen.logits)
+        predicted = logits.argmax(dim=1, keepdim=True)
+        label = predicted[:, 0]
+        beyond = exceeded((logits - means[label]).norm(dim=1), tails[label])[:, None]
+        # Above the pixel's smallest: a softmax does not see the shift, and a negative logit has nothing to give.
+        kept = logits - logits.amin(dim=1, keepdim=True)
+        unknown = kept.gather(1, predicted) * beyond
+        kept = kept.scatter(1, predicted, kept.gather(1, predicted) - unknown)
+        odds = unknown[:, 0] - kept.logsumexp(dim=1)
+        return odds.view(seen.logits.shape[0], *seen.logits.shape[2:])
+
+    return score
+
+
+def standardized_max_logit(pixels: TrainingPixels) -> Score:
+    """-(max logit - mean) / deviation, both of the predicted class over training pixels.
+
+    A class that is never predicted takes those of all.
+    """
+    largest, predicted = pixels.logits.max(dim=1)
+    classes = pixels.logits.shape[1]
+    mean, deviation = largest.mean().repeat(classes), largest.std().repeat(classes)
+    for index in range(classes):
+        own = largest[predicted == index]
+        if len(own) > 1:
+            mean[index], deviation[index] = own.mean(), own.std()
+    deviation.clamp_(min=_SMALLEST_DEVIATION)
+
+    def score(seen: Observation) -> Tensor:
         largest, predicted = seen.logits.float().max(dim=1)
-        mean, deviation = self._mean.to(largest.device), self._deviation.to(largest.device)
         return -(largest - mean[predicted]) / deviation[predicted]
 
+    return score
 
-MODEL_SCORES: dict[str, Callable[[], ModelScore]] = {
-    "sml": StandardizedMaxLogit,
-    "odin": Odin,
-    "mc_dropout": McDropout,
-    "react": ReAct,
-    "openmax": OpenMax,
-    "gdm": GaussianDiscriminant,
-    "gmm": GaussianMixture,
-    "flow": FlowDensity,
-    "flow_hybrid": lambda: FlowDensity(hybrid=True),
+
+MODEL_SCORES: dict[str, Score] = {"odin": odin, "mc_dropout": mc_dropout}
+"""Name -> score that needs the model, with its published settings."""
+
+FITTED_SCORES: dict[str, Callable[[TrainingPixels], Score]] = {
+    "sml": standardized_max_logit,
+    "react": react,
+    "openmax": openmax,
+    "gdm": gaussian_discriminant,
+    "gmm": gaussian_mixture,
+    "flow": flow_density,
+    "flow_hybrid": hybrid_flow_density,
 }
-"""Name -> constructor of a ``ModelScore`` with its published settings."""
+"""Name -> what fits a score to pixels of training frames, with its published settings."""

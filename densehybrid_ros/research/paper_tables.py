@@ -7,11 +7,11 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.registry import open_evaluation_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.protocols import AP, AUROC, FPR95, MEAN_IOU, OPEN_SET, published_groups
@@ -23,33 +23,17 @@ OURS = "measured"
 """What stands in a table's last column beside our own rows."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """The columns that one data set gives to a table.
+class Part(NamedTuple):
+    """The columns that one data set gives to a table."""
 
-    Attributes:
-        dataset: Name in the registry, and of the set's folder below the table's.
-        label: Heading of the columns, before the name of the figure.
-        figures: Names of the figures.
-        folders: Other folders to look in where there is none of the set's own name.
-    """
-
-    dataset: str
-    label: str
-    figures: tuple[str, ...]
-    folders: tuple[str, ...] = ()
+    dataset: str  # Name in the registry, and of the set's folder below the table's
+    label: str  # Heading of the columns, before the name of the figure
+    figures: tuple[str, ...] = (AP, FPR95)  # Names of the figures
+    folders: tuple[str, ...] = ()  # Other folders to look in where there is none of the set's own name
 
 
-@dataclass(frozen=True)
-class PaperTable:
-    """One table of the paper.
-
-    Attributes:
-        number: Its number there.
-        title: What it shows.
-        parts: Its columns, from the left.
-        scores: The scores that are measured for it unless others are named.
-    """
+class PaperTable(NamedTuple):
+    """One table of the paper: its number there, what it shows, its columns, the scores that are usual for it."""
 
     number: int
     title: str
@@ -57,67 +41,42 @@ class PaperTable:
     scores: tuple[str, ...]
 
 
-_PIXEL = (AP, FPR95)
-_COMMON = ("hybrid", "max_softmax", "max_logit", "energy")
+_FISHYSCAPES = Part("fishyscapes_lost_and_found", "FS L&F"), Part("fishyscapes_static", "FS Static")
+_SEGMENT_ME = (
+    Part("smiyc_anomaly", "Anomaly"),
+    Part("smiyc_obstacle", "Obstacle"),
+    Part("smiyc_lost_and_found_no_known", "LAF-noKnown", folders=("lost_and_found",)),
+)
+_CITYSCAPES = Part("cityscapes", "CS val", (MEAN_IOU,))
+_VOID = Part("cityscapes_void", "", (AUROC,), ("cityscapes",))
+_TABLES: dict[str, tuple[tuple[Part, ...], str]] = {
+    "dense anomaly detection on SegmentMeIfYouCan and Fishyscapes": (
+        (*_SEGMENT_ME, *_FISHYSCAPES, _CITYSCAPES),
+        "hybrid max_softmax",
+    ),
+    "RoadAnomaly and Fishyscapes val": (
+        (Part("road_anomaly", "RoadAnomaly"), *_FISHYSCAPES),
+        "hybrid max_softmax max_logit energy",
+    ),
+    "Cityscapes val with its void classes as unknown": ((_VOID,), "hybrid max_softmax entropy"),
+    "StreetHazards: anomaly detection and open-set segmentation": (
+        (Part("street_hazards", "", OPEN_SET),),
+        "hybrid max_softmax energy oh oh_msp",
+    ),
+    "components of the hybrid score on Fishyscapes val": (_FISHYSCAPES, "posterior likelihood hybrid"),
+    "LostAndFound test by distance from the camera": (
+        (Part("lost_and_found", ""),),
+        "hybrid max_softmax max_logit",
+    ),
+}
 PAPER_TABLES: dict[int, PaperTable] = {
-    table.number: table
-    for table in (
-        PaperTable(
-            1,
-            "dense anomaly detection on SegmentMeIfYouCan and Fishyscapes",
-            (
-                Part("smiyc_anomaly", "Anomaly", _PIXEL),
-                Part("smiyc_obstacle", "Obstacle", _PIXEL),
-                Part("smiyc_lost_and_found_no_known", "LAF-noKnown", _PIXEL, ("lost_and_found",)),
-                Part("fishyscapes_lost_and_found", "FS L&F", _PIXEL),
-                Part("fishyscapes_static", "FS Static", _PIXEL),
-                Part("cityscapes", "CS val", (MEAN_IOU,)),
-            ),
-            ("hybrid", "max_softmax"),
-        ),
-        PaperTable(
-            2,
-            "RoadAnomaly and Fishyscapes val",
-            (
-                Part("road_anomaly", "RoadAnomaly", _PIXEL),
-                Part("fishyscapes_lost_and_found", "FS L&F", _PIXEL),
-                Part("fishyscapes_static", "FS Static", _PIXEL),
-            ),
-            _COMMON,
-        ),
-        PaperTable(
-            3,
-            "Cityscapes val with its void classes as unknown",
-            (Part("cityscapes_void", "", (AUROC,), ("cityscapes",)),),
-            ("hybrid", "max_softmax", "entropy"),
-        ),
-        PaperTable(
-            4,
-            "StreetHazards: anomaly detection and open-set segmentation",
-            (Part("street_hazards", "", OPEN_SET),),
-            ("hybrid", "max_softmax", "energy", "oh", "oh_msp"),
-        ),
-        PaperTable(
-            5,
-            "components of the hybrid score on Fishyscapes val",
-            (
-                Part("fishyscapes_lost_and_found", "FS L&F", _PIXEL),
-                Part("fishyscapes_static", "FS Static", _PIXEL),
-            ),
-            ("posterior", "likelihood", "hybrid"),
-        ),
-        PaperTable(
-            6,
-            "LostAndFound test by distance from the camera",
-            (Part("lost_and_found", "", _PIXEL),),
-            ("hybrid", "max_softmax", "max_logit"),
-        ),
-    )
+    number: PaperTable(number, title, parts, tuple(scores.split()))
+    for number, (title, (parts, scores)) in enumerate(_TABLES.items(), 1)
 }
 """Number -> table."""
 
 
-def open_parts(table: PaperTable, root: Path) -> tuple[dict[str, EvaluationSet], list[str]]:
+def open_parts(table: PaperTable, root: Path) -> tuple[dict[str, LabelledSet], list[str]]:
     """Opens the data sets of a table that lie in ``root``, each in a folder of its registry name.
 
     Returns:
@@ -126,7 +85,7 @@ def open_parts(table: PaperTable, root: Path) -> tuple[dict[str, EvaluationSet],
     Raises:
         InputError: None of them is there.
     """
-    found: dict[str, EvaluationSet] = {}
+    found: dict[str, LabelledSet] = {}
     missing: list[str] = []
     for part in table.parts:
         names = (part.dataset, *part.folders)
@@ -169,8 +128,7 @@ def _row_groups(table: PaperTable, results: Sequence[EvaluationResult]) -> list[
         for score in dict.fromkeys(name for result in measured.values() for name in result.pixel) or [model]:
             figures = [_measured(measured.get(dataset), score, figure) for dataset, figure in columns]
             ours.append((row_name(model, score), figures, OURS))
-    groups = [(OURS, ours)]
-    source = f"paper, table {table.number}"
+    groups, source = [(OURS, ours)], f"paper, table {table.number}"
     for title, methods in published_groups(table.number):
         rows = [(method, [_known(value) for value in figures], source) for method, figures in methods.items()]
         groups.append((f"{source}, {title}", rows))
@@ -215,19 +173,16 @@ def page_table(table: PaperTable, results: Sequence[EvaluationResult]) -> dict[s
 
 
 def _layout_by_distance(results: Sequence[EvaluationResult]) -> tuple[str, list[TextPart], list[Group]]:
-    edges = results[0].edges
-    parts: list[TextPart] = []
-    columns: list[list[float]] = []
-    for result in results:
-        for score, bins in result.distances.items():
-            parts.append((row_name(result.model, score), _PIXEL))
-            columns += [[100 * item.average_precision for item in bins], [100 * item.fpr95 for item in bins]]
-    for method, figures in published_bins(results[0]).items():
-        parts.append((method, _PIXEL))
-        columns += [[pair[place] for pair in figures] for place in (0, 1)]
+    columns = [
+        (row_name(result.model, score), [(100 * item.average_precision, 100 * item.fpr95) for item in bins])
+        for result in results
+        for score, bins in result.distances.items()
+    ]
+    columns += published_bins(results[0]).items()
+    parts: list[TextPart] = [(name, (AP, FPR95)) for name, _ in columns]
     rows = [
-        (f"{low:g} to {high:g}", [percent(column[index]) for column in columns])
-        for index, (low, high) in enumerate(pairwise(edges))
+        (f"{low:g} to {high:g}", [percent(figure) for _, bins in columns for figure in bins[index]])
+        for index, (low, high) in enumerate(pairwise(results[0].edges))
     ]
     return "distance [m]", parts, [("", rows)]
 

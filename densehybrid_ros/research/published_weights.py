@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +23,8 @@ _DATA_PARALLEL = "module."
 _REFUSED = re.compile(r"GLOBAL (\S+)")  # in torch's message
 _DENSE_BLOCKS = (6, 12, 24, 16)
 _WIDE_BLOCKS = (3, 3, 6, 3, 1, 1)
-_BOTTLENECK_STAGES = (4, 5)  # of WideResNet-38: three convolutions a block
+_TWO, _THREE = ("conv1", "bn2.0", "", "conv2"), ("conv1", "bn2.0", "", "conv2", "bn3.0", "", "", "conv3")
+_WIDE_LAYERS = (*(_TWO,) * 4, *(_THREE,) * 2)  # of a block by its stage; without a name: ReLU and dropout
 _NORM_RELU_CONV = ("norm", "conv")
 
 
@@ -65,24 +65,17 @@ def deeplab_wrn38_names() -> dict[str, str]:
         for block in range(blocks):
             ours, theirs = f"encoder.stages.{stage}.{block}", f"mod{stage + 2}.block{block + 1}"
             names[f"{ours}.norm"] = f"{theirs}.bn1.0"
-            convolutions = 3 if stage in _BOTTLENECK_STAGES else 2
-            position = 0
-            for index in range(1, convolutions + 1):
-                if index > 1:
-                    names[f"{ours}.layers.{position}"] = f"{theirs}.convs.bn{index}.0"
-                    position += 2  # the norm and its ReLU
-                if index == convolutions and stage in _BOTTLENECK_STAGES:
-                    position += 1  # dropout, before the last convolution
-                names[f"{ours}.layers.{position}"] = f"{theirs}.convs.conv{index}"
-                position += 1
+            for position, layer in enumerate(_WIDE_LAYERS[stage]):
+                if layer:
+                    names[f"{ours}.layers.{position}"] = f"{theirs}.convs.{layer}"
             if block == 0:  # the width changes
                 names[f"{ours}.projection"] = f"{theirs}.proj_conv"
-    for layer in (0, 1):  # convolution, norm
-        names[f"pyramid.mean.{layer}"] = f"aspp.img_conv.{layer}"
+    for part in (0, 1):  # convolution, norm
+        names[f"pyramid.mean.{part}"] = f"aspp.img_conv.{part}"
         for branch in range(4):
-            names[f"pyramid.branches.{branch}.{layer}"] = f"aspp.features.{branch}.{layer}"
+            names[f"pyramid.branches.{branch}.{part}"] = f"aspp.features.{branch}.{part}"
     names |= {"reduce_fine": "bot_fine", "reduce_pyramid": "bot_aspp"}
-    names |= {f"classifier.norm.{layer}": f"final.{layer}" for layer in (0, 1, 3, 4)}
+    names |= {f"classifier.norm.{part}": f"final.{part}" for part in (0, 1, 3, 4)}
     names["classifier.conv"] = "final.6"
     return names
 
@@ -91,24 +84,16 @@ _POSTERIOR_NAMES = {f"posterior_head.{part}": f"logits_ood.{part}" for part in _
 """The dataset-posterior head in the authors' files; a closed-set file lacks it."""
 
 
-@dataclass(frozen=True)
-class WeightsFormat:
-    """How a kind of published file is read.
+class WeightsFormat(NamedTuple):
+    """How a kind of published file is read."""
 
-    Attributes:
-        architecture: What it becomes.
-        description: Whose file it is.
-        names: Our module names within the network -> theirs.
-        classifier: Their name of the weight whose first dimension is the number of classes; None for an encoder.
-        unused: Keys of theirs that have no place here.
-        renamed: Pattern and replacement that turn older spellings of their keys into the ones in ``names``.
-    """
-
-    architecture: str
-    description: str
-    names: Callable[[], dict[str, str]]
+    architecture: str  # What it becomes
+    description: str  # Whose file it is
+    names: Callable[[], dict[str, str]]  # Our module names within the network -> theirs
+    # Their name of the weight whose first dimension is the number of classes; None for an encoder
     classifier: str | None
-    unused: re.Pattern[str] = re.compile(r"(?!)")
+    unused: re.Pattern[str] = re.compile(r"(?!)")  # Keys of theirs that have no place here
+    # Pattern and replacement that turn older spellings of their keys into the ones in ``names``
     renamed: tuple[re.Pattern[str], str] | None = None
 
 
@@ -162,8 +147,7 @@ _HARMLESS: list[Any] = [
 is built: a crafted file can crash NumPy's own readers."""
 
 
-@dataclass(frozen=True)
-class ImportedModel:
+class ImportedModel(NamedTuple):
     """A model with published weights, in evaluation mode, float32.
 
     ``stage`` says what has been trained, the rest being random: ``open_set`` (all), ``closed_set`` (all but the
@@ -269,11 +253,12 @@ def _fill(
     network: DenseHybrid, state: Mapping[str, Tensor], names: Mapping[str, str], unused: re.Pattern[str], path: Path
 ) -> None:
     """Copies the tensors of every module that ``names`` lists; a key at fault is named."""
-    wanted: dict[str, Tensor] = {}
-    for ours, tensor in network.state_dict().items():
-        module, _, leaf = ours.rpartition(".")
-        if module in names and leaf != _BOOKKEEPING:
-            wanted[f"{names[module]}.{leaf}"] = tensor
+    split = ((ours.rpartition("."), tensor) for ours, tensor in network.state_dict().items())
+    wanted = {
+        f"{names[module]}.{leaf}": tensor
+        for (module, _, leaf), tensor in split
+        if module in names and leaf != _BOOKKEEPING
+    }
     missing = sorted(wanted.keys() - state.keys())
     surplus = sorted(key for key in state.keys() - wanted.keys() if not unused.match(key))
     for keys, fault in ((missing, "lacks"), (surplus, "has the unexpected")):

@@ -11,11 +11,11 @@ import gc
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -35,9 +35,17 @@ _FINISHED_AHEAD = 2
 _PREPARED_AHEAD = 4
 _STEPS_AHEAD = 2  # what the host may launch before the GPU has come so far: each step's batch takes memory meanwhile
 
-Item = TypeVar("Item")
 Source = FrameStore | LabelledSet
 """Frames in memory, or in files."""
+
+
+def frame_tensors(source: Source, index: int) -> tuple[Tensor, Tensor]:
+    """Returns a frame's image, uint8 [3, H, W] RGB, and its label, uint8 [H, W] train ids."""
+    if isinstance(source, FrameStore):
+        return source.images[index], source.labels[index]
+    frame = source[index]
+    assert frame.semantic is not None
+    return torch.from_numpy(frame.image.transpose(2, 0, 1).copy()), torch.from_numpy(frame.semantic)
 
 
 class CropTask(NamedTuple):
@@ -63,52 +71,36 @@ class Sample(NamedTuple):
     overlay: Tensor | None
 
 
+@dataclass(eq=False)
 class BatchMaker:
-    """Makes the crops of a run. Crop ``i`` of step ``n`` depends on the seed, n and i alone.
+    """Makes the crops of a run. Crop ``i`` of step ``n`` depends on the seed, n and i alone."""
 
-    Args:
-        seed: Of the run.
-        crops: How crops are drawn.
-        sources: Frames with their share of the crops.
-        device: Where crops are computed.
-        negatives: What is pasted; None = nothing.
-        void_is_outlier: Whether void pixels are the negatives.
-        with_unknown: Whether real unknowns of frames in files are negatives. Frames in memory say it themselves.
-    """
+    seed: int  # Of the run
+    crops: CropConfig  # How crops are drawn
+    shares: Sequence[tuple[Source, float]]  # Frames with their share of the crops
+    device: torch.device  # Where crops are computed
+    negatives: DrawOverlay | None = None  # What is pasted; None = nothing
+    void_is_outlier: bool = False  # Whether void pixels are the negatives
+    with_unknown: bool = False  # Whether real unknowns of frames in files are; frames in memory say it themselves
 
-    def __init__(
-        self,
-        seed: int,
-        crops: CropConfig,
-        sources: Sequence[tuple[Source, float]],
-        device: torch.device,
-        negatives: DrawOverlay | None = None,
-        void_is_outlier: bool = False,
-        with_unknown: bool = False,
-    ) -> None:
-        self.seed = seed
-        self.crops = crops
-        self.sources = [source for source, _ in sources]
-        shares = np.array([share for _, share in sources], float)
+    def __post_init__(self) -> None:
+        self._sources = [source for source, _ in self.shares]
+        shares = np.array([share for _, share in self.shares], float)
         self._cumulative = np.cumsum(shares / shares.sum())
-        self.device = device
-        self.negatives = negatives
-        self.void_is_outlier = void_is_outlier
-        self.with_unknown = with_unknown
-        stores = [source if isinstance(source, FrameStore) else None for source in self.sources]
-        if negatives is not None or crops.rare_share > 0:
-            for store in stores:
-                _ = store.overview if store else None  # made here, once, for all processes
-        self._rare = [
-            RareClasses(store.overview.labels) if store and crops.rare_share > 0 else None for store in stores
-        ]
+        self._rare: list[RareClasses | None] = []
+        for source in self._sources:
+            rare = None
+            if isinstance(source, FrameStore) and (self.negatives is not None or self.crops.rare_share > 0):
+                labels = source.overview.labels  # made here, once, for all processes
+                rare = RareClasses(labels) if self.crops.rare_share > 0 else None
+            self._rare.append(rare)
 
     def prepare(self, step: int, place: int) -> Sample:
         """Draws one crop of a step, and reads its pixels where they lie in a file; touches no GPU."""
         rng = np.random.default_rng([self.seed, step, place])
         number = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        number = min(number, len(self.sources) - 1)
-        source, rare = self.sources[number], self._rare[number]
+        number = min(number, len(self._sources) - 1)
+        source, rare = self._sources[number], self._rare[number]
         index, focus = int(rng.integers(len(source))), None
         image = label = overview = None
         if isinstance(source, FrameStore):
@@ -132,27 +124,27 @@ class BatchMaker:
             overlay = self.negatives(CropContext((self.crops.height, self.crops.width), crop, overview), rng)
         return Sample(number, index, crop, image, label, overlay)
 
+    def samples(self, task: CropTask) -> list[Sample]:
+        """Draws the crops of a task; touches no GPU."""
+        return [self.prepare(task.step, task.first + place) for place in range(task.size)]
+
     def finish(self, samples: Sequence[Sample]) -> MixedBatch:
         """Computes the batch on the device."""
         windows = [self._window(sample) for sample in samples]
-        batch = cut_batch(windows, [sample.crop for sample in samples], self.crops)
+        images, labels = cut_batch(windows, [sample.crop for sample in samples], self.crops)
         if self.void_is_outlier:
-            return void_as_negatives(batch)
-        overlays = [sample.overlay for sample in samples]
-        return lay_over(batch, overlays)
+            return void_as_negatives(images, labels)
+        return lay_over(images, labels, [sample.overlay for sample in samples])
 
     def batch(self, task: CropTask) -> MixedBatch:
         """Makes a batch here and now."""
         return self.finish(self.samples(task))
 
-    def samples(self, task: CropTask) -> list[Sample]:
-        """Draws the crops of a task; touches no GPU."""
-        return [self.prepare(task.step, task.first + place) for place in range(task.size)]
-
     def _window(self, sample: Sample) -> tuple[Tensor, Tensor]:
         if sample.image is not None and sample.label is not None:
-            return tuple(part.to(self.device, non_blocking=True) for part in (sample.image, sample.label))  # type: ignore[return-value]
-        source, crop = self.sources[sample.source], sample.crop
+            image, label = sample.image, sample.label
+            return image.to(self.device, non_blocking=True), label.to(self.device, non_blocking=True)
+        source, crop = self._sources[sample.source], sample.crop
         assert isinstance(source, FrameStore)
         part = (sample.frame, ..., crop.rows, crop.columns)
         return source.images[part].to(self.device), source.labels[part].to(self.device)
@@ -165,24 +157,18 @@ class PlainCrops:
     ``n`` depends on the configuration, n and i alone. Labels are void: there is nothing to learn from them.
     """
 
-    def __init__(self, config: TrainConfig, store: FrameStore, device: torch.device) -> None:
-        self.device = device
-        self._store = store
+    def __init__(self, config: TrainConfig, images: Tensor, device: torch.device) -> None:
+        self.device, self._images = device, images
         self._seed, self._total = config.seed, config.batch_size
         self._size = (config.crops.height, config.crops.width)
 
     def batch(self, task: CropTask) -> MixedBatch:
         """Cuts a batch, mirrored or not at random."""
         rng = np.random.default_rng([self._seed, task.step])
-        images, size = self._store.images, self._size
-        drawn = np.stack(
-            [
-                rng.integers(len(images), size=self._total),
-                rng.integers(images.shape[2] - size[0] + 1, size=self._total),
-                rng.integers(images.shape[3] - size[1] + 1, size=self._total),
-                rng.integers(2, size=self._total),
-            ]
-        )[:, task.first : task.first + task.size]
+        images, size = self._images, self._size
+        ranges = (len(images), images.shape[2] - size[0] + 1, images.shape[3] - size[1] + 1, 2)
+        drawn = np.stack([rng.integers(stop, size=self._total) for stop in ranges])
+        drawn = drawn[:, task.first : task.first + task.size]
         index, top, left, flip = torch.from_numpy(drawn).to(self.device, non_blocking=True).view(4, -1, 1).unbind(0)
         across = torch.arange(size[1], device=self.device)
         rows = top + torch.arange(size[0], device=self.device)
@@ -198,15 +184,12 @@ def plain_crops(
     config: TrainConfig, sources: Sequence[tuple[Source, float]], device: torch.device
 ) -> PlainCrops | None:
     """Returns the maker of plain crops where the run wants nothing else and all its frames lie in one store."""
-    plain = CropConfig(
-        config.crops.height, config.crops.width, scale=(1.0, 1.0), color_jitter=0.0, blur_probability=0.0, noise=0.0
-    )
-    store = sources[0][0]
+    height, width, store = config.crops.height, config.crops.width, sources[0][0]
+    plain = CropConfig(height, width, scale=(1.0, 1.0), color_jitter=0.0, blur_probability=0.0, noise=0.0)
     if config.crops != plain or len(sources) > 1 or not isinstance(store, FrameStore):
         return None
-    if store.images.shape[2] < plain.height or store.images.shape[3] < plain.width:
-        return None  # the frames must be padded
-    return PlainCrops(config, store, device)
+    padded = store.images.shape[2] < height or store.images.shape[3] < width
+    return None if padded else PlainCrops(config, store.images, device)
 
 
 BatchSource = BatchMaker | PlainCrops
@@ -239,14 +222,11 @@ def stream(maker: BatchSource, tasks: Iterable[CropTask], workers: int) -> Gener
     with _ready_to_fork():
         prepared: Any = iter(loader)
     try:
-        if not on_gpu:
-            for samples in prepared:
-                yield _finish(maker, samples)
-            return
-        with closing(_SideStream(maker.device)) as aside:
-            finished = (aside.submit(partial(_finish, maker, samples)) for samples in prepared)
-            for pending in _ahead(finished, _FINISHED_AHEAD):
-                yield aside.take(pending)
+        if on_gpu:
+            with closing(_finished_aside(maker, prepared)) as batches:
+                yield from batches
+        else:
+            yield from (_finish(maker, samples) for samples in prepared)
     finally:  # not left to the collector: among the garbage of an error, the processes would be waited for in vain
         prepared._shutdown_workers()
 
@@ -292,56 +272,44 @@ def _as_it_is(samples: Any) -> Any:
     return samples
 
 
-def _ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
-    """Yields ``items``, having asked for up to ``count`` further ones before."""
-    waiting: deque[Item] = deque()
-    for item in items:
-        waiting.append(item)
-        if len(waiting) > count:
-            yield waiting.popleft()
-    yield from waiting
-
-
-class _SideStream:
-    """Computes tensors on a GPU beside the training step: launched by a thread of its own, on a stream of its own.
+def _finished_aside(maker: BatchMaker, prepared: Iterable[Any]) -> Generator[MixedBatch, None, None]:
+    """Finishes batches on a GPU beside the training step: launched by a thread of its own, on a stream of its own.
 
     Crops take hundreds of small kernels, and some of them wait for numbers from the host. On the stream of the training
     step each of these waits would empty the GPU's queue.
     """
+    stream = torch.cuda.Stream(maker.device)
+    stream.wait_stream(torch.cuda.current_stream(maker.device))  # for what it has launched so far
+    waiting: deque[Future[tuple[MixedBatch, torch.cuda.Event]]] = deque()
+    steps: deque[torch.cuda.Event] = deque()
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)
-        self._stream.wait_stream(torch.cuda.current_stream(device))  # for what it has launched so far
-        self._pool = ThreadPoolExecutor(1, "side stream")
-        self._steps: deque[torch.cuda.Event] = deque()
+    def finish(samples: Any) -> tuple[MixedBatch, torch.cuda.Event]:
+        with torch.cuda.stream(stream):
+            batch, ready = _finish(maker, samples), torch.cuda.Event()
+            ready.record(stream)
+        return batch, ready
 
-    def submit(self, work: Callable[[], MixedBatch]) -> Future[tuple[MixedBatch, torch.cuda.Event]]:
-        """Lets ``work`` be done aside; to be handed to ``take``."""
-        return self._pool.submit(self._do, work)
-
-    def take(self, pending: Future[tuple[MixedBatch, torch.cuda.Event]]) -> MixedBatch:
-        """Returns what ``work`` returned, for use on the caller's stream. What ``work`` raised is raised here."""
-        tensors, ready = pending.result()
-        current = torch.cuda.current_stream(self._device)
-        launched = torch.cuda.Event(blocking=True)
+    def take() -> MixedBatch:
+        """Returns the next batch, for use on the caller's stream."""
+        batch, ready = waiting.popleft().result()
+        current, launched = torch.cuda.current_stream(maker.device), torch.cuda.Event(blocking=True)
         launched.record(current)
-        self._steps.append(launched)
-        if len(self._steps) > _STEPS_AHEAD:
-            self._steps.popleft().synchronize()
+        steps.append(launched)
+        if len(steps) > _STEPS_AHEAD:
+            steps.popleft().synchronize()
         current.wait_event(ready)
-        for tensor in tensors:
+        for tensor in batch:
             if tensor is not None:
                 tensor.record_stream(current)
-        return tensors
+        return batch
 
-    def close(self) -> None:
-        """Waits for what is under way and drops the rest."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _do(self, work: Callable[[], MixedBatch]) -> tuple[MixedBatch, torch.cuda.Event]:
-        with torch.cuda.stream(self._stream):
-            tensors = work()
-            ready = torch.cuda.Event()
-            ready.record(self._stream)
-        return tensors, ready
+    pool = ThreadPoolExecutor(1, "side stream")
+    try:
+        for samples in prepared:
+            waiting.append(pool.submit(finish, samples))
+            if len(waiting) > _FINISHED_AHEAD:
+                yield take()
+        while waiting:
+            yield take()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

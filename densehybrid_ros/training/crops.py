@@ -28,18 +28,6 @@ _SMALLEST_AREA = 8  # pixels of the overview, below which a class is hardly in a
 _FLATTENING = 0.5  # 0: all classes alike; 1: each by the inverse of its pixels
 
 
-class Batch(NamedTuple):
-    """A batch of crops.
-
-    Attributes:
-        images: float32 [B, 3, h, w], RGB in 0..1.
-        labels: uint8 [B, h, w], train ids, 255 = void.
-    """
-
-    images: Tensor
-    labels: Tensor
-
-
 @dataclass
 class CropConfig:
     """How crops are drawn.
@@ -69,23 +57,15 @@ class CropConfig:
 
 @dataclass(frozen=True)
 class Photometry:
-    """Colour changes of an image.
+    """Colour changes of an image."""
 
-    Attributes:
-        factors: Brightness, contrast, saturation and gamma; ones change nothing.
-        blur: Deviation of a Gaussian blur in pixels; 0 = none.
-        sharpen: How much of what a blur of 1.2 pixels takes away is added on top; 0 = none.
-        noise: Deviation of pixel noise; 0 = none.
-        noise_seed: Its seed.
-        hue: Turn of the colours around the grey axis, in degrees.
-    """
-
+    # Brightness, contrast, saturation and gamma; ones change nothing
     factors: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    blur: float = 0.0
-    sharpen: float = 0.0
-    noise: float = 0.0
-    noise_seed: int = 0
-    hue: float = 0.0
+    blur: float = 0.0  # Deviation of a Gaussian blur in pixels; 0 = none
+    sharpen: float = 0.0  # How much of what a blur of 1.2 pixels takes away is added on top; 0 = none
+    noise: float = 0.0  # Deviation of pixel noise; 0 = none
+    noise_seed: int = 0  # Its seed
+    hue: float = 0.0  # Turn of the colours around the grey axis, in degrees
 
 
 @dataclass(frozen=True)
@@ -107,17 +87,11 @@ class Crop:
 
 
 class CropContext(NamedTuple):
-    """What a crop shows, known on the CPU before its pixels are computed: what is pasted may be made to fit it.
+    """What a crop shows, known on the CPU before its pixels are computed: what is pasted may be made to fit it."""
 
-    Attributes:
-        size: (height, width) of the crop in pixels.
-        crop: Where it lies in its frame.
-        overview: The frame in a fourth of its size.
-    """
-
-    size: tuple[int, int]
-    crop: Crop
-    overview: Overview
+    size: tuple[int, int]  # (height, width) of the crop in pixels
+    crop: Crop  # Where it lies in its frame
+    overview: Overview  # The frame in a fourth of its size
 
     def row(self, row: float) -> float:
         """Turns a row of the frame into one of the crop."""
@@ -174,29 +148,28 @@ def draw_photometry(config: CropConfig, rng: np.random.Generator) -> Photometry:
     return Photometry(factors, blur, sharpen, noise, noise_seed, hue)
 
 
-def cut_batch(windows: Sequence[tuple[Tensor, Tensor]], crops: Sequence[Crop], config: CropConfig) -> Batch:
+def cut_batch(
+    windows: Sequence[tuple[Tensor, Tensor]], crops: Sequence[Crop], config: CropConfig
+) -> tuple[Tensor, Tensor]:
     """Resizes, pads, flips and recolours windows of frames, uint8 [3, r, c] and uint8 [r, c], one a crop.
 
     Returns:
-        Crops of the configured size, void where a shrunken frame does not fill them.
+        Images, float32 [B, 3, h, w] in 0..1, and labels, uint8 [B, h, w], void where a shrunken frame does not fill
+        them.
     """
     shape = (len(crops), config.height, config.width)
     device = windows[0][0].device
     images = torch.full((shape[0], 3, *shape[1:]), _PADDING, device=device)
     labels = torch.full(shape, VOID, dtype=torch.uint8, device=device)
     for index, ((image, label), crop) in enumerate(zip(windows, crops, strict=True)):
-        place = (
-            slice(crop.corner[0], crop.corner[0] + crop.size[0]),
-            slice(crop.corner[1], crop.corner[1] + crop.size[1]),
-        )
-        patch = image.unsqueeze(0).float()
-        patch_label = label.unsqueeze(0).unsqueeze(0)
+        rows, columns = (slice(start, start + size) for start, size in zip(crop.corner, crop.size, strict=True))
+        patch, patch_label = image[None].float(), label[None, None]
         if patch.shape[2:] != crop.size:
             patch = functional.interpolate(patch, crop.size, mode="bilinear", antialias=True, align_corners=False)
             patch_label = functional.interpolate(patch_label, crop.size, mode="nearest-exact")
-        images[index, :, place[0], place[1]] = (patch[0].flip(-1) if crop.flip else patch[0]) / 255
-        labels[index, place[0], place[1]] = patch_label[0, 0].flip(-1) if crop.flip else patch_label[0, 0]
-    return Batch(recolor(images, [crop.photometry for crop in crops]), labels)
+        images[index, :, rows, columns] = (patch[0].flip(-1) if crop.flip else patch[0]) / 255
+        labels[index, rows, columns] = patch_label[0, 0].flip(-1) if crop.flip else patch_label[0, 0]
+    return recolor(images, [crop.photometry for crop in crops]), labels
 
 
 def _window(

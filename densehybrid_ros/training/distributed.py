@@ -16,15 +16,10 @@ from densehybrid_ros.errors import InputError
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of this run; one where torchrun did not start it.
+    """The processes of this run; one where torchrun did not start it."""
 
-    Attributes:
-        rank: Number of this process, from 0.
-        count: How many there are.
-    """
-
-    rank: int = 0
-    count: int = 1
+    rank: int = 0  # Number of this process, from 0
+    count: int = 1  # How many there are
 
     @property
     def is_first(self) -> bool:
@@ -79,6 +74,10 @@ class Processes:
         """Leaves the group."""
         if self.count > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+
+ALONE = Processes()
+"""A run of one process."""
 
 
 def join(device: torch.device) -> tuple[Processes, torch.device]:

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks.dense_flow import DenseFlow, dequantize
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.distributed import Processes
-from densehybrid_ros.training.graphs import accelerate
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.losses import flow_likelihood_loss, held_out_bits
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.optimization import Task, set_rate
+from densehybrid_ros.training.optimization import Task, accelerate
 from densehybrid_ros.training.run_log import sheet
 
 _SAMPLES = 64
@@ -29,39 +28,36 @@ class FlowTask(Task[DenseFlow]):
     clip_norm = 50.0
 
     def __init__(
-        self, config: TrainConfig, flow: DenseFlow, device: torch.device, processes: Processes | None = None
+        self, config: TrainConfig, flow: DenseFlow, device: torch.device, processes: Processes = ALONE
     ) -> None:
         flow = flow.to(device)
         super().__init__(config, flow, [{"params": list(flow.parameters()), "factor": 1.0}], device, processes)
-        self._module: nn.Module = flow
-        self._forward: nn.Module | None = None
+        self._forward: nn.Module = flow
+        self._wrapped = False
 
     def prepare(self, shape: tuple[int, int, int, int]) -> None:
         """Switches to training, and captures the passes.
 
         The first batch initialises the flow afterwards, in the very tensors that a graph reads.
         """
-        self.train_mode()
+        self.model.train()
         samples = (torch.zeros(shape, device=self.device), self.model.draw_noise(shape[0], (shape[2], shape[3])))
-        self._module = accelerate(self.model, self.config, self.device, samples, nullcontext())
-        self._forward = None
+        self._forward, self._wrapped = accelerate(self.model, self.config, self.device, samples, nullcontext()), False
 
-    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
-        """Takes one step on a batch; returns the loss in bits a subpixel."""
+    def backward(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
+        """Computes the gradients; returns the loss in bits a subpixel."""
         images, size = batch.images, _size(batch.images)
         if step == 0 and self.config.init == "random":
             generator = torch.Generator(self.device).manual_seed(self.config.seed)
             self.model.initialize(dequantize(images, generator), self.model.draw_noise(len(images), size, generator))
-        if self._forward is None:  # after the initialisation: DistributedDataParallel sends out what rank 0 then has
-            self._forward = self.processes.wrap(self._module, self.device)
-        set_rate(self.optimizer, self.config, step)
+        if not self._wrapped:  # after the initialisation: DistributedDataParallel sends out what rank 0 then has
+            self._forward, self._wrapped = self.processes.wrap(self._forward, self.device), True
         place = step * self.processes.count + self.processes.rank
         generator = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + place)
         noise = self.model.draw_noise(len(images), size, generator)
         loss = flow_likelihood_loss(self._forward, images, generator, noise)
         loss.backward()
-        self._learn()
-        return {"loss": loss.detach()}
+        return {"loss": loss}
 
     def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
         """Returns a sheet of samples, always of the same latents, and a sheet of the crops that it learns from."""

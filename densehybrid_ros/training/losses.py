@@ -243,15 +243,10 @@ OPEN_SET_LOSSES = {"paper": compound_loss, "authors": authors_loss}
 
 
 class BaselineLoss(NamedTuple):
-    """A loss in the place of the hybrid one, with the arguments up to ``beta`` and the result of ``compound_loss``.
+    """A loss in the place of the hybrid one, with the arguments up to ``beta`` and the result of ``compound_loss``."""
 
-    Attributes:
-        loss: The function.
-        uses_posterior: Whether the second head gets a gradient.
-    """
-
-    loss: Callable[[Tensor, Tensor, Tensor, Tensor, float], dict[str, Tensor]]
-    uses_posterior: bool
+    loss: Callable[[Tensor, Tensor, Tensor, Tensor, float], dict[str, Tensor]]  # The function
+    uses_posterior: bool  # Whether the second head gets a gradient
 
 
 BASELINE_LOSSES: dict[str, BaselineLoss] = {}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.datasets.training_frames import KNOWN, UNKNOWN
-from densehybrid_ros.training.crops import Batch, CropContext
+from densehybrid_ros.training.crops import CropContext
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 
 # Alpha above: the object; below: the scene; between: a mixed border that teaches nothing.
@@ -29,19 +29,12 @@ WEIGHT_STEP = 16
 
 
 class MixedBatch(NamedTuple):
-    """A batch of mixed-content images.
+    """A batch of mixed-content images."""
 
-    Attributes:
-        images: float32 [B, 3, h, w], RGB in 0..1.
-        labels: uint8 [B, h, w], train ids; 255 = void, and on all negatives.
-        origin: uint8 [B, h, w]: 0 inlier, 1 outlier, 255 neither (void of the scene, mixed borders).
-        weights: float32 [B, h, w], how much each outlier pixel counts; None: all alike.
-    """
-
-    images: Tensor
-    labels: Tensor
-    origin: Tensor
-    weights: Tensor | None = None
+    images: Tensor  # float32 [B, 3, h, w], RGB in 0..1
+    labels: Tensor  # uint8 [B, h, w], train ids; 255 = void, and on all negatives
+    origin: Tensor  # uint8 [B, h, w]: 0 inlier, 1 outlier, 255 neither (void of the scene, mixed borders)
+    weights: Tensor | None = None  # float32 [B, h, w], how much each outlier pixel counts; None: all alike
 
 
 DrawOverlay = Callable[[CropContext, np.random.Generator], Tensor | None]
@@ -52,29 +45,32 @@ An overlay is uint8 [6, h, w] of the size of the crop: RGB; alpha (255 = covers 
 """
 
 
-def without_pasting(batch: Batch) -> MixedBatch:
-    """Returns the batch with its origin mask: known pixels are inliers, real unknowns outliers, void neither."""
-    origin = torch.where(batch.labels == VOID, NEITHER, INLIER).to(torch.uint8)
-    unknown = batch.labels == UNKNOWN
+def without_pasting(images: Tensor, labels: Tensor) -> MixedBatch:
+    """Returns crops with their origin mask: known pixels are inliers, real unknowns outliers, void neither.
+
+    Args:
+        images: float32 [B, 3, h, w], RGB in 0..1.
+        labels: uint8 [B, h, w], train ids, 255 = void, ``UNKNOWN`` and ``KNOWN``.
+    """
+    origin = torch.where(labels == VOID, NEITHER, INLIER).to(torch.uint8)
+    unknown = labels == UNKNOWN
     origin[unknown] = OUTLIER
-    nameless = unknown | (batch.labels == KNOWN)
-    return MixedBatch(batch.images, batch.labels.masked_fill(nameless, VOID), origin)
+    return MixedBatch(images, labels.masked_fill(unknown | (labels == KNOWN), VOID), origin)
 
 
-def void_as_negatives(batch: Batch) -> MixedBatch:
-    """Returns the batch with its void pixels as the outliers, as the void classifier wants them."""
-    return without_pasting(batch._replace(labels=torch.where(batch.labels == VOID, UNKNOWN, batch.labels)))
+def void_as_negatives(images: Tensor, labels: Tensor) -> MixedBatch:
+    """As ``without_pasting``, with void pixels as the outliers, as the void classifier wants them."""
+    return without_pasting(images, torch.where(labels == VOID, UNKNOWN, labels))
 
 
-def lay_over(batch: Batch, overlays: Sequence[Tensor | None]) -> MixedBatch:
-    """Lays each inlier crop's overlay over it: x' = (1 - m) x+ + m x-."""
-    mixed = without_pasting(batch)
+def lay_over(images: Tensor, labels: Tensor, overlays: Sequence[Tensor | None]) -> MixedBatch:
+    """Lays each inlier crop's overlay over it: x' = (1 - m) x+ + m x-; crops as ``without_pasting`` takes them."""
+    mixed = without_pasting(images, labels)
     chosen = [(index, overlay) for index, overlay in enumerate(overlays) if overlay is not None]
     if not chosen:
         return mixed
-    device = batch.images.device
-    pixels = torch.stack([overlay.to(device, non_blocking=True) for _, overlay in chosen])
-    where = torch.tensor([index for index, _ in chosen]).to(device, non_blocking=True)
+    pixels = torch.stack([overlay.to(images.device, non_blocking=True) for _, overlay in chosen])
+    where = torch.tensor([index for index, _ in chosen]).to(images.device, non_blocking=True)
     color, alpha = pixels[:, :3].float() / 255, pixels[:, 3:4].float() / 255
     known = pixels[:, 4]
     pasted, touched = alpha[:, 0] > _OPAQUE, alpha[:, 0] > _CLEAR

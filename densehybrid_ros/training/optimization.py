@@ -1,26 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a parameter update needs: groups, schedule, precision, moving average, and the base of both tasks."""
+"""What an update needs: groups, schedule, precision, moving average, CUDA graphs, and the base of both tasks."""
 
 from __future__ import annotations
 
 import copy
 import math
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import DenseHybrid
 from densehybrid_ros.training.config import TrainConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.mixed_content import MixedBatch
 
+_WARM_UP_PASSES = 3  # before a capture: libraries choose their algorithms
 _RATE_FLOOR = 1e-3  # the cosine ends at this share of the peak rate
 
 Model = TypeVar("Model", bound=nn.Module)
+Result = TypeVar("Result")
+Groups = list[dict[str, Any]]
+"""Of parameters: ``params`` and the ``factor`` of the rate that they learn at."""
 
 
 class Task(ABC, Generic[Model]):
@@ -39,19 +45,18 @@ class Task(ABC, Generic[Model]):
         self,
         config: TrainConfig,
         model: Model,
-        groups: Sequence[dict[str, Any]],
+        groups: list[dict[str, Any]],
         device: torch.device,
-        processes: Processes | None,
+        processes: Processes,
     ) -> None:
-        self.config, self.model, self.device = config, model, device
-        self.processes = processes or Processes()
+        self.config, self.model, self.device, self.processes = config, model, device, processes
         self.average = MovingAverage(model, config.ema_decay) if config.ema_decay > 0 else None
         rate, decay = config.learning_rate, config.weight_decay
         if config.stage == "flow":
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adamax(list(groups), lr=rate, weight_decay=decay)
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adamax(groups, lr=rate, weight_decay=decay)
         else:
             fused = True if device.type == "cuda" else None  # one kernel for all parameters
-            self.optimizer = torch.optim.AdamW(list(groups), lr=rate, weight_decay=decay, fused=fused)
+            self.optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=fused)
         self._parameters = list(model.parameters())
 
     @abstractmethod
@@ -62,20 +67,27 @@ class Task(ABC, Generic[Model]):
         """
 
     @abstractmethod
-    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
-        """Takes one step on a batch; returns ``loss`` and what it consists of."""
+    def backward(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
+        """Computes the gradients of a step; returns ``loss`` and what it consists of."""
 
     @abstractmethod
     def pictures(self, batch: MixedBatch, step: int) -> dict[str, Tensor]:
-        """Returns pictures by name."""
+        """Returns pictures, float [3, H, W] in 0..1, by name."""
+
+    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
+        """Takes one step on a batch; returns ``loss`` and what it consists of."""
+        set_rate(self.optimizer, self.config, step)
+        losses = self.backward(step, batch)
+        nn.utils.clip_grad_norm_(self._parameters, max_norm=self.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # a graph's gradients lie in buffers of its own: never add to them
+        if self.average is not None:
+            self.average.update()
+        return {name: value.detach() for name, value in losses.items()}
 
     def trained(self) -> Model:
         """Returns the moving average of the model, or the model itself where none is kept."""
         return self.average.module if self.average else self.model
-
-    def train_mode(self) -> None:
-        """Switches back to training."""
-        self.model.train()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a resumed run needs."""
@@ -88,14 +100,6 @@ class Task(ABC, Generic[Model]):
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-    def _learn(self) -> None:
-        """Takes the step that the gradients say."""
-        nn.utils.clip_grad_norm_(self._parameters, max_norm=self.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)  # a graph's gradients lie in buffers of its own: never add to them
-        if self.average is not None:
-            self.average.update()
 
 
 class MovingAverage(Generic[Model]):
@@ -110,13 +114,11 @@ class MovingAverage(Generic[Model]):
     """
 
     def __init__(self, model: Model, decay: float) -> None:
-        self.module = copy.deepcopy(model)
-        self.decay = decay
-        self.updates = 0
+        self.module, self.decay, self.updates = copy.deepcopy(model), decay, 0
         # Listed once: walking through the modules at every step costs as long as the update itself.
-        pairs = list(zip(_state(self.module), _state(model), strict=True))
-        self._means, self._values = _columns(pair for pair in pairs if pair[0].is_floating_point())
-        self._copies, self._counters = _columns(pair for pair in pairs if not pair[0].is_floating_point())
+        states = [[*module.parameters(), *module.buffers()] for module in (self.module, model)]
+        self._means, self._values = ([value for value in state if value.is_floating_point()] for state in states)
+        self._copies, self._counters = ([value for value in state if not value.is_floating_point()] for state in states)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -138,24 +140,12 @@ class MovingAverage(Generic[Model]):
         self.updates = int(state["updates"])
 
 
-def _state(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
-
-
-def _columns(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    kept = list(pairs)
-    return [first for first, _ in kept], [second for _, second in kept]
-
-
-def parameter_groups(model: DenseHybrid, encoder_rate_factor: float) -> list[dict[str, Any]]:
+def parameter_groups(model: DenseHybrid, encoder_rate_factor: float) -> Groups:
     """Splits parameters into the encoder's and the rest."""
     encoder = {id(parameter) for parameter in model.network.encoder_parameters()}
-    groups = []
-    for is_encoder, factor in ((True, encoder_rate_factor), (False, 1.0)):
-        chosen = [p for p in model.parameters() if (id(p) in encoder) == is_encoder]
-        if chosen:
-            groups.append({"params": chosen, "factor": factor})
-    return groups
+    split = [[p for p in model.parameters() if (id(p) in encoder) == within] for within in (True, False)]
+    factors = (encoder_rate_factor, 1.0)
+    return [{"params": params, "factor": factor} for params, factor in zip(split, factors, strict=True) if params]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> float:
@@ -175,3 +165,57 @@ def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManage
     if device.type == "cuda":
         return torch.autocast(device.type, torch.bfloat16, cache_enabled=not config.cuda_graph)
     return nullcontext()
+
+
+def accelerate(
+    module: nn.Module,
+    config: TrainConfig,
+    device: torch.device,
+    samples: tuple[Any, ...],
+    precision: AbstractContextManager[Any],
+) -> nn.Module:
+    """Returns the module, in training mode, captured in a CUDA graph where the configuration says so, or as it is.
+
+    ``samples`` are arguments of the very shapes that training uses, ``precision`` is the autocast that it runs in.
+
+    Raises:
+        InputError: A CUDA graph is wanted without a GPU.
+    """
+    if not config.cuda_graph:
+        return module
+    if device.type != "cuda":
+        raise InputError("cuda_graph=true: needs a GPU; use cuda_graph=false")
+    # Gradients are accumulated on the stream of the step, not on that of the capture: torch warns of it and syncs.
+    warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
+    # The warm-up passes of the capture would move the batch-norm statistics.
+    kept = [buffer.clone() for buffer in module.buffers()]
+    with precision:
+        captured = torch.cuda.make_graphed_callables(module, samples, allow_unused_input=True)
+    with torch.no_grad():
+        for buffer, value in zip(module.buffers(), kept, strict=True):
+            buffer.copy_(value)
+    return captured  # type: ignore[return-value]
+
+
+def replayed(run: Callable[[Tensor], Result], sample: Tensor) -> Callable[[Tensor], Result]:
+    """Captures what ``run`` does to images of the shape of ``sample``, without gradients; returns what replays it.
+
+    Nothing in ``run`` may wait for the GPU. Every call overwrites what the one before returned.
+    """
+    images = torch.zeros_like(sample)
+    stream = torch.cuda.Stream(sample.device)
+    stream.wait_stream(torch.cuda.current_stream(sample.device))
+    with torch.cuda.stream(stream), torch.no_grad():
+        for _ in range(_WARM_UP_PASSES):
+            run(images)
+    torch.cuda.current_stream(sample.device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        result = run(images)
+
+    def replay(given: Tensor) -> Result:
+        images.copy_(given)
+        graph.replay()
+        return result
+
+    return replay

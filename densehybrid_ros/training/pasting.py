@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densehybrid_ros.datasets.known_objects import KnownObject
 from densehybrid_ros.datasets.taxonomy import VOID, SemanticClass
-from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP
+from densehybrid_ros.datasets.training_frames import OVERVIEW_STEP, KnownObject
 from densehybrid_ros.training.crops import CropContext
 from densehybrid_ros.training.mixed_content import WEIGHT_STEP, DrawOverlay
 
@@ -73,36 +72,154 @@ def ground_ids(classes: Sequence[SemanticClass]) -> list[int]:
     return [number for number, item in enumerate(classes) if item.drivable or item.name in _GROUND]
 
 
-def empty_canvas(size: tuple[int, int]) -> np.ndarray:
-    """Returns an overlay in the making: uint8 RGB, alpha, label and weight, [h, w, 6]."""
-    canvas = np.zeros((*size, 6), np.uint8)
-    canvas[..., 4], canvas[..., 5] = VOID, WEIGHT_STEP
-    return canvas
+class Place(NamedTuple):
+    """Where something stands: its lowest row and its middle column in the crop, and the scale there."""
+
+    row: float
+    column: float
+    pixels_per_metre: float
 
 
-def _put(canvas: np.ndarray, cutout: np.ndarray, top: int, left: int, labels: np.ndarray | int, balance: float) -> None:
-    """Lays a cut-out, float32 [h, w, 4], over what there is; what reaches beyond the canvas is cut off."""
-    height, width = canvas.shape[:2]
-    first, last = max(0, -top), min(cutout.shape[0], height - top)
-    start, end = max(0, -left), min(cutout.shape[1], width - left)
-    if first >= last or start >= end:
-        return
-    cutout = cutout[first:last, start:end]
-    below = canvas[top + first : top + last, left + start : left + end]
-    alpha, lower = cutout[..., 3:], below[..., 3:4].astype(np.float32) / 255
-    together = alpha + (1 - alpha) * lower
-    color = alpha * cutout[..., :3] * 255 + (1 - alpha) * lower * below[..., :3]
-    below[..., :3] = np.rint(np.clip(color / np.maximum(together, 1e-6), 0, 255))
-    below[..., 3:4] = np.rint(together * 255)
-    solid = cutout[..., 3] > 0.5
-    if solid.any():
-        below[..., 4][solid] = labels if isinstance(labels, int) else labels[first:last, start:end][solid]
-        below[..., 5][solid] = min(255, max(1, round(WEIGHT_STEP * (1024 / int(solid.sum())) ** balance)))
+class Canvas:
+    """An overlay in the making, over what a crop shows.
 
+    Attributes:
+        pixels: uint8 [h, w, 6]: RGB, alpha, label and weight.
+    """
 
-def as_overlay(canvas: np.ndarray) -> Tensor:
-    """Returns a finished canvas as an overlay, uint8 [6, h, w]."""
-    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
+    def __init__(self, context: CropContext, config: PasteConfig, rng: np.random.Generator) -> None:
+        self.context, self.config, self.rng = context, config, rng
+        self.pixels = np.zeros((*context.size, 6), np.uint8)
+        self.pixels[..., 4], self.pixels[..., 5] = VOID, WEIGHT_STEP
+
+    def overlay(self) -> Tensor:
+        """Returns what was put together as an overlay, uint8 [6, h, w]."""
+        return torch.from_numpy(np.ascontiguousarray(self.pixels.transpose(2, 0, 1)))
+
+    def find_place(self, ground: Sequence[int]) -> Place | None:
+        """Draws a place on ground of these train ids below the horizon; None where a few attempts find none."""
+        labels, crop = self.context.overview.labels, self.context.crop
+        horizon = self.config.horizon * labels.shape[0] * OVERVIEW_STEP
+        for _ in range(_PLACES_TRIED):
+            row = int(self.rng.integers(crop.rows.start, crop.rows.stop))
+            column = int(self.rng.integers(crop.columns.start, crop.columns.stop))
+            if labels[self.context.overview_index(row, column)] in ground and row > horizon + _LEAST_DEPTH:
+                # On flat ground the camera's height spans as many pixels as the row lies below the horizon.
+                scale = crop.scale[0] * (row - horizon) / _CAMERA_HEIGHT
+                return Place(self.context.row(row), self.context.column(column), scale)
+        return None
+
+    def put_negative(
+        self,
+        cutout: Tensor,
+        place: Place | None,
+        shadow_share: float = _SHADOW_SHARE,
+        finish: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        """Pastes a cut-out, uint8 [4, h, w] (RGB and alpha), in a size that fits the place; None: it lies anywhere.
+
+        ``shadow_share`` of what stands on the ground has a soft shadow. ``finish`` changes the pasted pixels, float32
+        [h, w, 4] in 0..1, at the end.
+        """
+        rng, config = self.rng, self.config
+        pixels = np.ascontiguousarray(cutout.numpy().transpose(1, 2, 0))
+        if place is None:
+            longest = float(np.exp(rng.uniform(*np.log(config.size))))
+        else:
+            longest = float(np.exp(rng.uniform(*np.log(config.ground_size)))) * place.pixels_per_metre
+        factor = max(longest, _SMALLEST_SIDE) / max(pixels.shape[:2])
+        varied = _vary(pixels, factor, config.blur_probability, rng)
+        if place is None:
+            top, left = self._anywhere(varied)
+        else:
+            top, left = round(place.row) - varied.shape[0], round(place.column) - varied.shape[1] // 2
+            if rng.random() < shadow_share:
+                self._put_shadow(place, varied.shape[1])
+        if rng.random() < config.match_probability:
+            centre = (top + varied.shape[0] / 2, left + varied.shape[1] / 2)
+            around = self.context.colors(*centre, max(varied.shape[:2]))
+            varied[..., :3] = _matched(varied, around, float(rng.uniform(0.3, 0.9)))
+        self._put(varied if finish is None else finish(varied), top, left, VOID, config.balance)
+
+    def put_as_it_is(self, cutout: Tensor) -> None:
+        """Pastes a cut-out, uint8 [4, h, w], at a random position."""
+        pixels = cutout.numpy().transpose(1, 2, 0).astype(np.float32) / 255
+        self._put(pixels, *self._anywhere(pixels), VOID)
+
+    def put_known(self, known: Sequence[KnownObject]) -> None:
+        """Pastes an object of a known class in the rows that it has in its own frame, where the camera would see it."""
+        rng, (down, across) = self.rng, self.context.crop.scale
+        for _ in range(_ATTEMPTS):
+            item = known[int(rng.integers(len(known)))]
+            zoom = float(np.exp(rng.uniform(-0.2, 0.2)))
+            height, width = round(item.pixels.shape[0] * down * zoom), round(item.pixels.shape[1] * across * zoom)
+            top = round(self.context.row(item.top + item.pixels.shape[0])) - height
+            if min(height, width) < _SMALLEST_SIDE or not 0 <= top + height // 2 < self.context.size[0]:
+                continue
+            interpolation = cv2.INTER_AREA if down * zoom < 1 else cv2.INTER_LINEAR
+            pixels = cv2.resize(item.pixels, (width, height), interpolation=interpolation)
+            labels = cv2.resize(item.labels, (width, height), interpolation=cv2.INTER_NEAREST)
+            if rng.random() < 0.5:
+                pixels, labels = pixels[:, ::-1], labels[:, ::-1]
+            varied = pixels.astype(np.float32) / 255
+            varied[..., :3] = _recolored(varied[..., :3], 0.5 * _JITTER, rng)
+            self._put(varied, top, int(rng.integers(-width // 2, self.context.size[1] - width // 2)), labels)
+            return
+
+    def put_patch(self, texture: np.ndarray, road: int) -> None:
+        """Lays a patch of another surface on the road, as mended asphalt lies there: it is road as well."""
+        rng, place = self.rng, self.find_place((road,))
+        if place is None:
+            return
+        height, width = self.context.size
+        wide = float(np.exp(rng.uniform(*np.log(_PATCH_WIDTH)))) * place.pixels_per_metre
+        size = (min(round(wide), width), min(round(wide * rng.uniform(*_PATCH_ASPECT)), height))
+        if min(size) < _SMALLEST_SIDE:
+            return
+        patch, outline = np.zeros((size[1], size[0], 4), np.float32), np.zeros((size[1], size[0]), np.float32)
+        patch[..., :3] = cv2.resize(texture, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(*_PATCH_CORNERS))))
+        corners = 0.5 * (1 + np.stack([np.cos(angles), np.sin(angles)], 1)) * (size[0] - 1, size[1] - 1)
+        cv2.fillPoly(outline, [corners.round().astype(np.int32)], 1.0)
+        patch[..., 3] = cv2.GaussianBlur(outline, (0, 0), 0.7)
+        around = self.context.colors(place.row, place.column, max(size))
+        patch[..., :3] = _recolored(_matched(patch, around, float(rng.uniform(0.8, 1.0))), _JITTER, rng)
+        self._put(patch, round(place.row) - size[1] // 2, round(place.column) - size[0] // 2, road)
+
+    def _put_shadow(self, place: Place, width: int) -> None:
+        """Lays a soft dark ellipse below what will stand there. Never opaque, it is neither negative nor known."""
+        height = max(3, width // 5)
+        shadow = np.zeros((2 * height + 1, width + 6, 4), np.float32)
+        alpha = np.zeros(shadow.shape[:2], np.float32)
+        axes = (max(1, width // 2), max(1, height // 2))
+        cv2.ellipse(alpha, (shadow.shape[1] // 2, height), axes, 0, 0, 360, 1.0, -1)
+        alpha = cv2.GaussianBlur(alpha, (0, 0), max(0.8, height / 4), borderType=cv2.BORDER_CONSTANT)
+        shadow[..., 3] = alpha * self.rng.uniform(*_SHADOW_ALPHA)
+        self._put(shadow, round(place.row) - height, round(place.column) - shadow.shape[1] // 2, VOID)
+
+    def _anywhere(self, pixels: np.ndarray) -> tuple[int, int]:
+        """Draws top and left such that the cut-out lies within the crop, where it fits."""
+        free = [max(0, length - own) for length, own in zip(self.context.size, pixels.shape, strict=False)]
+        return int(self.rng.integers(free[0] + 1)), int(self.rng.integers(free[1] + 1))
+
+    def _put(self, cutout: np.ndarray, top: int, left: int, labels: np.ndarray | int, balance: float = 0.0) -> None:
+        """Lays a cut-out, float32 [h, w, 4], over what there is; what reaches beyond the canvas is cut off."""
+        height, width = self.context.size
+        first, last = max(0, -top), min(cutout.shape[0], height - top)
+        start, end = max(0, -left), min(cutout.shape[1], width - left)
+        if first >= last or start >= end:
+            return
+        cutout = cutout[first:last, start:end]
+        below = self.pixels[top + first : top + last, left + start : left + end]
+        alpha, lower = cutout[..., 3:], below[..., 3:4].astype(np.float32) / 255
+        together = alpha + (1 - alpha) * lower
+        color = alpha * cutout[..., :3] * 255 + (1 - alpha) * lower * below[..., :3]
+        below[..., :3] = np.rint(np.clip(color / np.maximum(together, 1e-6), 0, 255))
+        below[..., 3:4] = np.rint(together * 255)
+        solid = cutout[..., 3] > 0.5
+        if solid.any():
+            below[..., 4][solid] = labels if isinstance(labels, int) else labels[first:last, start:end][solid]
+            below[..., 5][solid] = min(255, max(1, round(WEIGHT_STEP * (1024 / int(solid.sum())) ** balance)))
 
 
 def cutout_overlays(
@@ -132,19 +249,16 @@ def cutout_overlays(
         patches = int(rng.integers(_MOST_PATCHES + 1)) if textures else 0
         if not familiar and not unknown and not patches:
             return None
-        canvas = empty_canvas(context.size)
+        canvas = Canvas(context, config, rng)
         for _ in range(patches):
-            _put_patch(canvas, textures[int(rng.integers(len(textures)))], config, context, road, rng)
-        for kind in rng.permutation([True] * familiar + [False] * unknown):
-            if kind:
-                _put_known(canvas, known, context, rng)
-            else:
-                cutout = draw_cutout(context.size, rng)
-                if cutout is not None:
-                    on_ground = rng.random() < config.ground_share
-                    place = place_on(context, ground, config, rng) if on_ground else None
-                    put_negative(canvas, cutout, place, config, context, rng)
-        return as_overlay(canvas)
+            canvas.put_patch(textures[int(rng.integers(len(textures)))], road)
+        for is_known in rng.permutation([True] * familiar + [False] * unknown):
+            if is_known:
+                canvas.put_known(known)
+            elif (cutout := draw_cutout(context.size, rng)) is not None:
+                on_ground = rng.random() < config.ground_share
+                canvas.put_negative(cutout, canvas.find_place(ground) if on_ground else None)
+        return canvas.overlay()
 
     return draw
 
@@ -156,142 +270,11 @@ def recipe_overlays(draw_cutout: DrawCutout) -> DrawOverlay:
         cutout = draw_cutout(context.size, rng)
         if cutout is None:
             return None
-        canvas = empty_canvas(context.size)
-        pixels = cutout.numpy().transpose(1, 2, 0).astype(np.float32) / 255
-        _put(canvas, pixels, *_anywhere(pixels, context.size, rng), VOID, 0.0)
-        return as_overlay(canvas)
+        canvas = Canvas(context, PasteConfig(), rng)
+        canvas.put_as_it_is(cutout)
+        return canvas.overlay()
 
     return draw
-
-
-def put_negative(
-    canvas: np.ndarray,
-    cutout: Tensor,
-    place: Place | None,
-    config: PasteConfig,
-    context: CropContext,
-    rng: np.random.Generator,
-    shadow_share: float = _SHADOW_SHARE,
-    finish: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> None:
-    """Pastes a cut-out, uint8 [4, h, w] (RGB and alpha), in a size that fits the place; None: it lies anywhere.
-
-    ``shadow_share`` of what stands on the ground has a soft shadow. ``finish`` changes the pasted pixels, float32
-    [h, w, 4] in 0..1, at the end.
-    """
-    pixels = np.ascontiguousarray(cutout.numpy().transpose(1, 2, 0))
-    if place is None:
-        longest = float(np.exp(rng.uniform(*np.log(config.size))))
-    else:
-        longest = float(np.exp(rng.uniform(*np.log(config.ground_size)))) * place.pixels_per_metre
-    factor = max(longest, _SMALLEST_SIDE) / max(pixels.shape[:2])
-    varied = _vary(pixels, factor, config.blur_probability, rng)
-    if place is None:
-        top, left = _anywhere(varied, context.size, rng)
-    else:
-        top, left = round(place.row) - varied.shape[0], round(place.column) - varied.shape[1] // 2
-        if rng.random() < shadow_share:
-            _put_shadow(canvas, place, varied.shape[1], rng)
-    if rng.random() < config.match_probability:
-        centre = (top + varied.shape[0] / 2, left + varied.shape[1] / 2)
-        around = context.colors(*centre, max(varied.shape[:2]))
-        varied[..., :3] = _matched(varied, around, float(rng.uniform(0.3, 0.9)))
-    _put(canvas, varied if finish is None else finish(varied), top, left, VOID, config.balance)
-
-
-class Place(NamedTuple):
-    """Where something stands: its lowest row and its middle column in the crop, and the scale there."""
-
-    row: float
-    column: float
-    pixels_per_metre: float
-
-
-def place_on(
-    context: CropContext, ground: Sequence[int], config: PasteConfig, rng: np.random.Generator
-) -> Place | None:
-    """Draws a place on the ground below the horizon; None where a few attempts find none."""
-    labels, crop = context.overview.labels, context.crop
-    horizon = config.horizon * labels.shape[0] * OVERVIEW_STEP
-    for _ in range(_PLACES_TRIED):
-        row = int(rng.integers(crop.rows.start, crop.rows.stop))
-        column = int(rng.integers(crop.columns.start, crop.columns.stop))
-        if labels[context.overview_index(row, column)] in ground and row > horizon + _LEAST_DEPTH:
-            # On flat ground the camera's height spans as many pixels as the row lies below the horizon.
-            scale = crop.scale[0] * (row - horizon) / _CAMERA_HEIGHT
-            return Place(context.row(row), context.column(column), scale)
-    return None
-
-
-def _put_shadow(canvas: np.ndarray, place: Place, width: int, rng: np.random.Generator) -> None:
-    """Lays a soft dark ellipse below what will stand there. Never opaque, it is neither negative nor known."""
-    height = max(3, width // 5)
-    shadow = np.zeros((2 * height + 1, width + 6, 4), np.float32)
-    alpha = np.zeros(shadow.shape[:2], np.float32)
-    axes = (max(1, width // 2), max(1, height // 2))
-    cv2.ellipse(alpha, (shadow.shape[1] // 2, height), axes, 0, 0, 360, 1.0, -1)
-    alpha = cv2.GaussianBlur(alpha, (0, 0), max(0.8, height / 4), borderType=cv2.BORDER_CONSTANT)
-    shadow[..., 3] = alpha * rng.uniform(*_SHADOW_ALPHA)
-    _put(canvas, shadow, round(place.row) - height, round(place.column) - shadow.shape[1] // 2, VOID, 0.0)
-
-
-def _put_patch(
-    canvas: np.ndarray,
-    texture: np.ndarray,
-    config: PasteConfig,
-    context: CropContext,
-    road: int,
-    rng: np.random.Generator,
-) -> None:
-    """Lays a patch of another surface on the road, as mended asphalt lies there: it is road as well."""
-    place = place_on(context, (road,), config, rng)
-    if place is None:
-        return
-    width = float(np.exp(rng.uniform(*np.log(_PATCH_WIDTH)))) * place.pixels_per_metre
-    size = (min(round(width), context.size[1]), min(round(width * rng.uniform(*_PATCH_ASPECT)), context.size[0]))
-    if min(size) < _SMALLEST_SIDE:
-        return
-    patch = np.zeros((size[1], size[0], 4), np.float32)
-    patch[..., :3] = cv2.resize(texture, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    outline = np.zeros((size[1], size[0]), np.float32)
-    angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(*_PATCH_CORNERS))))
-    corners = 0.5 * (1 + np.stack([np.cos(angles), np.sin(angles)], 1)) * (size[0] - 1, size[1] - 1)
-    cv2.fillPoly(outline, [corners.round().astype(np.int32)], 1.0)
-    patch[..., 3] = cv2.GaussianBlur(outline, (0, 0), 0.7)
-    top, left = round(place.row) - size[1] // 2, round(place.column) - size[0] // 2
-    around = context.colors(place.row, place.column, max(size))
-    patch[..., :3] = _recolored(_matched(patch, around, float(rng.uniform(0.8, 1.0))), _JITTER, rng)
-    _put(canvas, patch, top, left, np.full((size[1], size[0]), road, np.uint8), 0.0)
-
-
-def _put_known(
-    canvas: np.ndarray, known: Sequence[KnownObject], context: CropContext, rng: np.random.Generator
-) -> None:
-    """Pastes an object of a known class in the rows that it has in its own frame, where the camera would see it."""
-    down, across = context.crop.scale
-    for _ in range(_ATTEMPTS):
-        item = known[int(rng.integers(len(known)))]
-        zoom = float(np.exp(rng.uniform(-0.2, 0.2)))
-        height, width = round(item.pixels.shape[0] * down * zoom), round(item.pixels.shape[1] * across * zoom)
-        top = round(context.row(item.top + item.pixels.shape[0])) - height
-        if min(height, width) < _SMALLEST_SIDE or top + height // 2 < 0 or top + height // 2 >= context.size[0]:
-            continue
-        pixels = cv2.resize(
-            item.pixels, (width, height), interpolation=cv2.INTER_AREA if down * zoom < 1 else cv2.INTER_LINEAR
-        )
-        labels = cv2.resize(item.labels, (width, height), interpolation=cv2.INTER_NEAREST)
-        if rng.random() < 0.5:
-            pixels, labels = pixels[:, ::-1], labels[:, ::-1]
-        varied = pixels.astype(np.float32) / 255
-        varied[..., :3] = _recolored(varied[..., :3], 0.5 * _JITTER, rng)
-        left = int(rng.integers(-width // 2, context.size[1] - width // 2))
-        _put(canvas, varied, top, left, labels, 0.0)
-        return
-
-
-def _anywhere(pixels: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Draws top and left such that the cut-out lies within the crop, where it fits."""
-    return tuple(int(rng.integers(max(0, size[axis] - pixels.shape[axis]) + 1)) for axis in (0, 1))  # type: ignore[return-value]
 
 
 def _vary(pixels: np.ndarray, factor: float, blur: float, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,8 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +27,14 @@ class RunLog:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self._board: Any = None
-        self._event: Any = None
-        self._writer: Any = None
-        self._events = Path()
-        self._tried = False
         self._purge: int | None = None
 
     def begin(self) -> None:
         """Removes the figures of an earlier run in the same folder."""
+        for path in self.folder.glob("events.out.tfevents.*") if self.folder else ():
+            path.unlink()
         if self.folder is not None:
             (self.folder / "log.jsonl").unlink(missing_ok=True)
-            for path in self.folder.glob("events.out.tfevents.*"):
-                path.unlink()
 
     def resume(self, step: int) -> None:
         """Drops what a killed run has written after its checkpoint at ``step``."""
@@ -55,10 +52,8 @@ class RunLog:
         path = self.folder / "log.jsonl"
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        board = self._tensorboard()
-        if board is not None:
-            for name, value in values.items():
-                self._add_event(step=step, summary=board.scalar(f"{group}/{name}", value))
+        for name, value in values.items():
+            self._summarise(step, "scalar", f"{group}/{name}", value)
 
     def picture(self, step: int, name: str, image: Tensor) -> None:
         """Writes a picture, float [3, H, W] in 0..1, as ``pictures/NAME_STEP.png``."""
@@ -66,33 +61,35 @@ class RunLog:
             return
         pixels = (image.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
         write_picture(self.folder / "pictures" / f"{name}_{step:06d}.png", pixels.permute(1, 2, 0).numpy())
-        board = self._tensorboard()
-        if board is not None:
-            self._add_event(step=step, summary=board.image(name, pixels, dataformats="CHW"))
+        self._summarise(step, "image", name, pixels, dataformats="CHW")
 
-    def _tensorboard(self) -> Any:
-        """Returns what makes TensorBoard's summaries; None where it is not installed."""
-        if not self._tried and self.folder is not None:
-            self._tried = True
-            try:
-                from tensorboard.compat.proto.event_pb2 import Event
-                from tensorboard.summary.writer.record_writer import RecordWriter
-                from torch.utils.tensorboard import summary  # takes a second to import
+    def _summarise(self, step: int, kind: str, *content: Any, **options: Any) -> None:
+        """Appends a summary of TensorBoard's, where that is installed."""
+        if self._append is not None:
+            from torch.utils.tensorboard import summary  # takes a second to import
 
-                self._board, self._event, self._writer = summary, Event, RecordWriter
-                start = f"{int(time.time())}.{platform.node()}.{os.getpid()}"
-                self._events = self.folder / f"events.out.tfevents.{start}"
-                self._add_event(file_version="brain.Event:2")
-                if self._purge is not None:
-                    self._add_event(step=self._purge, session_log={"status": "START"})
-            except ImportError:
-                print("TensorBoard is not installed: losses go to log.jsonl alone", file=sys.stderr)
-        return self._board
+            self._append(step=step, summary=getattr(summary, kind)(*content, **options))
 
-    def _add_event(self, **content: Any) -> None:
-        """Appends to TensorBoard's file. Its own writer does so in a thread, where a full disk is a traceback."""
-        with writing(self._events), self._events.open("ab") as file:
-            self._writer(file).write(self._event(wall_time=time.time(), **content).SerializeToString())
+    @cached_property
+    def _append(self) -> Callable[..., None] | None:
+        """What appends to TensorBoard's file. Its own writer does so in a thread, where a full disk is a traceback."""
+        try:
+            from tensorboard.compat.proto.event_pb2 import Event
+            from tensorboard.summary.writer.record_writer import RecordWriter
+        except ImportError:
+            print("TensorBoard is not installed: losses go to log.jsonl alone", file=sys.stderr)
+            return None
+        assert self.folder is not None
+        path = self.folder / f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}"
+
+        def append(**content: Any) -> None:
+            with writing(path), path.open("ab") as file:
+                RecordWriter(file).write(Event(wall_time=time.time(), **content).SerializeToString())
+
+        append(file_version="brain.Event:2")
+        if self._purge is not None:
+            append(step=self._purge, session_log={"status": "START"})
+        return append
 
 
 def sheet(images: Tensor, columns: int) -> Tensor:

@@ -14,10 +14,9 @@ from torch import Tensor
 from densehybrid_ros.networks import DenseHybrid, upsample
 from densehybrid_ros.scores import SCORES
 from densehybrid_ros.scores.confusion import ConfusionMatrix
-from densehybrid_ros.training.batches import Source
+from densehybrid_ros.training.batches import Source, frame_tensors
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.distributed import Processes
-from densehybrid_ros.training.graphs import accelerate, replayed
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.losses import (
     BASELINE_LOSSES,
     OPEN_SET_LOSSES,
@@ -26,8 +25,7 @@ from densehybrid_ros.training.losses import (
     margin_loss,
 )
 from densehybrid_ros.training.mixed_content import MixedBatch
-from densehybrid_ros.training.optimization import Task, autocast, parameter_groups, set_rate
-from densehybrid_ros.training.run_data import frame_tensors
+from densehybrid_ros.training.optimization import Task, accelerate, autocast, parameter_groups, replayed
 from densehybrid_ros.training.run_log import colored, sheet
 from densehybrid_ros.training.synthetic_negatives import FlowPartner
 
@@ -48,7 +46,7 @@ class SegmentationTask(Task[DenseHybrid]):
         config: TrainConfig,
         model: DenseHybrid,
         device: torch.device,
-        processes: Processes | None = None,
+        processes: Processes = ALONE,
         partner: FlowPartner | None = None,
     ) -> None:
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -56,46 +54,44 @@ class SegmentationTask(Task[DenseHybrid]):
         taught = config.loss.distillation > 0
         self.teacher = copy.deepcopy(model).eval().requires_grad_(False) if taught else None
         self.partner = partner
-        self._forward: Callable[..., Any] | None = None
-        self._ask: Callable[[Tensor], Tensor] | None = None
+        self._forward: Callable[..., Any] = model
+        self._ask: Callable[[Tensor], Tensor] = self._taught
 
     def prepare(self, shape: tuple[int, int, int, int]) -> None:
-        """Switches to training, and captures the passes of model and teacher."""
-        self.train_mode()
+        """Switches to training, captures the passes of model and teacher, and lets processes average gradients."""
+        self.model.train()
         images = torch.zeros(shape, device=self.device).contiguous(memory_format=torch.channels_last)
-        self._passes(images)
-        if self.teacher is not None:
-            self._taught(self.teacher, images)
+        module = accelerate(self.model, self.config, self.device, (images,), autocast(self.config, self.device))
+        # A captured network gives every parameter a gradient, be it zero.
+        unused = not (uses_posterior(self.config) or self.config.cuda_graph)
+        # Statistics of other processes count for nothing: those of rank 0 are what is averaged and saved.
+        self._forward = self.processes.wrap(module, self.device, unused)
+        if self.teacher is not None and self.config.cuda_graph:
+            self._ask = replayed(self._taught, images)
 
-    def update(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
-        """Takes one step of the model, and of the flow where there is one."""
-        set_rate(self.optimizer, self.config, step)
+    def backward(self, step: int, batch: MixedBatch) -> dict[str, Tensor]:
+        """Computes the gradients of the model; lets the flow, where there is one, take its step."""
         if self.partner is None:
             _, losses = self.losses(batch)
             losses["loss"].backward()
-        else:
-            pasted = self.partner.paste(batch, step)
-            logits, losses = self.losses(pasted.mixed)
-            divergence, gradient = self.partner.divergence(logits, pasted)
-            losses["loss"].backward()
-            losses |= {"flow_jsd": divergence, "flow_bits": self.partner.backward(pasted, gradient, step)}
-        self._learn()
-        if self.partner is not None:
-            self.partner.update()
-        return {name: value.detach() for name, value in losses.items()}
+            return losses
+        pasted = self.partner.paste(batch, step)
+        logits, losses = self.losses(pasted.mixed)
+        divergence, gradient = self.partner.divergence(logits, pasted)
+        losses["loss"].backward()
+        losses |= {"flow_jsd": divergence, "flow_bits": self.partner.backward(pasted, gradient, step)}
+        self.partner.update()
+        return losses
 
     def losses(self, batch: MixedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Runs the model on a batch; returns full-size logits, and ``loss`` with its parts."""
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with autocast(self.config, self.device):
-            output = self._passes(images)(images)
-        size = (images.shape[2], images.shape[3])
-        align = self.model.align_corners
-        logits, posterior = (upsample(maps.float(), size, align) for maps in (output.logits, output.posterior))
+            output = self._forward(images)
+        logits, posterior = _full_size(self.model, images, output.logits.float(), output.posterior.float())
         losses = objective(self.config, logits, posterior, batch)
         if self.teacher is not None:
-            learnt = self._taught(self.teacher, images)(images)
-            losses["distillation"] = distillation_loss(output.logits, learnt, batch.origin)
+            losses["distillation"] = distillation_loss(output.logits, self._ask(images), batch.origin)
             losses["loss"] = losses["loss"] + self.config.loss.distillation * losses["distillation"]
         return logits, losses
 
@@ -103,15 +99,12 @@ class SegmentationTask(Task[DenseHybrid]):
         """Returns the mixed images of a batch beside the score maps of the averaged model, and samples of the flow."""
         if self.partner is not None:
             batch = self.partner.paste(batch, step).mixed
-        images = batch.images[:_PICTURES].detach()
-        model = self.trained()
+        images, model = batch.images[:_PICTURES].detach(), self.trained()
         was_training = model.training
         model.eval()
         with torch.inference_mode():
             output = model(images.contiguous(memory_format=torch.channels_last))
-            size = (images.shape[2], images.shape[3])
-            maps = (upsample(part, size, model.align_corners) for part in (output.logits, output.posterior))
-            score = SCORES["hybrid"](*maps)
+            score = SCORES["hybrid"](*_full_size(model, images, output.logits, output.posterior))
         model.train(was_training)
         found = {"mixed": sheet(torch.cat([images.cpu(), colored(score.cpu())]), len(images))}
         if self.partner is not None:
@@ -130,28 +123,17 @@ class SegmentationTask(Task[DenseHybrid]):
         if self.partner is not None:
             self.partner.load_state_dict(state["partner"])
 
-    def _passes(self, images: Tensor) -> Callable[..., Any]:
-        """Returns the module to run: accelerated, and averaging gradients over processes; made once."""
-        if self._forward is None:
-            samples = (torch.zeros_like(images, memory_format=torch.channels_last),)
-            precision = autocast(self.config, self.device)
-            module = accelerate(self.model, self.config, self.device, samples, precision)
-            # A captured network gives every parameter a gradient, be it zero.
-            unused = not (uses_posterior(self.config) or self.config.cuda_graph)
-            # Statistics of other processes count for nothing: those of rank 0 are what is averaged and saved.
-            self._forward = self.processes.wrap(module, self.device, unused)
-        return self._forward
+    def _taught(self, images: Tensor) -> Tensor:
+        """Returns the teacher's logits."""
+        assert self.teacher is not None
+        with torch.no_grad(), autocast(self.config, self.device):
+            logits: Tensor = self.teacher(images).logits.float()
+        return logits
 
-    def _taught(self, teacher: DenseHybrid, images: Tensor) -> Callable[[Tensor], Tensor]:
-        """Returns what asks the teacher for its logits: captured, where the passes of the model are; made once."""
-        if self._ask is None:
 
-            def ask(images: Tensor) -> Tensor:
-                with torch.no_grad(), autocast(self.config, self.device):
-                    return teacher(images).logits.float()
-
-            self._ask = replayed(ask, images) if self.config.cuda_graph else ask
-        return self._ask
+def _full_size(model: DenseHybrid, images: Tensor, *maps: Tensor) -> list[Tensor]:
+    size = (images.shape[2], images.shape[3])
+    return [upsample(part, size, model.align_corners) for part in maps]
 
 
 def objective(config: TrainConfig, logits: Tensor, posterior: Tensor, batch: MixedBatch) -> dict[str, Tensor]:
@@ -159,21 +141,17 @@ def objective(config: TrainConfig, logits: Tensor, posterior: Tensor, batch: Mix
 
     Weights of outliers count in the loss with margins alone.
     """
-    settings, labels, origin = config.loss, batch.labels, batch.origin
+    settings, pixels = config.loss, (logits, posterior, batch.labels, batch.origin)
     if config.stage == "closed_set":
-        return {"loss": closed_set_loss(logits, labels)}
+        return {"loss": closed_set_loss(logits, batch.labels)}
     if settings.kind != "hybrid":
-        return BASELINE_LOSSES[settings.kind].loss(logits, posterior, labels, origin, settings.beta)
+        return BASELINE_LOSSES[settings.kind].loss(*pixels, settings.beta)
     if settings.weighting != "margins":
-        weighting = OPEN_SET_LOSSES[settings.weighting]
-        return weighting(logits, posterior, labels, origin, settings.beta, settings.likelihood_floor)
+        return OPEN_SET_LOSSES[settings.weighting](*pixels, settings.beta, settings.likelihood_floor)
     return margin_loss(
-        logits,
-        posterior,
-        labels,
-        origin,
+        *pixels,
         beta=settings.beta,
-        floor=settings.likelihood_floor if settings.likelihood_floor is not None else -math.inf,
+        floor=-math.inf if settings.likelihood_floor is None else settings.likelihood_floor,
         ceiling=settings.likelihood_ceiling,
         posterior_weight=settings.posterior_weight,
         hard_share=settings.hard_share,
@@ -200,8 +178,7 @@ def mean_iou(
             images = image.to(device).unsqueeze(0).float() / 255
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 logits = model(images.contiguous(memory_format=torch.channels_last)).logits
-            size = (label.shape[0], label.shape[1])
-            prediction = upsample(logits.float(), size, model.align_corners).argmax(1)[0]
-            confusion.update(prediction, label.to(device))
+            (full,) = _full_size(model, images, logits.float())
+            confusion.update(full.argmax(1)[0], label.to(device))
     processes.sum(confusion.counts)
     return {"mean_iou": round(100 * float(confusion.mean_iou()), 2)}

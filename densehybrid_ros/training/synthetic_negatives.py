@@ -9,6 +9,7 @@ can't reach the flow; and the gradient is taken with respect to them alone, so t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch.nn import functional
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.networks.dense_flow import DenseFlow
 from densehybrid_ros.training.config import SMALLEST_PATCH
-from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.losses import OUTLIER, flow_likelihood_loss, jensen_shannon_loss
 from densehybrid_ros.training.mixed_content import MixedBatch
 
@@ -34,53 +35,34 @@ def largest_patch(height: int, width: int) -> int:
 
 
 class Pasted(NamedTuple):
-    """A batch with a sample of the flow in each image, all of one size.
+    """A batch with a sample of the flow in each image, all of one size."""
 
-    Attributes:
-        mixed: The batch.
-        generated: The flow's samples, [n, 3, h, w], with the graph that leads to the flow.
-        leaf: The same values without it: what is pasted.
-        replaced: The inlier patches in whose place they are, [n, 3, h, w].
-    """
-
-    mixed: MixedBatch
-    generated: Tensor
-    leaf: Tensor
-    replaced: Tensor
+    mixed: MixedBatch  # The batch
+    generated: Tensor  # The flow's samples, [n, 3, h, w], with the graph that leads to the flow
+    leaf: Tensor  # The same values without it: what is pasted
+    replaced: Tensor  # The inlier patches in whose place they are, [n, 3, h, w]
 
 
+@dataclass(eq=False)
 class FlowPartner:
     """The flow beside the segmentation model: it makes the negatives and learns from what the model makes of them.
 
-    Args:
-        flow: Pre-trained; trained in place by Adamax.
-        seed: Of the run.
-        device: Where it runs.
-        processes: The processes of this run.
-        largest: Largest side of a patch in pixels; it, and the smallest of 16, are multiples of 8. Height and width
-            are drawn independently, once for all patches of a batch.
-        learning_rate: Of Adamax.
-        jsd_weight: lambda of equation (20).
+    Height and width of patches are drawn independently, once for all patches of a batch.
     """
 
-    def __init__(
-        self,
-        flow: DenseFlow,
-        seed: int,
-        device: torch.device,
-        processes: Processes | None = None,
-        largest: int = _LARGEST_PATCH,
-        learning_rate: float = 1e-5,
-        jsd_weight: float = 0.03,
-    ) -> None:
-        self.largest, self.jsd_weight = largest, jsd_weight
-        self.device = device
-        self.seed = seed
-        self.processes = processes or Processes()
-        self.flow = flow.to(device).train()
+    flow: DenseFlow  # Pre-trained; trained in place by Adamax
+    seed: int  # Of the run
+    device: torch.device  # Where it runs
+    processes: Processes = ALONE  # Of this run
+    largest: int = _LARGEST_PATCH  # Largest side of a patch in pixels; it, and the smallest of 16, are multiples of 8
+    learning_rate: float = 1e-5  # Of Adamax
+    jsd_weight: float = 0.03  # lambda of equation (20)
+
+    def __post_init__(self) -> None:
+        self.flow.to(self.device).train()
         # Several passes go before one backward pass; its only buffers are constants.
-        self.forward: nn.Module = self.processes.wrap(self.flow, device)
-        self.optimizer = torch.optim.Adamax(self.flow.parameters(), lr=learning_rate)
+        self.forward: nn.Module = self.processes.wrap(self.flow, self.device)
+        self.optimizer = torch.optim.Adamax(self.flow.parameters(), lr=self.learning_rate)
 
     def paste(self, mixed: MixedBatch, step: int) -> Pasted:
         """Replaces one random rectangle of each image by a sample of the flow; step and process decide all draws."""

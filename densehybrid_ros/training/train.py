@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -20,11 +19,10 @@ from densehybrid_ros.files import file_digest
 from densehybrid_ros.inference.backends import choose_device, device_name
 from densehybrid_ros.networks import DenseHybrid, ModelCard, save_model
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow, save_flow
-from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.config_file import merge_config, read_config, to_mapping
+from densehybrid_ros.training.config import TrainConfig, merge_config, read_config, to_mapping
 from densehybrid_ros.training.distributed import Processes, join
-from densehybrid_ros.training.run_data import check_data
-from densehybrid_ros.training.run_parts import RunParts, open_run
+from densehybrid_ros.training.run_parts import RunParts, check_data, open_run
+from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.trainer import Trainer
 
 __all__ = ["Checked", "TrainConfig", "Trained", "check", "merge_config", "read_config", "run"]
@@ -35,38 +33,23 @@ _TIMING = {"seconds", "images_per_second", "gpu_gib"}
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run has made.
+    """What a run has made."""
 
-    Attributes:
-        path: The ``.safetensors`` file; its card ``NAME.yaml`` lies beside it, its log in ``NAME_run``.
-        model: What was trained, in evaluation mode, on the run's device.
-        figures: Of the last validation, by name; empty where there is nothing to validate on.
-        written: Whether this process wrote the files: of several that torchrun started, the first one does.
-    """
-
-    path: Path
-    model: DenseHybrid | DenseFlow
-    figures: dict[str, float]
-    written: bool
+    path: Path  # The ``.safetensors`` file; its card ``NAME.yaml`` lies beside it, its log in ``NAME_run``
+    model: DenseHybrid | DenseFlow  # What was trained, in evaluation mode, on the run's device
+    figures: dict[str, float]  # Of the last validation, by name; empty where there is nothing to validate on
+    written: bool  # Whether this process wrote the files: of several that torchrun started, the first one does
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What ``check`` has found.
+    """What ``check`` has found."""
 
-    Attributes:
-        found: Frames and negatives, in words.
-        warnings: What is odd about them, one line each.
-        seconds: What one step took.
-        loss: Of that step.
-        gpu_gib: GiB that it took at most on the GPU; None on a CPU.
-    """
-
-    found: list[str]
-    warnings: list[str]
-    seconds: float
-    loss: float
-    gpu_gib: float | None
+    found: list[str]  # Frames and negatives, in words
+    warnings: list[str]  # What is odd about them, one line each
+    seconds: float  # What one step took
+    loss: float  # Of that step
+    gpu_gib: float | None  # GiB that it took at most on the GPU; None on a CPU
 
 
 def run(
@@ -89,15 +72,8 @@ def run(
     if output.suffix != ".safetensors":
         raise InputError(f"output {output}: the name must end in .safetensors")
     with _joined(device) as (processes, place):
-        parts = open_run(config, place, processes)
-
-        def validate(candidate: Any) -> dict[str, float]:
-            figures = parts.validate(candidate) if parts.validate else {}
-            if processes.is_first:
-                print(f"validation: {json.dumps(figures)}", file=sys.stderr, flush=True)
-            return figures
-
-        trainer = Trainer(config, parts.task, parts.maker, validate, output.parent / f"{output.stem}_run", processes)
+        parts, folder = open_run(config, place, processes), output.parent / f"{output.stem}_run"
+        trainer = Trainer(config, parts.task, parts.maker, parts.validate, folder, processes)
         if resume and trainer.resume() and processes.is_first:
             print(f"resumed at step {trainer.step}", file=sys.stderr)
         model = trainer.run().eval()
@@ -128,7 +104,7 @@ def check(config: TrainConfig, device: str = "auto") -> Checked:
         seconds, loss = time.monotonic() - started, float(trainer.losses["loss"])
         if not math.isfinite(loss):
             raise InputError(f"the first step has the loss {loss}; lower learning_rate or look at the data")
-        if parts.validate and config.stage != "flow":
+        if config.stage != "flow":
             parts.validate(parts.task.trained().eval(), limit=1)
         gpu_gib = torch.cuda.max_memory_allocated(place) / 2**30 if place.type == "cuda" else None
         return Checked(data.found, data.warnings, seconds, loss, gpu_gib)
@@ -168,18 +144,18 @@ def _shortened(value: Any) -> Any:
 
 def _write(config: TrainConfig, output: Path, model: Any, parts: RunParts, stage: dict[str, Any]) -> None:
     details: dict[str, Any] = {"terms": config.terms}
-    if config.stage == "flow":
-        if config.init != "random":
-            details["parent"] = {"name": Path(config.init).stem, "sha256": file_digest(Path(config.init))}
-        save_flow(output, model, config.architecture, {**details, "training": [stage]})
-        return
-    if config.goes_on:
+    if config.stage == "flow" and config.init != "random":
+        details["parent"] = {"name": Path(config.init).stem, "sha256": file_digest(Path(config.init))}
+    elif config.goes_on:
         terms = parts.card.details.get("terms", "")
         details["parent"] = {"name": parts.card.name, "sha256": parts.card.sha256, "terms": terms}
     details["training"] = [stage]
+    if config.stage == "flow":
+        save_flow(output, model, config.architecture, details)
+        return
     save_model(output, model, ModelCard(config.name, config.architecture, parts.card.classes, details=details))
-    if parts.partner is not None:
-        flow = parts.partner.flow
+    if isinstance(parts.task, SegmentationTask) and parts.task.partner is not None:
+        flow = parts.task.partner.flow
         architecture = next(name for name, shape in FLOWS.items() if shape == flow.config)
         path = output.with_name(f"{output.stem}_flow.safetensors")
         save_flow(path, flow, architecture, {"terms": config.terms, "training": [stage]})

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ from densehybrid_ros.files import atomic_file, writing
 from densehybrid_ros.progress import progress
 from densehybrid_ros.training.batches import BatchSource, CropTask, stream
 from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.optimization import Task
 from densehybrid_ros.training.run_log import RunLog
@@ -27,40 +31,24 @@ _LOG_EVERY = 20  # steps, after the first so many, which are all logged
 Validate = Callable[[Any], dict[str, float]]
 
 
+@dataclass(eq=False)
 class Trainer:
-    """Runs a task to its last step. The state after step n depends on the configuration and n alone.
+    """Runs a task to its last step. The state after step n depends on the configuration and n alone."""
 
-    Args:
-        config: The run.
-        task: What is trained.
-        maker: Makes the batches.
-        validate: Figures of the averaged model, by name; called in all processes.
-        run_directory: Where losses, pictures and checkpoints go; none are kept without it.
-        processes: The processes of this run.
-    """
+    config: TrainConfig
+    task: Task[Any]  # What is trained
+    maker: BatchSource  # Makes the batches
+    validate: Validate | None = None  # Figures of the averaged model, by name; called in all processes
+    run_directory: Path | None = None  # Where losses, pictures and checkpoints go; none are kept without it
+    processes: Processes = ALONE  # Of this run
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        task: Task[Any],
-        maker: BatchSource,
-        validate: Validate | None = None,
-        run_directory: Path | None = None,
-        processes: Processes | None = None,
-    ) -> None:
-        self.config = config
-        self.task = task
-        self.maker = maker
-        self.validate = validate
-        self.processes = processes or Processes()
-        self.run_directory = run_directory
-        self.log = RunLog(run_directory if self.processes.is_first else None)
-        self.step = 0
+    def __post_init__(self) -> None:
+        self.log = RunLog(self.run_directory if self.processes.is_first else None)
+        self.step, self._status = 0, ""
         self.curves: list[dict[str, float]] = []
         self.figures: dict[str, float] = {}
         self.losses: dict[str, Tensor] = {}
-        self._status = ""
-        self._count = self.processes.share(config.batch_size)
+        self._count = self.processes.share(self.config.batch_size)
 
     def run(self) -> Any:
         """Trains to the last step and returns the averaged model."""
@@ -79,30 +67,26 @@ class Trainer:
 
     def steps(self) -> Generator[int, None, None]:
         """Yields the number of steps taken, after each one."""
-        data, crops = self.config.data, self.config.crops
+        config = self.config
         if self.step == 0 and self.run_directory is not None and self.processes.is_first:
             # What an earlier run of this name left must not mix with this one.
             (self.run_directory / "checkpoint.pt").unlink(missing_ok=True)
             self.log.begin()
-        self.task.prepare((self._count, 3, crops.height, crops.width))
+        self.task.prepare((self._count, 3, config.crops.height, config.crops.width))
         first = self.processes.rank * self._count
-        tasks = [CropTask(step, first, self._count) for step in range(self.step, self.config.steps)]
-        batches = stream(self.maker, tasks, data.workers)
-        pace = _Pace()
-        try:
+        tasks = [CropTask(step, first, self._count) for step in range(self.step, config.steps)]
+        pace = _Pace(self.step)
+        with closing(stream(self.maker, tasks, config.data.workers)) as batches:
             for batch in batches:
-                losses = self.losses = self.task.update(self.step, batch)
+                self.losses = self.task.update(self.step, batch)
                 self.step += 1
-                pace.steps += 1
                 if self.step <= _LOG_EVERY or self._due(_LOG_EVERY):
-                    self._record(losses, pace)
+                    self._record(pace)
                 stopped = time.monotonic()
-                if self._due(self.config.validate_every):
+                if self._due(config.validate_every):
                     self._draw(batch)
                 yield self.step
                 pace.pauses += time.monotonic() - stopped
-        finally:
-            batches.close()
 
     def save_checkpoint(self) -> None:
         """Writes what a resumed run needs, whole or not at all; the checkpoint before stays until then.
@@ -137,19 +121,18 @@ class Trainer:
         self.log.resume(self.step)
         return True
 
-    def _record(self, losses: dict[str, Tensor], pace: _Pace) -> None:
-        values = {name: round(float(value.detach()), 5) for name, value in losses.items()}
+    def _record(self, pace: _Pace) -> None:
+        values = {name: round(float(value.detach()), 5) for name, value in self.losses.items()}
         if not math.isfinite(values["loss"]):
             raise InputError(
                 f"step {self.step}: the loss is {values['loss']}; lower learning_rate or set loss.likelihood_floor"
             )
-        rate = round(self.config.batch_size * pace.look(), 2)
-        record = {**values, "images_per_second": rate, "seconds": round(pace.seconds, 1)}
-        memory = ""
+        rate, seconds = round(self.config.batch_size * pace.look(self.step), 2), time.monotonic() - pace.started
+        record, memory = {**values, "images_per_second": rate, "seconds": round(seconds, 1)}, ""
         if self.maker.device.type == "cuda":
             record["gpu_gib"] = round(torch.cuda.max_memory_allocated(self.maker.device) / 2**30, 2)
             memory = f", {record['gpu_gib']} GiB"
-        left = pace.seconds / pace.steps * (self.config.steps - self.step)
+        left = seconds / (self.step - pace.first) * (self.config.steps - self.step)
         self._status = f"loss {values['loss']:.4g}, {rate:.4g} images/s{memory}, {left / 60:.1f} min left"
         self.curves.append({"step": self.step, **record})
         self.log.scalars(self.step, record)
@@ -161,36 +144,31 @@ class Trainer:
         self.processes.align_buffers(model)
         model.eval()
         self.figures = self.validate(model)
-        self.task.train_mode()
+        if self.processes.is_first:
+            print(f"validation: {json.dumps(self.figures)}", file=sys.stderr, flush=True)
+        self.task.model.train()
         self.log.scalars(self.step, self.figures, "validation")
 
     def _draw(self, batch: MixedBatch) -> None:
         if self.processes.is_first and self.run_directory is not None:
             for name, picture in self.task.pictures(batch, self.step).items():
                 self.log.picture(self.step, name, picture)
-        self.task.train_mode()
+        self.task.model.train()
 
     def _due(self, every: int) -> bool:
         return self.step == self.config.steps or (every > 0 and self.step % every == 0)
 
 
 class _Pace:
-    """How fast a run goes: ``steps`` so far, and ``pauses``, seconds in which no step was under way."""
+    """How fast a run goes, from step ``first`` on; ``pauses`` are seconds in which no step was under way."""
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self.pauses = 0.0
-        self._started = time.monotonic()
-        self._looked = (0, 0.0)
+    def __init__(self, first: int) -> None:
+        self.first, self.started, self.pauses = first, time.monotonic(), 0.0
+        self._looked = (first, 0.0)
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since the start, pauses and all."""
-        return time.monotonic() - self._started
-
-    def look(self) -> float:
+    def look(self, step: int) -> float:
         """Returns the steps a second since the last look, without the pauses."""
-        now = (self.steps, self.seconds - self.pauses)
+        now = (step, time.monotonic() - self.started - self.pauses)
         steps, seconds = (after - before for after, before in zip(now, self._looked, strict=True))
         self._looked = now
         return steps / max(seconds, 1e-9)

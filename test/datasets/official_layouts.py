@@ -41,47 +41,44 @@ def save_palette(path: Path, indices: np.ndarray) -> None:
     assert PIL.Image.open(path).mode == "P"
 
 
-def cityscapes(root: Path, split: str = "train") -> Path:
-    for frame in ("aachen_000000_000019", "aachen_000001_000019"):
-        save_image(root / "leftImg8bit" / split / "aachen" / f"{frame}_leftImg8bit.png")
-        save_picture(root / "gtFine" / split / "aachen" / f"{frame}_gtFine_labelIds.png", label_map(7, 0, 33, 255))
+def _pairs(root: Path, image: str, label: str, names: tuple[str, ...], labels: np.ndarray) -> Path:
+    """Writes an image and its labels for each name, which stands for the star of the patterns."""
+    for name in names:
+        save_image(root / image.replace("*", name), *labels.shape)
+        save_picture(root / label.replace("*", name), labels)
     return root
 
 
+def cityscapes(root: Path, split: str = "train") -> Path:
+    image, label = f"leftImg8bit/{split}/aachen/*_leftImg8bit.png", f"gtFine/{split}/aachen/*_gtFine_labelIds.png"
+    return _pairs(root, image, label, ("aachen_000000_000019", "aachen_000001_000019"), label_map(7, 0, 33, 255))
+
+
 def own_folder(root: Path, split: str = "train") -> Path:
-    for frame in ("b/1", "b/2"):
-        save_image(root / split / "images" / f"{frame}.jpg")
-        save_picture(root / split / "labels" / f"{frame}.png", label_map(3, 7, 9, 0))
     text = "classes: [{id: 3, name: road, drivable: true}, {id: [7, 8], name: rail}]\nunknown: 9\nignore: 0\n"
+    _pairs(root, f"{split}/images/*.jpg", f"{split}/labels/*.png", ("b/1", "b/2"), label_map(3, 7, 9, 0))
     (root / "classes.yaml").write_text(text)
     return root
 
 
 def cityscapes_640(root: Path, split: str = "train") -> Path:
-    for frame in ("aachen_0", "ulm_0"):
-        save_image(root / split / "image" / f"{frame}.jpg", HEIGHT, HEIGHT)
-        save_picture(root / split / "label" / f"{frame}.png", np.full((HEIGHT, HEIGHT), 10, np.uint8))
-    return root
+    labels = np.full((HEIGHT, HEIGHT), 10, np.uint8)
+    return _pairs(root, f"{split}/image/*.jpg", f"{split}/label/*.png", ("aachen_0", "ulm_0"), labels)
 
 
 def cityscapes_640_void(root: Path, split: str = "train") -> Path:
     """The same with a caravan and other void in the upper left corner, and the own car at the foot of each frame."""
-    cityscapes_640(root, split)
-    for frame in ("aachen_0", "ulm_0"):
-        labels, void = np.full((HEIGHT, HEIGHT), 10, np.uint8), np.zeros((HEIGHT, HEIGHT), np.uint8)
-        labels[0, :4], void[0, :2], void[0, 2:4] = 255, 29, 4
-        labels[-1], void[-1] = 255, 1
-        save_picture(root / split / "label" / f"{frame}.png", labels)
-        save_picture(root / split / "void" / f"{frame}.png", void)
+    labels, void = np.full((HEIGHT, HEIGHT), 10, np.uint8), np.zeros((HEIGHT, HEIGHT), np.uint8)
+    labels[0, :4], void[0, :2], void[0, 2:4] = 255, 29, 4
+    labels[-1], void[-1] = 255, 1
+    for part, picture in (("label", labels), ("void", void)):
+        _pairs(root, f"{split}/image/*.jpg", f"{split}/{part}/*.png", ("aachen_0", "ulm_0"), picture)
     return root
 
 
 def idd_lite(root: Path, split: str = "train") -> Path:
     labels = np.repeat(np.array([0, 1, 2, 3, 4, 5, 6, 255], np.uint8), 40)[None].repeat(227, 0)
-    for frame in ("a", "b"):
-        save_picture(root / split / "image" / f"{frame}.png", np.full((227, 320, 3), 90, np.uint8))
-        save_picture(root / split / "label" / f"{frame}.png", labels)
-    return root
+    return _pairs(root, f"{split}/image/*.png", f"{split}/label/*.png", ("a", "b"), labels)
 
 
 MAPILLARY_NAMES = {
@@ -109,17 +106,13 @@ def mapillary(root: Path, version: str = "v1.2", split: str = "training") -> Pat
 
 
 def street_hazards(root: Path, split: str = "training") -> Path:
-    for town in ("t1", "t2"):
-        save_image(root / "train" / "images" / split / town / "7.png")
-        save_picture(root / "train" / "annotations" / split / town / "7.png", label_map(1, 4, 5, 13))
-    return root
+    image, label = f"train/images/{split}/*/7.png", f"train/annotations/{split}/*/7.png"
+    return _pairs(root, image, label, ("t1", "t2"), label_map(1, 4, 5, 13))
 
 
 def wilddash(root: Path, suffix: str = "", count: int = 3) -> Path:
-    for number in range(count):
-        save_image(root / "images" / f"at{number}.jpg")
-        save_picture(root / "labels" / f"at{number}{suffix}.png", label_map(7, 34, 38, 0))
-    return root
+    names = tuple(f"at{number}" for number in range(count))
+    return _pairs(root, "images/*.jpg", f"labels/*{suffix}.png", names, label_map(7, 34, 38, 0))
 
 
 def ade20k(root: Path) -> Path:

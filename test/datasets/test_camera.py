@@ -24,12 +24,13 @@ def valid() -> dict[str, dict[str, float]]:
 
 
 def test_written_json_has_the_official_keys_and_comes_back(tmp_path: Path) -> None:
-    CAMERA.to_cityscapes_json(tmp_path / "a_camera.json")
-    content = json.loads((tmp_path / "a_camera.json").read_text())
-    assert {section: set(values) for section, values in content.items()} == {
-        section: set(values) for section, values in valid().items()
-    }
-    assert Camera.from_cityscapes_json(tmp_path / "a_camera.json") == CAMERA
+    path = tmp_path / "a_camera.json"
+    CAMERA.to_cityscapes_json(path)
+    found, wanted = (
+        {section: set(keys) for section, keys in each.items()} for each in (json.loads(path.read_text()), valid())
+    )
+    assert found == wanted
+    assert Camera.from_cityscapes_json(path) == CAMERA
 
 
 @pytest.mark.parametrize(
@@ -52,9 +53,8 @@ def test_bad_value_names_file_and_key(tmp_path: Path, section: str, key: str, va
         content[section][key] = value
     file = tmp_path / "bad_camera.json"
     file.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(InputError, match=rf"bad_camera\.json: .*{named}") as caught:
+    with pytest.raises(InputError, match=rf"^[^\n]*bad_camera\.json: [^\n]*{named}[^\n]*$"):
         Camera.from_cityscapes_json(file)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[1, 2]", '{"extrinsic": 3, "intrinsic": {}}', "\x00\xff"])

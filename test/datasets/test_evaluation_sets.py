@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from official_layouts import HEIGHT, WIDTH, cityscapes, label_map, save_image, save_picture
 
-from densehybrid_ros.datasets.evaluation_set import EvaluationSet
+from densehybrid_ros.datasets.evaluation_set import EvaluationFrame
 from densehybrid_ros.datasets.pictures import read_color, read_disparity, read_instances, read_labels
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set
 from densehybrid_ros.datasets.taxonomy import VOID
@@ -25,15 +25,15 @@ def save_label(path: Path, *values: int) -> np.ndarray:
     return labels
 
 
-def _frames(dataset: EvaluationSet) -> list:
+def frames_of(name: str, root: Path) -> list[EvaluationFrame]:
+    dataset = open_evaluation_set(name, root)
     return [dataset[index] for index in range(len(dataset))]
 
 
-def test_every_data_set_but_those_of_mapped_classes_has_a_protocol() -> None:
+def test_every_data_set_but_those_of_mapped_classes_has_a_protocol_and_an_unknown_name_lists_all(
+    tmp_path: Path,
+) -> None:
     assert set(EVALUATION_SETS) == set(PROTOCOLS) | {"idd_lite", "mapillary_vistas", "wilddash2"}
-
-
-def test_unknown_name_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--dataset nope: unknown; choose one of folder, "):
         open_evaluation_set("nope", tmp_path)
 
@@ -69,9 +69,8 @@ def test_smiyc_track_leaves_out_frames_without_public_labels(tmp_path: Path) -> 
         save_image(tmp_path / "images" / f"{name}.jpg")
     labels = save_label(tmp_path / "labels_masks" / "validation0000_labels_semantic.png", 0, 1, 255)
     save_picture(tmp_path / "labels_masks" / "validation0000_labels_semantic_color.png", np.zeros((2, 2, 3), np.uint8))
-    frames = _frames(open_evaluation_set("smiyc_obstacle", tmp_path))
-    assert len(frames) == 1
-    np.testing.assert_array_equal(frames[0].anomaly, labels)
+    (frame,) = frames_of("smiyc_obstacle", tmp_path)
+    np.testing.assert_array_equal(frame.anomaly, labels)
     (tmp_path / "labels_masks" / "validation0000_labels_semantic.png").unlink()
     with pytest.raises(InputError, match=r"no FRAME_labels_semantic\.png for any frame"):
         open_evaluation_set("smiyc_anomaly", tmp_path)
@@ -111,7 +110,7 @@ def test_street_hazards_classes_anomalies_and_towns(tmp_path: Path) -> None:
     for town in ("t5", "t6"):
         save_image(tmp_path / "test" / "images" / "test" / town / "0.png")
         save_label(tmp_path / "test" / "annotations" / "test" / town / "0.png", *range(1, 15))
-    frames = _frames(open_evaluation_set("street_hazards", tmp_path))
+    frames = frames_of("street_hazards", tmp_path)
     assert [frame.group for frame in frames] == ["t5", "t6"]
     semantic = frames[0].semantic.ravel()[:14].tolist()
     assert semantic == [0, 1, 2, VOID, 3, 4, 5, 6, 7, 8, 9, 10, 11, VOID]
@@ -136,20 +135,18 @@ def test_stretched_cityscapes_gets_its_geometry_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.semantic, np.repeat(labels, 2, axis=1))
 
 
-def _lost_and_found(root: Path, name: str, **optional: bool) -> None:
-    scene = "_".join(name.split("_")[:-2])
-    save_image(root / "leftImg8bit" / "test" / scene / f"{name}_leftImg8bit.png")
-    save_label(root / "gtCoarse" / "test" / scene / f"{name}_gtCoarse_labelIds.png", 0, 1, 2, 43)
-    save_label(root / "gtCoarse" / "test" / scene / f"{name}_gtCoarse_labelTrainIds.png", 255, 1, 0, 2)
-    if optional.get("geometry"):
+def _lost_and_found(root: Path, name: str, geometry: bool = False) -> None:
+    at = f"test/{'_'.join(name.split('_')[:-2])}/{name}"
+    save_image(root / "leftImg8bit" / f"{at}_leftImg8bit.png")
+    save_label(root / "gtCoarse" / f"{at}_gtCoarse_labelIds.png", 0, 1, 2, 43)
+    save_label(root / "gtCoarse" / f"{at}_gtCoarse_labelTrainIds.png", 255, 1, 0, 2)
+    if geometry:
         ids = np.resize(np.array([1000, 1, 2001, 43002], np.uint16), (HEIGHT, WIDTH))
-        save_picture(root / "gtCoarse" / "test" / scene / f"{name}_gtCoarse_instanceIds.png", ids)
-        save_picture(
-            root / "disparity" / "test" / scene / f"{name}_disparity.png", np.full((HEIGHT, WIDTH), 2561, np.uint16)
-        )
+        save_picture(root / "gtCoarse" / f"{at}_gtCoarse_instanceIds.png", ids)
+        save_picture(root / "disparity" / f"{at}_disparity.png", np.full((HEIGHT, WIDTH), 2561, np.uint16))
         camera = {"extrinsic": {"baseline": 0.2, "pitch": 0.04, "roll": 0, "yaw": 0, "x": 1, "y": 0, "z": 1.2}}
         camera["intrinsic"] = {"fx": 2263.5, "fy": 2250.4, "u0": 1079.0, "v0": 515.0}
-        path = root / "camera" / "test" / scene / f"{name}_camera.json"
+        path = root / "camera" / f"{at}_camera.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(camera))
 
@@ -167,9 +164,8 @@ def test_lost_and_found_without_geometry_and_without_known_objects(tmp_path: Pat
     _lost_and_found(tmp_path, "02_Hanns_Klemm_Str_44_000000_000020")
     _lost_and_found(tmp_path, "15_Rechbergstr_Deckenpfronn_000000_000010")
     assert len(open_evaluation_set("lost_and_found", tmp_path)) == 2
-    frames = _frames(open_evaluation_set("smiyc_lost_and_found_no_known", tmp_path))
-    assert len(frames) == 1
-    assert frames[0].disparity is frames[0].camera is frames[0].instances is None
+    (frame,) = frames_of("smiyc_lost_and_found_no_known", tmp_path)
+    assert frame.disparity is frame.camera is frame.instances is None
 
 
 @pytest.mark.data

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import official_layouts as layouts
 import pytest
 
-from densehybrid_ros.datasets.check import check_frames
 from densehybrid_ros.datasets.folder import open_folder, open_folder_training
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.errors import InputError
@@ -18,14 +16,10 @@ CLASSES = "classes:\n- {id: 4, name: track, drivable: true}\n- {id: [7, 8], name
 VALUES = (4, 7, 8, 9, 255)
 
 
-def pair(root: Path, image: str, label: str) -> None:
-    layouts.save_image(root / image)
-    layouts.save_picture(root / label, layouts.label_map(*VALUES))
-
-
 def write(root: Path, *pairs: tuple[str, str], extra: str = "") -> Path:
     for image, label in pairs:
-        pair(root, image, label)
+        layouts.save_image(root / image)
+        layouts.save_picture(root / label, layouts.label_map(*VALUES))
     (root / "classes.yaml").write_text(CLASSES + extra)
     return root
 
@@ -90,7 +84,7 @@ def test_patterns_pair_what_their_stars_stand_for(tmp_path: Path) -> None:
         open_folder_training(root, "train")
 
 
-def test_values_become_train_ids_and_anomalies(tmp_path: Path) -> None:
+def test_values_become_train_ids_and_anomalies_and_classes_those_of_a_model(tmp_path: Path) -> None:
     root = write(tmp_path, ("image/a.png", "label/a.png"))
     frames = open_folder(root)
     assert [(item.name, item.drivable) for item in frames.classes] == [("track", True), ("car", False)]
@@ -99,9 +93,6 @@ def test_values_become_train_ids_and_anomalies(tmp_path: Path) -> None:
     assert frame.semantic.ravel()[:5].tolist() == [0, 1, 1, 255, 255]
     assert frame.anomaly.ravel()[:5].tolist() == [0, 0, 0, 1, 255]
 
-
-def test_classes_are_those_of_a_model_by_name(tmp_path: Path) -> None:
-    root = write(tmp_path, ("image/a.png", "label/a.png"))
     known = [item.name for item in CITYSCAPES_CLASSES]
     frames = open_folder(root).for_classes(known)
     car = known.index("car")
@@ -110,18 +101,6 @@ def test_classes_are_those_of_a_model_by_name(tmp_path: Path) -> None:
     assert [name for name in frames.class_names if name] == ["car"]
     with pytest.raises(InputError, match=r"classes\.yaml: the model knows none of its classes; it has water"):
         open_folder(root).for_classes(["water"])
-
-
-def test_a_class_that_never_occurs_and_sizes_are_told(tmp_path: Path) -> None:
-    root = write(tmp_path, ("image/a.png", "label/a.png"), ("image/b.png", "label/b.png"))
-    layouts.save_image(root / "image/b.png", 12, 16)
-    layouts.save_picture(root / "label/b.png", np.full((12, 16), 4, np.uint8))
-    seen = check_frames(open_folder(root))
-    assert (seen.faults, dict(seen.sizes)) == ([], {(8, 6): 1, (16, 12): 1})
-    assert seen.unknown > 0
-    layouts.save_picture(root / "label/b.png", np.full((12, 16), 5, np.uint8))
-    (fault,) = check_frames(open_folder(root)).faults
-    assert fault.startswith(f"{root / 'label/b.png'}: label value 5 is not one of this data set (4, 7..9, 255)")
 
 
 @pytest.mark.parametrize(

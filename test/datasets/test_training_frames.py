@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training frames in memory, and objects of known classes cut out of them."""
+"""Objects of known classes, cut out of training frames."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import torch
 
-from densehybrid_ros.datasets.known_objects import cut_known_objects
-from densehybrid_ros.datasets.registry import open_training_set
-from densehybrid_ros.datasets.training_frames import FrameStore, hold_in_memory
+from densehybrid_ros.datasets.training_frames import FrameStore, cut_known_objects
 
 
 def frames() -> FrameStore:
@@ -40,23 +35,3 @@ def test_each_group_gives_at_most_so_many() -> None:
     store = frames()
     many = FrameStore(store.images[:1].repeat(6, 1, 1, 1), store.labels[:1].repeat(6, 1, 1))
     assert len(cut_known_objects(many, per_group=4)) == 4
-
-
-def test_frames_get_their_geometry_and_colours_back(tmp_path: Path) -> None:
-    # Two stretched frames: the left half is road and red, the right half sky and blue.
-    for part in ("image", "label"):
-        (tmp_path / "train" / part).mkdir(parents=True)
-    image = np.zeros((32, 32, 3), np.uint8)
-    image[:, :16, 2], image[:, 16:, 0] = 255, 255  # OpenCV writes BGR
-    label = np.zeros((32, 32), np.uint8)
-    label[:, 16:] = 10
-    for name in ("a", "b"):
-        cv2.imwrite(str(tmp_path / "train" / "image" / f"{name}.jpg"), image)
-        cv2.imwrite(str(tmp_path / "train" / "label" / f"{name}.png"), label)
-    store = hold_in_memory(open_training_set("cityscapes_640", tmp_path))
-    assert store.images.shape == (2, 3, 32, 64)
-    assert store.labels.shape == (2, 32, 64)
-    assert (store.labels[:, :, :32] == 0).all()
-    assert (store.labels[:, :, 32:] == 10).all()
-    assert (store.images[:, 0, :, :24] > 200).all()
-    assert (store.images[:, 2, :, 40:] > 200).all()

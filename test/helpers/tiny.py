@@ -15,7 +15,7 @@ from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.training.batches import BatchMaker
 from densehybrid_ros.training.config import DataConfig, NegativesConfig, TrainConfig
 from densehybrid_ros.training.crops import CropConfig
-from densehybrid_ros.training.distributed import Processes
+from densehybrid_ros.training.distributed import ALONE, Processes
 from densehybrid_ros.training.flow_task import FlowTask
 from densehybrid_ros.training.pasting import cutout_overlays
 from densehybrid_ros.training.segmentation_task import SegmentationTask
@@ -75,23 +75,24 @@ def trainer(
     config: TrainConfig,
     run: Path | None = None,
     store: FrameStore | None = None,
-    processes: Processes | None = None,
+    processes: Processes = ALONE,
     validate: Validate | None = None,
     network: Callable[[], SegmentationNetwork] = TinyNetwork,
+    device: torch.device = CPU,
 ) -> Trainer:
     """A run of ``config`` on coloured frames."""
     torch.manual_seed(config.seed)
-    sources = [(store or colored_store(), 1.0)]
+    sources = [((store or colored_store()).to(device), 1.0)]
     if config.stage == "flow":
-        task: Any = FlowTask(config, DenseFlow(FLOWS["dense_flow_tiny"]), CPU, processes)
-        return Trainer(config, task, BatchMaker(config.seed, config.crops, sources, CPU), validate, run, processes)
+        task: Any = FlowTask(config, DenseFlow(FLOWS["dense_flow_tiny"]), device, processes)
+        return Trainer(config, task, BatchMaker(config.seed, config.crops, sources, device), validate, run, processes)
     overlays, partner = None, None
     if config.joint:
         flow = DenseFlow(FLOWS["dense_flow_tiny"])
         flow.initialize(torch.rand(4, 3, 16, 16))
-        partner = FlowPartner(flow, config.seed, CPU, processes, **FLOW)
+        partner = FlowPartner(flow, config.seed, device, processes, **FLOW)
     if config.stage == "open_set" and config.negatives.source == "cutouts":
         overlays = cutout_overlays(lambda size, rng: CUTOUT, config.negatives)
-    maker = BatchMaker(config.seed, config.crops, sources, CPU, overlays, config.negatives.source == "void")
-    task = SegmentationTask(config, DenseHybrid(network()), CPU, processes, partner)
+    maker = BatchMaker(config.seed, config.crops, sources, device, overlays, config.negatives.source == "void")
+    task = SegmentationTask(config, DenseHybrid(network()), device, processes, partner)
     return Trainer(config, task, maker, validate, run, processes)

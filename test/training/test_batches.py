@@ -15,7 +15,7 @@ from tiny import CPU, CUTOUT, colored_store, settings
 
 from densehybrid_ros.datasets.training_frames import FrameStore
 from densehybrid_ros.training.batches import BatchMaker, CropTask, PlainCrops, plain_crops, stream
-from densehybrid_ros.training.crops import CropConfig, CropContext
+from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.pasting import PasteConfig, cutout_overlays
 
 WINDOWS = CropConfig(height=16, width=24, scale=(1.0, 1.0), color_jitter=0.0, blur_probability=0.0, noise=0.0)
@@ -40,11 +40,11 @@ def test_a_crop_depends_on_its_place_and_not_on_who_makes_it() -> None:
 
 
 def test_an_error_in_a_process_is_raised_at_its_batch() -> None:
-    def broken(context: CropContext, rng: np.random.Generator) -> None:
+    def broken(size: tuple[int, int], rng: np.random.Generator) -> None:
         raise ValueError("no negative")
 
     with pytest.raises(ValueError, match="no negative"):
-        next(stream(BatchMaker(5, WINDOWS, [(colored_store(), 1.0)], CPU, broken), TASKS, 2))
+        next(stream(maker(broken), TASKS, 2))
 
 
 def test_sources_are_drawn_by_their_shares() -> None:

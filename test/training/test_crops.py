@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny import CPU
 
 from densehybrid_ros.datasets.training_frames import FrameStore, Overview
 from densehybrid_ros.training.batches import BatchMaker, CropTask
@@ -24,7 +25,6 @@ from densehybrid_ros.training.crops import (
 )
 from densehybrid_ros.training.mixed_content import MixedBatch
 
-CPU = torch.device("cpu")
 PLAIN = CropConfig(height=48, width=64, color_jitter=0.0, blur_probability=0.0, noise=0.0)
 
 
@@ -43,15 +43,12 @@ def crops_of(store: FrameStore, config: CropConfig, count: int) -> MixedBatch:
     return BatchMaker(1, config, [(store, 1.0)], CPU).batch(CropTask(0, 0, count))
 
 
-def test_labels_stay_on_their_pixels(store: FrameStore) -> None:
+def test_labels_stay_on_their_pixels_and_a_shrunken_frame_is_padded_with_void(store: FrameStore) -> None:
     batch = crops_of(store, PLAIN, 8)
     for label, channel in ((3, 1), (7, 2)):
         mask = batch.labels == label
         assert mask.any()
         assert (batch.images[:, channel][mask] > 0.4).float().mean() > 0.97  # less at the blended border alone
-
-
-def test_a_shrunken_frame_is_padded_with_void(store: FrameStore) -> None:
     batch = crops_of(store, replace(PLAIN, height=80, width=120, scale=(0.5, 0.5)), 4)
     assert batch.images.shape == (4, 3, 80, 120)
     assert ((batch.labels != 255).sum((1, 2)) == 40 * 60).all()

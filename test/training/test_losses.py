@@ -11,28 +11,14 @@ import torch
 from scipy.special import log_softmax, logsumexp, softmax
 from torch import Tensor
 
-from densehybrid_ros.training.losses import (
-    INLIER,
-    NEITHER,
-    OUTLIER,
-    authors_loss,
-    closed_set_loss,
-    compound_loss,
-    distillation_loss,
-    hardest_mean,
-    inlier_likelihood,
-    jensen_shannon_loss,
-    margin_loss,
-    mean_where,
-    outlier_likelihood,
-    posterior_loss,
-)
+from densehybrid_ros.training import losses
+from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER, hardest_mean, inlier_likelihood, margin_loss
 
 K = 5
 MARGINS = {"beta": 0.2, "floor": -1.0, "ceiling": 3.0, "posterior_weight": 0.5, "hard_share": 0.0}
 WHOLE = {
-    "paper": partial(compound_loss, beta=0.5, floor=-3.0),
-    "authors": partial(authors_loss, beta=0.5),
+    "paper": partial(losses.compound_loss, beta=0.5, floor=-3.0),
+    "authors": partial(losses.authors_loss, beta=0.5),
     "margins": partial(margin_loss, **MARGINS),
     "margins, hardest": partial(margin_loss, **{**MARGINS, "hard_share": 0.3}),
 }
@@ -71,16 +57,16 @@ def test_each_loss_is_its_equation(batch: Batch, weights: Tensor) -> None:
     inlier = np.mean([-log_softmax(d)[0] for _, d, _, _ in inside])
     outlier = np.mean([-log_softmax(d)[1] for _, d, _, _ in outside])
     likelihood = np.mean([logsumexp(s) for s, *_ in outside])
-    assert float(closed_set_loss(batch["logits"], batch["labels"])) == pytest.approx(closed)
-    terms = posterior_loss(batch["posterior"], batch["origin"])
+    assert float(losses.closed_set_loss(batch["logits"], batch["labels"])) == pytest.approx(closed)
+    terms = losses.posterior_loss(batch["posterior"], batch["origin"])
     assert (float(terms.inlier), float(terms.outlier)) == pytest.approx((inlier, outlier))
-    assert float(outlier_likelihood(batch["logits"], batch["origin"])) == pytest.approx(likelihood)
+    assert float(losses.outlier_likelihood(batch["logits"], batch["origin"])) == pytest.approx(likelihood)
 
     expected = closed + inlier + 0.07 * (outlier + likelihood)  # equation (17)
-    assert float(compound_loss(**batch, beta=0.07)["loss"]) == pytest.approx(expected)
+    assert float(losses.compound_loss(**batch, beta=0.07)["loss"]) == pytest.approx(expected)
     pooled = np.average([inlier, outlier], weights=[len(inside), len(outside)])  # over all pixels
     expected = closed + 0.03 * likelihood + 0.3 * pooled
-    assert float(authors_loss(**batch, beta=0.03)["loss"]) == pytest.approx(expected)
+    assert float(losses.authors_loss(**batch, beta=0.03)["loss"]) == pytest.approx(expected)
 
     share = np.array([float(weights[place]) for *_, place in outside])
     outlier = np.average([-log_softmax(d)[1] for _, d, _, _ in outside], weights=share)
@@ -124,7 +110,7 @@ def test_beyond_its_margins_the_likelihood_is_left_alone(batch: Batch) -> None:
     assert float(inlier_likelihood(logits + 100, origin, 3.0)) == 0
     for floor, shift, pushed in ((-100.0, 0, True), (-50.0, -100, False)):
         values = (logits + shift).requires_grad_()
-        outlier_likelihood(values, origin, floor).backward()
+        losses.outlier_likelihood(values, origin, floor).backward()
         assert bool(values.grad.any()) == pushed
 
 
@@ -146,8 +132,8 @@ def test_the_hardest_are_the_largest_and_make_up_half(batch: Batch) -> None:
 
 def test_weights_count_where_the_mask_is_alone() -> None:
     values, weights = torch.tensor([1.0, 3.0, 100.0]), torch.tensor([3.0, 1.0, 50.0])
-    assert float(mean_where(values, torch.tensor([True, True, False]), weights)) == 1.5
-    assert float(mean_where(values, torch.zeros(3, dtype=torch.bool), weights)) == 0
+    assert float(losses.mean_where(values, torch.tensor([True, True, False]), weights)) == 1.5
+    assert float(losses.mean_where(values, torch.zeros(3, dtype=torch.bool), weights)) == 0
 
 
 def test_distillation_and_divergence(batch: Batch) -> None:
@@ -156,18 +142,18 @@ def test_distillation_and_divergence(batch: Batch) -> None:
     student, taught = (part.permute(0, 2, 3, 1)[~mask].numpy() for part in (logits, teacher))
     change = log_softmax(taught, axis=1) - log_softmax(student, axis=1)
     expected = (softmax(taught, axis=1) * change).sum(1).mean()
-    assert float(distillation_loss(logits, teacher, origin)) == pytest.approx(expected)
-    assert float(distillation_loss(teacher, teacher, origin)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.distillation_loss(logits, teacher, origin)) == pytest.approx(expected)
+    assert float(losses.distillation_loss(teacher, teacher, origin)) == pytest.approx(0, abs=1e-6)
 
     p = softmax(logits.permute(0, 2, 3, 1)[mask].numpy(), axis=1)
     m = (p + 1 / K) / 2
     expected = 0.5 * ((p * np.log(p / m)).sum(1) + (np.log(1 / K / m) / K).sum(1)).mean()
-    assert float(jensen_shannon_loss(logits, mask)) == pytest.approx(expected)
-    assert float(jensen_shannon_loss(torch.zeros_like(logits), mask)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.jensen_shannon_loss(logits, mask)) == pytest.approx(expected)
+    assert float(losses.jensen_shannon_loss(torch.zeros_like(logits), mask)) == pytest.approx(0, abs=1e-6)
     sure = torch.zeros_like(logits)
     sure[:, 0] = 200.0
-    assert float(jensen_shannon_loss(sure, mask)) < np.log(2)
+    assert float(losses.jensen_shannon_loss(sure, mask)) < np.log(2)
 
     logits.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: distillation_loss(s, teacher, origin), logits)
-    assert torch.autograd.gradcheck(lambda s: jensen_shannon_loss(s, mask), logits)
+    assert torch.autograd.gradcheck(lambda s: losses.distillation_loss(s, teacher, origin), logits)
+    assert torch.autograd.gradcheck(lambda s: losses.jensen_shannon_loss(s, mask), logits)

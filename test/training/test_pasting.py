@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from densehybrid_ros.datasets.known_objects import KnownObject
-from densehybrid_ros.datasets.training_frames import KNOWN, UNKNOWN, Overview
-from densehybrid_ros.training.crops import Batch, Crop, CropContext, Photometry
+from densehybrid_ros.datasets.training_frames import KNOWN, UNKNOWN, KnownObject, Overview
+from densehybrid_ros.training.crops import Crop, CropContext, Photometry
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
 from densehybrid_ros.training.mixed_content import WEIGHT_STEP, MixedBatch, lay_over, void_as_negatives, without_pasting
 from densehybrid_ros.training.pasting import PasteConfig, cutout_overlays, recipe_overlays
@@ -34,7 +33,7 @@ def draw(config: PasteConfig, seed: int = 0, cutout: torch.Tensor | None = SQUAR
 
 def on_class(overlays: list[torch.Tensor], label: int = 2) -> MixedBatch:
     labels = torch.full((len(overlays), *SIZE), label, dtype=torch.uint8)
-    return lay_over(Batch(torch.zeros(len(overlays), 3, *SIZE), labels), overlays)
+    return lay_over(torch.zeros(len(overlays), 3, *SIZE), labels, overlays)
 
 
 def test_pasted_pixels_are_void_and_outlier_and_keep_their_geometry() -> None:
@@ -49,7 +48,7 @@ def test_pasted_pixels_are_void_and_outlier_and_keep_their_geometry() -> None:
 
 
 def test_half_transparent_borders_teach_nothing() -> None:
-    cutout = torch.full((4, 20, 20), 255, dtype=torch.uint8)
+    cutout = SQUARE[:, :20, :20].clone()
     cutout[3, :, :10] = 64  # alpha of a quarter: neither object nor scene
     mixed = on_class([draw(PasteConfig(**PLAIN, size=(20.0, 20.0)), seed, cutout) for seed in range(4)])
     assert ((mixed.origin == OUTLIER).sum((1, 2)) == 200).all()
@@ -70,10 +69,10 @@ def test_several_lie_over_each_other_and_without_luck_nothing_is_pasted() -> Non
     assert max(covered) == 3 * 60 * 60
     assert min(covered) >= 60 * 60
     assert draw(PasteConfig(probability=0.0)) is None
-    crops = Batch(torch.rand(2, 3, *SIZE), torch.full((2, *SIZE), 3, dtype=torch.uint8))
-    mixed = lay_over(Batch(crops.images.clone(), crops.labels), [None, None])
+    images = torch.rand(2, 3, *SIZE)
+    mixed = lay_over(images.clone(), torch.full((2, *SIZE), 3, dtype=torch.uint8), [None, None])
     assert mixed.weights is None
-    assert torch.equal(mixed.images, crops.images)
+    assert torch.equal(mixed.images, images)
 
 
 def test_a_recipe_is_pasted_as_it_is() -> None:
@@ -154,16 +153,14 @@ def test_patches_of_other_asphalt_are_road_where_the_road_is() -> None:
 
 def test_labels_without_a_class_are_inliers_negatives_or_neither() -> None:
     labels = torch.tensor([[[KNOWN, UNKNOWN, 255, 3]]], dtype=torch.uint8)
-    mixed = without_pasting(Batch(torch.zeros(1, 3, 1, 4), labels))
+    mixed = without_pasting(torch.zeros(1, 3, 1, 4), labels)
     assert mixed.origin.tolist() == [[[INLIER, OUTLIER, NEITHER, INLIER]]]
     assert mixed.labels.tolist() == [[[255, 255, 255, 3]]]
-    assert void_as_negatives(Batch(mixed.images, labels)).origin.tolist() == [[[INLIER, OUTLIER, OUTLIER, INLIER]]]
+    assert void_as_negatives(mixed.images, labels).origin.tolist() == [[[INLIER, OUTLIER, OUTLIER, INLIER]]]
 
-
-def test_real_unknowns_are_negatives_beside_what_is_pasted() -> None:
-    labels = torch.zeros(1, *SIZE, dtype=torch.uint8)
+    labels = torch.zeros(1, *SIZE, dtype=torch.uint8)  # real unknowns are negatives beside what is pasted
     labels[:, :50, :50], labels[:, 50:100, :50] = UNKNOWN, 255
-    mixed = lay_over(Batch(torch.zeros(1, 3, *SIZE), labels), [draw(PasteConfig(**PLAIN, size=(20, 20)), 3)])
+    mixed = lay_over(torch.zeros(1, 3, *SIZE), labels, [draw(PasteConfig(**PLAIN, size=(20, 20)), 3)])
     assert (mixed.origin[:, :50, :50] == OUTLIER).all()
     assert (mixed.origin[:, 50:100, :50] == NEITHER).all()
     assert 0 < int((mixed.origin[:, :, 50:] == OUTLIER).sum()) <= 400

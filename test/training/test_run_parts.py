@@ -10,6 +10,7 @@ import pytest
 import torch
 from own_frames import write_own_frames
 from plain_network import PlainNetwork
+from small_frames import write_small_frames
 from tiny import CPU, settings
 
 from densehybrid_ros import DenseHybrid, register_network
@@ -17,12 +18,11 @@ from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.networks import LoadedModel, ModelCard, build_network, registry
 from densehybrid_ros.training.batches import BatchMaker, CropTask
-from densehybrid_ros.training.config_file import merge_config
+from densehybrid_ros.training.config import merge_config
 from densehybrid_ros.training.crops import CropConfig
 from densehybrid_ros.training.distributed import Processes
 from densehybrid_ros.training.losses import INLIER, NEITHER, OUTLIER
-from densehybrid_ros.training.run_data import check_data, open_sets
-from densehybrid_ros.training.run_parts import initial_model, open_run, with_classes
+from densehybrid_ros.training.run_parts import check_data, initial_model, open_run, open_sets, with_classes
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def test_rows_of_the_classifier_go_along_by_name(architecture: str) -> None:
         assert all(torch.equal(state[key], before[key]) for key in before if "classifier.conv" not in key)
 
 
-def test_own_classes_beside_frames_of_cityscapes_are_refused(mine: Path) -> None:
-    config = merge_config(None, "light", mine, ["data.cityscapes_640=DIR"])
+def test_own_classes_beside_frames_of_cityscapes_are_refused(mine: Path, tmp_path: Path) -> None:
+    config = merge_config(None, "light", mine, [f"data.cityscapes_640={write_small_frames(tmp_path / 'city')}"])
     with pytest.raises(InputError, match=r"has 19 classes, not 3 as folder does; train on one of them"):
         open_run(config, CPU, Processes())
 

@@ -33,29 +33,16 @@ EVERYTHING = {
 }
 
 
-def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
+def tensors(state: Any, name: str = "") -> dict[str, torch.Tensor]:
+    """All tensors of a task's state by name, those of the optimisers and the flow too."""
+    if isinstance(state, torch.Tensor):
+        return {name: state}
+    items = state.items() if isinstance(state, dict) else ()
+    return {found: value for key, item in items for found, value in tensors(item, f"{name}.{key}").items()}
 
 
-def states(task: Any) -> dict[str, torch.Tensor]:
-    """All tensors of a task by name, those of the optimisers and the flow too."""
-    found: dict[str, torch.Tensor] = {}
-
-    def collect(value: Any, name: str) -> None:
-        if isinstance(value, torch.Tensor):
-            found[name] = value
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                collect(item, f"{name}.{key}")
-
-    collect(task.state_dict(), "")
-    return found
-
-
-def assert_same(first: Any, second: Any) -> None:
-    left, right = states(first.task), states(second.task)
-    assert left.keys() == right.keys()
-    assert [name for name, value in left.items() if not torch.equal(value, right[name])] == []
+def logged_steps(run: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 def test_it_learns_and_the_average_is_what_comes_back() -> None:
@@ -87,9 +74,8 @@ def test_a_run_resumed_at_its_checkpoint_ends_bit_for_bit_as_one_that_was_never_
     changes: dict, tmp_path: Path
 ) -> None:
     config = settings(steps=6, checkpoint_every=3, **changes)
-    whole = trainer(config, tmp_path / "whole")
+    whole, cut = (trainer(config, tmp_path / name) for name in ("whole", "cut"))
     whole.run()
-    cut = trainer(config, tmp_path / "cut")
     steps = cut.steps()
     for step in steps:
         if step == 3:
@@ -101,7 +87,9 @@ def test_a_run_resumed_at_its_checkpoint_ends_bit_for_bit_as_one_that_was_never_
     assert resumed.resume()
     assert resumed.step == 3
     resumed.run()
-    assert_same(whole, resumed)
+    left, right = tensors(whole.task.state_dict()), tensors(resumed.task.state_dict())
+    assert left.keys() == right.keys()
+    assert [name for name, value in left.items() if not torch.equal(value, right[name])] == []
 
 
 def test_a_broken_checkpoint_is_named_and_none_is_no_fault(tmp_path: Path) -> None:
@@ -154,12 +142,9 @@ def test_the_average_follows_weights_statistics_and_counters_and_goes_on_when_re
 
 
 def test_a_new_run_does_not_mix_with_an_earlier_one_of_its_name(tmp_path: Path) -> None:
-    validate = iter([9.0, 1.0])
     for steps in (4, 2):
-        config = settings(steps=steps)
-        run = trainer(config, tmp_path, validate=lambda model: {"mean_iou": next(validate)})
-        run.run()
-    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2, 2]
+        trainer(settings(steps=steps), tmp_path, validate=lambda model: {"mean_iou": 9.0}).run()
+    assert logged_steps(tmp_path) == [1, 2, 2]
     assert torch.load(tmp_path / "checkpoint.pt")["step"] == 2
 
 
@@ -198,8 +183,7 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_dropped(tmp_path: Path)
     config = settings(steps=24, checkpoint_every=20)
     run = trainer(config, tmp_path)
     steps = run.steps()
-    while next(steps) < 20:
-        pass
+    assert [next(steps) for _ in range(20)][-1] == 20
     run.save_checkpoint()
     steps.close()
     with (tmp_path / "log.jsonl").open("a") as file:
@@ -207,8 +191,7 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_dropped(tmp_path: Path)
     resumed = trainer(config, tmp_path)
     resumed.resume()
     resumed.run()
-    steps_logged = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert steps_logged == [*range(1, 21), 24]
+    assert logged_steps(tmp_path) == [*range(1, 21), 24]
 
 
 def test_the_progress_says_loss_rate_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -38,8 +38,7 @@ from densehybrid_ros.networks import DenseHybrid, architecture_names, build_netw
 from densehybrid_ros.networks.dense_flow import FLOWS, DenseFlow
 from densehybrid_ros.progress import progress
 from densehybrid_ros.training.batches import BatchMaker, BatchSource, CropTask, Source, plain_crops, stream
-from densehybrid_ros.training.config import TrainConfig
-from densehybrid_ros.training.config_file import build_config
+from densehybrid_ros.training.config import TrainConfig, build_config
 from densehybrid_ros.training.distributed import Processes, join
 from densehybrid_ros.training.flow_task import FlowTask
 from densehybrid_ros.training.mixed_content import MixedBatch

@@ -24,29 +24,17 @@ _WIDTH, _FOCAL, _BASELINE, _PITCH, _HEIGHT = 2048, 2262.0, 0.21, 0.04, 1.22
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """One picture of the rendered road; all maps agree pixel for pixel (sampled at pixel centres).
+    """One picture of the rendered road; all maps agree pixel for pixel (sampled at pixel centres)."""
 
-    Attributes:
-        image: uint8 [H, W, 3] RGB.
-        semantic: uint8 [H, W] train ids of Cityscapes, 255 on unknown objects.
-        anomaly: uint8 [H, W], 0 inlier, 1 unknown object.
-        instances: uint16 [H, W], 0 or the number of the unknown object, which it keeps through a drive.
-        disparity: float32 [H, W] in pixels, 0 where infinite (sky).
-        depth: float32 [H, W] in metres along the optical axis, inf in the sky.
-        camera: The camera at this moment, with its momentary pitch and height.
-        stamp: Seconds since the drive began.
-        speed: Of the vehicle along its own axis, in m/s.
-    """
-
-    image: np.ndarray
-    semantic: np.ndarray
-    anomaly: np.ndarray
-    instances: np.ndarray
-    disparity: np.ndarray
-    depth: np.ndarray
-    camera: Camera
-    stamp: float
-    speed: float
+    image: np.ndarray  # uint8 [H, W, 3] RGB
+    semantic: np.ndarray  # uint8 [H, W] train ids of Cityscapes, 255 on unknown objects
+    anomaly: np.ndarray  # uint8 [H, W], 0 inlier, 1 unknown object
+    instances: np.ndarray  # uint16 [H, W], 0 or the number of the unknown object, which it keeps through a drive
+    disparity: np.ndarray  # float32 [H, W] in pixels, 0 where infinite (sky)
+    depth: np.ndarray  # float32 [H, W] in metres along the optical axis, inf in the sky
+    camera: Camera  # The camera at this moment, with its momentary pitch and height
+    stamp: float  # Seconds since the drive began
+    speed: float  # Of the vehicle along its own axis, in m/s
 
 
 def standard_camera(width: int, height: int) -> Camera:
@@ -65,20 +53,20 @@ def render_drive(
     Raises:
         InputError: An argument is out of range.
     """
-    if seed < 0:
-        raise InputError(f"seed is {seed}: give a whole number from 0")
-    for name, size in (("width", width), ("height", height)):
-        if not _SMALLEST <= size <= _LARGEST:
-            raise InputError(f"{name} is {size}: give {_SMALLEST} to {_LARGEST} pixels")
-    if frames < 1:
-        raise InputError(f"frames is {frames}: a drive has at least one frame")
-    if not 0.1 <= fps <= 1000:
-        raise InputError(f"fps is {fps}: give 0.1 to 1000 frames a second")
+    for name, value, low, high, wanted in (
+        ("seed", seed, 0, math.inf, "a whole number from 0"),
+        ("width", width, _SMALLEST, _LARGEST, f"{_SMALLEST} to {_LARGEST} pixels"),
+        ("height", height, _SMALLEST, _LARGEST, f"{_SMALLEST} to {_LARGEST} pixels"),
+        ("frames", frames, 1, math.inf, "at least one"),
+        ("fps", fps, 0.1, 1000, "0.1 to 1000 frames a second"),
+    ):
+        if not low <= value <= high:
+            raise InputError(f"{name} is {value}: give {wanted}")
     motion = np.random.default_rng([seed, 2])
     speed = float(motion.uniform(8.5, 13.0))
     a, b, c, d, e = motion.uniform(0, 2 * math.pi, 5).tolist()
-    world = World(seed, speed * (frames - 1) / fps)
-    renderer = _Renderer(world, standard_camera(width, height))
+    world, gain = World(seed, speed * (frames - 1) / fps), 0.0
+    painter = GroundPainter(world.street)
     for index in range(frames):
         t = index / fps
         # The vehicle drifts within its lane and nods on its springs; its heading follows from its path.
@@ -87,55 +75,36 @@ def render_drive(
         y_speed = speed * (1.0 + _SURGE * 0.8 * math.cos(0.8 * t + a))
         yaw = -math.atan2(x_speed, speed) + 0.003 * math.sin(1.7 * t + b)
         pitch = _PITCH + world.shake * (math.sin(7.1 * t + c) + 0.7 * math.sin(11.3 * t + d))
-        noise, bounce = np.random.default_rng([seed, 3, index]), 0.008 * math.sin(7.1 * t + e)
-        yield renderer.render(x, y, yaw, pitch, _HEIGHT + bounce, noise, t, math.hypot(x_speed, y_speed))
-
-
-class _Renderer:
-    """Draws a world at one picture size."""
-
-    def __init__(self, world: World, camera: Camera) -> None:
-        self.world, self.camera, self.painter = world, camera, GroundPainter(world.street)
-        self.gain: float | None = None  # metered on the first frame, then held
-
-    def render(
-        self, x: float, y: float, yaw: float, pitch: float, mount: float, noise: np.random.Generator,
-        stamp: float, speed: float,
-    ) -> RenderedFrame:  # fmt: skip
-        """Returns the frame of a camera that stands there at ``stamp`` seconds."""
-        camera = replace(self.camera, pitch=pitch, mount_height=mount)
-        # Every second row and column of samples lies at the pixels.
-        names = ("width", "height", "fx", "fy", "cx", "cy")
-        samples = replace(camera, **{name: _SAMPLES * getattr(camera, name) for name in names})
-        raster = Raster(View(samples, x, y, yaw))
-        things = [thing.at(stamp) for thing in self.world.things]
-        near = [thing for thing in things if thing.high > y - 6 and thing.low < y + VIEW_RANGE]
-        backdrop = [thing for thing in things if thing.low >= y + VIEW_RANGE and not thing.shadows]
-        self.world.sky.draw(raster)
-        self.painter.draw(raster, [shadow for thing in near for shadow in thing.shadows])
-        # Near things first: what they hide is not drawn a second time.
-        for thing in sorted(near, key=lambda item: item.low) + backdrop:
-            for mesh in thing.meshes:
-                raster.draw(mesh)
-        # Colours are averaged about a pixel's centre, labels are taken at it.
-        kernel = np.array([0.25, 0.5, 0.25], np.float32)
-        shrunk = (slice(None, None, _SAMPLES),) * 2
+        noise, mount = np.random.default_rng([seed, 3, index]), _HEIGHT + 0.008 * math.sin(7.1 * t + e)
+        camera = replace(standard_camera(width, height), pitch=pitch, mount_height=mount)
+        raster = _draw(world, painter, camera, x, y, yaw, t)
+        # Every second row and column of samples lies at the pixels: colours are averaged about a pixel's centre, labels
+        # are taken at it.
+        kernel, shrunk = np.array([0.25, 0.5, 0.25], np.float32), (slice(None, None, _SAMPLES),) * 2
         color = np.ascontiguousarray(cv2.sepFilter2D(raster.color, -1, kernel, kernel)[shrunk])
         label, inverse = raster.label[shrunk], np.ascontiguousarray(raster.inverse_depth[shrunk])
         with np.errstate(divide="ignore"):
             depth = np.float32(1.0) / inverse
         semantic, instances = (label & 255).astype(np.uint8), (label >> 8).astype(np.uint16)
-        lens = self.world.lens
-        if self.gain is None:
-            self.gain = lens.gain_for(color)
-        return RenderedFrame(
-            image=lens.expose(color, depth, self.world.sky.haze, self.gain, noise),
-            semantic=semantic,
-            anomaly=(instances > 0).astype(np.uint8),
-            instances=instances,
-            disparity=inverse * np.float32(camera.fx * camera.baseline),
-            depth=depth,
-            camera=camera,
-            stamp=stamp,
-            speed=speed,
-        )
+        gain = gain or world.lens.gain_for(color)  # metered on the first frame, then held
+        image = world.lens.expose(color, depth, world.sky.haze, gain, noise)
+        disparity, anomaly = inverse * np.float32(camera.fx * camera.baseline), (instances > 0).astype(np.uint8)
+        own_speed = math.hypot(x_speed, y_speed)
+        yield RenderedFrame(image, semantic, anomaly, instances, disparity, depth, camera, t, own_speed)
+
+
+def _draw(world: World, painter: GroundPainter, camera: Camera, x: float, y: float, yaw: float, stamp: float) -> Raster:
+    """Draws what a camera sees that stands there at ``stamp`` seconds."""
+    names = ("width", "height", "fx", "fy", "cx", "cy")
+    samples = replace(camera, **{name: _SAMPLES * getattr(camera, name) for name in names})
+    raster = Raster(View(samples, x, y, yaw))
+    things = [thing.at(stamp) for thing in world.things]
+    near = [thing for thing in things if thing.high > y - 6 and thing.low < y + VIEW_RANGE]
+    backdrop = [thing for thing in things if thing.low >= y + VIEW_RANGE and not thing.shadows]
+    world.sky.draw(raster)
+    painter.draw(raster, [shadow for thing in near for shadow in thing.shadows])
+    # Near things first: what they hide is not drawn a second time.
+    for thing in sorted(near, key=lambda item: item.low) + backdrop:
+        for mesh in thing.meshes:
+            raster.draw(mesh)
+    return raster

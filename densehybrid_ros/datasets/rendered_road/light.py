@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,8 +24,7 @@ _BRIGHTEST, _TONE_STEPS, _KNEE = 620.0, 4.0, 165.0
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
-@dataclass(frozen=True)
-class Shadow:
+class Shadow(NamedTuple):
     """Darkened ground: float32 outline [N, 2] (x, y) in metres, and the share of the light lost."""
 
     outline: np.ndarray
@@ -36,8 +35,7 @@ class Shadow:
         return Shadow(self.outline + np.array([0, way], np.float32), self.share)
 
 
-@dataclass(frozen=True)
-class Light:
+class Light(NamedTuple):
     """Illumination of a scene: the unit vector to the sun in road axes, and the strengths of sun and sky."""
 
     towards_sun: tuple[float, float, float]

@@ -92,9 +92,7 @@ def turned(radii: Sequence[float], start: Vector, end: Vector, colors: Sequence[
     angles = np.arange(sides)[:, None] * (2 * math.pi / sides)
     ring = np.cos(angles) * u + np.sin(angles) * crossed(axis, u)
     shares = np.linspace(0.0, 1.0, len(radii))
-    vertices = np.concatenate(
-        [first + share * way + radius * ring for radius, share in zip(radii, shares, strict=True)]
-    )
+    rings = [first + share * way + radius * ring for radius, share in zip(radii, shares, strict=True)]
     faces, last = [], sides * (len(radii) - 1)
     for band, low in enumerate(range(0, last, sides)):
         high, color = low + sides, colors[band % len(colors)]
@@ -103,7 +101,7 @@ def turned(radii: Sequence[float], start: Vector, end: Vector, colors: Sequence[
             faces.append(Face((high + i, high + j, low + j, low + i), color))
     faces.append(Face(tuple(range(sides)), colors[0]))
     faces.append(Face(tuple(range(last + sides - 1, last - 1, -1)), colors[-1]))
-    return vertices, faces
+    return np.concatenate(rings), faces
 
 
 def cylinder(start: Vector, end: Vector, radius: float, color: Vector, taper: float = 1.0) -> Part:

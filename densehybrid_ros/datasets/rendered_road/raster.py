@@ -88,9 +88,8 @@ class Raster:
         whole = nearest >= NEAR
         pixels = self.view.project(points if whole else points[depth >= NEAR])
         left, top, right, bottom = window = self._window(pixels)
-        if whole and (left >= right or top >= bottom):
-            return
-        if whole and self.inverse_depth[top:bottom, left:right].min() > 1.0 / nearest:
+        outside = left >= right or top >= bottom
+        if whole and (outside or self.inverse_depth[top:bottom, left:right].min() > 1.0 / nearest):
             return
         origin = points[mesh.corners[:, 0]]
         across, down = points[mesh.corners[:, 1]] - origin, points[mesh.corners[:, -1]] - origin
@@ -134,8 +133,7 @@ class Raster:
         cv2.fillConvexPoly(mask, fixed, 1, shift=FRACTION_BITS)
         nearness = (self.rows[top:bottom, None] * plane[1] + plane[2]) + self.columns[left:right] * plane[0]
         # A sample on the rim may lie just outside the polygon, where a steep plane would run away.
-        np.minimum(nearness, np.float32(corners.max()), out=nearness)
-        np.maximum(nearness, np.float32(corners.min()), out=nearness)
+        np.clip(nearness, np.float32(corners.min()), np.float32(corners.max()), out=nearness)
         stored = self.inverse_depth[top:bottom, left:right]
         visible = nearness > stored
         visible &= mask.view(bool)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import cv2
@@ -11,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 
-@dataclass(eq=False)
 class Texture:
     """A uint8 picture, RGB or RGB with coverage (0 shows what lies behind), and halved copies by (across, down)."""
 
-    pixels: np.ndarray
-    levels: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels, self.levels = pixels, dict[tuple[int, int], np.ndarray]()
 
     def level(self, across: int, down: int) -> np.ndarray:
         """Returns the picture with its width halved ``across`` times and its height ``down`` times."""

@@ -158,9 +158,8 @@ def _vehicle(variant: int) -> Mesh:
         outer, inner = sign * (width / 2 + 0.015), sign * (width / 2 - 0.22)
         for y in (-0.31 * length, 0.30 * length):
             first, last, top = y - 1.18 * radius, y + 1.18 * radius, 2.36 * radius
-            add(
-                [(outer, first, top), (outer, last, top), (outer, last, 0), (outer, first, 0)][::sign], (30,) * 3, wheel
-            )
+            arch = [(outer, first, top), (outer, last, top), (outer, last, 0), (outer, first, 0)]
+            add(arch[::sign], (30,) * 3, wheel)
             edge = y + math.copysign(0.9 * radius, y)  # the tread, seen from ahead or behind
             add([(inner, edge, 0), (outer, edge, 0), (outer, edge, radius), (inner, edge, radius)], (18, 18, 19))
         for index, (end, near, far, low_z, high_z, tint) in enumerate(_ENDS):

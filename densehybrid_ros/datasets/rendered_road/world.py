@@ -9,11 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from densehybrid_ros.datasets.rendered_road import roadside
-from densehybrid_ros.datasets.rendered_road.houses import house
+from densehybrid_ros.datasets.rendered_road.ground import Street
 from densehybrid_ros.datasets.rendered_road.light import Lens, Light, Shadow, Sky
 from densehybrid_ros.datasets.rendered_road.mesh import Mesh
 from densehybrid_ros.datasets.rendered_road.objects import unknown_object
-from densehybrid_ros.datasets.rendered_road.street import Street
 from densehybrid_ros.datasets.rendered_road.vehicles import vehicle
 
 VIEW_RANGE = 190.0
@@ -54,7 +53,7 @@ class World:
             self._roadside(index, side)
             stop = _BEHIND
             while stop < self.end:
-                meshes, stop = house(rng, side, street.edges[index] + side * street.front[index], stop)
+                meshes, stop = roadside.house(rng, side, street.edges[index] + side * street.front[index], stop)
                 self._add(meshes)
                 stop += float(rng.uniform(3, 9)) if rng.random() < 0.25 else 0.0
         self._traffic()
