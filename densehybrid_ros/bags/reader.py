@@ -205,7 +205,8 @@ class BagFrames:
                 raw = self._storage.read(topic, self._matched[role][number])
                 name = f"{self.path}: {topic} at {stamp} ns"
                 try:
-                    planes[role] = plane(raw.message)
+                    values = plane(raw.message)
+                    planes[role] = values if role == "instances" else _as_labels(values)
                 except InputError as error:
                     raise InputError(f"{name}: {error}") from error
                 check_size(name, planes[role].shape, "the picture", image.shape)
@@ -237,6 +238,15 @@ class BagFrames:
         """Gives a message without a stamp the time of its recording, as pictures get it."""
         has_header = raw.kind != messages.TF_MESSAGE and len(raw.data) >= 12
         return raw.with_stamp(raw.time) if has_header and not raw.stamp else raw
+
+
+def _as_labels(values: np.ndarray) -> np.ndarray:
+    """Returns label values as uint8, however wide they were recorded."""
+    with np.errstate(invalid="ignore"):
+        labels = values.astype(np.uint8)
+    if not np.array_equal(labels, values):
+        raise InputError(f"has the label {values[labels != values][0]}; labels are whole numbers from 0 to 255")
+    return labels
 
 
 def open_recording(

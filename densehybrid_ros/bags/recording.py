@@ -34,8 +34,8 @@ class RecordedFrame:
     # Camera info, disparities, odometry and transforms that are known when the picture comes, and were not known
     # at the frame before, in the order in which they came. The first frame's hold all static transforms
     before: tuple[RawMessage, ...] = ()
-    labels: np.ndarray | None = None  # Anomaly labels, [H, W] as they were recorded
-    semantic: np.ndarray | None = None  # Semantic labels, [H, W]
+    labels: np.ndarray | None = None  # Anomaly labels, uint8 [H, W]
+    semantic: np.ndarray | None = None  # Semantic labels, uint8 [H, W]
     instances: np.ndarray | None = None  # Ids of unknown objects, [H, W]
 
 

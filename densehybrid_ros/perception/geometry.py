@@ -141,10 +141,14 @@ class TransformTree:
     def base_of(self, optical_frame: str) -> str:
         """Guesses the frame on the road below a camera: base_footprint, else base_link, else the vehicle's topmost.
 
-        Names count without their namespace. Empty where the camera's frame has no parent.
+        Names count without their namespace. Empty where the camera's frame has no parent; a parent to which no way is
+        known counts, for ``lookup`` says why.
         """
+        optical_frame = optical_frame.lstrip("/")
         with self._lock:
-            way = list(self._to_ancestors(optical_frame.lstrip("/")))[1:]
+            way = list(self._to_ancestors(optical_frame))[1:]
+            if not way and optical_frame in self._links:
+                return self._links[optical_frame][0]
             whole = [(child, parent) for child, (parent, link) in self._links.items() if isinstance(link, Transform)]
         linked = [*way, *(child for child, parent in whole if parent in way)]
         for base in _BASES:
@@ -228,6 +232,8 @@ def camera_from_info(message: Any, size: tuple[int, int]) -> Camera:
     left, top = region.x_offset, region.y_offset
     width = (region.width or message.width) // binning[0]
     height = (region.height or message.height) // binning[1]
+    if width == height == 0:  # a driver that does not tell the size
+        height, width = size
     if (height, width) != tuple(size) and (message.height, message.width) == tuple(size):
         # Some drivers tell of binning or a region of interest with all other numbers for the picture that they send.
         width, height, binning, left, top = message.width, message.height, (1, 1), 0, 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -143,8 +144,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(parameter_yaml() + "\n" + parameter_page(), end="")
         return 0
     checkout = Path(__file__).resolve().parents[2]
-    write_text_atomically(checkout / "config" / "perception.param.yaml", parameter_yaml())
-    write_text_atomically(checkout / "docs" / "parameters.md", parameter_page())
+    try:
+        write_text_atomically(checkout / "config" / "perception.param.yaml", parameter_yaml())
+        write_text_atomically(checkout / "docs" / "parameters.md", parameter_page())
+    except InputError as error:
+        print(f"parameter_files: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -6,6 +6,7 @@ Names and shapes of layers are facts of the files; each table, our module name -
 
 from __future__ import annotations
 
+import errno
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -220,9 +221,9 @@ def _load(path: Path) -> Any:
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles and archives that are refused below
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
-    except Exception as error:  # a damaged pickle can raise anything
+    except Exception as error:  # a damaged pickle can raise anything, a cut archive EINVAL
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
         surplus = _surplus(path, str(error))
         if surplus:
             mend = "where its code is at hand, save its state_dict() alone"

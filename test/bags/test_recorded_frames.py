@@ -104,6 +104,22 @@ def test_stamps_that_tell_nothing_are_replaced(tmp_path: Path, stamps: list[int]
         assert (camera.stamp, camera.message.k[0]) == (frame.stamp, 20.0 + k)
 
 
+@pytest.mark.parametrize(("kind", "encoding"), [(np.uint16, "mono16"), (">u2", "16UC1"), (np.float32, "32FC1")])
+def test_labels_of_other_widths_are_read_by_their_values(tmp_path: Path, kind: Any, encoding: str) -> None:
+    def with_labels(value: float) -> list[RecordedFrame]:
+        items = drive(2)
+        wide = np.full(PICTURE.shape[:2], value).astype(kind)
+        items[0] = (LABELS_TOPIC, TIME, messages.image_message(wide, encoding, items[0][2].header))
+        return read(tmp_path, items)
+
+    frame, _ = with_labels(255)
+    assert frame.labels is not None
+    assert frame.labels.dtype == np.uint8
+    assert (frame.labels == 255).all()
+    with pytest.raises(InputError, match=r"labels at \d+ ns: has the label 300"):
+        with_labels(300)
+
+
 def test_labels_that_can_not_be_told_apart_are_not_used(tmp_path: Path) -> None:
     items = drive(4, [0, 0, 0, TIME + 1])
     del items[2]

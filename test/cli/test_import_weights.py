@@ -134,9 +134,11 @@ def test_what_is_too_much_is_named(
 def test_what_torch_save_did_not_write_is_one_line(
     published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    newer = io.BytesIO()
+    newer, small = io.BytesIO(), io.BytesIO()
     torch.save({"state_dict": {}}, newer, pickle_protocol=4)
-    for data in (b"", b"hello\n" * 50, bytes(range(256)) * 20, published.read_bytes()[:100_000], newer.getvalue()):
+    torch.save({"state_dict": {"a": torch.zeros(2000)}}, small)
+    cut = (published.read_bytes()[:100_000], small.getvalue()[: small.tell() // 2])
+    for data in (b"", b"hello\n" * 50, bytes(range(256)) * 20, *cut, newer.getvalue()):
         published.write_bytes(data)
         assert run(published, tmp_path / "model.safetensors") == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -11,7 +11,7 @@ import pytest
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.rendered_road import RenderedFrame, render_drive
 from densehybrid_ros.datasets.rendered_road.light import Light
-from densehybrid_ros.datasets.rendered_road.mesh import Face, Mesh, box
+from densehybrid_ros.datasets.rendered_road.mesh import Face, Mesh, Part, box, crossed, cylinder, ellipsoid
 from densehybrid_ros.datasets.rendered_road.objects import KINDS, unknown_object
 from densehybrid_ros.datasets.rendered_road.raster import Raster, View
 from densehybrid_ros.datasets.rendered_road.textures import Texture
@@ -157,6 +157,29 @@ def test_turned_plane_has_the_depth_of_its_ray() -> None:
     buffer = raster()
     buffer.draw(Mesh((wall, [Face((0, 1, 2, 3), (9.0, 9.0, 9.0), two_sided=True)]), 3))
     assert 1.0 / buffer.inverse_depth[50, 120] == pytest.approx(12.5, rel=1e-5)
+
+
+def test_back_faces_are_not_drawn() -> None:
+    buffer = raster()
+    points = np.array([(1, 9, 2), (-1, 9, 2), (-1, 9, 0), (1, 9, 0)])
+    buffer.draw(Mesh((points, [Face((0, 1, 2, 3), (1.0, 1.0, 1.0))]), 3))
+    assert not buffer.label.any()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        box(1.0, 2.0, 3.0, (1.0, 2.0, 3.0)),
+        cylinder((0, 0, 0), (1, 1, 1), 0.2, (1.0, 2.0, 3.0)),
+        ellipsoid((0, 0, 1), (1, 2, 0.5), (1.0, 2.0, 3.0)),
+    ],
+)
+def test_faces_of_convex_parts_look_outwards(part: Part) -> None:
+    vertices, faces = part
+    for face in faces:
+        corners = vertices[list(face.corners)]
+        inward = crossed(corners, np.roll(corners, -1, axis=0)).sum(axis=0)
+        assert inward @ (corners.mean(axis=0) - vertices.mean(axis=0)) < 0
 
 
 def test_holes_of_a_texture_show_what_lies_behind() -> None:

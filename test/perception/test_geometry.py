@@ -65,6 +65,7 @@ def test_what_is_no_transform_is_named(move: tuple, turn: tuple, reason: str) ->
     tree.store("base", "camera", move, turn)
     with pytest.raises(InputError, match=f"from 'camera' to 'base' .*{reason}"):
         tree.lookup("base", "camera")
+    assert tree.base_of("/camera") == "base"  # so that the lookup tells what is wrong
     tree.store("base", "camera", MOVE, NO_TURN)
     assert tree.lookup("base", "camera").height == 0.5
 
@@ -128,6 +129,7 @@ def test_p_counts_before_k() -> None:
     rectified = np.array([300.0, 0, 150, 0, 0, 310, 70, 0, 0, 0, 1, 0])
     assert_same(camera_from_info(camera_info(p=rectified), SIZE), fx=300, fy=310, cx=150, cy=70)
     assert_same(camera_from_info(camera_info(p=np.zeros(12)), SIZE))
+    assert_same(camera_from_info(camera_info(width=0, height=0), SIZE))
 
 
 def test_binning_halves_the_picture() -> None:
