@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     # PyTorch is imported when the node configures, not before.
     from densehybrid_ros.inference.background_build import EngineUpgrade
 
+_HAND_OVER = 1e-4  # seconds that the executor's thread leaves Python's lock to the worker, who would wait for it longer
+
 
 class FrameSlots:
     """Hold at most one frame of each camera: a newer one takes the place of one that nobody has taken yet."""
@@ -54,7 +56,8 @@ class FrameSlots:
             overtaken = camera in self._frames
             self._frames[camera] = frame
             self._condition.notify()
-            return overtaken
+        time.sleep(_HAND_OVER)
+        return overtaken
 
     def take(self) -> dict[int, CameraFrame]:
         """Waits for frames and takes them out, those of the cameras that have waited longest; none once closed."""
