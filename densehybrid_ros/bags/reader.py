@@ -242,6 +242,8 @@ class BagFrames:
 
 def _as_labels(values: np.ndarray) -> np.ndarray:
     """Returns label values as uint8, however wide they were recorded."""
+    if values.dtype == np.uint8:
+        return values
     with np.errstate(invalid="ignore"):
         labels = values.astype(np.uint8)
     if not np.array_equal(labels, values):

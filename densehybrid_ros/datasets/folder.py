@@ -17,7 +17,7 @@ from densehybrid_ros.datasets.evaluation_set import ANOMALY, IGNORE, INLIER, Fra
 from densehybrid_ros.datasets.labelled_set import ANOMALY_VALUES, LabelledSet
 from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, VOID, SemanticClass
-from densehybrid_ros.errors import InputError, name_some
+from densehybrid_ros.errors import InputError, first_line, name_some
 
 CLASS_FILE = "classes.yaml"
 _SPLIT = "{split}"
@@ -160,7 +160,7 @@ def _read_class_file(path: Path) -> _ClassFile:
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: not valid YAML ({first_line(error)})") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -27,8 +27,8 @@ _GATE, _WIDEST_GATE, _SIDE_GATE = 2.0, 4.0, 1.5  # metres: of distance at least 
 _CONTRADICTED = 0.5  # cost of a match in the image that the ground contradicts
 _FORBIDDEN = 1e6
 
-Box: TypeAlias = np.ndarray
-"""Column and row of a bounding box's centre, and the logarithms of its width and height, in pixels; float64 [4]."""
+Box: TypeAlias = tuple[float, float, float, float]
+"""Column and row of a bounding box's centre, and the logarithms of its width and height, in pixels."""
 
 
 class Sight(NamedTuple):
@@ -50,7 +50,7 @@ class Detection:
     def __post_init__(self) -> None:
         region = self.region
         column, row = region.left + 0.5 * (region.width - 1), region.top + 0.5 * (region.height - 1)
-        self.box = np.array([column, row, math.log(region.width), math.log(region.height)])
+        self.box = (column, row, math.log(region.width), math.log(region.height))
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ class Tracker:
         elapsed = 0.0 if self._stamp is None else stamp - self._stamp
         self._stamp, self._shape = stamp if math.isfinite(stamp) else None, shape
         self.frames += 1
-        vanishing = None if camera is None else np.array([camera.cx, horizon_row(camera)])
+        vanishing = None if camera is None else (camera.cx, horizon_row(camera))
         for track in self.tracks:
             _predict(track, elapsed, vanishing, ego_speed)
         expected = [Sight(track.box, track.expected) for track in self.tracks]
@@ -163,7 +163,7 @@ def _is_kept(track: Track, settings: HazardSettings) -> bool:
     return track.state is State.ACTIVE or just_cleared or track.missed <= settings.max_gap
 
 
-def _predict(track: Track, elapsed: float, vanishing: np.ndarray | None, ego_speed: float | None) -> None:
+def _predict(track: Track, elapsed: float, vanishing: tuple[float, float] | None, ego_speed: float | None) -> None:
     """Moves a track to where it is expected ``elapsed`` seconds later, taken to stand still.
 
     With a distance and the ego speed, its picture expands away from the vanishing point (column, row); else it goes on
@@ -171,14 +171,20 @@ def _predict(track: Track, elapsed: float, vanishing: np.ndarray | None, ego_spe
     """
     location = track.detection.location
     depth = location.distance
-    nearer, growth = None if depth is None or ego_speed is None else depth - ego_speed * elapsed, 1.0
+    nearer = None if depth is None or ego_speed is None else depth - ego_speed * elapsed
+    column, row, width, height = track.box
     if depth is not None and nearer is not None and vanishing is not None and nearer > _NEAREST * depth:
         growth = depth / nearer
-        middle = vanishing + (track.box[:2] - vanishing) * growth
-        track.box = np.concatenate([middle, track.box[2:] + math.log(growth)])
+        middle, horizon = vanishing
+        column, row = middle + (column - middle) * growth, horizon + (row - horizon) * growth
+        track.box = (column, row, width + math.log(growth), height + math.log(growth))
     elif track.rate is not None:
-        growth = math.exp(0.5 * (track.rate[2] + track.rate[3]) * elapsed)
-        track.box = track.box + track.rate * elapsed
+        across, down, wider, higher = track.rate
+        growth = math.exp(0.5 * (wider + higher) * elapsed)
+        column, row = column + across * elapsed, row + down * elapsed
+        track.box = (column, row, width + wider * elapsed, height + higher * elapsed)
+    else:
+        growth = 1.0
     track.unseen += elapsed
     if depth is not None and location.position is not None and location.distance_std is not None:
         ahead = depth / growth if nearer is None else max(nearer, 0.0)
@@ -203,13 +209,20 @@ def _advance(track: Track, found: Detection | None, settings: HazardSettings, sh
 
 
 def _correct(track: Track, found: Detection) -> None:
+    box, rate = found.box, track.rate
     if track.unseen > 0:
-        rate = (found.box - track.seen) / track.unseen
-        if track.rate is not None:
-            rate = track.rate + _RATE_GAIN * (rate - track.rate)
-        track.rate = np.append(rate[:2], np.clip(rate[2:], -_FASTEST_GROWTH, _FASTEST_GROWTH))
-    track.box, track.seen, track.unseen = found.box, found.box, 0.0
+        across, down, wider, higher = ((new - old) / track.unseen for new, old in zip(box, track.seen, strict=True))
+        if rate is not None:
+            across, down, wider, higher = (
+                old + _RATE_GAIN * (new - old) for new, old in zip((across, down, wider, higher), rate, strict=True)
+            )
+        track.rate = (across, down, _limited(wider), _limited(higher))
+    track.box, track.seen, track.unseen = box, box, 0.0
     track.detection, track.expected, track.missed = found, found.location, 0
+
+
+def _limited(rate: float) -> float:
+    return min(max(rate, -_FASTEST_GROWTH), _FASTEST_GROWTH)
 
 
 def _moved(region: Region, box: Box, shape: tuple[int, int]) -> Region:

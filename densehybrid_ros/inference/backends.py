@@ -152,8 +152,8 @@ class EngineChoice:
         return EngineSpec(backend, size, self._default)
 
     def _find(self, size: tuple[int, int]) -> tuple[Engine | None, str]:
-        if size in self._added:
-            return self._added[size], ""
+        if added := self._added.get(size) or self._added.get(None):
+            return added, ""
         problems = []
         for backend in self._candidates():
             for precision in self._precisions():

@@ -20,7 +20,7 @@ from densehybrid_ros.inference.machine import device_facts, recipe_digest, sourc
 from densehybrid_ros.networks import DenseHybrid
 
 _KIND = "engine"
-_ENGINE = "{architecture} {weights:.8} {width}x{height} {precision}, {backend} for {device}, torch {torch}"
+_ENGINE = "{architecture} {weights!s:.8} {width}x{height} {precision}, {backend} for {device}, torch {torch}"
 _ROOM_PER_WEIGHT_BYTE = 3  # a TensorRT engine of the light network takes 2.1 bytes of a byte of float32 weights
 
 

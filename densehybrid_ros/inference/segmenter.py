@@ -74,7 +74,7 @@ class Segmenter:
         self._policy, self._warn = input_policy, warn
         self._size = size or model.card.input_size
         self._stride = model.network.input_stride
-        expected = place(input_policy, self._size, self._size, self._stride).network
+        self._chosen_for = place(input_policy, self._size, self._size, self._stride).network
         self._align_corners = model.network.align_corners
         self.engines = EngineCache(model.network, model.card.architecture, self.device, cache)
         if problem := self.engines.files.problem:
@@ -85,7 +85,7 @@ class Segmenter:
             self._kernels, problem = host_kernels(self.engines.files.directory)
             if problem:
                 warn(f"{problem}: the pass after the network runs slower")
-        self._engine = self._choice.choose(expected)
+        self._engine = self._choice.choose(self._chosen_for)
         self._runners: dict[int, HostRunner | DeviceRunner] = {}
 
     @property
@@ -191,6 +191,7 @@ class Segmenter:
         self._runners.clear()
         self._choice.add(engine)
         self._engine = engine
+        self._chosen_for = engine.size or self._chosen_for
 
     def missing_engine(self, height: int, width: int) -> EngineSpec | None:
         """Returns the engine that ``densehybrid compile`` could add for a camera of this size; None: there is none.
@@ -215,9 +216,10 @@ class Segmenter:
             self._warn(
                 f"frames of {size_text(size)} go to the network as {size_text(placement.network)} ({self._policy})"
             )
-        if placement.network != self._engine.size:
+        if placement.network != self._chosen_for:
             was_compiled = self._engine.size is not None
             self._engine = self._choice.choose(placement.network)
+            self._chosen_for = placement.network
             if was_compiled and self._engine.size is None:
                 self._warn(f"no compiled engine for {size_text(placement.network)}: {self._engine.backend} takes over")
         self._runners[camera] = self._new_runner(placement)

@@ -13,7 +13,7 @@ import yaml
 
 from densehybrid_ros.confidence import REGION_FEATURES, Confidence, RegionClassifier
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES, SemanticClass
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, first_line
 from densehybrid_ros.files import write_text_atomically
 
 _SCORES = (-1000.0, 1000.0)  # nats; the span of parameter anomaly_threshold
@@ -162,8 +162,7 @@ def read_card(path: Path) -> ModelCard:
     except OSError as error:
         raise InputError(f"{path}: model card can't be read ({error.strerror})") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that is none
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: model card is not valid YAML ({line})") from error
+        raise InputError(f"{path}: model card is not valid YAML ({first_line(error)})") from error
     try:
         return _card(content)
     except InputError as error:
@@ -268,9 +267,10 @@ class _Entry:
 
     def at(self, key: str, *default: Any) -> _Entry:
         """Returns the entry of this name, which must be there where no default is given."""
-        if not default and key not in self.mapping():
+        found = self.mapping().get(key)
+        if found is None and not default:
             raise InputError(f"{self._below(key)}: is missing")
-        return self.mapping().get(key) or _Entry(default[0], self._below(key))
+        return found or _Entry(default[0], self._below(key))
 
     def items(self, count: int | None = None, what: str = "") -> list[_Entry]:
         if not isinstance(self.value, list):

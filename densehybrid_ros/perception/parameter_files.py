@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, first_line
 from densehybrid_ros.files import write_text_atomically
 from densehybrid_ros.perception.parameter import Parameter
 from densehybrid_ros.perception.settings import PARAMETERS, Settings
@@ -86,7 +86,7 @@ def _parsed(name: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{name}: not valid YAML ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{name}: not valid YAML ({first_line(error)})") from error
 
 
 def parameter_yaml() -> str:

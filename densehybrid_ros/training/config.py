@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, first_line
 from densehybrid_ros.networks import model_path, read_card
 from densehybrid_ros.resources import resource_path
 from densehybrid_ros.training.crops import CropConfig
@@ -313,7 +313,7 @@ def _read_yaml(path: Path, reading: tuple[Path, ...] = ()) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: not valid YAML ({first_line(error)})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be a mapping of keys to values")
     below = content.pop("extends", None)

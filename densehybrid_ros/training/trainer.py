@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densehybrid_ros.errors import InputError
+from densehybrid_ros.errors import InputError, first_line
 from densehybrid_ros.files import atomic_file, writing
 from densehybrid_ros.progress import progress
 from densehybrid_ros.training.batches import BatchSource, CropTask, stream
@@ -114,8 +114,7 @@ class Trainer:
             state = torch.load(path, map_location=self.maker.device, weights_only=True)
             self.task.load_state_dict(state["task"])
         except Exception as error:
-            line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{path}: not a checkpoint of this run ({line}); delete it") from error
+            raise InputError(f"{path}: not a checkpoint of this run ({first_line(error)}); delete it") from error
         self.step, self.curves = state["step"], state["curves"]
         self.figures = state["figures"] if self.step == self.config.steps else {}
         self.log.resume(self.step)
