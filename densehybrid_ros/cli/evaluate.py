@@ -46,7 +46,7 @@ _EXAMPLE = """examples:
   densehybrid evaluate --dataset road_obstacle21_val --root /data/road_obstacle21_val --model light
   densehybrid evaluate --dataset cityscapes_640 --root /data/cityscapes_640 --model runs/light.safetensors
   densehybrid evaluate --dataset road_anomaly21_val,road_obstacle21_val --root /data --model light,ldn121
-  densehybrid evaluate --dataset folder --root DIR --model light --threshold default,-60
+  densehybrid evaluate --dataset folder --root DIR --model light --threshold default,20
   densehybrid evaluate --dataset cityscapes_640 --root /data/cityscapes_640 --model light --hazards --report seen
   densehybrid evaluate --dataset road_anomaly --root DIR --score-maps maps --name mine
   densehybrid evaluate --table 2 --root /data --model light  # /data/road_anomaly, /data/fishyscapes_static, ..."""

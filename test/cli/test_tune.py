@@ -22,9 +22,9 @@ from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.cli.main import main
 from densehybrid_ros.perception.parameter_files import read_settings
 
-PARAMETERS = ("-p", "min_hazard_area:=8", "-p", "trigger_count:=1", "-p", "anomaly_threshold:=-113.25")
+PARAMETERS = ("-p", "min_hazard_area:=8", "-p", "trigger_count:=1", "-p", "anomaly_threshold:=3.25")
 COMMON = (*PARAMETERS, "--device", "cpu", "-p", "backend:=eager")
-SWEPT = ("--thresholds", "-150,-60,20", "--min-hazard-areas", "40", "--trigger-counts", "3")
+SWEPT = ("--thresholds", "-2,20,24", "--min-hazard-areas", "40", "--trigger-counts", "3")
 
 
 def _drive(path: Path, frames: int, **changes: Any) -> Path:
@@ -69,10 +69,10 @@ def _rows(folder: Path) -> dict[tuple, dict[str, Any]]:
 def test_figures_are_those_of_a_replay(tuned: Path, drive: Path, tmp_path: Path) -> None:
     rows = _rows(tuned)
     for threshold, area, trigger, masked in (
-        (-60, 8, 1, False),
-        (-60, 8, 1, True),
-        (-150, 40, 1, False),
-        (20, 8, 3, False),
+        (20, 8, 1, False),
+        (20, 8, 1, True),
+        (-2, 40, 1, False),
+        (24, 8, 3, False),
     ):
         given = ("--threshold", threshold, "-p", f"min_hazard_area:={area}", "-p", f"trigger_count:={trigger}")
         mask = ("-p", f"ego_mask:={tuned / 'ego_mask.png'}") if masked else ()
@@ -83,13 +83,13 @@ def test_figures_are_those_of_a_replay(tuned: Path, drive: Path, tmp_path: Path)
             assert row[key] == figures[key]
         first = [metres for metres in figures["first_alert"].values() if metres is not None]
         assert row["first_alert_m"] == (np.median(first) if first else None)
-    assert rows[-60, 8, 1, True]["hazards"] < rows[-60, 8, 1, False]["hazards"]
+    assert rows[20, 8, 1, True]["hazards"] < rows[20, 8, 1, False]["hazards"]
     assert len({row["hazards"] for row in rows.values()}) > 1
 
 
 def test_labels_propose_the_best_f1_and_the_bonnet_an_ego_mask(tuned: Path) -> None:
     rows, content = _rows(tuned), json.loads((tuned / "tune.json").read_text())
-    assert {key[:3] for key in rows} == {(t, a, c) for t in (-150, -113.25, -60, 20) for a in (8, 40) for c in (1, 3)}
+    assert {key[:3] for key in rows} == {(t, a, c) for t in (-2, 3.25, 20, 24) for a in (8, 40) for c in (1, 3)}
     column = {key[0]: row["f1"] or 0.0 for key, row in rows.items() if key[1:] == (8, 1, False)}
     assert content["proposal"]["by"] == "labels"
     assert column[content["proposal"]["threshold"]] == max(column.values()) > 0
@@ -178,26 +178,28 @@ def test_the_page_in_a_browser_shows_the_figures_of_replay(tuned: Path, drive: P
         share = f"{100 * figures['recall']:.1f} %"
         return str(figures.get("raised", figures.get("hazards"))), str(figures["false_alarms"]), share
 
+    slide(0)
+    assert find("value").text == "\u22122"
     slide(2)
-    assert find("value").text == "\u221260"
-    assert shown() == expected(_replayed(drive, tmp_path, "--threshold", "-60")["hazards"])
+    assert find("value").text == "20"
+    assert shown() == expected(_replayed(drive, tmp_path, "--threshold", "20")["hazards"])
     boxes = browser.execute_script("return [...Array(times.length).keys()].map((i) => hazardsAt(i).length)")
     timeline = json.loads((tmp_path / "replay.json").read_text())["hazards"]["timeline"]
     assert boxes == [moment["hazards"] for moment in timeline]
-    assert find("command").text == "ros2 param set /perception anomaly_threshold -- -60.0"
+    assert find("command").text == "ros2 param set /perception anomaly_threshold -- 20.0"
 
     before = shown()
     find("mask").click()
     masked = ("-p", f"ego_mask:={tuned / 'ego_mask.png'}")
-    assert shown() == expected(_replayed(drive, tmp_path, "--threshold", "-60", *masked)["hazards"]) != before
+    assert shown() == expected(_replayed(drive, tmp_path, "--threshold", "20", *masked)["hazards"]) != before
     browser.execute_script("const a = $('minArea'); a.value = 1; a.dispatchEvent(new Event('change'));")
-    assert shown() == expected(_rows(tuned)[-60.0, 40, 1, True])
+    assert shown() == expected(_rows(tuned)[20.0, 40, 1, True])
 
     find("save").click()
     file = tmp_path / "perception.param.yaml"
     assert _waited(file.is_file)
     settings = read_settings(file)
-    assert (settings.anomaly_threshold, settings.min_hazard_area, settings.trigger_count) == (-60.0, 40, 1)
+    assert (settings.anomaly_threshold, settings.min_hazard_area, settings.trigger_count) == (20.0, 40, 1)
     assert (settings.ego_mask, settings.device) == (str(tuned / "ego_mask.png"), "cpu")
     find("saveMask").click()
     assert _waited((tmp_path / "ego_mask.png").is_file)
