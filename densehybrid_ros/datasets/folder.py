@@ -113,7 +113,8 @@ def _usual_patterns(root: Path, splits: Sequence[str]) -> tuple[str, str]:
         if any(_find(root, labels.replace(_SPLIT, split)) for split in splits):
             return images, labels
     raise InputError(
-        f"{root}: no label pictures; give a folder that holds image/ and label/, or NAME_label.png by NAME"
+        f"{root}: no label pictures; they lie as val/labels/NAME.png beside val/images/NAME.jpg, or as NAME_label.png "
+        "beside NAME.jpg (docs/your-data.md)"
     )
 
 
