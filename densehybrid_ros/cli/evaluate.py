@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -197,8 +198,9 @@ def _scorers(
         }
         yield row, maps, args.threshold, None
         return
-    names = _scores(args)
-    for model in dict.fromkeys(args.model):
+    names, models = _scores(args), dict.fromkeys(args.model)
+    named_alike = Counter(read_card(model_path(model).with_suffix(".yaml")).name for model in models)
+    for model in models:
         segmenter = open_segmenter(args, args.device, model)
         card, stage = segmenter.card, None
         values = [card.threshold(item) for item in args.threshold]
@@ -207,6 +209,8 @@ def _scorers(
             named |= {"default": card.threshold()} if card.default_threshold else {}
             stage = still_stage(args, card, named)
         scorer = FrameScorer(segmenter, names, _model_scores(args, names, segmenter))
+        if named_alike[card.name] > 1:  # runs of one recipe
+            scorer.name = model
         yield model, dict.fromkeys(sets, scorer), values, stage
 
 

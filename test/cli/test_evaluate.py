@@ -221,6 +221,14 @@ def test_several_models_and_data_sets_by_one_command(model_path: Path, tmp_path:
     assert f"{tmp_path / 'folder'}: no such folder" in capsys.readouterr().err
 
 
+def test_models_of_one_name_are_told_apart_by_their_files(folder: Path, model_path: Path, tmp_path: Path) -> None:
+    for seed in ("one", "two"):
+        (tmp_path / seed).mkdir()
+    runs = [str(_named(tmp_path / seed / "run.safetensors", model_path, 2.0)) for seed in ("one", "two")]
+    results = _figures(tmp_path, "folder", folder, ",".join(runs), "--scores", "hybrid")["results"]
+    assert [result["model"] for result in results] == runs
+
+
 def test_closed_set(model_path: Path, tmp_path: Path, capsys) -> None:
     root = write_small_frames(tmp_path)
     result = _figures(tmp_path, "cityscapes_640", root, model_path, "--scores", "hybrid")
