@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,24 @@ def test_without_an_engine_auto_is_eager_and_a_named_backend_an_error(tmp_path: 
     assert choice(tmp_path, "inductor", at_once=True).choose(SIZE).backend == "eager"
     with pytest.raises(InputError, match=r"backend 'inductor': no inductor engine for 48x32.*densehybrid compile"):
         choice(tmp_path, "inductor").choose(SIZE)
+
+
+@pytest.mark.parametrize("size", [SIZE, None])
+def test_an_added_engine_is_the_choice_for_its_size_or_for_any(size: tuple[int, int] | None, tmp_path: Path) -> None:
+    made, engine = choice(tmp_path), replace(eager_engine(tiny_model(), "fp32", CPU), size=size)
+    made.add(engine)
+    assert made.choose(SIZE) is engine
+    assert made.missing(SIZE) is None
+    assert (made.choose((64, 64)) is engine) is (size is None)
+
+
+def test_the_engine_is_chosen_once_a_size_not_for_each_camera(tiny: LoadedModel, tmp_path: Path, monkeypatch) -> None:
+    segmenter, chosen = Segmenter(tiny, device="cpu", cache=tmp_path, warn=lambda text: None), []
+    choose = EngineChoice.choose
+    monkeypatch.setattr(EngineChoice, "choose", lambda self, size: (chosen.append(size), choose(self, size))[1])
+    for camera, size in enumerate((SIZE, SIZE, (64, 64), (64, 64))):
+        segmenter.submit(noise(size), 0.0, camera)()
+    assert chosen == [(64, 64)]  # SIZE is the card's, for which it was chosen when it began
 
 
 def test_fused_kernels_that_are_not_compiled_yet_do_not_hold_up_a_node(tmp_path: Path, monkeypatch) -> None:
