@@ -72,7 +72,7 @@ def open_folder(root: Path) -> FolderSet:
     Raises:
         InputError: A folder is missing or empty, an image lacks its label, or ``classes.yaml`` is wrong.
     """
-    path = require_folder(root, "give a folder that holds image/ and label/") / CLASS_FILE
+    path = require_folder(root, f"give the folder that holds {CLASS_FILE}") / CLASS_FILE
     masks = FolderSet("folder", (), anomaly=ANOMALY_VALUES)
     return _open(root, _read_class_file(path) if path.is_file() else _ClassFile(masks), "val", all_without_split=True)
 
