@@ -123,16 +123,18 @@ def translate_labels(labels: np.ndarray, table: Mapping[int, int], path: Path, m
     Raises:
         InputError: The map holds values that the table lacks; the message names the lowest.
     """
-    lookup = np.zeros(256, dtype=np.uint8)
-    lookup[list(table)] = list(table.values())
-    if foreign := [value for value in np.flatnonzero(np.bincount(labels.ravel())).tolist() if value not in table]:
+    lookup, known = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
+    lookup[list(table)], known[list(table)] = list(table.values()), 1
+    if not cv2.LUT(labels, known).all():
+        foreign = [value for value in np.unique(labels).tolist() if value not in table]
         several = f"values {name_some(foreign)} are not those" if len(foreign) > 1 else f"value {foreign[0]} is not one"
         if not mend and table == TRAIN_IDS and foreign[-1] in _LABEL_IDS:
             mend = "these are label ids of Cityscapes: save train ids"
         elif not mend:
             mend = f"{ANOMALY_MEND if table == ANOMALY_VALUES else 'check which data set it is'}; {_NEAREST}"
         raise InputError(f"{path}: label {several} of this data set ({_ranges(table)}); {mend}")
-    return lookup[labels]
+    found: np.ndarray = cv2.LUT(labels, lookup)
+    return found
 
 
 def anomaly_values(labels: np.ndarray) -> set[int]:

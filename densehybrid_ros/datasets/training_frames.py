@@ -87,27 +87,25 @@ def hold_in_memory(frames: LabelledSet, with_unknown: bool = False) -> FrameStor
     Raises:
         InputError: A file can't be read or does not fit.
     """
-
-    def pair(index: int) -> tuple[np.ndarray, np.ndarray]:
-        frame = frames[index]
-        return np.ascontiguousarray(frame.image.transpose(2, 0, 1)), training_labels(frame, with_unknown)
-
-    store: FrameStore | None = None
+    first = frames[0].image.shape[:2]
+    images = np.empty((len(frames), 3, *first), np.uint8)
+    labels = np.empty((len(frames), *first), np.uint8)
     description = f"load frames of {frames.name}"
+
+    def load(index: int) -> None:
+        frame = frames[index]
+        (height, width), (rows, columns) = first, frame.image.shape[:2]
+        if (height, width) != (rows, columns):
+            mend = "resize them, or name the set in data.sets, which reads frames of any size"
+            sizes = f"frame {index} is {columns}x{rows}, the first {width}x{height}"
+            raise InputError(f"{description}: {sizes}; {mend}")
+        images[index] = frame.image.transpose(2, 0, 1)
+        labels[index] = training_labels(frame, with_unknown)
+
     with ThreadPoolExecutor() as pool:
-        pairs = pool.map(pair, range(len(frames)))
-        for index, (image, label) in enumerate(progress(pairs, description, total=len(frames))):
-            if store is None:
-                shapes = (image.shape, label.shape)
-                store = FrameStore(*(torch.empty((len(frames), *shape), dtype=torch.uint8) for shape in shapes))
-            if store.labels.shape[1:] != label.shape:
-                (height, width), (rows, columns) = store.labels.shape[1:], label.shape
-                mend = "resize them, or name the set in data.sets, which reads frames of any size"
-                sizes = f"frame {index} is {columns}x{rows}, those before {width}x{height}"
-                raise InputError(f"{description}: {sizes}; {mend}")
-            store.images[index], store.labels[index] = torch.from_numpy(image), torch.from_numpy(label)
-    assert store is not None
-    return store
+        for _ in progress(pool.map(load, range(len(frames))), description, total=len(frames)):
+            pass
+    return FrameStore(torch.from_numpy(images), torch.from_numpy(labels))
 
 
 class KnownObject(NamedTuple):
