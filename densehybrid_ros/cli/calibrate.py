@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +35,8 @@ _EXAMPLE = """examples:
   densehybrid calibrate --model runs/light.safetensors --dataset cityscapes_640 --root /data/cityscapes_640
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by outlier_tpr95
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --false-hazards-per-minute 1
-  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by probability
+  densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by inlier_q95,probability \\
+      --false-hazards-per-minute 1,10 --default false_hazards_10_per_minute
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by regions --default"""
 _PROBABILITY, _REGIONS = "probability", "regions"
 
@@ -47,39 +48,60 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, metavar="NAME[,NAME...]", help=", ".join(EVALUATION_SETS))
     text = "folder of the held-out data; of several sets: that which holds a folder of each one's name"
     parser.add_argument("--root", type=Path, required=True, help=text)
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--by",
-        choices=(INLIER_Q95, OUTLIER_TPR95, _PROBABILITY, _REGIONS),
-        help=f"{INLIER_Q95}: 5 %% of inlier pixels exceed it (the default; needs no anomalies); "
-        f"{OUTLIER_TPR95}: 95 %% of anomalous pixels exceed it; "
-        f"{_PROBABILITY}: no threshold, but how a score becomes P(anomaly) (needs anomalies); "
-        f"{_REGIONS}: what tells obstacles from false regions, and the threshold that it is best at (needs anomalies)",
+    text = f"any of {INLIER_Q95}: 5 %% of inlier pixels exceed it (the default; needs no anomalies); "
+    text += f"{OUTLIER_TPR95}: 95 %% of anomalous pixels exceed it; "
+    text += f"{_PROBABILITY}: no threshold, but how a score becomes P(anomaly) (needs anomalies); "
+    text += (
+        f"{_REGIONS}: what tells obstacles from false regions, and the threshold that it is best at (needs anomalies)"
     )
+    parser.add_argument("--by", type=_kinds, metavar="KIND[,KIND...]", default=[], help=text)
     text = "at most N hazards a minute that lie on no anomaly, after the node's hazard stage but without its tracks"
-    how.add_argument("--false-hazards-per-minute", type=not_negative, metavar="N", help=text)
+    parser.add_argument("--false-hazards-per-minute", type=_rates, metavar="N[,N...]", default=[], help=text)
     text = "frames a second, each as one of a drive (default: 10)"
     parser.add_argument("--hertz", type=positive, metavar="N", default=10.0, help=text)
     add_stage_options(parser)
-    parser.add_argument("--default", action="store_true", help="make this the threshold that the node takes")
+    text = "make this the threshold that the node takes; with several, NAME says which"
+    parser.add_argument("--default", nargs="?", const="", metavar="NAME", help=text)
     parser.add_argument("--output", type=output_file, help="card to write (default: the model's own)")
     parser.add_argument("--limit", type=count, metavar="N", help="evenly spread subset of at most this many frames")
     add_json(parser)
 
 
+def _kinds(text: str) -> list[str]:
+    known = (INLIER_Q95, OUTLIER_TPR95, _PROBABILITY, _REGIONS)
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is unknown; choose from {', '.join(known)}")
+    return names
+
+
+def _rates(text: str) -> list[float]:
+    return list(dict.fromkeys(not_negative(part) for part in text.split(",")))
+
+
+class _Found(NamedTuple):
+    """One thing that goes into the card."""
+
+    name: str
+    threshold: float | None  # In nats; None where it is none
+    entry: dict[str, Any]  # What the card says of it beside the threshold
+    worth: str = ""  # What it is worth, for people
+
+
 def run(args: argparse.Namespace) -> int:
-    """Finds the threshold and writes it."""
-    per_minute = args.false_hazards_per_minute
-    if args.ego_mask and per_minute is None:
+    """Finds what is asked for in one run of the network, and writes it."""
+    rates = {f"false_hazards_{rate:g}_per_minute": rate for rate in args.false_hazards_per_minute}
+    asked = [*(args.by or ([] if rates else [INLIER_Q95])), *rates]
+    if args.ego_mask and not rates:
         raise InputError("--ego-mask: is for --false-hazards-per-minute; add it")
-    if args.default and args.by == _PROBABILITY:
-        raise InputError("--default: chooses a threshold, and --by probability finds none; leave one of them out")
+    default = _default(args.default, [name for name in asked if name != _PROBABILITY])
     opened = open_evaluation_sets(args.dataset, args.root).values()
     segmenter = open_segmenter(args, args.device)
+    card, size = segmenter.model.card, segmenter.input_size
     names = [item.name for item in segmenter.card.classes]
     scorer, stage = FrameScorer(segmenter, [HYBRID]), still_stage(args, segmenter.card)
-    walks_again = per_minute is not None or args.by == _REGIONS
-    room = KEPT_BYTES // len(opened) if walks_again else 0
+    room = KEPT_BYTES // len(opened) if rates or _REGIONS in asked else 0
     sets = [ScoredSet(scorer, dataset.for_classes(names), spread(len(dataset), args.limit), room) for dataset in opened]
 
     def scored(description: str) -> Iterator[ScoredFrame]:
@@ -92,58 +114,78 @@ def run(args: argparse.Namespace) -> int:
         pixels.update(item.scores[HYBRID], labels, item.frame.name)
         frames += 1
         through.add(item.through)
-    card, size = segmenter.model.card, segmenter.input_size
-    entry: dict[str, Any] = {"dataset": args.dataset, "frames": frames, "backend": " and ".join(sorted(through))}
-    name, value, worth = args.by or INLIER_Q95, None, ""
-    if name == _PROBABILITY:
-        fitted = fit_confidence(pixels)
-        card.fitted_confidence = fitted.confidence
-        entry |= {"prior": round(fitted.prior, 6), "expected_calibration_error": round(fitted.error, 6)}
-    elif per_minute is not None:
-        name = f"false_hazards_{per_minute:g}_per_minute"
+    found = [_by_pixels(card, name, pixels) for name in asked if name in (INLIER_Q95, OUTLIER_TPR95, _PROBABILITY)]
+    if _REGIONS in asked:
+        found.append(_by_regions(card, RegionTable(pixels, card.classes, args.min_area), scored("find regions")))
+    if rates:
         counter = FrocAccumulator(stage, candidate_thresholds(pixels))
         for item in scored("count false hazards"):
             counter.update(item)
-        value, found, worth = _by_false_hazards(args, counter.compute())
-        entry |= found
-    elif name == _REGIONS:
-        table = RegionTable(pixels, card.classes, args.min_area)
-        for item in scored("find regions"):
-            score, semantic = (np.asarray(values.cpu()) for values in (item.scores[HYBRID], item.prediction))
-            table.add(item.frame, anomaly_labels(item.frame), score, semantic)
-        fit = table.fit()
-        value, card.region_classifier = fit.threshold, fit.classifier
-        entry |= {"min_area": args.min_area, **fit.figures}
-        by_mean = f"by the mean score {entry['recall_by_mean_score']:.1%}"
-        worth = f"regions: {entry['recall']:.1%} of the obstacles at {FALSE_REGIONS} false ones a frame, {by_mean}"
-    else:
-        value = outlier_threshold(pixels) if name == OUTLIER_TPR95 else inlier_threshold(pixels)
-    entry |= {
+        froc = counter.compute()
+        found += [_by_false_hazards(args, name, rate, froc) for name, rate in rates.items()]
+    data = {"dataset": args.dataset, "frames": frames, "backend": " and ".join(sorted(through))}
+    run_of = {
         "inlier_pixels": pixels.negatives.total,
         "anomalous_pixels": pixels.positives.total,
         "size": f"{size[1]}x{size[0]}" if size else "as the images",
         **({"input_policy": args.input_policy} if args.input_policy else {}),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
-    card.details.setdefault("calibration", {})[name] = entry
-    if value is not None:
-        card.thresholds[name] = value
-        if args.default or card.default_threshold is None:
-            card.default_threshold = name
+    for name, value, entry, _ in found:
+        card.details.setdefault("calibration", {})[name] = data | entry | run_of
+        if value is not None:
+            card.thresholds[name] = value
+    new = next((each.name for each in found if each.threshold is not None), None)
+    card.default_threshold = default or card.default_threshold or new
     path: Path = args.output or segmenter.model.path.with_suffix(".yaml")
     write_card(path, card)
-    made, text = _told(card, name, value, entry)
+    made, texts = zip(*(_told(card, each, data | each.entry) for each in found), strict=True)
     if args.json:
-        args.json.write({"card": str(path), **made, **entry})
-    print(f"{path}: {text}")
-    if worth:
-        print(worth)
+        results = [figures | data | each.entry | run_of for figures, each in zip(made, found, strict=True)]
+        args.json.write({"card": str(path), **(results[0] if len(results) == 1 else {"results": results})})
+    for text, each in zip(texts, found, strict=True):
+        print(f"{path}: {text}", each.worth, sep="\n" if each.worth else "")
     return 0
 
 
-def _by_false_hazards(args: argparse.Namespace, froc: Froc) -> tuple[float, dict[str, Any], str]:
-    """Returns the lowest threshold from which on the rate is kept, its figures for the card, and what it is worth."""
-    rate, hertz = args.false_hazards_per_minute, args.hertz
+def _default(named: str | None, thresholds: Sequence[str]) -> str | None:
+    """Returns which of the thresholds becomes the node's, None if it is not to change.
+
+    Raises:
+        InputError: None is found, or it is not clear which.
+    """
+    if named is None:
+        return None
+    if not thresholds:
+        raise InputError("--default: chooses a threshold, and --by probability finds none; leave one of them out")
+    if named not in (thresholds if named or len(thresholds) > 1 else ("",)):
+        raise InputError(f"--default {named}".rstrip() + f": name one of {', '.join(thresholds)}")
+    return named or thresholds[0]
+
+
+def _by_pixels(card: ModelCard, name: str, pixels: PixelAccumulator) -> _Found:
+    if name == _PROBABILITY:
+        fitted = fit_confidence(pixels)
+        card.fitted_confidence = fitted.confidence
+        figures = {"prior": round(fitted.prior, 6), "expected_calibration_error": round(fitted.error, 6)}
+        return _Found(name, None, figures)
+    return _Found(name, outlier_threshold(pixels) if name == OUTLIER_TPR95 else inlier_threshold(pixels), {})
+
+
+def _by_regions(card: ModelCard, table: RegionTable, frames: Iterator[ScoredFrame]) -> _Found:
+    for item in frames:
+        score, semantic = (np.asarray(values.cpu()) for values in (item.scores[HYBRID], item.prediction))
+        table.add(item.frame, anomaly_labels(item.frame), score, semantic)
+    fit = table.fit()
+    card.region_classifier = fit.classifier
+    by_mean = f"by the mean score {fit.figures['recall_by_mean_score']:.1%}"
+    worth = f"regions: {fit.figures['recall']:.1%} of the obstacles at {FALSE_REGIONS} false ones a frame, {by_mean}"
+    return _Found(_REGIONS, fit.threshold, {"min_area": table.min_area, **fit.figures}, worth)
+
+
+def _by_false_hazards(args: argparse.Namespace, name: str, rate: float, froc: Froc) -> _Found:
+    """Finds the lowest threshold from which on the rate is kept, with its figures for the card."""
+    hertz = args.hertz
     # No inlier pixel exceeds the last threshold, so that it has no false hazard.
     point = (froc.at_most(rate / (60 * hertz)) or froc.points[-1:])[0]
     figures = {"hertz": hertz, "false_hazards": point.false_hazards, "min_area": args.min_area}
@@ -155,17 +197,17 @@ def _by_false_hazards(args: argparse.Namespace, froc: Froc) -> tuple[float, dict
         recall = round(point.all_found / froc.obstacles, 4)
         figures |= {"obstacles": froc.obstacles, "recall": recall}
         text += f"; obstacles found: {recall:.1%} of {froc.obstacles}"
-    return point.threshold, figures, text
+    return _Found(name, point.threshold, figures, text)
 
 
-def _told(card: ModelCard, name: str, value: float | None, entry: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _told(card: ModelCard, found: _Found, entry: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """What was found, for JSON and as a line."""
     frames = f"{entry['frames']} frames of {entry['dataset']}"
-    if value is not None:
-        is_default = card.default_threshold == name
+    if found.threshold is not None:
+        is_default = card.default_threshold == found.name
         default = ", the node's default" if is_default else ""
-        found = {"name": name, "threshold": value, "default": is_default}
-        return found, f"{name} = {value:.4f} nats{default}, from {frames}"
+        figures = {"name": found.name, "threshold": found.threshold, "default": is_default}
+        return figures, f"{found.name} = {found.threshold:.4f} nats{default}, from {frames}"
     confidence = card.confidence
     return {"midpoint": confidence.midpoint, "scale": confidence.scale}, (
         f"P(anomaly) is 1/2 at {confidence.midpoint:.4f} nats, scale {confidence.scale:.4f} nats; expected "

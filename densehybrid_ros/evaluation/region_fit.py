@@ -64,7 +64,7 @@ class RegionTable:
     def __init__(self, pixels: PixelAccumulator, classes: Sequence[SemanticClass], min_area: int) -> None:
         self._thresholds = [inlier_threshold(pixels, 1 - share) for share in _SHARES]
         self._floor = inlier_threshold(pixels, 1 - _FLOOR_SHARE)
-        self._classes, self._min_area = classes, min_area
+        self._classes, self.min_area = classes, min_area
         self._chain = HazardChain(classes, Confidence(0.0, 1.0))
         self._settings = HazardSettings(min_hazard_area=min_area)
         self._frames = self._obstacles = 0
@@ -82,7 +82,7 @@ class RegionTable:
         _, obstacle, statistics, _ = cv2.connectedComponentsWithStats((labels == ANOMALY).view(np.uint8))
         areas = statistics[:, cv2.CC_STAT_AREA].astype(np.float64)
         areas[0] = np.inf
-        areas[areas < self._min_area] = np.inf
+        areas[areas < self.min_area] = np.inf
         self._obstacles += int(np.count_nonzero(areas < np.inf))
         ground = None
         for number, threshold in enumerate(self._thresholds):

@@ -132,6 +132,40 @@ def test_false_hazards_a_minute_are_those_of_the_node_s_stage(model: Path, folde
     assert "false hazards: 0 in 1.00 minutes at 0.05 frames a second, too short" in capsys.readouterr().out
 
 
+def test_one_run_of_the_network_finds_all_that_is_asked_for(model: Path, folder: Path, capsys) -> None:
+    alone = [("--by", "outlier_tpr95"), ("--by", "inlier_q95"), ("--false-hazards-per-minute", "0")]
+    expected = {}
+    for options in alone:
+        expected |= _calibrate(model, folder, *options).thresholds
+    text = capsys.readouterr().out
+    model.with_suffix(".yaml").write_text(model.with_suffix(".yaml").read_text().replace("inlier_q95", "former"))
+    options = ("--by", "outlier_tpr95,inlier_q95", "--false-hazards-per-minute", "0,100000")
+    result = folder / "r.json"
+    card = _calibrate(model, folder, *options, "--default", "outlier_tpr95", "--json", str(result))
+    names = ["outlier_tpr95", "inlier_q95", "false_hazards_0_per_minute", "false_hazards_100000_per_minute"]
+    assert {name: card.thresholds[name] for name in names[:3]} == expected
+    assert card.thresholds[names[3]] < card.thresholds[names[2]]
+    assert card.thresholds["former"] == expected["inlier_q95"]
+    assert [each["name"] for each in json.loads(result.read_text())["results"]] == names
+    assert card.default_threshold == "outlier_tpr95"
+    lines = [line.split(" = ")[0].split()[-1] for line in capsys.readouterr().out.splitlines() if " = " in line]
+    assert lines == names
+    assert text.count(" = ") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--by", "inlier_q95,outlier_tpr95", "--default"), "--default: name one of inlier_q95, outlier_tpr95"),
+        (("--default", "probability"), "--default probability: name one of inlier_q95"),
+        (("--by", "probability", "--default"), "--default: .* finds none"),
+    ],
+)
+def test_a_default_that_is_not_clear_is_refused(model: Path, folder: Path, options: tuple, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _calibrate(model, folder, *options)
+
+
 def test_a_bad_frame_leaves_the_card_as_it_is(model: Path, folder: Path) -> None:
     card = model.with_suffix(".yaml").read_text()
     (folder / "image" / "1.png").write_bytes(b"")
