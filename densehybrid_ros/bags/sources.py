@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -42,7 +41,6 @@ FIRST_STAMP = 1_000_000_000
 DEFAULT_FPS = 10.0
 
 _MAX_OFF_CENTER = 0.25  # of the picture's side; real cameras stay below 0.1, a file for twice the size reaches 0.5
-
 
 _ROLE_SUFFIX = re.compile(
     r"_(leftImg8bit|disparity|camera|(gtCoarse|gtFine)_(labelIds|labelTrainIds|instanceIds|color))$"
@@ -116,41 +114,34 @@ class FolderFrames(FrameSource):
             _companions(pictures, found, PICTURE_SUFFIXES, role)
             for found, role in ((disparity, "disparity"), (labels, "label"), (semantic, "semantic label"))
         )
-        period, reads = period_ns(fps), {}
-        for index, files in enumerate(zip(pictures, cameras, *planes, strict=True)):
-            reads[files[0]] = partial(_read_frame, FIRST_STAMP + index * period, camera_size, *files)
-        super().__init__(partial(_checked_frames, reads, labels, semantic, leave_out), len(pictures), period, size)
+        period, files = period_ns(fps), list(zip(pictures, cameras, *planes, strict=True))
 
+        def frames() -> Iterator[BagFrame]:
+            """Reads the frames one by one, and looks at the end what the labels of all hold."""
+            first: tuple[str, tuple[int, ...]] | None = None
+            anomaly: set[int] = set()
+            classified = False
+            for index, (path, *known) in enumerate(files):
+                try:
+                    frame = _read_frame(FIRST_STAMP + index * period, camera_size, path, *known)
+                    first = first or (path.name, frame.image.shape)
+                    check_size(str(path), frame.image.shape, *first)
+                except InputError as error:
+                    if leave_out is None:
+                        raise
+                    leave_out(str(error), 1)
+                    continue
+                anomaly |= anomaly_values(frame.labels) if frame.labels is not None else set()
+                classified |= frame.semantic is not None and bool(np.any(frame.semantic != VOID))
+                yield frame
+            if first and labels and (lacking := what_is_lacking(anomaly)):
+                if anomaly == {IGNORE}:
+                    raise InputError(f"{labels}: {lacking}")
+                print(f"{labels}: {lacking}", file=sys.stderr)
+            if first and semantic and not classified:
+                raise InputError(f"{semantic}: no pixel has a class: all labels are 255; save train ids")
 
-def _checked_frames(
-    reads: Mapping[Path, Callable[[], BagFrame]],
-    labels: Path | None,
-    semantic: Path | None,
-    leave_out: Callable[[str, int], None] | None,
-) -> Iterator[BagFrame]:
-    """Reads the frames of pictures one by one, and looks at the end what the labels of all hold."""
-    first: tuple[str, tuple[int, ...]] | None = None
-    anomaly: set[int] = set()
-    classified = False
-    for path, read in reads.items():
-        try:
-            frame = read()
-            first = first or (path.name, frame.image.shape)
-            check_size(str(path), frame.image.shape, *first)
-        except InputError as error:
-            if leave_out is None:
-                raise
-            leave_out(str(error), 1)
-            continue
-        anomaly |= anomaly_values(frame.labels) if frame.labels is not None else set()
-        classified |= frame.semantic is not None and bool(np.any(frame.semantic != VOID))
-        yield frame
-    if first and labels and (lacking := what_is_lacking(anomaly)):
-        if anomaly == {IGNORE}:
-            raise InputError(f"{labels}: {lacking}")
-        print(f"{labels}: {lacking}", file=sys.stderr)
-    if first and semantic and not classified:
-        raise InputError(f"{semantic}: no pixel has a class: all labels are 255; save train ids")
+        super().__init__(frames, len(pictures), period, size)
 
 
 def _companions(
@@ -221,27 +212,24 @@ class VideoFrames(FrameSource):
             raise InputError(f"{path}: the video does not tell its frame rate; give --fps")
         period, promised = period_ns(rate), max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         capture.release()
-        frames = partial(_decoded_frames, path, period, camera, camera_size, limit)
+
+        def frames() -> Iterator[BagFrame]:
+            capture, index = _open_video(path), 0
+            try:
+                while limit is None or index < limit:
+                    ok, picture = capture.read()
+                    if not ok:
+                        break
+                    image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+                    known = read_camera(camera, image.shape, camera_size) if camera else None
+                    yield BagFrame(FIRST_STAMP + index * period, image, known)
+                    index += 1
+            finally:
+                capture.release()
+            if index == 0:
+                raise InputError(f"{path}: no frame of this video can be decoded")
+
         super().__init__(frames, promised if limit is None else min(promised, limit), period, size)
-
-
-def _decoded_frames(
-    path: Path, period: int, camera: Path | None, camera_size: tuple[int, int] | None, limit: int | None
-) -> Iterator[BagFrame]:
-    capture, index = _open_video(path), 0
-    try:
-        while limit is None or index < limit:
-            ok, picture = capture.read()
-            if not ok:
-                break
-            image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-            known = read_camera(camera, image.shape, camera_size) if camera else None
-            yield BagFrame(FIRST_STAMP + index * period, image, known)
-            index += 1
-    finally:
-        capture.release()
-    if index == 0:
-        raise InputError(f"{path}: no frame of this video can be decoded")
 
 
 class RenderedFrames(FrameSource):
@@ -249,21 +237,14 @@ class RenderedFrames(FrameSource):
 
     def __init__(self, seed: int, count: int, size: tuple[int, int] = (1024, 512), fps: float = DEFAULT_FPS) -> None:
         """Notes what to render: ``count`` frames of ``size`` (width, height) pixels; same seed, same drive."""
-        super().__init__(partial(_rendered_frames, seed, count, size, fps), count, period_ns(fps))
+        period = period_ns(fps)
 
+        def frames() -> Iterator[BagFrame]:
+            for index, frame in enumerate(render_drive(seed, count, *size, fps)):
+                planes = frame.disparity, frame.anomaly, frame.semantic, frame.instances
+                yield BagFrame(FIRST_STAMP + index * period, frame.image, frame.camera, *planes, frame.speed)
 
-def _rendered_frames(seed: int, count: int, size: tuple[int, int], fps: float) -> Iterator[BagFrame]:
-    for index, frame in enumerate(render_drive(seed, count, *size, fps)):
-        yield BagFrame(
-            stamp=FIRST_STAMP + index * period_ns(fps),
-            image=frame.image,
-            camera=frame.camera,
-            disparity=frame.disparity,
-            labels=frame.anomaly,
-            semantic=frame.semantic,
-            instances=frame.instances,
-            speed=frame.speed,
-        )
+        super().__init__(frames, count, period)
 
 
 def period_ns(fps: float) -> int:
