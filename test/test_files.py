@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,26 +28,14 @@ from densehybrid_ros.files import (
 NOBODY = 65534
 
 
-def below_a_file(folder: Path) -> Path:
-    (folder / "file").write_text("old")
-    return folder / "file" / "a" / "b.json"
-
-
-def a_folder(folder: Path) -> Path:
-    (folder / "b.json" / "c").mkdir(parents=True)
-    return folder / "b.json"
-
-
-def too_long(folder: Path) -> Path:
-    return folder / ("b" * 300)
-
-
 @pytest.mark.parametrize(
-    ("place", "reason"),
-    [(below_a_file, "Not a directory"), (a_folder, "Is a directory"), (too_long, "File name too long")],
+    ("name", "reason"),
+    [("file/a/b.json", "Not a directory"), ("folder", "Is a directory"), ("b" * 300, "File name too long")],
 )
-def test_what_can_be_no_file_is_one_line(place: Callable[[Path], Path], reason: str, tmp_path: Path) -> None:
-    path = place(tmp_path)
+def test_what_can_be_no_file_is_one_line(name: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "folder" / "c").mkdir(parents=True)
+    path = tmp_path / name
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(OutputError) as caught:
         write_text_atomically(path, "new")

@@ -27,7 +27,8 @@ from hand_made import (
 )
 
 from densehybrid_ros.bags import messages
-from densehybrid_ros.bags.reader import BagFrames, RecordedFrame
+from densehybrid_ros.bags.reader import BagFrames
+from densehybrid_ros.bags.recording import RecordedFrame
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError

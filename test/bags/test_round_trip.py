@@ -7,18 +7,18 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from rendered_bag import write_frames
 
 from densehybrid_ros.bags import messages
 from densehybrid_ros.bags.frames import BagFrame
-from densehybrid_ros.bags.reader import BagFrames, RecordedFrame
+from densehybrid_ros.bags.reader import BagFrames
+from densehybrid_ros.bags.recording import RecordedFrame
 from densehybrid_ros.bags.storage import open_storage
 from densehybrid_ros.bags.topics import BagTopics, parse_topics
-from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.perception.images import plane
@@ -48,23 +48,12 @@ def make_frames(count: int = 3) -> list[BagFrame]:
     return frames
 
 
-def write_bag(path: Path, frames: list[BagFrame], **options: Any) -> Path:
-    with BagWriter(path, **options) as writer:
-        for frame in frames:
-            writer.write(frame)
-    return path
-
-
-def sent_with(frame: RecordedFrame) -> dict[str, Any]:
-    return {raw.topic: raw.message for raw in frame.before}
-
-
 def assert_same(actual: RecordedFrame, expected: BagFrame, disparity_topic: str = "/camera/disparity") -> None:
     assert actual.stamp == expected.stamp
     for name in ("image", "labels", "semantic", "instances"):
         np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), err_msg=name)
         assert getattr(actual, name).dtype == getattr(expected, name).dtype, name
-    before = sent_with(actual)
+    before = {raw.topic: raw.message for raw in actual.before}
     disparity = plane(before[disparity_topic].image)
     np.testing.assert_array_equal(disparity, expected.disparity)
     assert before["/odometry"].twist.twist.linear.x == expected.speed
@@ -77,7 +66,7 @@ def assert_same(actual: RecordedFrame, expected: BagFrame, disparity_topic: str 
 def test_every_array_stamp_and_camera_comes_back(tmp_path: Path, storage: str) -> None:
     first, _, last = make_frames()
     bare = BagFrame(first.stamp + 1, first.image)
-    read = BagFrames(write_bag(tmp_path / "drive", [first, bare, last], storage=storage))
+    read = BagFrames(write_frames(tmp_path / "drive", [first, bare, last], storage=storage))
 
     assert len(read) == 3
     one, two, three = read
@@ -90,8 +79,8 @@ def test_png_comes_back_bit_by_bit_and_jpeg_nearly(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 255, WIDTH, dtype=np.uint8), (HEIGHT, 1))
     red = np.dstack([ramp, ramp // 2, ramp // 2])  # the colours must not change places
     frames = [replace(frame, image=red) for frame in make_frames()]
-    png = write_bag(tmp_path / "png", frames, compression="png")
-    jpeg = write_bag(tmp_path / "jpeg", frames, compression="jpeg")
+    png = write_frames(tmp_path / "png", frames, compression="png")
+    jpeg = write_frames(tmp_path / "jpeg", frames, compression="jpeg")
 
     assert open_storage(jpeg).topics["/camera/image/compressed"].kind == messages.COMPRESSED_IMAGE
     assert BagFrames(jpeg).is_compressed
@@ -102,7 +91,7 @@ def test_png_comes_back_bit_by_bit_and_jpeg_nearly(tmp_path: Path) -> None:
 
 def test_messages_carry_what_ros_tools_need_and_the_picture_is_last(tmp_path: Path) -> None:
     (frame,) = make_frames(1)
-    bag = write_bag(tmp_path / "drive", [frame], frame_id="left_optical")
+    bag = write_frames(tmp_path / "drive", [frame], frame_id="left_optical")
 
     stored = list(open_storage(bag).messages())
     sent = {raw.topic: raw.message for raw in stored}
@@ -137,7 +126,7 @@ def test_camera_pose_points_the_optical_axis_ahead_and_down() -> None:
 
 
 def test_metadata_offers_qos_that_players_of_every_distribution_read(tmp_path: Path) -> None:
-    bag = write_bag(tmp_path / "drive", make_frames())
+    bag = write_frames(tmp_path / "drive", make_frames())
     content = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
     topics = [entry["topic_metadata"] for entry in content["topics_with_message_count"]]
 
@@ -153,7 +142,7 @@ def test_metadata_offers_qos_that_players_of_every_distribution_read(tmp_path: P
 def test_ros2_bag_reads_it(tmp_path: Path) -> None:
     if shutil.which("ros2") is None or subprocess.run(["ros2", "bag", "--help"], capture_output=True).returncode:
         pytest.skip("`ros2 bag` is not installed here")
-    bag = write_bag(tmp_path / "drive", make_frames())
+    bag = write_frames(tmp_path / "drive", make_frames())
     result = subprocess.run(["ros2", "bag", "info", str(bag)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "/camera/disparity" in result.stdout
@@ -162,7 +151,7 @@ def test_ros2_bag_reads_it(tmp_path: Path) -> None:
 def test_topics_are_named_by_the_user(tmp_path: Path) -> None:
     topics = parse_topics("image=/left/image_rect,disparity=stereo/disparity")
     assert topics == BagTopics(image="/left/image_rect", disparity="/stereo/disparity")
-    bag = write_bag(tmp_path / "drive", make_frames(1), topics=topics)
+    bag = write_frames(tmp_path / "drive", make_frames(1), topics=topics)
 
     (frame,) = BagFrames(bag, topics)
 

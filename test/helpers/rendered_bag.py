@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short drives on the rendered road as bags."""
+"""Frames as bags, and short drives on the rendered road."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,14 @@ from typing import Any
 from densehybrid_ros.bags.frames import BagFrame
 from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.bags.writer import BagWriter
+
+
+def write_frames(path: Path, frames: Iterable[BagFrame], **options: Any) -> Path:
+    """Writes frames into a bag; options as of ``BagWriter``. Returns ``path``."""
+    with BagWriter(path, **options) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
 
 
 def write_drive(
@@ -22,7 +30,5 @@ def write_drive(
     **changes: Any,
 ) -> Path:
     """Writes a drive at ten frames a second; ``change`` and ``changes`` alter each frame. Returns ``path``."""
-    with BagWriter(path) as writer:
-        for frame in RenderedFrames(seed, frames, size, 10.0):
-            writer.write(replace(change(frame), **changes))
-    return path
+    rendered = RenderedFrames(seed, frames, size, 10.0)
+    return write_frames(path, (replace(change(frame), **changes) for frame in rendered))
