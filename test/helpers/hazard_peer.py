@@ -8,21 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import plain_messages
 from colour_node import draw
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
+from plain_messages import CAMERA
 from rclpy.qos import QoSProfile
-from ros_peer import PATIENCE, RosPeer, image_message
+from ros_peer import PATIENCE, RosPeer, image_message, values_of
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from stereo_msgs.msg import DisparityImage
 
-from densehybrid_ros.datasets.camera import Camera
-from densehybrid_ros.nodes.messages import fill_data
+from densehybrid_ros.bags.messages import disparity_message, header_message, serialize
 from densehybrid_ros.perception.geometry import Transform
 
-CAMERA = Camera(320, 160, 353.0, 353.0, 159.5, 79.5, baseline=0.21, pitch=0.04, mount_height=1.22)
 HORIZON = 66
 STALE = 3
 _EPOCH, _TICK = 1_700_000_000 * 10**9, 10**8  # nanoseconds
@@ -30,33 +30,23 @@ BOX = (150, 90, 30, 20)
 """Left, top, width and height of the object in most frames; it stands on the road."""
 
 
-def foot_of(box: tuple[int, int, int, int], camera: Camera = CAMERA) -> np.ndarray:
+def foot_of(box: tuple[int, int, int, int]) -> np.ndarray:
     """Where a ray through the middle of a box's lower edge meets the road: (x, y, z) in the optical frame."""
     left, top, width, height = box
     column, row = left + (width - 1) / 2, top + height - 0.5
-    ray = np.array([(column - camera.cx) / camera.fx, (row - camera.cy) / camera.fy, 1.0])
-    mount = Transform.of_mount(camera.mount_height, camera.pitch)
-    return ray * (-camera.mount_height / (mount.rotation @ ray)[2])
+    ray = np.array([(column - CAMERA.cx) / CAMERA.fx, (row - CAMERA.cy) / CAMERA.fy, 1.0])
+    mount = Transform.of_mount(CAMERA.mount_height, CAMERA.pitch)
+    return ray * (-CAMERA.mount_height / (mount.rotation @ ray)[2])
 
 
-def camera_info(camera: Camera = CAMERA, **changes: Any) -> CameraInfo:
-    message = CameraInfo(height=camera.height, width=camera.width)
-    message.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
-    message.p = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-    for name, value in changes.items():
-        setattr(message, name, value)
-    return message
+def camera_info(**changes: Any) -> bytes:
+    """The serialized message of ``CAMERA``."""
+    return bytes(serialize(plain_messages.camera_info(**changes)))
 
 
-def disparity_image(
-    pixels: np.ndarray, header: Any, focal: float = CAMERA.fx, baseline: float = 0.21
-) -> DisparityImage:
-    height, width = pixels.shape
-    message = DisparityImage(header=header, f=focal, t=baseline, min_disparity=0.5, max_disparity=200.0)
-    message.image.height, message.image.width, message.image.step = height, width, 4 * width
-    message.image.encoding = "32FC1"
-    fill_data(message.image, np.ascontiguousarray(pixels, np.float32))
-    return message
+def disparity_image(pixels: np.ndarray, stamp: int) -> bytes:
+    """The serialized message of float32 [H, W] at a stamp in nanoseconds."""
+    return bytes(serialize(disparity_message(pixels, CAMERA, header_message(stamp, "optical"))))
 
 
 class Alert:
@@ -67,9 +57,9 @@ class Alert:
         self.header = message.header
         self.level = summary.level[0]
         self.message = summary.message
-        self.values = {item.key: item.value for item in summary.values}
+        self.values = values_of(summary)
         self.levels = [status.level[0] for status in details]
-        self.hazards = [{item.key: item.value for item in status.values} for status in details]
+        self.hazards = [values_of(status) for status in details]
 
 
 class HazardPeer(RosPeer):
@@ -101,10 +91,14 @@ class HazardPeer(RosPeer):
 
         self.wait_for(are_connected, "the outputs")
 
-    def frame(self, *boxes: tuple[int, int, int, int]) -> Alert:
-        """Sends a frame and waits for its alert."""
-        self.send_image(draw(160, 320, HORIZON, *boxes))
+    def answer(self, pixels: np.ndarray, encoding: str = "rgb8") -> Alert:
+        """Sends a picture and waits for the alert that carries its header."""
+        self.send_image(pixels, encoding)
         return Alert(self.result("hazard_alert", self.number))
+
+    def frame(self, *boxes: tuple[int, int, int, int]) -> Alert:
+        """Sends a drawn frame and waits for its alert."""
+        return self.answer(draw(160, 320, HORIZON, *boxes))
 
     def frames(self, count: int, *boxes: tuple[int, int, int, int]) -> Alert:
         """Sends some frames, a tenth of a second apart by their stamps, and returns the last one's alert."""
@@ -122,16 +116,20 @@ class HazardPeer(RosPeer):
                 return alert
             assert time.monotonic() < end, f"the last alert: {alert.message}, {alert.values}, {alert.hazards}"
 
-    def send_image(self, pixels: np.ndarray) -> None:
+    def send_image(self, pixels: np.ndarray, encoding: str = "rgb8") -> None:
         self.number += 1
-        message = image_message(pixels, "rgb8")
+        message = image_message(pixels, encoding)
         message.header = self.header()
         self.send(message)
 
-    def header(self, ahead: float = 0.0) -> Header:
-        """Of the newest frame, or of one that is ``ahead`` frames later."""
+    def stamp(self, ahead: float = 0.0) -> int:
+        """Of the newest frame, or of one that is ``ahead`` frames later, in nanoseconds."""
+        return _EPOCH + round((self.number + ahead) * _TICK)
+
+    def header(self) -> Header:
+        """Of the newest frame."""
         header = Header(frame_id="optical")
-        header.stamp.sec, header.stamp.nanosec = divmod(_EPOCH + round((self.number + ahead) * _TICK), 10**9)
+        header.stamp.sec, header.stamp.nanosec = divmod(self.stamp(), 10**9)
         return header
 
     def speed(self, value: float) -> None:

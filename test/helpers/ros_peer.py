@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, SetParameters
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from densehybrid_ros.demo.spinning import spinning_node
 from densehybrid_ros.nodes.messages import fill_data
 
 KINDS = {
@@ -45,6 +45,18 @@ def image_message(pixels: np.ndarray, encoding: str, padding: int = 0, number: i
     return message
 
 
+def late_header(frame_id: str = "camera é") -> Header:
+    """A header with the last stamp that there is."""
+    header = Header(frame_id=frame_id)
+    header.stamp.sec, header.stamp.nanosec = 2**31 - 1, 999_999_999
+    return header
+
+
+def values_of(status: Any) -> dict[str, str]:
+    """The named values of a status."""
+    return {item.key: item.value for item in status.values}
+
+
 def pixels_of(message: Image) -> np.ndarray:
     """Reads an output image."""
     values = np.frombuffer(message.data, dtype=DTYPES[message.encoding])
@@ -56,14 +68,15 @@ def pixels_of(message: Image) -> np.ndarray:
 
 
 class RosPeer:
-    """A node that spins in a thread of its own."""
+    """A node that spins in a thread of its own; ``close`` ends it."""
 
     def __init__(
         self, topic: str, kind: type = Image, reliable: bool = True, prefix: str = "", camera: str = ""
     ) -> None:
         self._name = f"{prefix}/perception"
         self._output = f"{self._name}/{camera}/output" if camera else f"{self._name}/output"
-        self.node = Node("test_peer")
+        self._stack = ExitStack()
+        self.node = self._stack.enter_context(spinning_node("test_peer"))
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         self.publisher = self.node.create_publisher(kind, topic, QoSProfile(depth=20, reliability=policy))
         self.received: dict[str, dict[int, Any]] = {name: {} for name in (*IMAGE_OUTPUTS, "hazard_alert")}
@@ -74,11 +87,6 @@ class RosPeer:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._keep_diagnostics, 10)
         for name in self.received:
             self.subscribe(name)
-        self._ending = False
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin)
-        self._thread.start()
 
     def subscribe(self, name: str) -> None:
         kind = KINDS.get(name, Image)
@@ -88,11 +96,7 @@ class RosPeer:
         )
 
     def close(self) -> None:
-        self._ending = True
-        self._executor.create_task(lambda: None)
-        self._thread.join()
-        self._executor.shutdown()
-        self.node.destroy_node()
+        self._stack.close()
 
     def send(self, message: Image | CompressedImage) -> None:
         self.publisher.publish(message)
@@ -165,8 +169,6 @@ class RosPeer:
             self.node.destroy_client(client)
 
     def _keep(self, name: str, message: Any) -> None:
-        if name == "hazard_markers":
-            message.header = message.markers[0].header
         self.received[name][message.header.stamp.sec - 1_700_000_000] = message
 
     def _keep_diagnostics(self, message: DiagnosticArray) -> None:
@@ -174,9 +176,5 @@ class RosPeer:
         if status.hardware_id != self.publisher.topic_name:
             return  # another node's
         self.diagnostic_name = status.name
-        self.diagnostics = {item.key: item.value for item in status.values} | {"message": status.message}
+        self.diagnostics = values_of(status) | {"message": status.message}
         self.diagnostic_levels.append(status.level)
-
-    def _spin(self) -> None:
-        while not self._ending:
-            self._executor.spin_once()

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -19,6 +17,7 @@ from rclpy.serialization import serialize_message
 from ros_peer import image_message
 from sensor_msgs.msg import CompressedImage, Image
 
+from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.nodes.diagnostics import FrameStatistics
 from densehybrid_ros.nodes.inputs import CameraTopic
 from densehybrid_ros.perception.settings import Settings
@@ -36,20 +35,6 @@ def node(ros: None) -> Iterator[Node]:
     node.destroy_node()
 
 
-def in_context_of_its_own() -> Iterator[Node]:
-    """A node like one of another process: within one, Fast DDS gives a topic one type."""
-    context = Context()
-    context.init(args=[])
-    node = Node("driver", context=context, use_global_arguments=False)
-    yield node
-    node.destroy_node()
-    context.try_shutdown()
-
-
-driver = pytest.fixture(name="driver")(in_context_of_its_own)
-other_driver = pytest.fixture(name="other_driver")(in_context_of_its_own)
-
-
 def open_camera(node: Node, **settings: str) -> CameraTopic:
     return CameraTopic(node, Settings(**settings), FrameStatistics(), lambda frame: False)
 
@@ -58,25 +43,20 @@ def listened_to(node: Node) -> list[str]:
     return [item.topic_type for item in node.get_subscriptions_info_by_topic(TOPIC)]
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def test_auto_takes_what_is_sent_and_raw_where_both_are(node: Node, driver: Node, other_driver: Node) -> None:
+def test_auto_takes_what_is_sent_and_raw_where_both_are(node: Node) -> None:
     camera = open_camera(node)
 
     def takes(message_type: str) -> bool:
         camera.follow()
         return listened_to(node) == [message_type]
 
-    wait_for(lambda: takes("sensor_msgs/msg/Image"))
-    driver.create_publisher(CompressedImage, TOPIC, 1)
-    wait_for(lambda: takes("sensor_msgs/msg/CompressedImage"))
-    other_driver.create_publisher(Image, TOPIC, 1)
-    wait_for(lambda: takes("sensor_msgs/msg/Image"))
+    # The drivers have contexts of their own: within one, Fast DDS gives a topic one type.
+    with spinning_node("driver") as driver, spinning_node("other_driver") as other_driver:
+        assert wait_until(lambda: takes("sensor_msgs/msg/Image"), 20)
+        driver.create_publisher(CompressedImage, TOPIC, 1)
+        assert wait_until(lambda: takes("sensor_msgs/msg/CompressedImage"), 20)
+        other_driver.create_publisher(Image, TOPIC, 1)
+        assert wait_until(lambda: takes("sensor_msgs/msg/Image"), 20)
     camera.close()
 
 
@@ -87,7 +67,7 @@ def test_auto_takes_what_is_sent_and_raw_where_both_are(node: Node, driver: Node
 def test_only_what_keeps_frames_away_is_called_a_mismatch(node: Node, offered: str, said: str) -> None:
     camera = open_camera(node, input_reliability="reliable")
     node.create_publisher(Image, TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy[offered]))
-    wait_for(lambda: bool(node.get_publishers_info_by_topic(TOPIC)))
+    assert wait_until(lambda: bool(node.get_publishers_info_by_topic(TOPIC)), 20)
     text = camera._describe(node.get_publishers_info_by_topic(TOPIC)[0])
     assert said in text
     assert "WARNING" not in text
@@ -107,7 +87,7 @@ def test_bytes_that_are_no_image_are_rejected_and_missing_numbers_counted(node: 
     assert "no sensor_msgs/msg/Image" in statistics.reasons()["rejected"]
     assert [frame.header for frame in taken] == [sent.header]
     node.create_publisher(Image, TOPIC, 1)
-    wait_for(lambda: node.count_publishers(TOPIC) == 1)
+    assert wait_until(lambda: node.count_publishers(TOPIC) == 1, 20)
     # With gaps of 2 and 1; then the publisher starts again, another one comes, and one without numbers.
     for number in (5, 8, 9, 11, 1, 2, 5000, 5001, None, 9):
         topic._store_numbered(data, {"publication_sequence_number": number})

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,7 @@ def test_frames_go_on_while_the_engine_is_built_and_after_it_took_over(
     options = {"backend": "auto", "build_engine": True, "engine_cache": str(tmp_path), "input_reliability": "reliable"}
     with start_node(**options) as process:
         process.wait_until_active()
-        peer = RosPeer("/camera")
-        try:
+        with closing(RosPeer("/camera")) as peer:
             peer.connect()
             backends: list[str] = []
             number = 0
@@ -57,7 +57,5 @@ def test_frames_go_on_while_the_engine_is_built_and_after_it_took_over(
             assert "built the inductor fp32 engine for 64x32" in peer.diagnostics["engine_build"]
             counters = peer.settle()
             assert counters["failed"] == counters["dropped"] == counters["rejected"] == 0
-        finally:
-            peer.close()
         assert process.stop(signal.SIGTERM) == 0, process.log()
     assert len(list(tmp_path.glob("*.pt2"))) >= 1

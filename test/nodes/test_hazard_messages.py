@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+from ros_peer import late_header, values_of
 from some_hazards import FRAME, NEAR
-from std_msgs.msg import Header
 
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.hazards.hazard import Level
@@ -26,22 +26,12 @@ needs_vision = pytest.mark.skipif(
 )
 
 
-def header() -> Header:
-    header = Header(frame_id="camera é")
-    header.stamp.sec, header.stamp.nanosec = 2**31 - 1, 999_999_999
-    return header
-
-
-def values_of(status: object) -> dict[str, str]:
-    return {item.key: item.value for item in status.values}
-
-
 def test_alert_message_carries_the_header_and_every_status() -> None:
     summary = Status("hazards", Level.WARN, "1 hazard", {"hazard_count": "1"})
     message = alert_message(
-        Alert(summary, (Status("hazard 7", Level.ERROR, "near"),)), header(), "/front/perception", "camera é"
+        Alert(summary, (Status("hazard 7", Level.ERROR, "near"),)), late_header(), "/front/perception", "camera é"
     )
-    assert message.header == header()
+    assert message.header == late_header()
     first, second = message.status
     assert (first.name, first.hardware_id, first.level) == ("/front/perception: hazards", "camera é", first.WARN)
     assert (first.message, values_of(first)) == ("1 hazard", {"hazard_count": "1"})
@@ -49,7 +39,7 @@ def test_alert_message_carries_the_header_and_every_status() -> None:
 
 
 def test_points_lie_across_each_hazard() -> None:
-    cloud = points(header(), FRAME.hazards)
+    cloud = points(late_header(), FRAME.hazards)
     kinds = {7: "<f4", 6: "<u4"}
     fields = [(field.name, kinds[field.datatype]) for field in cloud.fields]
     assert [name for name, _ in fields] == ["x", "y", "z", "distance_std", "probability", "id"]
@@ -62,16 +52,16 @@ def test_points_lie_across_each_hazard() -> None:
         np.testing.assert_allclose(found[name], value)
     # They are bounded, and may be none.
     wide = replace(NEAR, width=500.0)
-    assert points(header(), (wide,)).width == 64
-    none = points(header(), ())
+    assert points(late_header(), (wide,)).width == 64
+    none = points(late_header(), ())
     assert (none.width, none.row_step, len(none.data), len(none.fields)) == (0, 0, 0, 6)
 
 
 def test_markers_replace_those_of_the_frame_before() -> None:
-    first, box, label, candidate = markers(header(), FRAME, lifetime=2.5).markers
+    first, box, label, candidate = markers(late_header(), FRAME, lifetime=2.5).markers
     assert first.action == first.DELETEALL
     assert (box.ns, box.id, box.type, box.action) == ("hazards", 7, box.CUBE, box.ADD)
-    assert box.header == header()
+    assert box.header == late_header()
     assert (box.lifetime.sec, box.lifetime.nanosec) == (2, 500_000_000)
     assert (box.scale.x, box.scale.y, box.scale.z) == pytest.approx((0.5, 0.5 * 9 / 12, 1.6))
     # It stands on the ground: its middle lies half its height above, and up is -y.
@@ -84,8 +74,8 @@ def test_markers_replace_those_of_the_frame_before() -> None:
 
 @needs_vision
 def test_detections_hold_box_score_and_pose() -> None:
-    message = detections(header(), FRAME.hazards)
-    assert message.header == header()
+    message = detections(late_header(), FRAME.hazards)
+    assert message.header == late_header()
     near, far = message.detections
     assert near.id == "7"
     assert (near.bbox.center.position.x, near.bbox.center.position.y) == (15.5, 24.0)
@@ -99,6 +89,6 @@ def test_detections_hold_box_score_and_pose() -> None:
 
 @needs_vision
 def test_label_info_names_every_id() -> None:
-    entries = label_info(CITYSCAPES_CLASSES, header()).class_map
+    entries = label_info(CITYSCAPES_CLASSES, late_header()).class_map
     assert [entry.class_id for entry in entries] == list(range(20))
     assert (entries[0].class_name, entries[-1].class_name) == ("road", "unknown")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,8 @@ def node(start_node: Callable[..., NodeProcess], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def peer(node: NodeProcess) -> Iterator[RosPeer]:
-    peer = RosPeer("/camera", reliable=False)
-    yield peer
-    peer.close()
+    with closing(RosPeer("/camera", reliable=False)) as peer:
+        yield peer
 
 
 def bring(peer: RosPeer, state: str) -> None:
@@ -174,8 +174,7 @@ def test_compressed_frames_of_a_second_camera(start_node: Callable[..., NodeProc
     remap = ("-r", "__ns:=/packed", "-r", "perception:~/input/image:=/packed_camera")
     with start_node(remap, input_reliability="reliable") as node:
         node.wait_until_active()
-        peer = RosPeer("/packed_camera", CompressedImage, prefix="/packed")
-        try:
+        with closing(RosPeer("/packed_camera", CompressedImage, prefix="/packed")) as peer:
             peer.wait_for(lambda: peer.publisher.get_subscription_count() == 1, "the node's subscription")
             peer.wait_for(lambda: "received" in peer.diagnostics, "diagnostics")
             # Its statuses have a name of their own.
@@ -193,5 +192,3 @@ def test_compressed_frames_of_a_second_camera(start_node: Callable[..., NodeProc
             assert peer.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
             assert peer.state() == "finalized"
             peer.wait_for(lambda: peer.publisher.get_subscription_count() == 0, "the end of the subscription")
-        finally:
-            peer.close()

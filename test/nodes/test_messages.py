@@ -12,12 +12,12 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-import ros_peer
 from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import deserialize_message, serialize_message
+from ros_peer import image_message as frame_message
+from ros_peer import late_header
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.errors import InputError
@@ -38,19 +38,13 @@ ARRAYS = {
 FRAME_IDS = ["", "c", "ca", "cam", "camera é"]
 
 
-def header(frame_id: str = "camera é") -> Header:
-    header = Header(frame_id=frame_id)
-    header.stamp.sec, header.stamp.nanosec = 2**31 - 1, 999_999_999
-    return header
-
-
 def compressed() -> CompressedImage:
-    message = CompressedImage(header=header(), format="rgb8; jpeg compressed bgr8")
+    message = CompressedImage(header=late_header(), format="rgb8; jpeg compressed bgr8")
     message.data.frombytes(PIXELS.tobytes())
     return message
 
 
-SENT = {IMAGE: ros_peer.image_message(PIXELS, "rgb8", padding=3), COMPRESSED: compressed()}
+SENT = {IMAGE: frame_message(PIXELS, "rgb8", padding=3), COMPRESSED: compressed()}
 
 
 def serialized(kind: str, order: str = sys.byteorder) -> bytes:
@@ -98,7 +92,7 @@ def test_changed_bytes_are_read_or_refused(kind: str) -> None:
 @pytest.mark.parametrize("frame_id", FRAME_IDS)
 @pytest.mark.parametrize("encoding", ARRAYS)
 def test_bytes_are_those_of_the_typed_message(encoding: str, frame_id: str) -> None:
-    picture = Picture(header(frame_id), ARRAYS[encoding], encoding)
+    picture = Picture(late_header(frame_id), ARRAYS[encoding], encoding)
     typed = Image(header=picture.header, height=5, width=7, encoding=encoding, step=picture.pixels.nbytes // 5)
     typed.data = list(picture.pixels.tobytes())
     ours, theirs = PicturePublisher().serialized(picture).tobytes(), serialize_message(typed)
@@ -117,7 +111,7 @@ def test_large_and_small_pictures_arrive_from_one_buffer(ros: None, as_bytes: bo
     monkeypatch.setattr(messages, "_PUBLISHES_BYTES", as_bytes)
     random = np.random.default_rng(0)
     sizes = ((300, 400), (5, 7), (1024, 2048), (5, 7))
-    pictures = [Picture(header(f"{n}"), random.random(size, np.float32), "32FC1") for n, size in enumerate(sizes)]
+    pictures = [Picture(late_header(f"{n}"), random.random(size, np.float32), "32FC1") for n, size in enumerate(sizes)]
     received: dict[str, Image] = {}
     node, sender = LifecycleNode("sender"), PicturePublisher()
     publisher = node.create_publisher(Image, "/pictures", IMAGE_QOS)

@@ -21,6 +21,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_peer import image_message
 
+from densehybrid_ros.bags.messages import header_message
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.nodes.messages import is_installed, message_class
 from densehybrid_ros.perception.ground import POINT
@@ -85,14 +86,8 @@ def with_camera(peer: HazardPeer, problem: str = "", **changes: object) -> None:
     peer.frame_until(is_judged_by_it, before=lambda: peer.camera_info.publish(message))
 
 
-def answer(peer: HazardPeer, pixels: np.ndarray) -> Alert:
-    """Sends a frame and returns the alert that carries its header."""
-    peer.send_image(pixels)
-    return Alert(peer.result("hazard_alert", peer.number))
-
-
 def test_hazards_of_unknown_distance_come_go_and_are_held(peer: HazardPeer) -> None:
-    with_camera(peer, "camera_info: focal lengths are 0 and 0 px", k=[0.0] * 9, p=[0.0] * 12)
+    with_camera(peer, "camera_info: focal lengths are 0 and 0 px", k=np.zeros(9), p=np.zeros(12))
     first = peer.frame(BOX)
     assert (first.level, first.message, first.values["candidate_count"]) == (OK, "no hazard", "1")
     alert = peer.frame(BOX)
@@ -198,7 +193,7 @@ def test_disparity_is_used_where_it_fits(peer: HazardPeer) -> None:
             return sources == [source] and problem in alert.values["problems"]
 
         def send() -> None:
-            peer.disparity.publish(disparity_image(pixels, peer.header(1.0 + late)))
+            peer.disparity.publish(disparity_image(pixels, peer.stamp(1.0 + late)))
 
         return float(peer.frame_until(is_so, BOX, before=send).hazards[0]["distance_m"])
 
@@ -208,8 +203,7 @@ def test_disparity_is_used_where_it_fits(peer: HazardPeer) -> None:
 
 
 def test_camera_info_of_another_frame_is_not_used(peer: HazardPeer) -> None:
-    message = camera_info()
-    message.header.frame_id = "another_camera"
+    message = camera_info(header=header_message(0, "another_camera"))
     problem = "it is of frame 'another_camera', the image of 'optical'"
     alert = peer.frame_until(
         lambda alert: problem in alert.values["problems"], before=lambda: peer.camera_info.publish(message)
@@ -248,8 +242,8 @@ def test_after_a_new_start_of_the_tracks_nothing_is_clear_before_it_is_confirmed
     assert (alert.level, alert.values["candidate_count"]) == (STALE, "1")
     assert alert.message == "not known yet: the first frames have hazards that are not confirmed"
     peer.number += 30
-    answer(peer, ROAD)
-    alert = answer(peer, draw(120, 240, 50, (100, 70, 30, 20)))
+    peer.answer(ROAD)
+    alert = peer.answer(draw(120, 240, 50, (100, 70, 30, 20)))
     assert "the image is 240x120 now" in alert.values["problems"]
     assert alert.level == STALE
 
@@ -262,20 +256,16 @@ def test_after_a_new_start_of_the_tracks_nothing_is_clear_before_it_is_confirmed
     ],
 )
 def test_a_lost_frame_is_answered_at_once(peer: HazardPeer, pixels: np.ndarray, encoding: str, reason: str) -> None:
-    message = image_message(pixels, encoding)
-    peer.number += 1
-    message.header = peer.header()
-    peer.send(message)
-    alert = Alert(peer.result("hazard_alert", peer.number))
-    assert (alert.level, alert.header) == (STALE, message.header)
+    alert = peer.answer(pixels, encoding)
+    assert (alert.level, alert.header) == (STALE, peer.header())
     assert alert.message.startswith(reason)
     peer.wait_for(lambda: reason.partition(": ")[2] in str(peer.diagnostics), "the reason in the diagnostics")
-    assert answer(peer, ROAD).level == OK
+    assert peer.answer(ROAD).level == OK
 
 
 def test_an_output_that_fails_takes_neither_alert_nor_masks_with_it(peer: HazardPeer) -> None:
-    answer(peer, np.full((NOT_CONFIDENT, 16, 3), 9, np.uint8))
-    assert answer(peer, np.full((NOT_CONFIDENT, 16, 3), 9, np.uint8)).level == OK
+    peer.answer(np.full((NOT_CONFIDENT, 16, 3), 9, np.uint8))
+    assert peer.answer(np.full((NOT_CONFIDENT, 16, 3), 9, np.uint8)).level == OK
     peer.result("semantic", peer.number)
     peer.result("overlay", peer.number)
     peer.wait_for(lambda: "output confidence" in peer.diagnostics.get("last_failed", ""), "the failure")
@@ -297,7 +287,7 @@ def test_old_and_frozen_stamps_are_named(peer: HazardPeer) -> None:
         """Sends a frame with the stamp of the last one."""
         peer.number -= 1
         peer.received["hazard_alert"].clear()
-        return answer(peer, ROAD)
+        return peer.answer(ROAD)
 
     answered(0.0)
     assert answered(0.0).level == OK
@@ -306,7 +296,7 @@ def test_old_and_frozen_stamps_are_named(peer: HazardPeer) -> None:
     assert "behind the clock" in old.message
     assert old.values["hazard_count"] == "0"  # what was seen then is told all the same
     peer.wait_for(lambda: "behind the clock" in str(peer.diagnostics), "the diagnostics")
-    assert answer(peer, ROAD).level == OK  # of another year
+    assert peer.answer(ROAD).level == OK  # of another year
     end = time.monotonic() + 20.0
     while answer_again().level == OK:
         assert time.monotonic() < end
@@ -338,7 +328,7 @@ def test_switching_the_alert_off_is_its_last_word(peer: HazardPeer) -> None:
     time.sleep(1.0)
     assert len(peer.alerts) == known
     assert peer.set_parameter("publish_hazard_alert", True)[0]
-    assert answer(peer, ROAD).level == OK
+    assert peer.answer(ROAD).level == OK
 
 
 def test_pausing_and_deactivating_say_so_and_tracks_start_over(peer: HazardPeer) -> None:

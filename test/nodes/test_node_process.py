@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +36,12 @@ def test_interrupt_in_the_middle_of_inference(start_node: Callable[..., NodeProc
     """One thread needs several seconds for this frame, more than the process takes to end."""
     with start_node(threads=1, input_reliability="reliable") as node:
         node.wait_until_active()
-        peer = RosPeer("/camera")
-        try:
+        with closing(RosPeer("/camera")) as peer:
             peer.connect(("semantic",))
             before = peer.counters()["received"]
             peer.send(image_message(np.zeros((2048, 3072, 3), np.uint8), "rgb8", number=2))
             peer.wait_for(lambda: peer.counters()["received"] > before, "the large frame in the node")
             assert_clean(node, node.stop(signal.SIGINT))
-        finally:
-            peer.close()
 
 
 def test_signal_while_the_model_is_loaded(start_node: Callable[..., NodeProcess]) -> None:

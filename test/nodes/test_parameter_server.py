@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -37,12 +38,21 @@ class HumbleNode(Node):
         raise AttributeError
 
 
+@contextmanager
+def made(*given: tuple[str, object], kind: type[Node] = Node) -> Iterator[Node]:
+    """A node to which these parameters are given."""
+    overrides = [Parameter(name, value=value) for name, value in given]
+    node = kind("parameter_test", parameter_overrides=overrides, use_global_arguments=False)
+    try:
+        yield node
+    finally:
+        node.destroy_node()
+
+
 @pytest.fixture(params=[Node, HumbleNode])
 def node(ros: None, request: pytest.FixtureRequest) -> Iterator[Node]:
-    overrides = [Parameter("min_hazard_area", value=7), Parameter("anomaly_threshold", value=2)]
-    node = request.param("parameter_test", parameter_overrides=overrides, use_global_arguments=False)
-    yield node
-    node.destroy_node()
+    with made(("min_hazard_area", 7), ("anomaly_threshold", 2), kind=request.param) as node:
+        yield node
 
 
 def test_changes_make_a_new_snapshot_and_refused_ones_leave_it(node: Node) -> None:
@@ -83,8 +93,7 @@ CARD = ModelCard("test", "light", thresholds={"low": -20.0, "high": -10.0}, defa
 
 
 def test_threshold_has_type_and_range_of_the_card(ros: None) -> None:
-    node = Node("parameter_test", use_global_arguments=False)
-    try:
+    with made() as node:
         server = ParameterServer(node)
         server.take_card(CARD)
         assert server.settings.anomaly_threshold == -10.0
@@ -96,8 +105,6 @@ def test_threshold_has_type_and_range_of_the_card(ros: None) -> None:
         assert node.set_parameters([Parameter("anomaly_threshold", value=-25)])[0].successful
         assert not node.set_parameters([Parameter("anomaly_threshold", value=500.0)])[0].successful
         assert server.settings.anomaly_threshold == -25.0
-    finally:
-        node.destroy_node()
 
 
 def test_a_given_threshold_stays_in_the_range(node: Node) -> None:
@@ -142,13 +149,8 @@ def test_an_ego_mask_that_is_none_is_refused_live(node: Node, tmp_path: Path) ->
     ],
 )
 def test_wrong_given_values_are_named(ros: None, name: str, value: object, reason: str) -> None:
-    overrides = [Parameter(name, value=value)]
-    node = Node("parameter_test", parameter_overrides=overrides, use_global_arguments=False)
-    try:
-        with pytest.raises(InputError, match=re.escape(f"parameter {reason}")):
-            ParameterServer(node)
-    finally:
-        node.destroy_node()
+    with made((name, value)) as node, pytest.raises(InputError, match=re.escape(f"parameter {reason}")):
+        ParameterServer(node)
 
 
 def test_descriptors_tell_range_and_meaning(node: Node) -> None:

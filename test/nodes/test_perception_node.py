@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from rclpy.serialization import serialize_message
-from ros_peer import IMAGE_OUTPUTS, RosPeer, image_message, pixels_of
+from ros_peer import IMAGE_OUTPUTS, RosPeer, image_message, pixels_of, values_of
 
 from densehybrid_ros.bags.storage import RawMessage
 from densehybrid_ros.confidence import Confidence
@@ -63,10 +64,9 @@ def node(start_node: Callable[..., NodeProcess], threshold: float) -> Iterator[N
 
 @pytest.fixture(scope="module")
 def peer(node: NodeProcess) -> Iterator[RosPeer]:
-    peer = RosPeer("/camera")
-    peer.connect()
-    yield peer
-    peer.close()
+    with closing(RosPeer("/camera")) as peer:
+        peer.connect()
+        yield peer
 
 
 def hazard_areas(result: FrameResult) -> list[int]:
@@ -89,8 +89,7 @@ def assert_equal_to_segmenter(peer: RosPeer, number: int, image: np.ndarray, exp
     stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
     draw_caption(overlay, moment_text(stamp), alert.level, alert.summary.message)
     np.testing.assert_array_equal(pixels_of(peer.result("overlay", number)), overlay)
-    status = message.status[0]
-    values = {item.key: item.value for item in status.values}
+    values = values_of(message.status[0])
     areas = hazard_areas(expected)
     assert int(values["hazard_count"]) == len(areas)
     assert int(values["largest_area_px"]) == max(areas)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +56,10 @@ def peers(start_colour_node: Callable[..., NodeProcess]) -> Iterator[tuple[Hazar
 
 
 def answer(peer: HazardPeer, pixels: np.ndarray) -> Alert:
-    """Sends a frame, with a corner that no other one has, and returns the alert that carries its header."""
+    """Sends a frame, with a corner that no other one has, and waits for its alert."""
     pixels = pixels.copy()
     pixels[0, 0] = 0, *divmod(peer.number % 2**16, 256)
-    peer.send_image(pixels)
-    return Alert(peer.result("hazard_alert", peer.number))
+    return peer.answer(pixels)
 
 
 def test_each_camera_is_answered_on_its_own_topics(peers: tuple[HazardPeer, HazardPeer]) -> None:
@@ -126,24 +126,19 @@ def test_pausing_is_said_of_every_camera(peers: tuple[HazardPeer, HazardPeer]) -
 
 def test_masks_of_the_real_model_are_the_segmenters(start_node: Callable[..., NodeProcess], seeded_model: Path) -> None:
     segmenter = Segmenter(load_model(seeded_model), "eager", "cpu")
-    sizes = {"front": (64, 128), "left": (96, 64)}
-    with start_node(cameras=CAMERAS, input_reliability="reliable", camera_window=0.005) as node:
+    sizes = ((64, 128), (96, 64))
+    with start_node(cameras=CAMERAS, input_reliability="reliable", camera_window=0.005) as node, ExitStack() as stack:
         node.wait_until_active()
-        peers = [RosPeer(f"/perception/{name}/input/image", camera=name) for name in CAMERAS]
-        try:
-            for peer in peers:
-                peer.connect()
-            for number in range(1, 4):
-                images = [
-                    np.random.default_rng(number).integers(0, 256, (*sizes[name], 3), np.uint8) for name in CAMERAS
-                ]
-                for peer, image in zip(peers, images, strict=True):
-                    peer.send(image_message(image, "rgb8", number=number))
-                for peer, image in zip(peers, images, strict=True):
-                    expected = segmenter(image, -3.0)
-                    for name in ("semantic", "anomaly_score", "open_set"):
-                        found = pixels_of(peer.result(name, number))
-                        np.testing.assert_array_equal(found, getattr(expected, name))
-        finally:
-            for peer in peers:
-                peer.close()
+        peers = [
+            stack.enter_context(closing(RosPeer(f"/perception/{name}/input/image", camera=name))) for name in CAMERAS
+        ]
+        for peer in peers:
+            peer.connect()
+        for number in range(1, 4):
+            images = [np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+            for peer, image in zip(peers, images, strict=True):
+                peer.send(image_message(image, "rgb8", number=number))
+            for peer, image in zip(peers, images, strict=True):
+                expected = segmenter(image, -3.0)
+                for name in ("semantic", "anomaly_score", "open_set"):
+                    np.testing.assert_array_equal(pixels_of(peer.result(name, number)), getattr(expected, name))
