@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -149,12 +150,5 @@ def _temporary_log() -> Path:
 
 
 def _parameter_text(name: str, value: Any) -> str:
-    """Writes a value as YAML. Strings are quoted, so that a path or ``off`` stays a string."""
-    parameter = PARAMETERS.get(name)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_parameter_text("", item) for item in value) + "]"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return repr(parameter.coerce(value) if parameter else value)
+    """Writes a value as JSON, which is YAML too. Strings are quoted, so that a path or ``off`` stays a string."""
+    return json.dumps(PARAMETERS[name].coerce(value) if name in PARAMETERS else value, ensure_ascii=False)
