@@ -21,10 +21,7 @@ from launch_ros.substitutions import FindPackageShare
 PACKAGE = "densehybrid_ros"
 ARGUMENTS = {
     "namespace": ("", "Namespace of the node."),
-    "params_file": (
-        "",
-        "Parameter file of the node; config/perception.param.yaml of the package is a start.",
-    ),
+    "params_file": ("", "Parameter file of the node; config/perception.param.yaml of the package is a start."),
     "cameras": (
         "",
         "Names of several cameras for this one process, such as front,left,right; then image, camera_info and "
@@ -36,18 +33,12 @@ ARGUMENTS = {
     "odometry": ("~/input/odometry", "nav_msgs/Odometry: speed, for the time to reach."),
     "camera_height": ("", "Metres of the camera above the road, if TF does not say."),
     "base_frame": ("", "Frame on the road against which TF gives the camera's mount."),
-    "input_transport": (
-        "",
-        "sensor_msgs/Image (raw), sensor_msgs/CompressedImage (compressed), or either (auto).",
-    ),
+    "input_transport": ("", "sensor_msgs/Image (raw), sensor_msgs/CompressedImage (compressed), or either (auto)."),
     "model": ("", "Name of a shipped model, or path of its .safetensors."),
     "backend": ("", "What runs the network; see `densehybrid info`."),
     "use_sim_time": ("", "true or false: follow /clock, as with a bag."),
     "autostart": ("", "true or false: the node configures and activates itself; else a lifecycle manager has to."),
-    "required": (
-        "true",
-        "true or false: launch ends with the node, and with status 1 where the node does not end well.",
-    ),
+    "required": ("true", "true or false: launch ends with the node, and with status 1 if the node does not end well."),
     "log_level": ("info", "Least severe messages that the node logs."),
 }
 """Name -> default and description."""

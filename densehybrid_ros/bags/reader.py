@@ -15,10 +15,7 @@ from densehybrid_ros.bags import messages
 from densehybrid_ros.bags.folder import is_bag_folder, is_recorded_file
 from densehybrid_ros.bags.frames import check_size
 from densehybrid_ros.bags.matching import known_at, match_nearest, match_stamps, unique_stamps
-from densehybrid_ros.bags.recording import LeaveOut as LeaveOut
-from densehybrid_ros.bags.recording import RecordedFrame as RecordedFrame
-from densehybrid_ros.bags.recording import Recording as Recording
-from densehybrid_ros.bags.recording import SourceFrames, timed_name
+from densehybrid_ros.bags.recording import LeaveOut, RecordedFrame, Recording, SourceFrames, timed_name
 from densehybrid_ros.bags.sources import DEFAULT_FPS, FolderFrames, FrameSource, VideoFrames
 from densehybrid_ros.bags.storage import MAGICS, RawMessage, Topic, open_storage
 from densehybrid_ros.bags.topics import COMPRESSED_SUFFIX, BagTopics

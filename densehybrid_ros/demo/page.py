@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +60,7 @@ class DrivePage:
             make_folder(folder / role)
 
     def add(self, answered: AnsweredFrame, latency_ms: float | None) -> None:
-        """Writes the pictures of one frame.
-
-        Args:
-            answered: The frame with what the node said about it.
-            latency_ms: From sending it to receiving its alert; None without an alert.
-        """
+        """Writes the pictures of a frame; ``latency_ms`` passed from its sending to its alert, None without one."""
         made = self._pictures(answered)
         for role, picture in made.items():
             write_picture(self._folder / role / f"{len(self._frames) + 1:04}.jpg", picture, _JPEG_QUALITY)
@@ -82,17 +76,7 @@ class DrivePage:
         )
 
     def finish(self, title: str, about: str, figures: DriveFigures, listing: dict[str, str]) -> Path:
-        """Writes the page.
-
-        Args:
-            title: Headline.
-            about: One line below it.
-            figures: What the drive came to.
-            listing: Files beside the page and what they are.
-
-        Returns:
-            Path of the HTML file.
-        """
+        """Writes the page and returns its path; ``about`` is a line below the title, ``listing`` files beside it."""
         first = self._frames[0]["time"] if self._frames else 0.0
         for frame in self._frames:
             frame["time"] = round(frame["time"] - first, 4)
@@ -137,8 +121,8 @@ class DrivePage:
         classes = _subsample(answered.semantic, _map_size(self._size, _CLASS_MAP_WIDTH))
         scores = _subsample(answered.score, _map_size(self._size, _SCORE_MAP_WIDTH))
         return {
-            "classes": _base64(run_lengths(classes)),
-            "score": _base64(quantize(scores, *self._range)),
+            "classes": run_lengths(classes).tobytes(),
+            "score": quantize(scores, *self._range).tobytes(),
             "unknown": round(float(np.mean(answered.open_set == len(self._classes))), 6),
         }
 
@@ -203,10 +187,6 @@ def _map_size(size: tuple[int, int], width: int) -> dict[str, int]:
 
 def _subsample(values: np.ndarray, size: dict[str, int]) -> np.ndarray:
     return cv2.resize(values, (size["width"], size["height"]), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def _base64(values: np.ndarray) -> str:
-    return base64.b64encode(values.tobytes()).decode("ascii")
 
 
 def semantic_picture(image: np.ndarray, ids: np.ndarray, colors: np.ndarray) -> np.ndarray:

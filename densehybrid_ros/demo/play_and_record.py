@@ -51,8 +51,7 @@ class BagPlayer:
 
     def wait_for_subscriber(self, timeout: float) -> bool:
         """Waits until somebody listens to the pictures; returns whether that was so within ``timeout`` seconds."""
-        publisher = self._publishers[self._image_topic]
-        matched = wait_until(lambda: publisher.get_subscription_count() > 0, timeout)
+        matched = wait_until(lambda: self._publishers[self._image_topic].get_subscription_count() > 0, timeout)
         if matched:
             time.sleep(_SETTLE_SECONDS)
         return matched

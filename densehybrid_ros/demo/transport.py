@@ -80,13 +80,10 @@ def private_domain() -> Iterator[int]:
 
 def _claim(domain_id: int) -> socket.socket | None:
     base = _FIRST_PORT + _PORTS_A_DOMAIN * domain_id
+    claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first_participant:
             first_participant.bind(("", base + 10))
-    except OSError:
-        return None
-    claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
         claim.bind(("127.0.0.1", base + _UNUSED_PORT))
     except OSError:
         claim.close()

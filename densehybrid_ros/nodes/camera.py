@@ -31,12 +31,9 @@ class CameraChannel:
         number: Of the camera, from 0 on.
         prefix: Of its topics: ``~``, or ``~/NAME`` where the camera has a name.
         topic: That its pictures come on.
-        statistics: Its counts.
-        alert: Its alert.
         inputs: What is known beside its pictures.
         age: How old its frames are.
-        warn: Takes warnings about it.
-        error: Takes errors.
+        warn, error: Take what is to be logged about it.
         perception: What judges its frames, with their tracks; there while the node is configured.
         outputs: The publishers of masks and hazards; there as long.
     """
@@ -47,15 +44,7 @@ class CameraChannel:
     def __init__(
         self, node: LifecycleNode, number: int, name: str, settings: Callable[[], Settings], label: Callable[[], str]
     ) -> None:
-        """Creates what is there in every state.
-
-        Args:
-            node: The node.
-            number: Of the camera.
-            name: Of the camera; empty: it has none.
-            settings: Returns the parameters of this moment.
-            label: Returns the node's state.
-        """
+        """Creates what is there in every state; ``settings`` and ``label`` return parameters and state of a moment."""
         self.number, self.prefix = number, f"~/{name}" if name else "~"
         self._node, self._settings, self._label = node, settings, label
         self.topic = node.resolve_topic_name(f"{self.prefix}/input/image")

@@ -55,12 +55,7 @@ def markers(header: Header, frame: HazardFrame, lifetime: float) -> MarkerArray:
     """Makes a box and a label for every hazard with a position; candidates are grey and have no label.
 
     A box is as wide as the hazard and as deep as two standard deviations of its distance. The first marker removes
-    those of the frame before.
-
-    Args:
-        header: The camera's header.
-        frame: The hazards.
-        lifetime: Seconds after which RViz removes the markers by itself.
+    those of the frame before; after ``lifetime`` seconds RViz removes the others by itself.
     """
     made = [Marker(header=header, action=Marker.DELETEALL)]
     for hazard in (*frame.hazards, *frame.candidates):

@@ -31,10 +31,7 @@ class ParameterServer:
     """Declares the table on a node and keeps ``settings``, the snapshot that the next frame is processed with."""
 
     def __init__(self, node: Node) -> None:
-        """Declares all parameters with the values that the launch or the YAML file gives.
-
-        Args:
-            node: The node; overrides that no parameter of its takes are warned about by name.
+        """Declares all parameters with the values that launch or YAML file give; warns about those that none takes.
 
         Raises:
             InputError: A given value is of the wrong type or not allowed, or two contradict each other.

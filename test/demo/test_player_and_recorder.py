@@ -13,12 +13,13 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from rendered_bag import write_frames
 from rosbags.rosbag2 import WriterError
 
 from densehybrid_ros.bags.frames import BagFrame
 from densehybrid_ros.bags.reader import BagFrames
 from densehybrid_ros.bags.storage import open_storage
-from densehybrid_ros.bags.writer import BagWriter, RawBagWriter
+from densehybrid_ros.bags.writer import RawBagWriter
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.demo.play_and_record import BagPlayer, BagRecorder
 from densehybrid_ros.demo.spinning import spinning_node
@@ -39,16 +40,9 @@ def domain_id(monkeypatch: pytest.MonkeyPatch) -> int:
 def bag(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
     camera = Camera(64, 32, 50, 50, 32, 16, 0.2, 0.0, 1.0)
-    path = tmp_path / "drive"
-    with BagWriter(path) as writer:
-        for index in range(1, 6):
-            image = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
-            writer.write(BagFrame(1_000_000_000 + index, image, camera))
-    return path
-
-
-def heard_all(recorder: BagRecorder, topics: Collection[str], stamp: int, timeout: float) -> bool:
-    return all(recorder.wait_for(topic, stamp, timeout) for topic in topics)
+    images = rng.integers(0, 256, (5, 32, 64, 3), dtype=np.uint8)
+    frames = (BagFrame(1_000_000_000 + index, image, camera) for index, image in enumerate(images, 1))
+    return write_frames(tmp_path / "drive", frames)
 
 
 def contents(bag: Path, topic: str) -> list[bytes]:
@@ -88,11 +82,9 @@ def test_only_what_the_node_listens_to_is_played(bag: Path, domain_id: int) -> N
 
 
 def test_pictures_come_at_the_pace_of_the_recording(tmp_path: Path, domain_id: int) -> None:
-    path = tmp_path / "paced"
-    with BagWriter(path) as writer:
-        for number in range(4):
-            writer.write(BagFrame(10**9 + number * 10**8, np.zeros((32, 64, 3), np.uint8)))
-    frames = BagFrames(path)
+    image = np.zeros((32, 64, 3), np.uint8)
+    paced = (BagFrame(10**9 + number * 10**8, image) for number in range(4))
+    frames = BagFrames(write_frames(tmp_path / "paced", paced))
     with spinning_node("player", domain_id) as node:
         player = BagPlayer(node, frames)
         sent = [when for _, when in player.play(frames, 4.0)]
@@ -108,7 +100,7 @@ def test_messages_are_played_and_recorded_byte_by_byte_and_a_first_without_an_an
 
     def answered(stamp: int) -> bool:
         asked.append(stamp - 1_000_000_000)
-        return heard_all(recorder, topics, stamp, 5.0) and len(asked) not in (1, 4)
+        return all(recorder.wait_for(topic, stamp, 5.0) for topic in topics) and len(asked) not in (1, 4)
 
     with playing(bag, recording, topics, domain_id) as (player, recorder):
         sent = dict(player.play(BagFrames(bag), answered=answered))
