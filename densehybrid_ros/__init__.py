@@ -11,20 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from densehybrid_ros.datasets.camera import Camera as Camera
-    from densehybrid_ros.inference import FrameResult as FrameResult
-    from densehybrid_ros.inference import Segmenter as Segmenter
-    from densehybrid_ros.inference import load as load
-    from densehybrid_ros.networks import DenseHybrid as DenseHybrid
-    from densehybrid_ros.networks import register_network as register_network
-    from densehybrid_ros.perception.geometry import Disparity as Disparity
-    from densehybrid_ros.perception.geometry import Mount as Mount
-    from densehybrid_ros.perception.perception import Frame as Frame
-    from densehybrid_ros.perception.perception import Perceived as Perceived
-    from densehybrid_ros.perception.perception import Perception as Perception
-    from densehybrid_ros.perception.settings import Settings as Settings
+    from densehybrid_ros.datasets.camera import Camera
+    from densehybrid_ros.inference import FrameResult, Segmenter, load
+    from densehybrid_ros.networks import DenseHybrid, register_network
+    from densehybrid_ros.perception.geometry import Disparity, Mount
+    from densehybrid_ros.perception.perception import Frame, Perceived, Perception
+    from densehybrid_ros.perception.settings import Settings
     from densehybrid_ros.resources import __version__ as __version__
-    from densehybrid_ros.training import train as train
+    from densehybrid_ros.training import train
 
 _HOMES = {
     "load": "inference",
