@@ -37,11 +37,7 @@ class AnsweredFrame:
 
 
 def answered_frames(frames: Iterable[tuple[RecordedFrame, Frame]], answers: Path) -> Iterator[AnsweredFrame]:
-    """Yields every frame that was played with what was recorded about it.
-
-    Args:
-        frames: What was played, as ``known_frames`` yields it.
-        answers: The bag of the node's answers.
+    """Yields every frame that was played, as ``known_frames`` yields it, with what the bag of answers holds about it.
 
     Raises:
         InputError: One of the bags is damaged.

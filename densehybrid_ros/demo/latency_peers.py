@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -26,8 +25,8 @@ from densehybrid_ros.bags.messages import header_stamp_ns
 from densehybrid_ros.demo import transport
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.messages import Picture, PicturePublisher, image_message
-from densehybrid_ros.nodes.outputs import IMAGE_QOS
+from densehybrid_ros.nodes.messages import Picture, PicturePublisher, image_message, qos
+from densehybrid_ros.nodes.outputs import IMAGE_DEPTH
 
 _MASKS = {
     transport.SEMANTIC_TOPIC: ("mono8", np.uint8),
@@ -35,7 +34,7 @@ _MASKS = {
     transport.SCORE_TOPIC: ("32FC1", np.float32),
 }
 _WATCHED = (transport.ALERT_TOPIC, *_MASKS)
-_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_QOS = qos(5)
 _DISCOVERY_SECONDS, _SETTLE_SECONDS, _WARM_UP_SECONDS = 30.0, 1.0, 2.0
 _PICTURES = 4
 
@@ -91,7 +90,7 @@ def listen(node: Node, prefix: str) -> dict[str, Any]:
 def _relay(node: Node) -> dict[str, Any]:
     """Answers every image with an empty alert and empty masks of its size until SIGINT: what rclpy costs by itself."""
     alerts = node.create_publisher(DiagnosticArray, transport.ALERT_TOPIC, 10)
-    masks = {topic: node.create_publisher(Image, topic, IMAGE_QOS) for topic in _MASKS}
+    masks = {topic: node.create_publisher(Image, topic, qos(IMAGE_DEPTH)) for topic in _MASKS}
 
     def answer(message: Image) -> None:
         alerts.publish(DiagnosticArray(header=message.header))
@@ -99,8 +98,7 @@ def _relay(node: Node) -> dict[str, Any]:
             pixels = np.zeros((message.height, message.width), dtype)
             masks[topic].publish(image_message(Picture(message.header, pixels, encoding)))
 
-    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    node.create_subscription(Image, f"/{transport.NODE_NAME}/input/image", answer, qos)
+    node.create_subscription(Image, f"/{transport.NODE_NAME}/input/image", answer, qos(1, reliable=False))
     node.get_logger().info("active: relay")
     _wait_for_interrupt()
     return {}

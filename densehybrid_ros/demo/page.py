@@ -37,11 +37,7 @@ class DrivePage:
     """Writes the pictures frame by frame, then the page."""
 
     def __init__(
-        self,
-        folder: Path,
-        classes: tuple[SemanticClass, ...],
-        threshold: float,
-        score_range: tuple[float, float],
+        self, folder: Path, classes: tuple[SemanticClass, ...], threshold: float, score_range: tuple[float, float]
     ) -> None:
         """Makes the folders.
 

@@ -17,7 +17,7 @@ from densehybrid_ros.bags.recording import RecordedFrame, Recording
 from densehybrid_ros.bags.writer import RawBagWriter, qos_profile
 from densehybrid_ros.demo.spinning import wait_until
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.nodes.messages import is_installed, message_class
+from densehybrid_ros.nodes.messages import is_installed, message_class, qos
 
 _SENT_DEPTH = 5  # a few large pictures must fit into a transport's shared memory
 _TF_DEPTH = 100  # many come between two pictures, and every one counts
@@ -57,10 +57,7 @@ class BagPlayer:
         return matched
 
     def play(
-        self,
-        frames: Iterable[RecordedFrame],
-        rate: float | None = None,
-        answered: Callable[[int], bool] | None = None,
+        self, frames: Iterable[RecordedFrame], rate: float | None = None, answered: Callable[[int], bool] | None = None
     ) -> Iterator[tuple[int, int]]:
         """Publishes frames, each after what is known when it comes.
 
@@ -145,7 +142,7 @@ class BagRecorder:
         offers = self._node.get_publishers_info_by_topic(topic)
         latched = all(o.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for o in offers)
         reliable = all(o.qos_profile.reliability == ReliabilityPolicy.RELIABLE for o in offers)
-        profile = _qos(_HEARD_DEPTH, latched, reliable)
+        profile = qos(_HEARD_DEPTH, reliable, latched)
         message_type = offers[0].topic_type
         with self._changed:
             self._received[topic] = {}
@@ -166,12 +163,4 @@ class BagRecorder:
 
 def _sent_qos(topic: str) -> QoSProfile:
     """Reliable, which matches every subscriber."""
-    return _qos(_TF_DEPTH if topic in ("/tf", "/tf_static") else _SENT_DEPTH, latched=topic == "/tf_static")
-
-
-def _qos(depth: int, latched: bool, reliable: bool = True) -> QoSProfile:
-    return QoSProfile(
-        depth=depth,
-        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
+    return qos(_TF_DEPTH if topic in ("/tf", "/tf_static") else _SENT_DEPTH, latched=topic == "/tf_static")

@@ -22,9 +22,7 @@ _POLL_SECONDS = 0.02
 def spinning_node(name: str, domain_id: int | None = None) -> Iterator[Node]:
     """Yields a node whose callbacks run in a thread of their own, in a context of its own; freed memory is kept.
 
-    Args:
-        name: Name of the node.
-        domain_id: DDS domain; that of the environment where it is not given.
+    Without a ``domain_id`` it is in the DDS domain of the environment.
     """
     keep_freed_memory()
     context = Context()

@@ -10,13 +10,12 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 
 from densehybrid_ros.errors import shown
 from densehybrid_ros.nodes.diagnostics import key_values
 from densehybrid_ros.nodes.inputs import CameraFrame
-from densehybrid_ros.nodes.messages import OVERRIDABLE
+from densehybrid_ros.nodes.messages import OVERRIDABLE, qos
 from densehybrid_ros.perception.alert import Alert, Status, stale_alert, stale_frame_alert
 from densehybrid_ros.perception.settings import Settings
 
@@ -43,9 +42,8 @@ class AlertTopic:
             prefix: Of the camera's topics.
         """
         self._node, self._settings, self._watch = node, settings, watch
-        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self._publisher = node.create_publisher(
-            DiagnosticArray, f"{prefix}/output/hazard_alert", qos, qos_overriding_options=OVERRIDABLE
+            DiagnosticArray, f"{prefix}/output/hazard_alert", qos(10), qos_overriding_options=OVERRIDABLE
         )
         self._name = prefix.replace("~", node.get_fully_qualified_name())
         self._topic = node.resolve_topic_name(f"{prefix}/input/image")
@@ -71,9 +69,7 @@ class AlertTopic:
     def answer(self, frame: CameraFrame, doubt: str = "") -> None:
         """Publishes the alert of a frame, if it is switched on and heard; a frame of known hazards ends the wait.
 
-        Args:
-            frame: The frame, perceived.
-            doubt: Why it says nothing of this moment, such as its age; then the alert is STALE.
+        ``doubt`` tells why it says nothing of this moment, such as its age; then the alert is STALE.
         """
         alert = stale_frame_alert(doubt, frame.perceived.alert) if doubt else frame.perceived.alert
         is_known = frame.perceived.hazards is not None and not doubt
@@ -110,10 +106,7 @@ class AlertTopic:
     def say_stale(self, kind: str, reason: str, values: dict[str, Any] | None = None) -> None:
         """Says that nothing is known: at once where the kind of reason is new, else twice a second.
 
-        Args:
-            kind: What the reason is about; the reason's own wording may change while it lasts.
-            reason: For people.
-            values: Named values.
+        The wording of a reason may change while its ``kind`` lasts; ``values`` are the alert's.
         """
         if not self._settings().publish_hazard_alert:
             if self._reason == "off":
@@ -151,13 +144,9 @@ class AlertTopic:
 
 
 def alert_message(alert: Alert, header: Header, node_name: str, hardware_id: str) -> DiagnosticArray:
-    """Makes the message of an alert.
+    """Makes the message of an alert; its statuses begin with the node's full name, which ends with the camera's.
 
-    Args:
-        alert: The alert.
-        header: The camera's.
-        node_name: Fully qualified and with the camera's, so that the statuses of several cameras differ.
-        hardware_id: Frame or topic of the camera.
+    ``hardware_id`` is the frame or topic of the camera.
     """
 
     def made(status: Status) -> DiagnosticStatus:

@@ -70,12 +70,7 @@ class FrameStatistics:
     """Counts frames, and keeps the latest times and reasons. All methods may be called from any thread."""
 
     def __init__(self, timeout: Callable[[], float] = lambda: 0.0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begins at zero.
-
-        Args:
-            timeout: Returns for how many seconds reasons and problems are told, 10 at least.
-            clock: Tells seconds.
-        """
+        """Begins at zero; reasons and problems are told for ``timeout()`` seconds of the clock, 10 at least."""
         self._timeout, self._clock = timeout, clock
         self._lock = threading.Lock()
         self._counts = Counts()

@@ -13,14 +13,14 @@ import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 from stereo_msgs.msg import DisparityImage
 
 from densehybrid_ros.errors import InputError, shown
 from densehybrid_ros.nodes.diagnostics import SECONDS_BETWEEN_WARNINGS, FrameStatistics
-from densehybrid_ros.nodes.messages import OVERRIDABLE, is_installed, message_class, read_message
+from densehybrid_ros.nodes.messages import OVERRIDABLE, is_installed, message_class, qos, read_message
 from densehybrid_ros.perception.geometry import TransformTree
 from densehybrid_ros.perception.inputs import Inputs
 from densehybrid_ros.perception.overlay import frame_overlay
@@ -78,7 +78,7 @@ class CameraTopic:
         """Subscribes to ``topic``; ``put`` stores a frame and returns whether one was lost by it."""
         self._node, self._statistics, self._put = node, statistics, put
         self._name, self._topic = topic, node.resolve_topic_name(topic)
-        self._qos = _qos(1, ReliabilityPolicy[settings.input_reliability.upper()])
+        self._qos = qos(1, settings.input_reliability == "reliable")
         self._last_frame = time.monotonic()
         self._reported: str | None = None
         self._follows = settings.input_transport == "auto"
@@ -104,11 +104,8 @@ class CameraTopic:
     def check(self, timeout: float) -> float | None:
         """Logs once a silence, and again when its cause changes, what is known about it.
 
-        Args:
-            timeout: Seconds without a frame that are normal.
-
         Returns:
-            Seconds without a frame if they exceed the timeout, else None.
+            Seconds without a frame if they exceed ``timeout`` seconds, else None.
         """
         silence = self.silence
         if silence <= timeout:
@@ -189,22 +186,20 @@ class SideTopics:
         self._node = node
         transforms = TransformTree()
         self.inputs = [Inputs(transforms) for _ in prefixes]
-        best_effort = ReliabilityPolicy.BEST_EFFORT
-        images = ReliabilityPolicy[settings.input_reliability.upper()]
+        reliable = settings.input_reliability == "reliable"
         self._subscriptions: list[Subscription] = []
         for prefix, inputs in zip(prefixes, self.inputs, strict=True):
-            self._subscribe(CameraInfo, f"{prefix}/input/camera_info", inputs.store_camera_info, _qos(1, best_effort))
-            self._subscribe(DisparityImage, f"{prefix}/input/disparity", inputs.store_disparity, _qos(1, images))
-        self._subscribe(Odometry, "~/input/odometry", self._store_odometry, _qos(1, best_effort))
+            self._subscribe(CameraInfo, f"{prefix}/input/camera_info", inputs.store_camera_info, qos(1, False))
+            self._subscribe(DisparityImage, f"{prefix}/input/disparity", inputs.store_disparity, qos(1, reliable))
+        self._subscribe(Odometry, "~/input/odometry", self._store_odometry, qos(1, False))
         if not settings.base_frame:
             return
         if not is_installed(_TF_MESSAGE):
             node.get_logger().error("base_frame: tf2_msgs is not installed, so transforms can't be heard")
             return
         kind = message_class(_TF_MESSAGE)
-        for topic, durability in (("/tf", DurabilityPolicy.VOLATILE), ("/tf_static", DurabilityPolicy.TRANSIENT_LOCAL)):
-            qos = _qos(_TF_DEPTH, ReliabilityPolicy.RELIABLE, durability)
-            self._subscribe(kind, topic, self.inputs[0].store_transforms, qos)
+        for topic, latched in (("/tf", False), ("/tf_static", True)):
+            self._subscribe(kind, topic, self.inputs[0].store_transforms, qos(_TF_DEPTH, latched=latched))
 
     def close(self) -> None:
         """Leaves all topics."""
@@ -212,9 +207,9 @@ class SideTopics:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
         self._subscriptions.append(
-            self._node.create_subscription(kind, topic, callback, qos, qos_overriding_options=OVERRIDABLE)
+            self._node.create_subscription(kind, topic, callback, profile, qos_overriding_options=OVERRIDABLE)
         )
 
     def _store_odometry(self, message: Odometry) -> None:
@@ -222,14 +217,7 @@ class SideTopics:
             inputs.store_odometry(message, time.monotonic())
 
 
-def _policies(qos: QoSProfile) -> str:
+def _policies(profile: QoSProfile) -> str:
     """The policies that decide whether two sides match, and the depth where it is known."""
-    policies = f"{qos.reliability.name.lower()}, {qos.durability.name.lower()}"
-    return f"{policies}, depth {qos.depth}" if qos.depth else policies
-
-
-def _qos(
-    depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE
-) -> QoSProfile:
-    """A profile of its own for each subscription, because ``qos_overrides`` change it."""
-    return QoSProfile(depth=depth, reliability=reliability, durability=durability)
+    policies = f"{profile.reliability.name.lower()}, {profile.durability.name.lower()}"
+    return f"{policies}, depth {profile.depth}" if profile.depth else policies

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.serde import SerdeError
@@ -30,6 +31,15 @@ OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 """Of all inputs and outputs: which policies the parameters ``qos_overrides`` may change."""
 
 _KINDS = {"f4": PointField.FLOAT32, "u4": PointField.UINT32, "u1": PointField.UINT8}
+
+
+def qos(depth: int, reliable: bool = True, latched: bool = False) -> QoSProfile:
+    """Makes a profile, one of its own for each topic, because ``qos_overrides`` change it."""
+    return QoSProfile(
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
 
 
 def message_class(name: str) -> Any:
@@ -164,9 +174,7 @@ def fill_data(message: Any, pixels: np.ndarray) -> None:
 def point_cloud(header: Header, points: np.ndarray) -> PointCloud2:
     """Makes a cloud with a field for each one of the array.
 
-    Args:
-        header: Taken over as it is.
-        points: C-contiguous, of float32, uint32 and uint8: [N], all finite, or organised [H, W], which may hold NaN.
+    It is C-contiguous, of float32, uint32 and uint8: [N], all finite, or organised [H, W], which may hold NaN.
     """
     width = points.shape[-1]
     message = PointCloud2(header=header, height=points.size // max(width, 1) or 1, width=width)

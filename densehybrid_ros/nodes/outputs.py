@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout
 from visualization_msgs.msg import MarkerArray
@@ -23,15 +21,13 @@ from densehybrid_ros.hazards.road import find_ground, road_hazard
 from densehybrid_ros.nodes import hazard_messages, messages
 from densehybrid_ros.nodes.hazard_messages import DETECTIONS, LABEL_INFO
 from densehybrid_ros.nodes.inputs import CameraFrame
-from densehybrid_ros.nodes.messages import OVERRIDABLE, Picture, PicturePublisher, is_installed, message_class
+from densehybrid_ros.nodes.messages import OVERRIDABLE, Picture, PicturePublisher, is_installed, message_class, qos
 from densehybrid_ros.perception.ground import ground_class_confidence, ground_open_set, ground_points
 from densehybrid_ros.perception.overlay import SCORE_OFFSET, SCORE_SCALE, score_steps
 from densehybrid_ros.perception.settings import Settings
 
 # Reliable publishers match every subscriber. Two frames, so that one that is still on its way survives the next.
-IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
-HAZARD_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+IMAGE_DEPTH, _HAZARD_DEPTH = 2, 10
 
 HAZARD_OUTPUTS = ("hazard_alert", "hazard_points", "hazard_markers", "hazards")
 """Those that need the hazard stage; the alert has a topic of its own (``alert_topic``)."""
@@ -49,7 +45,7 @@ class Output:
     """How one output is made: ``compute`` makes what it shows, ``fill`` the message of that, or the picture."""
 
     kind: type
-    qos: QoSProfile
+    depth: int
     compute: Callable[[CameraFrame], Any]
     fill: Callable[[CameraFrame, Any], Any]
 
@@ -64,7 +60,7 @@ def _image(encoding: str | None, compute: Callable[[CameraFrame], np.ndarray]) -
     def fill(frame: CameraFrame, pixels: np.ndarray) -> Picture:
         return Picture(frame.header, pixels, encoding or frame.settings.score_encoding)
 
-    return Output(Image, IMAGE_QOS, compute, fill)
+    return Output(Image, IMAGE_DEPTH, compute, fill)
 
 
 def _compressed(wire_format: str, compute: Callable[[CameraFrame], np.ndarray]) -> Output:
@@ -82,12 +78,12 @@ def _compressed(wire_format: str, compute: Callable[[CameraFrame], np.ndarray]) 
         messages.fill_data(message, data)
         return message
 
-    return Output(CompressedImage, IMAGE_QOS, encode, fill)
+    return Output(CompressedImage, IMAGE_DEPTH, encode, fill)
 
 
 def _hazards(kind: type, fill: Callable[[CameraFrame, HazardFrame], Any]) -> Output:
     """Of the hazards; none where the hazard stage failed, which the alert says."""
-    return Output(kind, HAZARD_QOS, lambda frame: frame.perceived.hazards or _NO_HAZARDS, fill)
+    return Output(kind, _HAZARD_DEPTH, lambda frame: frame.perceived.hazards or _NO_HAZARDS, fill)
 
 
 def _score(frame: CameraFrame) -> np.ndarray:
@@ -121,7 +117,7 @@ OUTPUTS: dict[str, Output] = {
     "road_hazard": _image(None, _road_hazard),
     "ground_points": Output(
         PointCloud2,
-        IMAGE_QOS,
+        IMAGE_DEPTH,
         lambda frame: ground_points(frame.perceived, frame.settings),
         lambda frame, points: messages.point_cloud(frame.header, points),
     ),
@@ -150,23 +146,24 @@ class Outputs:
     def __init__(self, node: LifecycleNode, prefix: str = "~") -> None:
         """Creates the publishers; ``prefix`` is that of the camera's topics."""
         self._node, self._prefix = node, prefix
-        # Of each profile a copy, because ``qos_overrides`` change it.
         self._publishers = {
             name: node.create_lifecycle_publisher(
-                output.kind, f"{prefix}/output/{name}", copy(output.qos), qos_overriding_options=OVERRIDABLE
+                output.kind, f"{prefix}/output/{name}", qos(output.depth), qos_overriding_options=OVERRIDABLE
             )
             for name, output in OUTPUTS.items()
         }
         self._labels: Any = None
         self._pictures = PicturePublisher()
-        self._scale = node.create_publisher(Float64MultiArray, f"{prefix}/output/anomaly_score_scale", LATCHED_QOS)
+        self._scale = node.create_publisher(
+            Float64MultiArray, f"{prefix}/output/anomaly_score_scale", qos(1, latched=True)
+        )
 
     def offer_labels(self, classes: tuple[SemanticClass, ...]) -> None:
         """Publishes the names of the classes once, for all who subscribe later too; only where vision_msgs is."""
         if self._labels is None and is_installed(LABEL_INFO):
             kind, topic = message_class(LABEL_INFO), f"{self._prefix}/output/label_info"
-            qos = copy(LATCHED_QOS)
-            self._labels = self._node.create_publisher(kind, topic, qos, qos_overriding_options=OVERRIDABLE)
+            profile = qos(1, latched=True)
+            self._labels = self._node.create_publisher(kind, topic, profile, qos_overriding_options=OVERRIDABLE)
             header = Header(stamp=self._node.get_clock().now().to_msg())
             self._labels.publish(hazard_messages.label_info(classes, header))
 

@@ -127,13 +127,10 @@ class Worker:
         return not self._thread.is_alive()
 
     def process(self, frames: Mapping[int, CameraFrame]) -> None:
-        """Processes one frame each of some cameras. It raises nothing: what goes wrong is counted.
+        """Processes one frame each of some cameras, by their numbers. It raises nothing: what goes wrong is counted.
 
         All are on their way through the model before the first is judged; the alert of each goes out as soon as it is
         judged. Its other outputs follow in a thread of the camera, meanwhile the next frame is perceived.
-
-        Args:
-            frames: Number of the camera -> its frame.
         """
         begun = []
         for number, frame in frames.items():

@@ -122,9 +122,10 @@ class RosPeer:
         def is_settled() -> bool:
             numbers = self.counters()
             ended = sum(numbers[key] for key in ("processed", "dropped", "rejected", "failed"))
-            return numbers["received"] + numbers["dropped_before_arrival"] == ended and self._is_current()
+            is_current = len(self.diagnostic_levels) >= marked + 2
+            return numbers["received"] + numbers["dropped_before_arrival"] == ended and is_current
 
-        self._marked = len(self.diagnostic_levels)
+        marked = len(self.diagnostic_levels)
         self.wait_for(is_settled, "the node to finish its frames")
         return self.counters()
 
@@ -153,9 +154,6 @@ class RosPeer:
         while not condition():
             assert time.monotonic() < end, f"waited in vain for {what}; diagnostics: {self.diagnostics}"
             time.sleep(0.02)
-
-    def _is_current(self) -> bool:
-        return len(self.diagnostic_levels) >= self._marked + 2
 
     def ask(self, kind: type, name: str, **fields: Any) -> Any:
         """Calls a service of the node."""

@@ -18,7 +18,8 @@ from densehybrid_ros.demo.transport import (
     tidy_shared_memory,
     transport_environment,
 )
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, save_model
+from densehybrid_ros.inference import Segmenter
+from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
 
 # Fast DDS reads its profile once a process, so it is named before the first test of any folder uses ROS.
 os.environ.update(profile_environment())
@@ -34,6 +35,12 @@ def seeded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "seeded.safetensors"
     save_model(path, network, ModelCard("seeded", "light", thresholds=THRESHOLDS, default_threshold="middle"))
     return path
+
+
+@pytest.fixture(scope="session")
+def segmenter(seeded_model: Path) -> Segmenter:
+    """What the node runs, called directly."""
+    return Segmenter(load_model(seeded_model), "eager", "cpu")
 
 
 @pytest.fixture(scope="module")

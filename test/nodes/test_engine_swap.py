@@ -18,7 +18,6 @@ from ros_peer import RosPeer, image_message, pixels_of
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.inference.host_kernels import compiler
-from densehybrid_ros.networks import load_model
 
 pytestmark = pytest.mark.ros
 
@@ -27,12 +26,12 @@ PATIENCE = 400.0  # seconds; only a hang lasts as long
 
 
 def test_frames_go_on_while_the_engine_is_built_and_after_it_took_over(
-    start_node: Callable[..., NodeProcess], seeded_model: Path, tmp_path: Path
+    start_node: Callable[..., NodeProcess], segmenter: Segmenter, tmp_path: Path
 ) -> None:
     if compiler() is None:
         pytest.skip("no C++ compiler on this machine")
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    expected = Segmenter(load_model(seeded_model), "eager", "cpu")(image, 0.0).anomaly_score
+    expected = segmenter(image, 0.0).anomaly_score
     options = {"backend": "auto", "build_engine": True, "engine_cache": str(tmp_path), "input_reliability": "reliable"}
     with start_node(**options) as process:
         process.wait_until_active()

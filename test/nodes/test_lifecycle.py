@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,7 +26,6 @@ from sensor_msgs.msg import CompressedImage
 
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.networks import load_model
 from densehybrid_ros.nodes.bond import STATUS
 from densehybrid_ros.nodes.messages import is_installed, message_class
 
@@ -168,7 +166,7 @@ def test_requests_that_rclpy_raises_on_get_an_answer(peer: RosPeer) -> None:
     assert (result.successful, result.reason) == (False, "99 is not a valid Parameter.Type")
 
 
-def test_compressed_frames_of_a_second_camera(start_node: Callable[..., NodeProcess], seeded_model: Path) -> None:
+def test_compressed_frames_of_a_second_camera(start_node: Callable[..., NodeProcess], segmenter: Segmenter) -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
     png = cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
     remap = ("-r", "__ns:=/packed", "-r", "perception:~/input/image:=/packed_camera")
@@ -183,7 +181,7 @@ def test_compressed_frames_of_a_second_camera(start_node: Callable[..., NodeProc
             message.header = image_message(image, "rgb8", number=5).header
             peer.send(message)
             peer.send(message)  # the first may come before the outputs are connected
-            expected = Segmenter(load_model(seeded_model), "eager", "cpu")(image, -3.0)
+            expected = segmenter(image, -3.0)
             np.testing.assert_array_equal(pixels_of(peer.result("open_set", 5)), expected.open_set)
             before = peer.settle()
             peer.send(CompressedImage(header=message.header, format="png", data=png[:-20]))

@@ -22,8 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.nodes import messages
-from densehybrid_ros.nodes.messages import Picture, PicturePublisher, image_message, read_message
-from densehybrid_ros.nodes.outputs import IMAGE_QOS
+from densehybrid_ros.nodes.messages import Picture, PicturePublisher, image_message, qos, read_message
 
 pytestmark = pytest.mark.ros
 
@@ -114,7 +113,7 @@ def test_large_and_small_pictures_arrive_from_one_buffer(ros: None, as_bytes: bo
     pictures = [Picture(late_header(f"{n}"), random.random(size, np.float32), "32FC1") for n, size in enumerate(sizes)]
     received: dict[str, Image] = {}
     node, sender = LifecycleNode("sender"), PicturePublisher()
-    publisher = node.create_publisher(Image, "/pictures", IMAGE_QOS)
+    publisher = node.create_publisher(Image, "/pictures", qos(2))
     with spinning_node("receiver") as receiver:
         receiver.create_subscription(Image, "/pictures", lambda m: received.update({m.header.frame_id: m}), 10)
         assert wait_until(lambda: publisher.get_subscription_count() > 0, 30)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,9 @@ ROAD = draw(160, 320, HORIZON)
 
 @pytest.fixture(scope="module")
 def peer(start_colour_node: Callable[..., NodeProcess], tmp_path_factory: Any) -> Iterator[HazardPeer]:
-    peer = HazardPeer()
     model = tmp_path_factory.mktemp("model") / "model"
-    with start_colour_node({"~/input/image": "/camera", **REMAPPINGS}, **PARAMETERS, model=str(model)) as node:
+    remappings = {"~/input/image": "/camera", **REMAPPINGS}
+    with closing(HazardPeer()) as peer, start_colour_node(remappings, **PARAMETERS, model=str(model)) as node:
         peer.wait_for_alert("the node is loading the model")
         model.touch()
         node.wait_until_active()
@@ -62,7 +63,6 @@ def peer(start_colour_node: Callable[..., NodeProcess], tmp_path_factory: Any) -
         peer.connect_hazards()
         yield peer
         assert node.stop() == 0, node.log()
-    peer.close()
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,8 @@ from densehybrid_ros.demo.spinning import spinning_node, wait_until
 from densehybrid_ros.hazards.road import find_ground
 from densehybrid_ros.inference import FrameResult
 from densehybrid_ros.nodes.inputs import CameraFrame
-from densehybrid_ros.nodes.messages import Picture
-from densehybrid_ros.nodes.outputs import LATCHED_QOS, OUTPUTS, SCORE_OFFSET, SCORE_SCALE, Outputs
+from densehybrid_ros.nodes.messages import Picture, qos
+from densehybrid_ros.nodes.outputs import OUTPUTS, SCORE_OFFSET, SCORE_SCALE, Outputs
 from densehybrid_ros.perception.perception import Frame, Perceived
 from densehybrid_ros.perception.settings import Settings
 
@@ -102,7 +102,7 @@ def test_scale_is_there_for_who_comes_later(node: LifecycleNode, encoding: str, 
     heard: list[Any] = []
     with spinning_node("late") as late:
         topic = "/outputs_test/output/anomaly_score_scale"
-        late.create_subscription(Float64MultiArray, topic, heard.append, LATCHED_QOS)
+        late.create_subscription(Float64MultiArray, topic, heard.append, qos(1, latched=True))
         assert wait_until(lambda: bool(heard), 30)
     assert list(heard[0].data) == expected
 

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,7 +25,6 @@ from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.hazards import HazardChain, HazardSettings
 from densehybrid_ros.hazards.picture import draw_caption, draw_marks
 from densehybrid_ros.inference import FrameResult, Segmenter
-from densehybrid_ros.networks import load_model
 from densehybrid_ros.perception.overlay import alert_marks, compose_overlay, moment_text
 
 pytestmark = pytest.mark.ros
@@ -40,11 +38,6 @@ def picture(height: int, width: int, seed: int) -> np.ndarray:
     """Coarse colour noise: structure at the scale of the network's grid."""
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-@pytest.fixture(scope="module")
-def segmenter(seeded_model: Path) -> Segmenter:
-    return Segmenter(load_model(seeded_model), "eager", "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from ros_peer import RosPeer, image_message, pixels_of
 
 from densehybrid_ros.demo.node_process import NodeProcess
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.networks import load_model
 
 pytestmark = pytest.mark.ros
 
@@ -124,8 +122,9 @@ def test_pausing_is_said_of_every_camera(peers: tuple[HazardPeer, HazardPeer]) -
         assert answer(peer, ROAD).level == OK
 
 
-def test_masks_of_the_real_model_are_the_segmenters(start_node: Callable[..., NodeProcess], seeded_model: Path) -> None:
-    segmenter = Segmenter(load_model(seeded_model), "eager", "cpu")
+def test_masks_of_the_real_model_are_the_segmenters(
+    start_node: Callable[..., NodeProcess], segmenter: Segmenter
+) -> None:
     sizes = ((64, 128), (96, 64))
     with start_node(cameras=CAMERAS, input_reliability="reliable", camera_window=0.005) as node, ExitStack() as stack:
         node.wait_until_active()
