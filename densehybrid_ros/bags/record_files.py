@@ -188,13 +188,15 @@ class McapFile(_RecordFile):
         if code == 15:  # the end of the data
             self._has_ended = True
         elif code == 3:
-            self._schemas[_number(body, 0)] = _text(body, 2)[0]
+            (number,) = struct.unpack_from("<H", body)
+            self._schemas[number] = _text(body, 2)[0]
         else:
+            number, schema = struct.unpack_from("<HH", body)
             topic, end = _text(body, 4)
             encoding, end = _text(body, end)
             latched = is_latched(_pairs(body, end).get("offered_qos_profiles"))
-            self._schema_of[_number(body, 0)] = _number(body, 2)
-            self.channels[_number(body, 0)] = Channel(topic, "", encoding or "cdr", latched)
+            self._schema_of[number] = schema
+            self.channels[number] = Channel(topic, "", encoding or "cdr", latched)
         for number, schema in self._schema_of.items():  # a schema may come after its channel
             self.channels[number] = replace(self.channels[number], kind=self._schemas.get(schema, ""))
         return None
@@ -289,10 +291,6 @@ def _left(stream: BinaryIO) -> int:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(position)
     return size - position
-
-
-def _number(body: bytes, at: int) -> int:
-    return int.from_bytes(body[at : at + 2], "little")
 
 
 def _text(body: bytes, at: int) -> tuple[str, int]:
