@@ -70,11 +70,7 @@ class SourceFrames:
     is_compressed = False
 
     def __init__(
-        self,
-        path: Path,
-        source: FrameSource,
-        topics: BagTopics | None = None,
-        leave_out: LeaveOut | None = None,
+        self, path: Path, source: FrameSource, topics: BagTopics | None = None, leave_out: LeaveOut | None = None
     ) -> None:
         """Notes what to read, and who gets a line about frames that can't be; None raises an InputError."""
         self.path, self._source, self._leave_out = path, source, leave_out

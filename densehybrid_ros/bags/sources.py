@@ -24,13 +24,7 @@ from densehybrid_ros.datasets.labelled_set import (
     translate_labels,
     what_is_lacking,
 )
-from densehybrid_ros.datasets.pictures import (
-    PICTURE_SUFFIXES,
-    list_pictures,
-    read_color,
-    read_disparity,
-    read_labels,
-)
+from densehybrid_ros.datasets.pictures import PICTURE_SUFFIXES, list_pictures, read_color, read_disparity, read_labels
 from densehybrid_ros.datasets.rendered_road import render_drive
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError

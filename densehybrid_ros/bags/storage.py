@@ -18,14 +18,7 @@ from rosbags.serde import SerdeError
 
 from densehybrid_ros.bags.folder import PACKED_SUFFIXES, Metadata, read_metadata, recorded_files
 from densehybrid_ros.bags.messages import header_stamp_ns, typestore, with_header_stamp
-from densehybrid_ros.bags.record_files import (
-    ZSTD_MAGIC,
-    Channel,
-    McapFile,
-    Rosbag1File,
-    unpack,
-    unpack_file,
-)
+from densehybrid_ros.bags.record_files import ZSTD_MAGIC, Channel, McapFile, Rosbag1File, unpack, unpack_file
 from densehybrid_ros.bags.sqlite_file import SQLITE_MAGIC, SqliteFile
 from densehybrid_ros.errors import InputError
 

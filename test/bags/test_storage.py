@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import sys
 import zlib
 from pathlib import Path
 
@@ -36,14 +35,10 @@ from rosbags.typesys import Stores, get_typestore
 
 from densehybrid_ros.bags import messages
 from densehybrid_ros.bags.folder import find_bags
+from densehybrid_ros.bags.record_files import zstd
 from densehybrid_ros.bags.storage import Storage, open_storage
 from densehybrid_ros.bags.writer import RawBagWriter, qos_profile
 from densehybrid_ros.errors import InputError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 
 def pictures(storage: Storage) -> list[int]:

@@ -71,9 +71,9 @@ def chunk(records: bytes, compression: str = "", packed: bytes | None = None, ch
     return record(6, head + struct.pack("<Q", len(packed)) + packed)
 
 
-def mcap(records: Iterable[bytes], closed: bool = True) -> bytes:
+def mcap(records: Iterable[bytes]) -> bytes:
     """An MCAP file without index and summary, as the profile fastwrite leaves it."""
-    end = record(15, bytes(4)) + record(2, bytes(20)) + MAGIC if closed else b""
+    end = record(15, bytes(4)) + record(2, bytes(20)) + MAGIC
     return MAGIC + record(1, text("ros2") + text("test")) + b"".join(records) + end
 
 

@@ -41,14 +41,12 @@ def write_frame(image: Path, label: Path, values: np.ndarray, seed: int = 0) -> 
         assert cv2.imwrite(str(path), picture)
 
 
-def write_own_frames(root: Path, count: int = 4, splits: tuple[str, ...] = ("train", "val")) -> Path:
+def write_own_frames(root: Path, count: int) -> Path:
     """Writes ``root/frames/SPLIT/{images,labels}`` with classes.yaml, frames of two sizes; returns ``root/frames``."""
     frames = root / "frames"
-    for split in splits:
+    for folder in (frames / "train", frames / "val"):
         for number in range(count):
             label = own_label(64, 128) if number % 2 else own_label(80, 120)
-            write_frame(
-                frames / split / "images" / f"{number}.png", frames / split / "labels" / f"{number}.png", label, number
-            )
+            write_frame(folder / "images" / f"{number}.png", folder / "labels" / f"{number}.png", label, number)
     (frames / "classes.yaml").write_text(CLASSES)
     return frames

@@ -7,13 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from densehybrid_ros.bags.messages import (
-    camera_info_message,
-    header_message,
-    image_message,
-    make,
-    odometry_message,
-)
+from densehybrid_ros.bags.messages import camera_info_message, header_message, image_message, make, odometry_message
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.perception.geometry import Transform
 

@@ -117,9 +117,7 @@ def test_interrupt_ends_launch_and_node_with_status_0(running: tuple[subprocess.
     assert not node.is_running()
 
 
-def test_termination_of_launch_alone_takes_the_node_along(
-    running: tuple[subprocess.Popen, psutil.Process],
-) -> None:
+def test_termination_of_launch_alone_takes_the_node_along(running: tuple[subprocess.Popen, psutil.Process]) -> None:
     launch, node = running
     launch.send_signal(signal.SIGTERM)
     # Until launch's own pipe ends: its last holder is the node.
