@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from densehybrid_ros.bags.messages import camera_info_message, header_message, image_message, make, odometry_message
+from densehybrid_ros.bags.messages import camera_info_message, disparity_message, header_message, make, odometry_message
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.perception.geometry import Transform
 
@@ -19,11 +19,14 @@ def header(milliseconds: int = 0, frame_id: str = "optical") -> Any:
     return header_message(5 * 10**9 + milliseconds * 10**6, frame_id)
 
 
-def camera_info(camera: Camera = CAMERA, **changes: Any) -> Any:
-    message = camera_info_message(camera, header())
+def changed(message: Any, changes: dict[str, Any]) -> Any:
     for name, value in changes.items():
         setattr(message, name, value)
     return message
+
+
+def camera_info(camera: Camera = CAMERA, **changes: Any) -> Any:
+    return changed(camera_info_message(camera, header()), changes)
 
 
 def region(left: int, top: int, width: int, height: int) -> Any:
@@ -34,17 +37,8 @@ def region(left: int, top: int, width: int, height: int) -> Any:
 def disparity_image(
     pixels: Any, milliseconds: int = 0, focal: float = 353.0, baseline: float = 0.21, **more: Any
 ) -> Any:
-    pixels = np.asarray(pixels, np.float32)
-    values = {"min_disparity": 0.5, "max_disparity": 200.0, "delta_d": 0.0} | more
-    return make(
-        "stereo_msgs/msg/DisparityImage",
-        header=header(milliseconds),
-        image=image_message(pixels, "32FC1", header(milliseconds)),
-        f=focal,
-        t=baseline,
-        valid_window=region(0, 0, 0, 0),
-        **values,
-    )
+    message = disparity_message(np.asarray(pixels, np.float32), CAMERA, header(milliseconds))
+    return changed(message, {"f": focal, "t": baseline, "min_disparity": 0.5, "max_disparity": 200.0, **more})
 
 
 def odometry(speed: float) -> Any:
