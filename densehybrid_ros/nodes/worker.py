@@ -144,11 +144,6 @@ class Worker:
                 publishing = self._publisher.submit(self._publish, camera, frame, time.monotonic())
                 self._publishing[camera.number] = publishing
 
-    def wait_published(self) -> None:
-        """Waits until all outputs of the frames that were processed are out."""
-        for publishing in self._publishing.values():
-            publishing.result()
-
     def _run(self) -> None:
         while frames := self.slots.take():
             self.process(frames)

@@ -124,7 +124,7 @@ def test_a_frame_that_is_lost_takes_no_other_cameras_with_it(start: Start) -> No
     worker, cameras = start(FragileSegmenter, ("front", "left", "right"))
     frames = [camera_frame(64, seconds=-1), camera_frame(32, "nonsense"), camera_frame(48)]  # one clock is broken
     worker.process(dict(enumerate(frames)))
-    worker.wait_published()
+    worker._publisher.shutdown()  # waits until all outputs are out
     counts = [camera.statistics.counts() for camera in cameras]
     assert [(each.failed, each.rejected, each.processed) for each in counts] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     assert frames[2].perceived.masks.semantic.shape == (48, 64)
@@ -146,7 +146,7 @@ def test_all_frames_are_with_the_model_before_the_first_is_judged_and_answered(s
         )
         camera.outputs.publish = lambda frame, n=camera.number: events.append(f"publish {n}") or []  # type: ignore
     worker.process({1: camera_frame(), 0: camera_frame(64)})
-    worker.wait_published()
+    worker._publisher.shutdown()  # waits until all outputs are out
     assert events == ["submit 1", "submit 0", "answer 1", "publish 1", "answer 0", "publish 0"]
 
 
@@ -156,7 +156,6 @@ def test_every_frame_is_processed_or_reported_as_lost(start: Start) -> None:
     lost = sum(worker.slots.put(0, camera_frame(seconds=number)) for number in range(50))
     lost += len(worker.slots.close())
     assert worker.join(timeout=60)
-    worker.wait_published()
     assert camera.statistics.counts().processed + lost == 50
 
 
@@ -164,6 +163,6 @@ def test_outputs_that_nobody_hears_are_not_filled(start: Start) -> None:
     worker, (camera,) = start()
     frame = camera_frame()
     worker.process({0: frame})
-    worker.wait_published()
+    worker._publisher.shutdown()  # waits until all outputs are out
     assert not any(camera.outputs.is_wanted(name, frame.settings) for name in OUTPUTS)
     assert frame.perceived.hazards is not None  # tracks need every frame, heard or not
