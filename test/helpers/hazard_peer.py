@@ -13,7 +13,6 @@ from colour_node import draw
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from plain_messages import CAMERA
-from rclpy.qos import QoSProfile
 from ros_peer import PATIENCE, RosPeer, image_message, values_of
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -69,14 +68,11 @@ class HazardPeer(RosPeer):
         self.alerts: list[Alert] = []
         self.number = 0
         super().__init__(topic, camera=camera)
-        self.camera_info = self.node.create_publisher(CameraInfo, f"{topic}_info", QoSProfile(depth=5))
-        self.disparity = self.node.create_publisher(DisparityImage, "/disparity", QoSProfile(depth=5))
-        self.odometry = self.node.create_publisher(Odometry, "/odometry", QoSProfile(depth=5))
+        self.camera_info = self.node.create_publisher(CameraInfo, f"{topic}_info", 5)
+        self.disparity = self.node.create_publisher(DisparityImage, "/disparity", 5)
+        self.odometry = self.node.create_publisher(Odometry, "/odometry", 5)
         self.node.create_subscription(
-            DiagnosticArray,
-            f"{self._output}/hazard_alert",
-            lambda message: self.alerts.append(Alert(message)),
-            QoSProfile(depth=50),
+            DiagnosticArray, f"{self._output}/hazard_alert", lambda message: self.alerts.append(Alert(message)), 50
         )
         for name in ("hazard_points", "hazard_markers", "confidence"):
             self.received[name] = {}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,12 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from densehybrid_ros.demo.spinning import spinning_node
-from densehybrid_ros.nodes.messages import fill_data
+from densehybrid_ros.nodes.messages import fill_data, qos
 
 KINDS = {
     "hazard_alert": DiagnosticArray,
@@ -77,10 +77,8 @@ class RosPeer:
         self._output = f"{self._name}/{camera}/output" if camera else f"{self._name}/output"
         self._stack = ExitStack()
         self.node = self._stack.enter_context(spinning_node("test_peer"))
-        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        self.publisher = self.node.create_publisher(kind, topic, QoSProfile(depth=20, reliability=policy))
+        self.publisher = self.node.create_publisher(kind, topic, qos(20, reliable))
         self.received: dict[str, dict[int, Any]] = {name: {} for name in (*IMAGE_OUTPUTS, "hazard_alert")}
-        self.subscriptions: dict[str, Any] = {}
         self.diagnostics: dict[str, str] = {}
         self.diagnostic_name = ""
         self.diagnostic_levels: list[bytes] = []
@@ -89,10 +87,8 @@ class RosPeer:
             self.subscribe(name)
 
     def subscribe(self, name: str) -> None:
-        kind = KINDS.get(name, Image)
-        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        self.subscriptions[name] = self.node.create_subscription(
-            kind, f"{self._output}/{name}", lambda message: self._keep(name, message), qos
+        self.node.create_subscription(
+            KINDS.get(name, Image), f"{self._output}/{name}", partial(self._keep, name), qos(5)
         )
 
     def close(self) -> None:

@@ -16,14 +16,12 @@ from some_hazards import FRAME, NEAR
 from densehybrid_ros.datasets.taxonomy import CITYSCAPES_CLASSES
 from densehybrid_ros.hazards.hazard import Level
 from densehybrid_ros.nodes.alert_topic import alert_message
-from densehybrid_ros.nodes.hazard_messages import detections, label_info, markers, points
+from densehybrid_ros.nodes.hazard_messages import DETECTIONS, detections, label_info, markers, points
 from densehybrid_ros.nodes.messages import is_installed
 from densehybrid_ros.perception.alert import Alert, Status
 
 pytestmark = pytest.mark.ros
-needs_vision = pytest.mark.skipif(
-    not is_installed("vision_msgs/msg/Detection2DArray"), reason="vision_msgs is not installed"
-)
+needs_vision = pytest.mark.skipif(not is_installed(DETECTIONS), reason="vision_msgs is not installed")
 
 
 def test_alert_message_carries_the_header_and_every_status() -> None:

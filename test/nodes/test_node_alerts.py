@@ -19,12 +19,12 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from colour_node import CONFIDENCE, HIGH, NOT_CONFIDENT, NOT_LIKED, draw
 from hazard_peer import BOX, CAMERA, HORIZON, STALE, Alert, HazardPeer, camera_info, disparity_image, foot_of
 from lifecycle_msgs.msg import Transition
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_peer import image_message
 
 from densehybrid_ros.bags.messages import header_message
 from densehybrid_ros.demo.node_process import NodeProcess
-from densehybrid_ros.nodes.messages import is_installed, message_class
+from densehybrid_ros.nodes.hazard_messages import DETECTIONS, LABEL_INFO
+from densehybrid_ros.nodes.messages import is_installed, message_class, qos
 from densehybrid_ros.perception.ground import POINT
 
 pytestmark = pytest.mark.ros
@@ -162,15 +162,15 @@ def test_a_costmap_gets_points_and_masks_of_one_size(peer: HazardPeer) -> None:
     assert points["x"][100, 160] / points["z"][100, 160] == pytest.approx(x / z, abs=1e-5)
 
 
-@pytest.mark.skipif(not is_installed("vision_msgs/msg/Detection2DArray"), reason="vision_msgs is not installed")
+@pytest.mark.skipif(not is_installed(DETECTIONS), reason="vision_msgs is not installed")
 def test_vision_messages_are_published(peer: HazardPeer) -> None:
     detections: list[Any] = []
     labels: list[Any] = []
-    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    for name, qos, kept in (("Detection2DArray", QoSProfile(depth=5), detections), ("LabelInfo", latched, labels)):
-        topic = {"Detection2DArray": "hazards", "LabelInfo": "label_info"}[name]
-        kind = message_class(f"vision_msgs/msg/{name}")
-        peer.node.create_subscription(kind, f"/perception/output/{topic}", kept.append, qos)
+    for message, topic, profile, kept in (
+        (DETECTIONS, "hazards", qos(5), detections),
+        (LABEL_INFO, "label_info", qos(1, latched=True), labels),
+    ):
+        peer.node.create_subscription(message_class(message), f"/perception/output/{topic}", kept.append, profile)
     peer.wait_for(lambda: bool(labels), "label_info, which was sent before")
     assert labels[0].class_map[-1].class_name == "unknown"
     peer.frame_until(lambda _: bool(detections and detections[-1].detections), BOX)
