@@ -60,11 +60,7 @@ def writing(path: Path | str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder and those above it; one that is there already is fine.
-
-    Raises:
-        OutputError: It can't be made.
-    """
+    """Makes a folder and those above it, where they are not there already; an OutputError if it can't be made."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -103,11 +99,7 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
 
 
 def write_together(contents: Mapping[Path, bytes], sync: bool = True) -> None:
-    """Writes files that belong together: none takes its place before all are written.
-
-    Raises:
-        OutputError: One can't be written.
-    """
+    """Writes files that belong together: none takes its place before all are written; an OutputError if one can't."""
     with ExitStack() as stack:
         for path, content in contents.items():
             file = stack.enter_context(atomic_file(path, sync))
@@ -117,11 +109,7 @@ def write_together(contents: Mapping[Path, bytes], sync: bool = True) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Writes ``text`` to ``path`` (UTF-8), whole or not at all.
-
-    Raises:
-        OutputError: It can't be written.
-    """
+    """Writes ``text`` to ``path`` (UTF-8), whole or not at all; an OutputError if it can't be written."""
     write_together({path: text.encode()})
 
 

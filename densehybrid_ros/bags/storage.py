@@ -42,11 +42,7 @@ class RawMessage:
 
     @cached_property
     def message(self) -> Any:
-        """The message as an object of rosbags.
-
-        Raises:
-            InputError: It can't be deserialized.
-        """
+        """The message as an object of rosbags; an InputError if it can't be deserialized."""
         try:
             return typestore().deserialize_cdr(self.data, self.kind)
         except Exception as error:  # rosbags meets damage with errors of many kinds

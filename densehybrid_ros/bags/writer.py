@@ -98,11 +98,7 @@ class RawBagWriter:
             self._stack.close()
 
     def add_topic(self, topic: str, message_type: str, qos: Qos | None = None) -> None:
-        """Announces a topic; a topic is in the bag even if no message of it comes.
-
-        Raises:
-            InputError: The message type is not known.
-        """
+        """Announces a topic, which is in the bag even if no message comes; an InputError if its type is not known."""
         if message_type not in messages.typestore().types:
             raise InputError(f"{topic}: can't record the message type {message_type}, its definition is not known")
         assert self._writer is not None, "the bag is not open"

@@ -89,11 +89,7 @@ class ModuleProcess:
         self.wait_for_log(_ACTIVE, timeout)
 
     def check_alive(self) -> None:
-        """Checks that the process runs.
-
-        Raises:
-            InputError: It has ended; with the errors it has logged.
-        """
+        """Checks that the process runs; an InputError with the errors it has logged if it has ended."""
         if (status := self.process.poll()) is not None:
             raise InputError(f"perception_node ended with status {status}: {self.errors()}")
 

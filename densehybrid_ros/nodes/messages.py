@@ -109,11 +109,7 @@ class PicturePublisher:
         self._buffer = np.empty(0, np.uint8)
 
     def publish(self, publisher: Publisher, picture: Picture) -> None:
-        """Publishes a picture.
-
-        Raises:
-            RuntimeError: ROS refused it.
-        """
+        """Publishes a picture; a RuntimeError if ROS refuses it."""
         if not _PUBLISHES_BYTES:
             publisher.publish(image_message(picture))
             return
