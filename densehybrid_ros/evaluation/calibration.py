@@ -13,7 +13,6 @@ from densehybrid_ros.datasets.evaluation_set import IGNORE, INLIER, EvaluationFr
 from densehybrid_ros.datasets.labelled_set import ANOMALY_MEND
 from densehybrid_ros.datasets.taxonomy import VOID
 from densehybrid_ros.errors import InputError
-from densehybrid_ros.evaluation.key_counts import KeyCounts
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 
 INLIER_Q95, OUTLIER_TPR95 = "inlier_q95", "outlier_tpr95"
@@ -97,7 +96,7 @@ def fit_confidence(pixels: PixelAccumulator) -> FittedConfidence:
     low, high = _finite_range(pixels)
     edges = np.linspace(low, high, _BINS + 1)
     centres = 0.5 * (edges[:-1] + edges[1:])
-    ones, zeros = _histogram(pixels.positives, edges), _histogram(pixels.negatives, edges)
+    ones, zeros = (counts.binned(low, high, _BINS) for counts in (pixels.positives, pixels.negatives))
     weight = ones + zeros
     # Standardised, so that the optimiser sees numbers of about one.
     offset, width = float(np.average(centres, weights=weight)), max(0.05 * (high - low), _SMALLEST_SCALE)
@@ -129,13 +128,6 @@ def _finite_range(pixels: PixelAccumulator) -> tuple[float, float]:
     if not found:
         raise InputError("probability: no score is finite; check the model")
     return min(found), max(*found, min(found) + _SMALLEST_SCALE)
-
-
-def _histogram(counts: KeyCounts, edges: np.ndarray) -> np.ndarray:
-    total = np.zeros(len(edges) - 1)
-    for scores, occurrences in counts.scores():
-        total += np.histogram(np.clip(scores, edges[0], edges[-1]), edges, weights=occurrences)[0]
-    return total
 
 
 def _calibration_error(probability: np.ndarray, ones: np.ndarray, zeros: np.ndarray) -> float:

@@ -171,11 +171,8 @@ def score_histogram(positives: KeyCounts, negatives: KeyCounts, bins: int = 60) 
     high = max((quantile_score(counts, 0.999) for counts in kinds), default=1.0)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         low, high = (low - 0.5, low + 0.5) if math.isfinite(low) else (0.0, 1.0)
-    shares = []
-    for counts in (negatives, positives):
-        found = np.zeros(bins)
-        for scores, occurrences in counts.scores():
-            place = np.minimum(((np.clip(scores, low, high) - low) / (high - low) * bins).astype(int), bins - 1)
-            found += np.bincount(place, occurrences, bins)
-        shares.append((found / counts.total).tolist() if counts.total else [])
-    return ScoreHistogram(low, high, *shares)
+    known, unknown = (
+        (counts.binned(low, high, bins) / counts.total).tolist() if counts.total else []
+        for counts in (negatives, positives)
+    )
+    return ScoreHistogram(low, high, known, unknown)

@@ -176,13 +176,15 @@ class KeyCounts:
         left, right = (np.searchsorted(page.offsets, wanted, side) for side in ("left", "right"))
         return suffix[left], suffix[right]
 
-    def merge(self, other: KeyCounts) -> None:
-        """Adds what another has counted."""
-        for number in sorted(other._pages):
-            self.add(*other.page_entries(number))
-
     def scores(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields page for page, ascending, the scores (float64, of float32 ones) and their counts (int64)."""
         for number in sorted(self._pages):
             keys, counts = self.page_entries(number)
             yield scores_of_keys(keys).astype(np.float64), counts
+
+    def binned(self, low: float, high: float, bins: int) -> np.ndarray:
+        """Counts the scores in bins of one width, float64 [bins]; those beyond the ends count in the outermost bins."""
+        total = np.zeros(bins)
+        for scores, counts in self.scores():
+            total += np.histogram(np.clip(scores, low, high), bins, (low, high), weights=counts)[0]
+        return total
