@@ -61,11 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def collect(cache: Path | None = None) -> dict[str, Any]:
-    """Returns what the table shows: name -> text, or a list of texts.
-
-    Args:
-        cache: Directory of engines; None: the user's.
-    """
+    """Returns what the table shows: name -> text, or a list of texts; the cache of engines is the user's if None."""
     return {
         "densehybrid_ros": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",

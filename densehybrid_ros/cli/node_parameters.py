@@ -74,9 +74,7 @@ def warn(text: str) -> None:
 def open_model(settings: Settings, given: float | str | None = None) -> tuple[Segmenter, Settings, float]:
     """Loads the model, and takes from its card what the parameters leave open.
 
-    Args:
-        settings: The parameters.
-        given: A threshold that takes the place of the parameter's: a number, or a name in the card.
+    A threshold that is ``given``, in nats or as a name in the card, takes the place of the parameter's.
 
     Returns:
         The segmenter, the parameters with the threshold, and the threshold in nats.

@@ -79,16 +79,6 @@ class ComponentMetrics:
     predicted: int  # number of predicted components
 
 
-def component_metrics(frames: list[ComponentOverlaps]) -> ComponentMetrics:
-    """Returns the figures of frames."""
-    siou = np.concatenate([np.zeros(0), *(frame.siou for frame in frames)])
-    ppv = np.concatenate([np.zeros(0), *(frame.ppv for frame in frames)])
-    siou_mean, ppv_mean, recall, precision = (
-        float(np.mean(values)) if len(values) else math.nan for values in (siou, ppv, siou >= TAUS[0], ppv >= TAUS[0])
-    )
-    return ComponentMetrics(siou_mean, ppv_mean, f1_star(siou, ppv), recall, precision, len(siou), len(ppv))
-
-
 def f1_star(siou: np.ndarray, ppv: np.ndarray) -> float:
     """Mean over ``TAUS`` of F1 = 2 TP / (2 TP + FN + FP); nan without any component.
 
@@ -116,12 +106,7 @@ class OperatingPoint:
 
 
 class ThresholdJudge:
-    """Judges the frames of a data set at one threshold.
-
-    Args:
-        threshold: Pixels whose score exceeds it are marked.
-        sizes: Pixels that a component needs to count.
-    """
+    """Judges the frames of a data set at one threshold; pixels whose score exceeds it are marked."""
 
     def __init__(self, threshold: float, sizes: ComponentSizes) -> None:
         self.threshold = threshold
@@ -130,12 +115,7 @@ class ThresholdJudge:
         self._overlaps: list[ComponentOverlaps] = []
 
     def update(self, score: np.ndarray, labels: np.ndarray) -> None:
-        """Takes in a frame.
-
-        Args:
-            score: float32 [H, W], higher = more anomalous.
-            labels: uint8 [H, W], 0 inlier, 1 anomaly, else not judged.
-        """
+        """Takes in a frame's score, float32 [H, W], and labels, uint8 [H, W], 0 inlier, 1 anomaly, else not judged."""
         marked = score > self.threshold
         judged = labels <= ANOMALY
         self._pixels += np.bincount(2 * labels[judged] + marked[judged], minlength=4).reshape(2, 2)
@@ -143,7 +123,12 @@ class ThresholdJudge:
 
     def components(self) -> ComponentMetrics:
         """Returns the figures of the components."""
-        return component_metrics(self._overlaps)
+        siou = np.concatenate([np.zeros(0), *(frame.siou for frame in self._overlaps)])
+        ppv = np.concatenate([np.zeros(0), *(frame.ppv for frame in self._overlaps)])
+        every = siou, ppv, siou >= TAUS[0], ppv >= TAUS[0]
+        means = [float(np.mean(values)) if len(values) else math.nan for values in every]
+        mean_siou, mean_ppv, recall, precision = means
+        return ComponentMetrics(mean_siou, mean_ppv, f1_star(siou, ppv), recall, precision, len(siou), len(ppv))
 
     def compute(self) -> OperatingPoint:
         """Returns all figures."""

@@ -86,7 +86,7 @@ class FrameScorer:
     """Scores frames with one segmenter: the hybrid score and the classes are those of a drive.
 
     Args:
-        segmenter: What runs the model.
+        segmenter: Runs the model.
         scores: Names of scores to compute: keys of ``SCORES`` or of ``model_scores``, or ``ROAD_HAZARD``. All but this
             and the hybrid one cost a further pass of the network, see ``Segmenter.look``.
         model_scores: Scores that need the model itself, from one look at a frame to float32 [B, h, w].
@@ -138,11 +138,7 @@ class FrameScorer:
 class ScoredSet:
     """The scored frames of a data set, for several walks: the model runs once on all that fit into memory.
 
-    Args:
-        scorer: What gives the scores.
-        dataset: The data set.
-        indices: Of its frames.
-        room: Bytes that kept frames may take; 0 where one walk is enough.
+    Kept frames take at most ``room`` bytes; 0 where one walk is enough.
     """
 
     def __init__(self, scorer: Scorer, dataset: LabelledSet, indices: Sequence[int], room: int = KEPT_BYTES) -> None:

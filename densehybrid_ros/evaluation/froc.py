@@ -123,10 +123,8 @@ class Froc:
 class FrocAccumulator:
     """Sends the frames of a data set through the hazard stage at many thresholds and judges what comes out.
 
-    Args:
-        stage: The hazard stage.
-        thresholds: In nats; the named ones of the stage are added.
-        edges: Rising edges of distance bins in metres; empty for none.
+    The named thresholds of the stage are added to those given, in nats. Rising ``edges`` are of distance bins in
+    metres; empty for none.
     """
 
     def __init__(self, stage: StillStage, thresholds: Iterable[float], edges: Sequence[float] = ()) -> None:

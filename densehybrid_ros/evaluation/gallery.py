@@ -70,7 +70,7 @@ class Gallery:
     """Keeps the frames with most false alarms and most misses at a threshold, or with most unknown pixels.
 
     Args:
-        score: Name of the score that is judged.
+        score: The one that is judged.
         threshold: Pixels above it are called anomalous.
         classes: Of the closed set, to keep the frames with most pixels of a wrong class as well; empty for none.
         count: Pictures of each kind.
@@ -103,14 +103,7 @@ class Gallery:
         self._offer(MISS, *about, ~found & anomalous, anomalous, *paints)
 
     def add_unlabelled(self, name: str, index: int, image: np.ndarray, found: np.ndarray) -> None:
-        """Looks at a frame without labels, and paints its unknown pixels cyan.
-
-        Args:
-            name: Of the frame.
-            index: Of the frame in the data set.
-            image: uint8 [H, W, 3], RGB.
-            found: bool [H, W], where the score exceeds the threshold.
-        """
+        """Looks at a frame without labels, uint8 RGB [H, W, 3], and paints what is ``found``, bool [H, W], cyan."""
 
         def paint() -> np.ndarray:
             painted = image.copy()

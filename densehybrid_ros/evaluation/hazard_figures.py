@@ -160,12 +160,7 @@ class _Alerted(NamedTuple):
 
 
 class HazardAccumulator:
-    """Judges the alerts of drives.
-
-    Args:
-        edges: Rising edges of distance bins in metres.
-        braking: For the table by speed.
-    """
+    """Judges the alerts of drives, by distance bins of rising ``edges`` in metres and by speed."""
 
     def __init__(self, edges: Sequence[float], braking: Braking) -> None:
         self._edges, self._braking = tuple(edges), braking
@@ -184,13 +179,9 @@ class HazardAccumulator:
         self._drive, self._times = drive, []
 
     def update(self, time: float, alert: Alert, speed: float | None = None, truth: FrameTruth | None = None) -> None:
-        """Takes in a frame.
+        """Takes in a frame of a time in seconds, by a clock that does not jump.
 
-        Args:
-            time: Seconds, by a clock that does not jump.
-            alert: The alert of the frame.
-            speed: Of the vehicle in m/s; None: unknown.
-            truth: What is labelled; None: nothing is judged.
+        The vehicle's speed is in m/s, None: unknown. Without ``truth``, what is labelled, nothing is judged.
         """
         self._advance(time, speed)
         told = alert.summary.values.get("problems", alert.summary.message)

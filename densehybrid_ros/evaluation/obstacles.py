@@ -118,12 +118,7 @@ class ObstacleFigures:
 
 
 class ObstacleAccumulator:
-    """Judges the frames of a drive.
-
-    Args:
-        threshold: Pixels whose score exceeds it count as anomalous.
-        edges: Rising edges of distance bins in metres.
-    """
+    """Judges a drive's frames: scores above the threshold are anomalous; distance bins have rising edges in metres."""
 
     def __init__(self, threshold: float, edges: Sequence[float]) -> None:
         self.threshold, self._edges = threshold, tuple(edges)

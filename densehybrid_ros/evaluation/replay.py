@@ -116,7 +116,7 @@ class Replay:
 
     Args:
         threshold: Of the hybrid score, for detections and overlays.
-        edges: Distance bins in metres.
+        edges: Of distance bins in metres.
         several: Whether more than one bag is replayed; figures and folders then have the drives' names.
         hazards: Judges the alerts.
         overlays: Folder for a picture of every frame, or None.
@@ -158,10 +158,6 @@ class Replay:
 
     def add(self, answer: Answer, topics: BagTopics) -> None:
         """Takes in a frame; one without labels gives overlay, latency and alert alone.
-
-        Args:
-            answer: The frame and what was made of it.
-            topics: Names of the recording's topics.
 
         Raises:
             InputError: A label is none of 0, 1 and 255; the frame then counts for nothing.

@@ -56,14 +56,8 @@ class ScoreMaps:
     A map has its frame's name with another ending, in any folder below. Of several of one name, the one counts whose
     folders agree with the frame's the furthest.
 
-    Args:
-        folder: Holds the maps.
-        name: What the scores are called.
-        dataset: Whose frames are scored.
-        indices: The frames that are needed.
-
     Raises:
-        InputError: Frames lack their maps; it names them.
+        InputError: Frames of ``indices`` lack their maps; it names them.
     """
 
     input_size: tuple[int, int] | None = None

@@ -32,16 +32,9 @@ _SHARES = ("precision", "recall", "obstacles found")
 def write_tune_page(
     page: Path, tuning: Tuning, drive: KeptDrive, settings: Settings, name: str, model: str, are_single: bool = False
 ) -> None:
-    """Writes the page, and the proposed ego mask beside it.
+    """Writes the page of the recording ``name``, and the proposed ego mask beside it.
 
-    Args:
-        page: The file.
-        tuning: The drive at all settings.
-        drive: The drive.
-        settings: The parameters.
-        name: Of the recording.
-        model: Name of the model.
-        are_single: Whether the pictures are no drive: rates by time say nothing.
+    Of pictures that ``are_single`` and no drive, rates by time say nothing.
 
     Raises:
         OutputError: A file can't be written.

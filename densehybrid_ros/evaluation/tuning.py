@@ -157,14 +157,8 @@ def tune(
 ) -> Tuning:
     """Judges a drive at all settings, and once more with the ego mask that it suggests.
 
-    Args:
-        drive: The drive.
-        card: Of the model.
-        settings: The parameters, with a threshold.
-        grid: The settings.
-        edges: Distance bins in metres.
-        by: ``CLEAN``, ``LABELS`` or empty.
-        wanted: False alarms a minute, for a clean drive.
+    ``settings`` have a threshold, ``edges`` are of distance bins in metres, ``by`` is ``CLEAN``, ``LABELS`` or empty,
+    and ``wanted`` are false alarms a minute, for a clean drive.
     """
     assert settings.anomaly_threshold is not None
     own = Setting(settings.anomaly_threshold, settings.min_hazard_area, settings.trigger_count)

@@ -56,17 +56,7 @@ class Axis(NamedTuple):
 
 
 def line_chart(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series]) -> str:
-    """Draws a chart with a legend below its title.
-
-    Args:
-        title: Above the chart.
-        x_axis: Horizontal axis.
-        y_axis: Vertical axis.
-        series: The lines; their colours repeat after the eighth.
-
-    Returns:
-        An ``svg`` element.
-    """
+    """Draws lines, whose colours repeat after the eighth, as an ``svg`` element."""
     parts = _grid(x_axis, y_axis)
     for index, line in enumerate(series):
         parts += _line(line, x_axis, y_axis, COLORS[index % len(COLORS)])
@@ -74,15 +64,9 @@ def line_chart(title: str, x_axis: Axis, y_axis: Axis, series: Sequence[Series])
 
 
 def histogram(title: str, x_axis: Axis, groups: Mapping[str, Sequence[float]]) -> str:
-    """Draws how groups are spread, as overlapping steps whose areas are filled.
+    """Draws how groups are spread, as overlapping steps whose areas are filled: an ``svg`` element.
 
-    Args:
-        title: Above the chart.
-        x_axis: Horizontal axis; its range is divided into bins of one width.
-        groups: Name -> share of the group in each bin, in percent.
-
-    Returns:
-        An ``svg`` element.
+    ``groups`` is name -> share of the group, in percent, in each bin; bins of one width divide the axis.
     """
     highest = max((share for shares in groups.values() for share in shares), default=0.0)
     y_axis = Axis("share of the pixels [%]", 0, round_up(max(highest, 0.1)))
@@ -99,15 +83,10 @@ def histogram(title: str, x_axis: Axis, groups: Mapping[str, Sequence[float]]) -
 
 
 def matrix(title: str, names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
-    """Draws a confusion matrix; a row without a share (nan) stays empty.
+    """Draws a confusion matrix as an ``svg`` element.
 
-    Args:
-        title: Above the chart.
-        names: Of the rows, which are labels, and of the columns, which are predictions.
-        shares: [K][K], of each row's pixels, 0..1.
-
-    Returns:
-        An ``svg`` element.
+    ``shares`` is [K][K]: of the pixels of each label, a row, how many are predicted as each class, 0..1. A row of nan
+    stays empty.
     """
     cell, left, top = 34, 12 + 7 * max(map(len, names)), 34 + 7 * max(map(len, names))
     parts = []
