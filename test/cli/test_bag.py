@@ -44,7 +44,7 @@ def lost_and_found(rendered_lost_and_found: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(rendered_lost_and_found, tmp_path / "laf"))
 
 
-def test_a_folder_becomes_a_bag(frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_becomes_a_bag(frames: Path, tmp_path: Path, capsys) -> None:
     bag = tmp_path / "drive"
     assert main(["bag", str(frames), str(bag), "--fps", "5", "--frame-id", "left", "--topics", "image=/l/image"]) == 0
 
@@ -85,7 +85,7 @@ def test_compressed_sqlite3(frames: Path, tmp_path: Path) -> None:
         assert raw.message.format == "rgb8; jpeg compressed bgr8"
 
 
-def test_force_replaces_a_bag(frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_force_replaces_a_bag(frames: Path, tmp_path: Path, capsys) -> None:
     command = ["bag", str(frames), str(tmp_path / "drive")]
     assert main(command) == 0
     assert main(command) == 2
@@ -97,9 +97,7 @@ def bag_lost_and_found(root: Path, output: Path, *options: str) -> int:
     return main(["bag", "--dataset", "lost_and_found", str(root), str(output), *options])
 
 
-def test_a_data_set_becomes_a_bag_a_sequence(
-    lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_data_set_becomes_a_bag_a_sequence(lost_and_found: Path, tmp_path: Path, capsys) -> None:
     (label,) = lost_and_found.rglob("02_Two_*_labelIds.png")
     cv2.imwrite(str(label), np.zeros((64, 128), np.uint8))
     output = tmp_path / "bags"
@@ -127,9 +125,7 @@ def test_a_data_set_becomes_a_bag_a_sequence(
     assert {raw.message.header.frame_id for raw in stored} == {"left"}
 
 
-def test_one_scene_and_nothing_is_replaced_unasked(
-    lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_scene_and_nothing_is_replaced_unasked(lost_and_found: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "bags"
     assert bag_lost_and_found(lost_and_found, output, "--scene", "02_Two") == 0
     assert [path.name for path in output.iterdir()] == ["02_Two_000000"]
@@ -143,7 +139,7 @@ def test_one_scene_and_nothing_is_replaced_unasked(
     ("damaged", "finished"), [("02_Two_000000_000000", ["01_One_000000"]), ("01_One_000000_000001", None)]
 )
 def test_a_damaged_frame_leaves_no_half_bag(
-    damaged: str, finished: list[str] | None, lost_and_found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damaged: str, finished: list[str] | None, lost_and_found: Path, tmp_path: Path, capsys
 ) -> None:
     output = tmp_path / "bags"
     (disparity,) = lost_and_found.rglob(f"{damaged}_disparity.png")

@@ -153,19 +153,6 @@ def test_one_run_of_the_network_finds_all_that_is_asked_for(model: Path, folder:
     assert text.count(" = ") == 3
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--by", "inlier_q95,outlier_tpr95", "--default"), "--default: name one of inlier_q95, outlier_tpr95"),
-        (("--default", "probability"), "--default probability: name one of inlier_q95"),
-        (("--by", "probability", "--default"), "--default: .* finds none"),
-    ],
-)
-def test_a_default_that_is_not_clear_is_refused(model: Path, folder: Path, options: tuple, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        _calibrate(model, folder, *options)
-
-
 def test_a_bad_frame_leaves_the_card_as_it_is(model: Path, folder: Path) -> None:
     card = model.with_suffix(".yaml").read_text()
     (folder / "image" / "1.png").write_bytes(b"")

@@ -20,7 +20,7 @@ from densehybrid_ros.files import file_digest
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_helps_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_helps_with_an_example(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
@@ -29,7 +29,7 @@ def test_every_command_helps_with_an_example(command: str, capsys: pytest.Captur
     assert f"densehybrid {command}" in output
 
 
-def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_commands(capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
@@ -39,7 +39,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.index("  demo ") < shown.index("  info ")
 
 
-def test_completion_names_options_and_values_without_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_names_options_and_values_without_python(tmp_path: Path, capsys) -> None:
     assert main(["completion", "bash"]) == 0
     script = tmp_path / "densehybrid"
     script.write_text(capsys.readouterr().out)
@@ -70,7 +70,7 @@ def test_every_command_that_finds_figures_has_the_same_json_option(command: str)
     assert option.help == "write the figures as JSON; - prints them, and nothing else"
 
 
-def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys) -> None:
     assert main(["info", "--json", str(tmp_path / "info.json")]) == 0
     facts = json.loads((tmp_path / "info.json").read_text())
     output = capsys.readouterr().out
@@ -79,7 +79,7 @@ def test_info_says_the_same_on_screen_and_in_json(tmp_path: Path, capsys: pytest
         assert (value if isinstance(value, str) else value[0] if value else "none") in output
 
 
-def test_info_checks_models(model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_checks_models(model_path: Path, tmp_path: Path, capsys) -> None:
     path, card = tmp_path / "toy.safetensors", tmp_path / "toy.yaml"
     shutil.copy(model_path, path)
     shutil.copy(model_path.with_suffix(".yaml"), card)

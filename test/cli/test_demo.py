@@ -16,7 +16,6 @@ from threading import Thread
 import cv2
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("rclpy")
 
@@ -28,25 +27,20 @@ from densehybrid_ros.cli.main import main
 from densehybrid_ros.demo.answers import answered_frames
 from densehybrid_ros.evaluation.replay import known_frames
 from densehybrid_ros.inference import Segmenter
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
+from densehybrid_ros.networks import ModelCard, load_model, save_model
 from densehybrid_ros.perception.settings import Settings
 
 pytestmark = pytest.mark.ros
 
-THRESHOLD = 0.0
-
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with random weights, about half of whose pixels are unknown."""
-    torch.manual_seed(1)
-    network = DenseHybrid(build_network("light", 19)).eval()
-    path = tmp_path_factory.mktemp("model") / "random.safetensors"
-    save_model(path, network, ModelCard("random", "light", thresholds={"none": THRESHOLD}, default_threshold="none"))
+    path, random = tmp_path_factory.mktemp("model") / "random.safetensors", load_model(model_path)
     image = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
-    score = Segmenter(load_model(path), "eager", "cpu")(image, THRESHOLD).anomaly_score
+    score = Segmenter(random, "eager", "cpu")(image, 0.0).anomaly_score
     card = ModelCard("random", "light", thresholds={"median": float(np.median(score))}, default_threshold="median")
-    save_model(path, network, card)
+    save_model(path, random.network, card)
     return path
 
 
@@ -85,7 +79,7 @@ def wait_for_node(model: Path, present: bool, timeout: float = 30.0) -> bool:
     return True
 
 
-def test_a_rendered_drive_from_end_to_end(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rendered_drive_from_end_to_end(model: Path, tmp_path: Path, capsys) -> None:
     output, figures_file = tmp_path / "out", tmp_path / "figures.json"
 
     arguments = ["--model", model, "--count", 4, "--size", "128x64", "--output", output, "--json", figures_file]
@@ -116,7 +110,7 @@ def test_a_rendered_drive_from_end_to_end(model: Path, tmp_path: Path, capsys: p
 
 
 def test_real_frames_at_a_rate_and_the_output_is_replaced_whole(
-    model: Path, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, frames: Path, tmp_path: Path, capsys
 ) -> None:
     output = tmp_path / "out"
     output.mkdir()
@@ -199,7 +193,7 @@ def test_an_interrupt_leaves_no_process_and_no_folder(
 
 
 def test_death_of_the_node_is_one_line_with_the_end_of_its_log(
-    model: Path, frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, frames: Path, tmp_path: Path, capsys
 ) -> None:
     killer = Thread(target=kill_active_node, args=(model, tmp_path))
     killer.start()

@@ -98,11 +98,8 @@ def _reference(root: Path, segmenter: Segmenter) -> dict[str, tuple[float, float
     for name, parts in scores.items():
         values = np.concatenate(parts)
         fpr, tpr, _ = roc_curve(truth, values, drop_intermediate=False)
-        found[name] = (
-            average_precision_score(truth, values),
-            fpr[np.argmax(tpr >= 0.95)],
-            roc_auc_score(truth, values),
-        )
+        average_precision, auroc = average_precision_score(truth, values), roc_auc_score(truth, values)
+        found[name] = average_precision, fpr[np.argmax(tpr >= 0.95)], auroc
     return found
 
 

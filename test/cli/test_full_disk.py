@@ -73,12 +73,7 @@ WRITES = [
 
 @pytest.mark.parametrize(("command", "file"), WRITES)
 def test_a_command_without_room_names_the_file(
-    command: str,
-    file: str,
-    place: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: str, file: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
@@ -91,9 +86,7 @@ def test_a_command_without_room_names_the_file(
     assert {path: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
 
 
-def test_a_training_without_room_keeps_its_checkpoint_and_goes_on_later(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_training_without_room_keeps_its_checkpoint_and_goes_on_later(data: Path, tmp_path: Path, capsys) -> None:
     run = {"name": "light", "architecture": "light", "batch_size": 2, "warmup_steps": 1}
     run |= {"crops": {"height": 64, "width": 64}, "data": {"workers": 0}, "terms": "none", "checkpoint_every": 1}
     config, output = tmp_path / "run.yaml", tmp_path / "light.safetensors"

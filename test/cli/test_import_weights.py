@@ -42,9 +42,7 @@ def run(file: Path, output: Path, *more: str) -> int:
     return main([*command, "--terms", "trained on ImageNet: research only", *more])
 
 
-def test_the_model_loads_and_its_card_says_where_it_is_from(
-    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_model_loads_and_its_card_says_where_it_is_from(published: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "models" / "densenet121.safetensors"
     assert run(published, output, "--classes", "street_hazards") == 0
     assert "random: all but the encoder" in capsys.readouterr().out
@@ -68,9 +66,7 @@ def test_the_model_loads_and_its_card_says_where_it_is_from(
     }
 
 
-def test_classes_without_a_table_are_one_line(
-    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_classes_without_a_table_are_one_line(published: Path, tmp_path: Path, capsys) -> None:
     torch.save({"final.6.weight": torch.zeros(5, 256, 1, 1)}, published)
     arguments = ["import", "--format", "nvidia_deeplab", str(published), "--output", str(tmp_path / "x.safetensors")]
     assert main([*arguments, "--terms", "none"]) == 2
@@ -119,7 +115,7 @@ def test_harmless_things_beside_the_weights_are_passed_over(published: Path, tmp
 )
 @pytest.mark.parametrize("archive", [True, False], ids=["zip", "before torch 1.6"])
 def test_what_is_too_much_is_named(
-    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, said: str, archive: bool
+    published: Path, tmp_path: Path, capsys, content: Any, said: str, archive: bool
 ) -> None:
     torch.save(content, published, _use_new_zipfile_serialization=archive)
     with warnings.catch_warnings():
@@ -131,9 +127,7 @@ def test_what_is_too_much_is_named(
     assert "\x1b" not in line
 
 
-def test_what_torch_save_did_not_write_is_one_line(
-    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_torch_save_did_not_write_is_one_line(published: Path, tmp_path: Path, capsys) -> None:
     newer, small = io.BytesIO(), io.BytesIO()
     torch.save({"state_dict": {}}, newer, pickle_protocol=4)
     torch.save({"state_dict": {"a": torch.zeros(2000)}}, small)

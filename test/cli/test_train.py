@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from densehybrid_ros.cli.main import main
-from densehybrid_ros.networks import DenseHybrid, ModelCard, build_network, load_model, save_model
+from densehybrid_ros.networks import load_model
 from densehybrid_ros.networks.dense_flow import load_flow
 
 RUN = {
@@ -33,14 +33,6 @@ RUN = {
     "terms": "none",
 }
 SMOOTH = {"height": 16, "width": 16, "scale": [1, 1], "color_jitter": 0, "blur_probability": 0, "noise": 0}
-
-
-@pytest.fixture(scope="module")
-def closed_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "light.safetensors"
-    torch.manual_seed(0)
-    save_model(path, DenseHybrid(build_network("light", 19)), ModelCard("light", "light", details={"training": [{}]}))
-    return path
 
 
 def write(folder: Path, **changes: object) -> Path:
@@ -60,9 +52,9 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def test_a_killed_run_goes_on_with_the_same_losses(data: Path, closed_set: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_with_the_same_losses(data: Path, model_path: Path, tmp_path: Path) -> None:
     config = write(
-        tmp_path, stage="open_set", init=str(closed_set), steps=10, checkpoint_every=3, loss={"distillation": 0.5}
+        tmp_path, stage="open_set", init=str(model_path), steps=10, checkpoint_every=3, loss={"distillation": 0.5}
     )
     sources = [f"data.cityscapes_640={data}", f"negatives.root={data / 'negatives'}"]
     common = ["--config", str(config), "--device", "cpu"]
@@ -92,7 +84,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(data: Path, closed_set: Path,
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
-def test_a_flow_and_then_the_joint_run_that_uses_it(data: Path, closed_set: Path, tmp_path: Path) -> None:
+def test_a_flow_and_then_the_joint_run_that_uses_it(data: Path, model_path: Path, tmp_path: Path) -> None:
     flow = tmp_path / "flow.safetensors"
     config = write(tmp_path, architecture="dense_flow_tiny", stage="flow", crops=SMOOTH)
     assert main(["train", "--config", str(config), "--output", str(flow), f"data.cityscapes_640={data}"]) == 0
@@ -102,22 +94,22 @@ def test_a_flow_and_then_the_joint_run_that_uses_it(data: Path, closed_set: Path
     sheets = sorted(path.name for path in (tmp_path / "flow_run" / "pictures").iterdir())
     assert sheets == ["crops_000003.png", "flow_samples_000003.png"]
 
-    joint = write(tmp_path, stage="open_set", init=str(closed_set), validate_every=2, negatives={"source": "flow"})
+    joint = write(tmp_path, stage="open_set", init=str(model_path), validate_every=2, negatives={"source": "flow"})
     output = tmp_path / "joint.safetensors"
     overrides = [f"data.cityscapes_640={data}", f"negatives.root={flow}"]
     assert main(["train", "--config", str(joint), "--output", str(output), *overrides]) == 0
     card = load_model(output).card
     (stage,) = card.details["training"]
     assert stage["stage"] == "open_set"
-    assert card.details["parent"]["sha256"] == load_model(closed_set).card.sha256
+    assert card.details["parent"]["sha256"] == load_model(model_path).card.sha256
     assert {"flow_bits", "flow_jsd", "outlier_likelihood"} <= stage["curve"].keys()
     first, second = (load_flow(path).flow.state_dict() for path in (flow, tmp_path / "joint_flow.safetensors"))
     assert any(not torch.equal(value, second[key]) for key, value in first.items())
     assert list((tmp_path / "joint_run" / "pictures").glob("mixed_*.png"))
 
 
-def test_check_says_ok_and_writes_nothing(data: Path, closed_set: Path, tmp_path: Path, capsys) -> None:
-    config = write(tmp_path, stage="open_set", init=str(closed_set))
+def test_check_says_ok_and_writes_nothing(data: Path, model_path: Path, tmp_path: Path, capsys) -> None:
+    config = write(tmp_path, stage="open_set", init=str(model_path))
     before = sorted(tmp_path.rglob("*"))
     sources = [f"data.cityscapes_640={data}", f"negatives.root={data / 'negatives'}"]
     assert main(["train", "--config", str(config), "--check", *sources]) == 0
@@ -139,12 +131,12 @@ def test_overrides_stand_anywhere_among_the_options(data: Path, tmp_path: Path, 
 
 @pytest.mark.parametrize("recipe", ["objects", "boxes"])
 def test_frames_and_negatives_are_read_from_files_step_by_step(
-    recipe: str, data: Path, closed_set: Path, tmp_path: Path
+    recipe: str, data: Path, model_path: Path, tmp_path: Path
 ) -> None:
     config = write(
         tmp_path,
         stage="open_set",
-        init=str(closed_set),
+        init=str(model_path),
         data={"sets": {"cityscapes_640": str(data)}, "workers": 2},
         negatives={"source": "dataset", "dataset": "folder", "root": str(data / "negatives"), "recipe": recipe},
     )

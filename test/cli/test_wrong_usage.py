@@ -98,7 +98,9 @@ CASES = [
     (f"{MAPS} --card", "--card: --score-maps loads no model"),
     (f"{MAPS} --threshold default", "--threshold default: score maps have no model card; give numbers"),
     (f"{CALIBRATE} --ego-mask own.png", "--ego-mask: is for --false-hazards-per-minute"),
-    (f"{CALIBRATE} --by probability --default", "--default: chooses a threshold"),
+    (f"{CALIBRATE} --by probability --default", "--default: chooses a threshold, and --by probability finds none"),
+    (f"{CALIBRATE} --by inlier_q95,outlier_tpr95 --default", "--default: name one of inlier_q95, outlier_tpr95"),
+    (f"{CALIBRATE} --default probability", "--default probability: name one of inlier_q95"),
     (f"{CALIBRATE} --false-hazards-per-minute -1", "'-1' is not a number of at least 0"),
     # Frames into bags and sets
     ("bag a", "--help"),
@@ -178,7 +180,7 @@ def place(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("command", "message"), CASES)
 def test_it_is_one_line_and_nothing_is_left(
-    command: str, message: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, message: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     if command.startswith("demo --output") and not command.endswith("file"):
         pytest.importorskip("rclpy")

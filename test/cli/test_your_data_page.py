@@ -25,9 +25,7 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line) for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
-def test_every_command_runs_as_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     classes, mine = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     write_own_frames(tmp_path, count=2)
@@ -62,7 +60,7 @@ def test_every_command_runs_as_written(
         assert f'"{word.partition(":=")[0]}"' in text
 
 
-def test_the_recipe_takes_what_the_page_calls_yours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_recipe_takes_what_the_page_calls_yours(tmp_path: Path, capsys) -> None:
     (tmp_path / "my.yaml").write_text(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[1])
     assert main(["config", "show", "--data", str(tmp_path / "my.yaml")]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)

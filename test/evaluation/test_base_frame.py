@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from plain_messages import transform, transforms
 
 from densehybrid_ros.bags import messages
 from densehybrid_ros.bags.reader import BagFrames
@@ -22,13 +23,7 @@ FRAMES = 3
 
 def _link(parent: str, child: str, height: float = 0.0) -> bytes:
     """A transform straight up."""
-    move = messages.make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=height)
-    turn = messages.make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0)
-    transform = messages.make("geometry_msgs/msg/Transform", translation=move, rotation=turn)
-    header = messages.header_message(0, parent)
-    kind = "geometry_msgs/msg/TransformStamped"
-    stamped = messages.make(kind, header=header, child_frame_id=child, transform=transform)
-    return bytes(messages.serialize(messages.make(messages.TF_MESSAGE, transforms=[stamped])))
+    return bytes(messages.serialize(transforms(transform(parent, child, (0, 0, height), (0, 0, 0, 1)))))
 
 
 def _bag(path: Path, *links: bytes, on: str = "base_link", late: Sequence[bytes] = ()) -> BagFrames:

@@ -11,12 +11,7 @@ import torch
 
 from densehybrid_ros.datasets.camera import Camera
 from densehybrid_ros.datasets.rendered_road import render_drive
-from densehybrid_ros.evaluation.distances import (
-    DEFAULT_EDGES,
-    DistanceBins,
-    distance_map,
-    ground_plane_depth,
-)
+from densehybrid_ros.evaluation.distances import DEFAULT_EDGES, DistanceBins, distance_map, ground_plane_depth
 from densehybrid_ros.evaluation.pixel_accumulator import pixel_metrics
 
 CAMERA = Camera(width=64, height=48, fx=50.0, fy=50.0, cx=32.0, cy=20.0, baseline=0.2, pitch=0.05, mount_height=1.2)
