@@ -88,14 +88,8 @@ def _write_data_set(arguments: argparse.Namespace) -> list[dict[str, object]]:
     output: Path = arguments.output
     if (output / "metadata.yaml").is_file() or (output.exists() and not output.is_dir()):
         raise InputError(f"{output}: exists and is no folder for bags; choose another name")
-    sequences = lost_and_found_sequences(
-        Path(arguments.source),
-        arguments.split or "test",
-        arguments.scene,
-        arguments.fps or LOST_AND_FOUND_FPS,
-        arguments.frames,
-        arguments.size,
-    )
+    source, split, fps = Path(arguments.source), arguments.split or "test", arguments.fps or LOST_AND_FOUND_FPS
+    sequences = lost_and_found_sequences(source, split, arguments.scene, fps, arguments.frames, arguments.size)
     made_here = not output.exists()
     try:
         return _write(arguments, {output / sequence.name: sequence for sequence in sequences})

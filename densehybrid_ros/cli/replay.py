@@ -20,7 +20,7 @@ from densehybrid_ros.cli.node_parameters import add_drive_options, given_setting
 from densehybrid_ros.cli.options import add_json, add_report, finite, output_folder, output_video, threshold
 from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.errors import InputError, OutputError
-from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking, HazardAccumulator
+from densehybrid_ros.evaluation.hazard_figures import DEFAULT_SPEEDS, Braking
 from densehybrid_ros.evaluation.replay import Answer, Replay, perceived_answers
 from densehybrid_ros.evaluation.report import write_report
 from densehybrid_ros.evaluation.results import format_result
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.video and len(bags) > 1:
         raise InputError(f"--video {args.video}: {args.bag} holds {len(bags)} recordings; give one of them")
     segmenter, settings, level = open_model(settings, args.threshold)
-    replay = Replay(level, edges, len(bags) > 1, HazardAccumulator(edges, braking), args.overlays)
+    replay = Replay(level, edges, braking, len(bags) > 1, args.overlays)
     started = time.monotonic()
     for bag in bags:
         replay.begin(bag)

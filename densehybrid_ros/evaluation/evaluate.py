@@ -24,7 +24,7 @@ from densehybrid_ros.evaluation.froc import FrocAccumulator, StillStage
 from densehybrid_ros.evaluation.gallery import Gallery
 from densehybrid_ros.evaluation.open_set import OpenSetAccumulator, mean_over_folds
 from densehybrid_ros.evaluation.pixel_accumulator import ImageMeanAccumulator, PixelAccumulator
-from densehybrid_ros.evaluation.protocols import OBSTACLE_TRACK, Protocol, protocol_of
+from densehybrid_ros.evaluation.protocols import OBSTACLE_TRACK, protocol_of
 from densehybrid_ros.evaluation.results import EvaluationResult
 from densehybrid_ros.inference.backends import device_name
 from densehybrid_ros.scores.confusion import ConfusionMatrix
@@ -58,7 +58,6 @@ def evaluate(
         InputError: No frame could be evaluated, or hazards are to be judged without anomalies.
     """
     started = time.monotonic()
-    protocol = protocol_of(name)
     if scorer.classes:
         dataset = dataset.for_classes([item.name for item in scorer.classes])
     # The classes of the model where the data set labels them, or some of them; else none.
@@ -67,26 +66,22 @@ def evaluate(
     classes = scorer.classes if same and all(name in ("", item.name) for name, item in pairs) else ()
     judged = scorer.judged if thresholds else None
     indices = spread(len(dataset), limit)
+    pixels = _PixelPass(name, scorer, classes, edges)
+    protocol, result = pixels.protocol, pixels.result
     walks_again = bool(protocol.components or (protocol.folds and classes) or pictures or judged or stage)
     frames = ScoredSet(scorer, dataset, indices, KEPT_BYTES if walks_again else 0)
-    result = EvaluationResult(name, scorer.name, size=scorer.input_size)
-    pixels = _PixelPass(scorer, protocol, classes, edges, result)
     for item in frames.walk(f"evaluate {name}"):
         pixels.add(item)
     pixels.fill(dataset, len(indices))
     if walks_again:
-        best = {score: curve.compute().threshold_best_f1 for score, curve in pixels.curves.items()}
-        if judged:
-            best[judged] = thresholds[0]
-            result.judged = judged
-        froc = None
+        result.judged, froc = judged, None
         if stage is not None:
             check_both_kinds("--hazards", pixels.curves[HYBRID])
             froc = FrocAccumulator(stage, candidate_thresholds(pixels.curves[HYBRID]), edges)
-        second = _ThresholdPass(pixels, best, pictures, judged, thresholds, froc)
+        second = _ThresholdPass(pixels, pictures, thresholds if judged else (), froc)
         for item in frames.walk(f"errors of {name}"):
             second.add(item)
-        second.fill(result)
+        second.fill()
     result.device = f"{' and '.join(sorted(pixels.through))} on {device_name(scorer.device)}"
     result.seconds = time.monotonic() - started
     return result
@@ -105,16 +100,10 @@ def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
 class _PixelPass:
     """Curves over all pixels, by fold and by distance, the closed-set confusion, and what became of the frames."""
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        protocol: Protocol,
-        classes: tuple[SemanticClass, ...],
-        edges: Sequence[float],
-        result: EvaluationResult,
-    ) -> None:
-        scores = self.scores = scorer.scores
-        self.protocol, self.classes, self._result = protocol, classes, result
+    def __init__(self, name: str, scorer: Scorer, classes: tuple[SemanticClass, ...], edges: Sequence[float]) -> None:
+        scores, protocol = scorer.scores, protocol_of(name)
+        self.scores, self.protocol, self.classes = scores, protocol, classes
+        self.result = EvaluationResult(name, scorer.name, size=scorer.input_size)
         self.through, self._values, self._folder = set[str](), set[int](), ""
         self.curves = {name: PixelAccumulator() for name in scores}
         self.folds = {group: {name: PixelAccumulator() for name in scores} for group in protocol.folds or ()}
@@ -124,7 +113,7 @@ class _PixelPass:
 
     def add(self, item: ScoredFrame | LeftOut) -> None:
         if isinstance(item, LeftOut):
-            self._result.left_out.append(item.reason)
+            self.result.left_out.append(item.reason)
             return
         frame, anomaly = item.frame, item.frame.anomaly
         folder = str(Path(frame.name).parent)
@@ -132,9 +121,9 @@ class _PixelPass:
         if anomaly is not None:
             self._values |= anomaly_values(anomaly)
         if not _has_labels(frame):
-            self._result.unlabelled += 1
+            self.result.unlabelled += 1
             return
-        self._result.frames += 1
+        self.result.frames += 1
         self.through.add(item.through)
         if anomaly is not None:
             labels = _tensor(anomaly, item.prediction)
@@ -149,7 +138,7 @@ class _PixelPass:
 
     def _check_not_empty(self, total: int) -> None:
         """Raises an InputError if the labels of the ``total`` frames make no figures; it names folder, values, mend."""
-        result = self._result
+        result = self.result
         if not result.frames and result.left_out:
             raise InputError(f"none of {total} frames could be evaluated; the first: {result.left_out[0]}")
         if not result.frames:
@@ -169,7 +158,7 @@ class _PixelPass:
             InputError: No frame could be measured, or the labels lack anomalies or inliers and there is no closed set.
         """
         self._check_not_empty(total)
-        result = self._result
+        result = self.result
         pooled = {score: curve.compute() for score, curve in self.curves.items()}
         if any(metrics.positives or metrics.negatives for metrics in pooled.values()):
             result.pixel = pooled | {score: means.compute() for score, means in self._image_means.items()}
@@ -193,17 +182,14 @@ class _ThresholdPass:
     """Component and open-set figures at thresholds, hazards, and the frames with the worst errors; on the CPU."""
 
     def __init__(
-        self,
-        pixels: _PixelPass,
-        best: dict[str, float],
-        pictures: bool,
-        judged: str | None,
-        given: Sequence[float],
-        froc: FrocAccumulator | None,
+        self, pixels: _PixelPass, pictures: bool, given: Sequence[float], froc: FrocAccumulator | None
     ) -> None:
-        self._judged, self._froc = judged, froc
+        self._result, self._froc = pixels.result, froc
+        judged = self._judged = pixels.result.judged
         sizes = pixels.protocol.components
-        self._points = [ThresholdJudge(value, sizes or OBSTACLE_TRACK) for value in (given if judged else ())]
+        best = {score: curve.compute().threshold_best_f1 for score, curve in pixels.curves.items()}
+        best |= {judged: given[0]} if judged else {}
+        self._points = [ThresholdJudge(value, sizes or OBSTACLE_TRACK) for value in given]
         self._components = {name: ThresholdJudge(best[name], sizes) for name in pixels.scores} if sizes else {}
         shown = judged or pixels.scores[0]
         self._gallery = Gallery(shown, best[shown], pixels.classes) if pictures else None
@@ -241,8 +227,9 @@ class _ThresholdPass:
             if frame.group in folds:
                 folds[frame.group].update(item.prediction, item.scores[name], semantic, anomaly)
 
-    def fill(self, result: EvaluationResult) -> None:
+    def fill(self) -> None:
         """Puts what was found into the result."""
+        result = self._result
         result.gallery = self._gallery
         result.froc = self._froc.compute() if self._froc is not None else None
         result.components = {name: judge.components() for name, judge in self._components.items()}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
@@ -22,7 +22,7 @@ from densehybrid_ros.errors import ComputationError, InputError
 from densehybrid_ros.evaluation.dense_scores import HYBRID, ScoredFrame
 from densehybrid_ros.evaluation.distances import DistanceBins, distance_map
 from densehybrid_ros.evaluation.gallery import Gallery
-from densehybrid_ros.evaluation.hazard_figures import HazardAccumulator
+from densehybrid_ros.evaluation.hazard_figures import Braking, HazardAccumulator
 from densehybrid_ros.evaluation.obstacles import FrameTruth, ObstacleAccumulator
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.evaluation.results import EvaluationResult
@@ -117,8 +117,8 @@ class Replay:
     Args:
         threshold: Of the hybrid score, for detections and overlays.
         edges: Of distance bins in metres.
+        braking: For what the alerts are worth by speed.
         several: Whether more than one bag is replayed; figures and folders then have the drives' names.
-        hazards: Judges the alerts.
         overlays: Folder for a picture of every frame, or None.
 
     Attributes:
@@ -127,16 +127,11 @@ class Replay:
     """
 
     def __init__(
-        self,
-        threshold: float,
-        edges: tuple[float, ...],
-        several: bool,
-        hazards: HazardAccumulator,
-        overlays: Path | None = None,
+        self, threshold: float, edges: Sequence[float], braking: Braking, several: bool, overlays: Path | None
     ) -> None:
         self._several, self._path, self._drive = several, Path(), ""
         self._pixels, self._bins = PixelAccumulator(), DistanceBins([HYBRID], edges)
-        self._obstacles, self._hazards = ObstacleAccumulator(threshold, edges), hazards
+        self._obstacles, self._hazards = ObstacleAccumulator(threshold, edges), HazardAccumulator(edges, braking)
         self._gallery, self._overlays = Gallery(HYBRID, threshold), overlays
         self._latencies: list[float] = []
         self._sources, self._label_values = set[str](), set[int]()

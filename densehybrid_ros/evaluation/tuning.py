@@ -16,6 +16,7 @@ from densehybrid_ros.evaluation.kept_drive import KeptDrive
 from densehybrid_ros.hazards.chain import HazardChain
 from densehybrid_ros.hazards.ego_mask import EgoMask
 from densehybrid_ros.hazards.hazard import HazardFrame
+from densehybrid_ros.hazards.settings import HazardSettings
 from densehybrid_ros.networks import ModelCard
 from densehybrid_ros.perception.perception import frame_alert
 from densehybrid_ros.perception.settings import Settings
@@ -164,28 +165,28 @@ def tune(
     own = Setting(settings.anomaly_threshold, settings.min_hazard_area, settings.trigger_count)
     proposal = EgoMaskProposal(min(own.threshold, drive.tenth))
     given = settings.hazards.ego_mask
-    sweeps = [_sweep(drive, card, settings, grid, edges, given, proposal)]
+    sweeps = [_sweep(drive, card, settings.hazards, grid, edges, proposal)]
     mask, mask_left_out = proposal.compute(settings.min_hazard_area)
     if mask is not None:
         others = None if given is None else given.others(*mask.shape)[0]
         mask = mask if others is None else mask | ~others
-        sweeps.append(_sweep(drive, card, settings, grid, edges, EgoMask("ego_mask.png", mask)))
+        masked = replace(settings.hazards, ego_mask=EgoMask("ego_mask.png", mask))
+        sweeps.append(_sweep(drive, card, masked, grid, edges, None))
     return Tuning(grid, own, tuple(sweeps), mask, mask_left_out, by, wanted)
 
 
 def _sweep(
     drive: KeptDrive,
     card: ModelCard,
-    settings: Settings,
+    own: HazardSettings,
     grid: Grid,
     edges: Sequence[float],
-    ego_mask: EgoMask | None,
-    proposal: EgoMaskProposal | None = None,
+    proposal: EgoMaskProposal | None,
 ) -> Swept:
     """Judges a drive at all settings of a grid; each comes out as a replay at that setting."""
     known = card.classes, card.confidence, card.region_classifier
     hazards = {
-        (area, trigger): replace(settings.hazards, ego_mask=ego_mask, min_hazard_area=area, trigger_count=trigger)
+        (area, trigger): replace(own, min_hazard_area=area, trigger_count=trigger)
         for area, trigger in product(grid.areas, grid.triggers)
     }
     finder, chains = HazardChain(*known), {key: HazardChain(*known) for key in grid.settings()}

@@ -24,12 +24,9 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
+    loader = PackageLoader("densehybrid_ros.pages", ".")
     environment = Environment(
-        loader=PackageLoader("densehybrid_ros.pages", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"data": _as_data, "base64": _as_base64}
     return environment
