@@ -16,17 +16,16 @@ from densehybrid_ros.bags.reader import BagFrames
 from densehybrid_ros.bags.storage import open_storage
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.rendered_road import render_drive
 
 
 @pytest.fixture
 def frames(tmp_path: Path) -> Path:
-    folder = tmp_path / "frames"
-    folder.mkdir()
     rng = np.random.default_rng(1)
     for index in range(3):
-        cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 256, (24, 48, 3), dtype=np.uint8))
-    return folder
+        write_picture(tmp_path / "frames" / f"{index}.png", rng.integers(0, 256, (24, 48, 3), dtype=np.uint8))
+    return tmp_path / "frames"
 
 
 @pytest.fixture(scope="module")

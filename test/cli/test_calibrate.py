@@ -14,6 +14,7 @@ from still_hazards import still_hazards
 
 from densehybrid_ros.cli import calibrate
 from densehybrid_ros.cli.commands import OneLineParser
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import ModelCard, load_model, read_card
@@ -30,13 +31,11 @@ def model(model_path: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
-    for role in ("image", "label"):
-        (tmp_path / "data" / role).mkdir(parents=True)
     for index in range(3):
         label = (rng.random((64, 64)) < 0.1).astype(np.uint8)
-        assert cv2.imwrite(str(tmp_path / "data" / "label" / f"{index}.png"), label)
+        write_picture(tmp_path / "data" / "label" / f"{index}.png", label)
         image = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
-        assert cv2.imwrite(str(tmp_path / "data" / "image" / f"{index}.png"), image)
+        write_picture(tmp_path / "data" / "image" / f"{index}.png", image)
     return tmp_path / "data"
 
 
@@ -78,7 +77,7 @@ def test_probability_stands_in_the_card_and_leaves_the_thresholds(model: Path, f
     noise = np.random.default_rng(0).normal(0.0, scores.std(), scores.shape)
     labels = scores + noise > np.quantile(scores, 0.9)  # anomalies are where the score is highest, with some noise
     for index, label in enumerate(np.split(labels, 3)):
-        assert cv2.imwrite(str(folder / "label" / f"{index}.png"), label.astype(np.uint8).reshape(64, 64))
+        write_picture(folder / "label" / f"{index}.png", label.astype(np.uint8).reshape(64, 64))
     card = _calibrate(model, folder, "--by", "probability")
     assert card.thresholds == before.thresholds
     expected = card.confidence.probability(scores.astype(np.float64))
@@ -90,14 +89,13 @@ def test_probability_stands_in_the_card_and_leaves_the_thresholds(model: Path, f
 def test_regions_are_classified_and_stand_in_the_card(model: Path, folder: Path, capsys) -> None:
     random, images = np.random.default_rng(0), []
     for index in range(6):
-        image = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)
-        assert cv2.imwrite(str(folder / "image" / f"{index}.png"), image)
-        images.append(image[:, :, ::-1])
+        images.append(random.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        write_picture(folder / "image" / f"{index}.png", images[-1])
     segmenter = Segmenter(load_model(model), "eager", "cpu")
     for index, image in enumerate(images):  # anomalies are the highest scores of the left half
         score = segmenter(image, 0.0).anomaly_score
         label = (score > np.quantile(score, 0.95)) & (np.arange(64) < 32)
-        assert cv2.imwrite(str(folder / "label" / f"{index}.png"), label.astype(np.uint8))
+        write_picture(folder / "label" / f"{index}.png", label.astype(np.uint8))
     card = _calibrate(model, folder, "--by", "regions", "--min-area", "4")
     assert card.region_classifier is not None
     assert card.default_threshold == "regions"

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
-import cv2
 import numpy as np
 import pytest
 
@@ -24,6 +23,8 @@ from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.bags.storage import open_storage
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.pictures import write_picture
+from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.demo.answers import answered_frames
 from densehybrid_ros.evaluation.replay import known_frames
 from densehybrid_ros.inference import Segmenter
@@ -49,12 +50,8 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty small pictures."""
     folder = tmp_path_factory.mktemp("frames")
     for index in range(20):
-        cv2.imwrite(str(folder / f"{index}.jpg"), np.full((48, 96, 3), 10 * index, np.uint8))
+        write_picture(folder / f"{index}.jpg", np.full((48, 96, 3), 10 * index, np.uint8))
     return folder
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "densehybrid_ros", "demo", *map(str, arguments)]
 
 
 def node_processes(model: Path) -> list[int]:
@@ -133,16 +130,12 @@ def test_a_bag_with_truth_and_a_video_are_shown(model: Path, tmp_path: Path) -> 
     with BagWriter(bag) as writer:
         for frame in rendered:
             writer.write(frame)
-    film = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"mp4v"), 20.0, (128, 64))
-    has_codec = film.isOpened()
-    for frame in rendered if has_codec else ():
-        film.write(np.ascontiguousarray(frame.image[..., ::-1]))
-    film.release()
+    with video_file(video, 50_000_000) as show:
+        for frame in rendered:
+            show(frame.image)
 
     first = BagFrames(bag)
-    for source, size, step in (
-        ((bag, (64, 32), 0.2), (video, (128, 64), 0.05)) if has_codec else ((bag, (64, 32), 0.2),)
-    ):
+    for source, size, step in ((bag, (64, 32), 0.2), (video, (128, 64), 0.05)):
         output = tmp_path / f"{source.stem}_out"
         given = ["--size", "64x32"] if source == bag else []
         arguments = ["demo", "--frames", source, "--count", 2, *given, "--model", model, "--output", output]
@@ -174,8 +167,9 @@ def test_a_bag_with_truth_and_a_video_are_shown(model: Path, tmp_path: Path) -> 
 def test_an_interrupt_leaves_no_process_and_no_folder(
     model: Path, frames: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
+    words = ("demo", "--model", model, "--frames", frames, "--output", tmp_path / "out")
     demo = subprocess.Popen(
-        command("--model", model, "--frames", frames, "--output", tmp_path / "out"),
+        [sys.executable, "-m", "densehybrid_ros", *map(str, words)],
         start_new_session=True,
         # A shell's background job ignores SIGINT, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),

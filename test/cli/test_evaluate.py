@@ -20,6 +20,7 @@ from still_hazards import still_hazards
 
 from densehybrid_ros import research
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.taxonomy import STREET_HAZARDS
 from densehybrid_ros.evaluation.dense_scores import ROAD_PRIOR
 from densehybrid_ros.hazards.road import find_ground, road_hazard
@@ -31,11 +32,6 @@ HEIGHT, WIDTH = 64, 96
 FRAMES = 5
 
 
-def _save(path: Path, picture: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), picture)
-
-
 def _write_folder(root: Path, images: str = "image/{}.png", labels: str = "label/{}.png") -> Path:
     """Five frames with one bright anomaly each."""
     rng = np.random.default_rng(1)
@@ -45,8 +41,8 @@ def _write_folder(root: Path, images: str = "image/{}.png", labels: str = "label
         label[20:40, 10 + index * 10 : 30 + index * 10] = 1
         image[label == 1] += 150
         label[:10] = 255
-        _save(root / images.format(index), image)
-        _save(root / labels.format(index), label)
+        write_picture(root / images.format(index), image)
+        write_picture(root / labels.format(index), label)
     return root
 
 
@@ -260,8 +256,8 @@ def test_street_hazards_calibrates_on_the_other_town(tmp_path: Path) -> None:
     for town, count in (("t5", 1), ("t6", 2)):
         for index in range(count):
             folder = Path("test") / town / f"{index}.png"
-            _save(tmp_path / "test" / "images" / folder, rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
-            _save(tmp_path / "test" / "annotations" / folder, rng.integers(1, 15, (64, 64), dtype=np.uint8))
+            write_picture(tmp_path / "test" / "images" / folder, rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+            write_picture(tmp_path / "test" / "annotations" / folder, rng.integers(1, 15, (64, 64), dtype=np.uint8))
     opened = _figures(tmp_path, "street_hazards", tmp_path, model, "--scores", "hybrid")["open_set"]["hybrid"]
     assert opened["frames"] == 3
     # Thresholds at 95 % TPR of random scores call nearly everything unknown.
@@ -275,12 +271,12 @@ def test_bad_frames_are_left_out_and_counted_and_sizes_may_differ_quietly(
     root = _write_folder(tmp_path)
     for part in ("image", "label"):
         path = root / part / "0.png"
-        _save(path, cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:48, :80])
+        write_picture(path, cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:48, :80])
     (root / "image" / "1.png").write_bytes(b"no picture")
-    _save(root / "label" / "2.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
+    write_picture(root / "label" / "2.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
     label = cv2.imread(str(root / "label" / "3.png"), cv2.IMREAD_UNCHANGED)
     label[0, 0] = 9
-    _save(root / "label" / "3.png", label)
+    write_picture(root / "label" / "3.png", label)
     options = ("--scores", "hybrid", "--input-policy", "resize", "--size", "64x32")
     result = _figures(tmp_path, "folder", root, model_path, *options)
     assert (result["frames"], result["unlabelled"], len(result["left_out"])) == (2, 1, 2)
@@ -307,7 +303,7 @@ def test_a_set_without_anomalies_or_inliers_is_an_error(
     root = _write_folder(tmp_path)
     for path in (root / "label").iterdir():
         label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        _save(path, np.where(label == 1, values[1], values[0]).astype(np.uint8))
+        write_picture(path, np.where(label == 1, values[1], values[0]).astype(np.uint8))
     assert _evaluate("folder", root, model, "--scores", "hybrid", "--card") == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "densehybrid evaluate: " in line]
     assert f"{root / 'label'}: " in line

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import yaml
 from rendered_bag import write_drive
 
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.pictures import write_picture
 
 ROOM = 100  # bytes a file
 
@@ -31,12 +31,10 @@ def place(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("full_disk")
     for ending in (".safetensors", ".yaml"):
         shutil.copy(model_path.with_suffix(ending), place)
-    (place / "image").mkdir()
-    (place / "label").mkdir()
     rng = np.random.default_rng(1)
     for index in range(2):
-        cv2.imwrite(str(place / "image" / f"{index}.png"), rng.integers(0, 255, (64, 96, 3), np.uint8))
-        cv2.imwrite(str(place / "label" / f"{index}.png"), rng.integers(0, 2, (64, 96), np.uint8))
+        write_picture(place / "image" / f"{index}.png", rng.integers(0, 255, (64, 96, 3), np.uint8))
+        write_picture(place / "label" / f"{index}.png", rng.integers(0, 2, (64, 96), np.uint8))
     write_drive(place / "drive", 1, (128, 64))
     return place
 

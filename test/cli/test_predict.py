@@ -14,6 +14,8 @@ from rendered_bag import write_drive
 
 from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.pictures import write_picture
+from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.inference import Segmenter
 from densehybrid_ros.networks import ModelCard, load_model, save_model
 
@@ -41,11 +43,9 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(images: list[np.ndarray], tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
     for number, image in enumerate(images):
-        cv2.imwrite(str(folder / f"street{number}.png"), image[..., ::-1])
-    return folder
+        write_picture(tmp_path / "pictures" / f"street{number}.png", image)
+    return tmp_path / "pictures"
 
 
 def predict(source: Path, model: Path | str, output: Path, *options: object) -> int:
@@ -103,7 +103,7 @@ def test_a_bag_gives_overlays_masks_scores_hazards_and_a_video(bag: Path, tmp_pa
 def test_pictures_are_judged_one_by_one_and_keep_their_names(
     pictures: Path, images: list[np.ndarray], model: Path, tmp_path: Path, capsys
 ) -> None:
-    cv2.imwrite(str(pictures / "street1.jpg"), images[1][:64, :, ::-1])  # of another size, of the same name
+    write_picture(pictures / "street1.jpg", images[1][:64])  # of another size, of the same name
     (pictures / "street3.png").write_bytes(b"no picture")
     assert predict(pictures, model, tmp_path / "seen", "--threshold", -100) == 0
     names = ["street0", "street1", "street1_000002", "street2"]
@@ -132,11 +132,10 @@ def test_pictures_with_a_rate_and_a_video_move(
     assert predict(pictures, model, tmp_path / "seen", "--threshold", -100, "--fps", 5) == 0
     assert {"overlays.mp4", "overlays/street0.jpg"} <= files(tmp_path / "seen")
     assert [entry["stamp"] for entry in entries(tmp_path / "seen")] == pytest.approx([1.0, 1.2, 1.4])
-    video = tmp_path / "drive.avi"
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (WIDTH, HEIGHT))
-    for image in images:
-        writer.write(np.ascontiguousarray(image[..., ::-1]))
-    writer.release()
+    video = tmp_path / "drive.mp4"
+    with video_file(video, 50_000_000) as show:
+        for image in images:
+            show(image)
     # What it made before, it replaces whole.
     assert predict(video, model, tmp_path / "seen", "--threshold", -100) == 0
     names = [f"overlays/frame_00000{number}_{number / 20:.2f}s.jpg" for number in range(FRAMES)]

@@ -20,6 +20,8 @@ from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.bags.topics import BagTopics
 from densehybrid_ros.bags.writer import BagWriter
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.pictures import write_picture
+from densehybrid_ros.datasets.video_file import video_file
 from densehybrid_ros.networks import load_model, upsample
 from densehybrid_ros.scores import hybrid
 
@@ -77,8 +79,7 @@ def test_figures_are_those_of_the_frames(bag: Path, model_path: Path, tmp_path: 
     alerts = result["hazards"]
     assert alerts["kilometres"] == pytest.approx(alerts["minutes"] * 60 * 0.011, rel=0.3)  # the bag tells the speed
     assert [row["speed"] for row in alerts["speeds"]] == [30.0, 50.0]
-    expected = roc_auc_score(torch.cat([torch.from_numpy(x) for x in labels]).numpy(),
-                             torch.cat([torch.from_numpy(x) for x in scores]).numpy())  # fmt: skip
+    expected = roc_auc_score(np.concatenate(labels), np.concatenate(scores))
     assert result["pixel"]["hybrid"]["auroc"] == pytest.approx(expected, abs=1e-3)
     assert result["obstacles"]["seen"] == seen > 0
     assert result["frames"] == FRAMES
@@ -214,28 +215,19 @@ def test_both_ways_give_the_same_figures_of_compressed_pictures_of_another_name(
     assert figures["hazards"]["raised"] > 0
 
 
-def _pictures() -> list[np.ndarray]:
-    return [frame.image for frame in RenderedFrames(5, 3, (128, 64), 10.0)]
-
-
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number, image in enumerate(_pictures()):
-        cv2.imwrite(str(folder / f"{number}.png"), image[..., ::-1])
-    return folder
+    for number, frame in enumerate(RenderedFrames(5, 3, (128, 64), 10.0)):
+        write_picture(tmp_path / "pictures" / f"{number}.png", frame.image)
+    return tmp_path / "pictures"
 
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     path = tmp_path / "drive.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 20.0, (128, 64))
-    if not writer.isOpened():
-        pytest.skip("OpenCV has no codec for mp4 here")
-    for image in _pictures():
-        writer.write(np.ascontiguousarray(image[..., ::-1]))
-    writer.release()
+    with video_file(path, 50_000_000) as show:
+        for frame in RenderedFrames(5, 3, (128, 64), 10.0):
+            show(frame.image)
     return path
 
 

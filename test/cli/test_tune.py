@@ -20,6 +20,7 @@ from rendered_bag import write_drive
 from densehybrid_ros.bags.frames import BagFrame
 from densehybrid_ros.bags.sources import RenderedFrames
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.perception.parameter_files import read_settings
 
 PARAMETERS = ("-p", "min_hazard_area:=8", "-p", "trigger_count:=1", "-p", "anomaly_threshold:=3.25")
@@ -121,11 +122,9 @@ def test_a_clean_drive_proposes_the_threshold_of_the_wanted_rate(tmp_path: Path,
 
 
 def test_a_labelled_set_is_one_of_single_pictures(tmp_path: Path, capsys) -> None:
-    for folder in ("image", "label"):
-        (tmp_path / "set" / folder).mkdir(parents=True)
     for number, frame in enumerate(RenderedFrames(3, 2, (256, 128), 10.0)):
-        cv2.imwrite(str(tmp_path / "set" / "image" / f"{number}.png"), frame.image[..., ::-1])
-        cv2.imwrite(str(tmp_path / "set" / "label" / f"{number}.png"), frame.labels)
+        write_picture(tmp_path / "set" / "image" / f"{number}.png", frame.image)
+        write_picture(tmp_path / "set" / "label" / f"{number}.png", frame.labels)
     words = ("tune", tmp_path / "set", "--output", tmp_path, "--json", tmp_path / "tune.json", *COMMON, *SWEPT)
     assert main([str(word) for word in words]) == 0
     assert "proposal: " in capsys.readouterr().out

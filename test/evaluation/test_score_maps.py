@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from densehybrid_ros.cli.main import main
+from densehybrid_ros.datasets.pictures import write_picture
 from densehybrid_ros.datasets.registry import open_evaluation_set
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.score_maps import ScoreMaps, read_score_map
@@ -27,9 +28,8 @@ def frames(tmp_path: Path) -> Path:
         label = np.zeros(SHAPE, np.uint8)
         label[10:22, 5 + 10 * index : 17 + 10 * index] = 1
         label[:4] = 255
-        for part, picture in (("image", np.full((*SHAPE, 3), 90, np.uint8)), ("label", label)):
-            (root / part).mkdir(parents=True, exist_ok=True)
-            assert cv2.imwrite(str(root / part / f"{index}.png"), picture)
+        write_picture(root / "image" / f"{index}.png", np.full((*SHAPE, 3), 90, np.uint8))
+        write_picture(root / "label" / f"{index}.png", label)
     return root
 
 
@@ -95,9 +95,9 @@ def test_missing_and_wrong_maps_are_named(frames: Path, tmp_path: Path, capsys) 
 
 def test_sixteen_bits_are_numbers_and_colours_are_none(tmp_path: Path) -> None:
     stored = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
-    assert cv2.imwrite(str(tmp_path / "a.png"), stored)
+    write_picture(tmp_path / "a.png", stored)
     np.testing.assert_array_equal(read_score_map(tmp_path / "a.png"), stored.astype(np.float32))
-    assert cv2.imwrite(str(tmp_path / "b.png"), np.zeros((3, 4, 3), np.uint8))
+    write_picture(tmp_path / "b.png", np.zeros((3, 4, 3), np.uint8))
     np.savez(tmp_path / "c.npz", one=stored, two=stored)
     (tmp_path / "d.npy").write_bytes(b"nothing")
     for name, message in (("b.png", "one number a pixel"), ("c.npz", "keep one"), ("d.npy", "is no NumPy array")):
