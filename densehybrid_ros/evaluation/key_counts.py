@@ -84,16 +84,13 @@ class _Page:
         return counts
 
 
-def _narrowest(counts: np.ndarray) -> np.ndarray:
-    """Copies counts into the narrowest type that holds the largest of them."""
-    largest = int(counts.max(initial=0))
-    chosen = next(kind for kind in _COUNTER_TYPES if largest <= np.iinfo(kind).max)
-    return counts.astype(chosen)
+_EMPTY = _Page(np.zeros(0, np.uint8), np.zeros(0, np.uint16))
 
 
 def _page_of_entries(offsets: np.ndarray, counts: np.ndarray) -> _Page:
-    """Builds the representation that suits the number of sorted distinct offsets."""
-    narrow = _narrowest(counts)
+    """Builds the representation that suits the number of sorted distinct offsets, with the narrowest counters."""
+    largest = int(counts.max(initial=0))
+    narrow = counts.astype(next(kind for kind in _COUNTER_TYPES if largest <= np.iinfo(kind).max))
     if len(offsets) < _DENSE_FROM:
         return _Page(narrow, offsets.astype(np.uint16))
     dense = np.zeros(_PAGE_SIZE, dtype=narrow.dtype)
@@ -108,9 +105,6 @@ def _add_to_page(page: _Page, offsets: np.ndarray, counts: np.ndarray) -> _Page:
         if int(raised.max()) <= np.iinfo(page.counts.dtype).max:
             page.counts[offsets] = raised
             return page
-        total = page.dense()
-        total[offsets] = raised
-        return _Page(_narrowest(total), None)
     total = page.dense()
     total[offsets] += counts
     occupied = np.flatnonzero(total != 0)  # comparing first: NumPy finds set booleans several times faster
@@ -125,9 +119,7 @@ class KeyCounts:
         self._pages: dict[int, _Page] = {}
 
     def add(self, keys: np.ndarray, counts: np.ndarray) -> None:
-        """Counts ``keys`` (int32, ascending, distinct) ``counts`` times each (integers, at least 1)."""
-        if not len(keys):
-            return
+        """Counts ``keys`` (int32, ascending, distinct, one at least) ``counts`` times each (integers, at least 1)."""
         self.total += int(counts.sum())
         pages = np.arange(int(keys[0]) >> _PAGE_BITS, (int(keys[-1]) >> _PAGE_BITS) + 1)
         # Where each page begins; a page without keys begins where the next one does.
@@ -151,23 +143,16 @@ class KeyCounts:
 
     def page_entries(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Keys of one page, ascending, and their counts (int64 both)."""
-        page = self._pages.get(number)
-        if page is None:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        offsets, counts = page.entries()
+        offsets, counts = self._pages.get(number, _EMPTY).entries()
         return offsets + (number << _PAGE_BITS), counts
 
     def page_total(self, number: int) -> int:
         """Number of keys counted in one page."""
-        page = self._pages.get(number)
-        return 0 if page is None else int(page.counts.sum(dtype=np.int64))
+        return int(self._pages.get(number, _EMPTY).counts.sum(dtype=np.int64))
 
     def at_least_and_above(self, number: int, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Counts the keys of one page that are at least, and that are above, each of ``keys`` (int64 [n]) of it."""
-        page = self._pages.get(number)
-        if page is None:
-            zeros = np.zeros(len(keys), dtype=np.int64)
-            return zeros, zeros
+        page = self._pages.get(number, _EMPTY)
         wanted = keys & _OFFSET_MASK
         suffix = np.append(np.cumsum(page.counts[::-1], dtype=np.int64)[::-1], 0)
         if page.offsets is None:
