@@ -48,16 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = f"frames a second (default {DEFAULT_FPS:g}; a video has its own; lost_and_found: frame numbers a second, "
     text += f"assumed to be {LOST_AND_FOUND_FPS:g} as Cityscapes', as its files do not say)"
     add("--fps", type=positive, help=text)
-    text = "take at most N frames (rendered: make N; data set: of a sequence)"
-    add("--frames", type=count, metavar="N", help=text)
+    add("--frames", type=count, metavar="N", help="take at most N frames (rendered: make N; data set: of a sequence)")
     add("--size", type=size, metavar="WxH", help="bring the frames to this size")
     add("--seed", type=seed, default=1, help="rendered: same seed, same drive (default 1)")
     add = parser.add_argument_group("what is known about a folder's frames (a video's: the camera)").add_argument
     add("--camera", type=Path, metavar="JSON", help="camera in Cityscapes' layout, or a folder with one a frame")
-    text = "the size that the camera JSON is for (default: the frames')"
-    add("--camera-size", type=size, metavar="WxH", help=text)
-    text = "16-bit pictures, disparity (p - 1) / 256 px, 0 = invalid"
-    add("--disparity", type=Path, metavar="DIR", help=text)
+    add("--camera-size", type=size, metavar="WxH", help="the size that the camera JSON is for (default: the frames')")
+    add("--disparity", type=Path, metavar="DIR", help="16-bit pictures, disparity (p - 1) / 256 px, 0 = invalid")
     add("--labels", type=Path, metavar="DIR", help="anomaly labels: 0 inlier, 1 anomaly, 255 ignore")
     add("--semantic", type=Path, metavar="DIR", help="semantic labels: train ids, 255 = none")
     add = parser.add_argument_group("bag").add_argument

@@ -25,8 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE
     add = parser.add_argument
     add("--frames", type=Path, metavar="PATH", help="folder of pictures, video or bag instead of the rendered road")
-    result = "result (default demo_output)"
-    add("--output", type=output_folder, default=Path("demo_output"), metavar="DIR", help=result)
+    add("--output", type=output_folder, default=Path("demo_output"), metavar="DIR", help="result (default demo_output)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--count", type=count, default=60, metavar="N", help="at most N frames (default 60)")
     length.add_argument("--seconds", type=positive, metavar="S", help="at most S seconds of driving")

@@ -36,8 +36,7 @@ def network_size(text: str) -> tuple[int, int]:
     """Reads ``1024x512`` as (height, width) of the network's input, and refuses one that is taller than wide."""
     width, height = size(text)
     if height > width:  # cameras of vehicles are not taller than wide: who writes such a size means (height, width)
-        message = f"{text}: sizes are WIDTHxHEIGHT; did you mean {height}x{width}?"
-        raise argparse.ArgumentTypeError(message)
+        raise argparse.ArgumentTypeError(f"{text}: sizes are WIDTHxHEIGHT; did you mean {height}x{width}?")
     return height, width
 
 

@@ -74,8 +74,7 @@ def run(args: argparse.Namespace) -> int:
         replay.begin(bag)
         _replay(args, bag, replay, segmenter, settings)
     if not replay.frames:
-        nothing = f"{args.bag}: no frame was answered; try --through model"
-        raise InputError(next(iter(replay.left_out), nothing))
+        raise InputError(next(iter(replay.left_out), f"{args.bag}: no frame was answered; try --through model"))
     result = replay.result(args.bag.name, segmenter.card.name)
     result.seconds = time.monotonic() - started
     result.device = segmenter.describe()
