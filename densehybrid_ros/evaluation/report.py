@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ import numpy as np
 from densehybrid_ros import __version__
 from densehybrid_ros.evaluation.curves import CurvePoints
 from densehybrid_ros.evaluation.gallery import FALSE_ALARM, MISS, UNKNOWN, WRONG_CLASS, Gallery
-from densehybrid_ros.evaluation.hazard_figures import Moment
 from densehybrid_ros.evaluation.protocols import AP, FPR95
 from densehybrid_ros.evaluation.results import (
     ALERTS,
@@ -123,11 +122,12 @@ def _by_threshold(result: EvaluationResult, name: str, folded: bool) -> Block:
     """Precision, recall and F1 against the threshold, and how the score is spread; no charts where it is constant."""
     block = Block(f"{name} by threshold", folded=folded)
     points, spread = result.curves[name], result.histograms.get(name)
-    low, high = (spread.low, spread.high) if spread else _ends(points.thresholds)
+    finite = points.thresholds[np.isfinite(points.thresholds)].tolist()
+    low, high = (spread.low, spread.high) if spread else (min(finite, default=0.0), max(finite, default=0.0))
     if not low < high:
         return block
     x_axis = Axis(f"threshold of {name}", low, high)
-    inside = np.isfinite(points.thresholds) & (points.thresholds >= low) & (points.thresholds <= high)
+    inside = (points.thresholds >= low) & (points.thresholds <= high)
     thresholds, recall, precision = (values[inside] for values in (points.thresholds, points.recall, points.precision))
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     lines = {"precision": precision, "recall": recall, "F1": f1}
@@ -140,11 +140,6 @@ def _by_threshold(result: EvaluationResult, name: str, folded: bool) -> Block:
         shares = {kind: [100 * share for share in values] for kind, values in kinds.items()}
         charts.append(histogram("Score of known (blue) and unknown (orange) pixels", axis, shares))
     return block
-
-
-def _ends(thresholds: np.ndarray) -> tuple[float, float]:
-    finite = thresholds[np.isfinite(thresholds)]
-    return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
 
 
 def _by_distance(result: EvaluationResult) -> Charts:
@@ -194,10 +189,8 @@ def _froc(result: EvaluationResult) -> Charts:
 def _alerts(result: EvaluationResult) -> Charts:
     """The number of hazards and the nearest one's distance over time, a line a drive."""
     assert result.hazards is not None
-    every: dict[str, list[Moment]] = {}
-    for moment in result.hazards.timeline:
-        every.setdefault(moment.drive, []).append(moment)
-    drives = dict([*every.items()][:_DRIVES_SHOWN])
+    every = groupby(result.hazards.timeline, key=lambda moment: moment.drive)
+    drives = {name: list(own) for name, own in islice(every, _DRIVES_SHOWN)}
     moments = [moment for line in drives.values() for moment in line]
     if len(moments) == len(drives):
         return [], ""

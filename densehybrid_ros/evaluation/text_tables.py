@@ -18,16 +18,12 @@ Part = tuple[str, Sequence[str]]
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lays out a plain-text table: the first column and one named "from" to the left, figures to the right."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [
-            cell.ljust(width) if column == 0 or header[column] == "from" else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(header), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])
+    columns: list[list[str]] = []
+    for cells in zip(header, *rows, strict=True):
+        width = max(map(len, cells)) if not columns or cells[0] == "from" else 0
+        columns.append([cell.ljust(width) for cell in cells])
+    _, *lines = _part("", list(zip(*columns, strict=True)))
+    return "\n".join(map(str.rstrip, lines))
 
 
 def format_groups(corner: str, parts: Sequence[Part], groups: Sequence[Group]) -> str:
