@@ -74,6 +74,11 @@ def not_negative(text: str) -> float:
     return _number(text, "number of at least 0", lambda value: value >= 0)
 
 
+def share(text: str) -> float:
+    """Reads a number of 0 to 1."""
+    return _number(text, "share of 0 to 1", lambda value: 0 <= value <= 1)
+
+
 def threshold(text: str) -> float | str:
     """Reads an anomaly threshold, as ``ModelCard.threshold`` takes it: finite nats, or a name such as ``default``."""
     try:

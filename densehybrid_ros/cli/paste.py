@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from densehybrid_ros.cli.options import add_json, count, finite, output_folder, seed
+from densehybrid_ros.cli.options import add_json, count, output_folder, seed, share
 from densehybrid_ros.datasets.negative_sets import load_cutouts
 from densehybrid_ros.datasets.registry import TRAINING_SETS, open_training_set
 from densehybrid_ros.errors import InputError
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=output_folder, required=True, metavar="DIR", help=text)
     parser.add_argument("--frames", type=count, default=100, metavar="N", help="evenly spread frames (100)")
     parser.add_argument("--seed", type=seed, default=7, help="same seed, same set (7)")
-    parser.add_argument("--shadows", type=_share, default=0.5, metavar="SHARE", help="of the objects have one (0.5)")
+    parser.add_argument("--shadows", type=share, default=0.5, metavar="SHARE", help="of the objects have one (0.5)")
     add_json(parser)
 
 
@@ -45,10 +45,3 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         args.json.write({"output": str(output), **written._asdict()})
     return 0
-
-
-def _share(text: str) -> float:
-    value = finite(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share of 0 to 1")
-    return value
