@@ -135,11 +135,7 @@ def sample_curve(positives: KeyCounts, negatives: KeyCounts, points: int = 400) 
 
 
 def quantile_score(counts: KeyCounts, quantile: float) -> float:
-    """The smallest score that at least the share ``quantile`` (0..1) of the counted scores does not exceed.
-
-    Returns:
-        nan where nothing was counted.
-    """
+    """The smallest score that at least a share of 0..1, ``quantile``, of those counted does not exceed; nan of none."""
     wanted = max(math.ceil(quantile * counts.total - 1e-6), 1)  # 1e-6: rounding of the product
     seen = 0
     for page in reversed(counts.descending_pages()):

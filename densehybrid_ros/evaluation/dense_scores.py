@@ -64,7 +64,6 @@ class ScoredFrame:
 class LeftOut:
     """A frame that could not be evaluated, and why."""
 
-    index: int
     reason: str
 
 
@@ -183,7 +182,7 @@ def read_ahead(dataset: LabelledSet, indices: Sequence[int]) -> Iterator[Evaluat
         try:
             return dataset[index]
         except InputError as error:
-            return LeftOut(index, str(error))
+            return LeftOut(str(error))
 
     with ThreadPoolExecutor(_READERS) as pool:
         waiting: deque[Future[EvaluationFrame | LeftOut]] = deque()
@@ -208,4 +207,4 @@ def score_frames(scorer: Scorer, dataset: LabelledSet, indices: Sequence[int]) -
         try:
             yield scorer(index, frame)
         except InputError as error:
-            yield LeftOut(index, str(error))
+            yield LeftOut(str(error))

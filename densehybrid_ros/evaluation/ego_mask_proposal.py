@@ -18,8 +18,7 @@ _LARGEST = 0.3  # of the picture: more is no own vehicle
 class EgoMaskProposal:
     """Counts in how many frames each pixel is unknown; frames of a vehicle that stands do not count.
 
-    Args:
-        threshold: Of the score in nats; a low one, so that the regions are whole.
+    The threshold of the score, in nats, is a low one, so that the regions are whole.
     """
 
     def __init__(self, threshold: float) -> None:

@@ -36,15 +36,12 @@ class Picture:
 
 
 def paint_errors(image: np.ndarray, labels: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Paints hits green, false alarms red and misses yellow, and darkens what is not evaluated.
+    """Paints hits green, false alarms red and misses yellow, and darkens what is not evaluated: uint8 RGB [H, W, 3].
 
     Args:
         image: uint8 [H, W, 3], RGB.
         labels: uint8 [H, W], 0 inlier, 1 anomaly, else not evaluated.
         found: bool [H, W], where the score exceeds the threshold.
-
-    Returns:
-        uint8 [H, W, 3], RGB.
     """
     canvas = image.astype(np.float32)
     canvas[labels > ANOMALY] *= _OUTSIDE_DARKENING

@@ -33,10 +33,8 @@ _CHUNK = 1 << 22  # sorted scores whose run lengths are taken at a time: bounds 
 class PixelAccumulator:
     """Average precision, FPR95 and AUROC over all pixels of a data set, exactly.
 
-    Scores wait until they are many, and are then sorted and counted (see ``key_counts``).
-
-    Args:
-        buffer_size: Scores sorted at a time; 4 bytes each, on the scores' device.
+    Scores wait on their device, 4 bytes each, until they are ``buffer_size``; they are then sorted and counted (see
+    ``key_counts``).
     """
 
     def __init__(self, buffer_size: int = DEFAULT_BUFFER) -> None:
@@ -60,8 +58,7 @@ class PixelAccumulator:
         """Takes in the pixels of a frame.
 
         Args:
-            scores: Any shape and device; float32, other float types are converted to it. Higher = more
-                anomalous.
+            scores: Of any shape, device and float type, which becomes float32; higher = more anomalous.
             labels: uint8 of the same shape and device: 0 inlier, 1 anomaly, anything else is left out.
             name: What the scores belong to, for the message.
 

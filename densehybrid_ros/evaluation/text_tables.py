@@ -29,10 +29,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def format_groups(corner: str, parts: Sequence[Part], groups: Sequence[Group]) -> str:
     """Lays out a table whose columns stand under headings and whose rows stand in groups.
 
-    Args:
-        corner: Name of the first column.
-        parts: Its columns; those that would make the table wider than ``WIDEST`` stand in a further one below.
-        groups: Its rows.
+    ``corner`` names the first column. Parts that would make it wider than ``WIDEST`` stand in a further one below.
     """
     rows = [row for _, own in groups for row in own]
     first = max(map(len, [corner, *(who for who, _ in rows)]))

@@ -14,10 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 def render(template: str, **values: Any) -> str:
     """Fills a template of this folder, such as ``"demo.html"``, which extends ``base.html``.
 
-    Args:
-        template: Its file name.
-        values: What it names. Text is escaped; ``{{ drawing | safe }}`` is not. ``{{ value | data | safe }}`` writes
-            a value as JSON for a script, bytes in it in base64, and ``{{ content | base64 }}`` bytes alone.
+    Text among the values is escaped; ``{{ drawing | safe }}`` is not. ``{{ value | data | safe }}`` writes a value as
+    JSON for a script, bytes in it in base64, and ``{{ content | base64 }}`` bytes alone.
     """
     return _environment().get_template(template).render(**values)
 

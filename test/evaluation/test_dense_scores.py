@@ -50,7 +50,7 @@ def test_frames_that_fit_are_scored_once(frames_kept: int, again: list[int], tmp
     assert scorer.asked[4:] == again
     for one, two in zip(first, second, strict=True):
         if isinstance(one, LeftOut) or isinstance(two, LeftOut):
-            assert one == two == LeftOut(1, "frame 1: none")
+            assert one == two == LeftOut("frame 1: none")
         else:
             assert (one.index, one.frame.name) == (two.index, two.frame.name)
             assert torch.equal(one.scores["hybrid"], two.scores["hybrid"])
