@@ -161,6 +161,11 @@ class KeyCounts:
         left, right = (np.searchsorted(page.offsets, wanted, side) for side in ("left", "right"))
         return suffix[left], suffix[right]
 
+    def merge(self, other: KeyCounts) -> None:
+        """Adds what another has counted."""
+        for number in sorted(other._pages):
+            self.add(*other.page_entries(number))
+
     def scores(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields page for page, ascending, the scores (float64, of float32 ones) and their counts (int64)."""
         for number in sorted(self._pages):

@@ -104,6 +104,11 @@ class PixelAccumulator:
             for start in range(0, len(values), _CHUNK):
                 counts.add(*run_lengths(values[start : start + _CHUNK]))
 
+    def merge(self, other: PixelAccumulator) -> None:
+        """Adds all that another accumulator has counted (of another shard, say)."""
+        self._positives.merge(other.positives)
+        self._negatives.merge(other.negatives)
+
     def compute(self) -> CurveMetrics:
         """Returns the figures over all pixels so far; more may follow."""
         return curve_metrics(self.positives, self.negatives)

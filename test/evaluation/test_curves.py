@@ -111,12 +111,15 @@ def test_missing_class_is_undefined(label: int, count: int) -> None:
     assert math.isnan(metrics.auroc)
 
 
-def test_more_pixels_may_follow_a_result() -> None:
-    scores, labels = _pixels("hybrid")
-    accumulator = _accumulate(scores[::2], labels[::2])
-    accumulator.compute()
-    accumulator.update(torch.from_numpy(scores[1::2].copy()), torch.from_numpy(labels[1::2].copy()))
-    assert accumulator.compute() == _accumulate(scores, labels).compute()
+@pytest.mark.parametrize("kind", ["hybrid", "ties", "around zero"])
+def test_merged_shards_equal_one_accumulator(kind: str) -> None:
+    scores, labels = _pixels(kind)
+    whole = _accumulate(scores, labels).compute()
+    shards = [_accumulate(scores[part::3], labels[part::3]) for part in range(3)]
+    shards[0].compute()  # more may follow a result
+    shards[0].merge(shards[1])
+    shards[0].merge(shards[2])
+    assert shards[0].compute() == whole
 
 
 def test_curve_points_lie_on_the_curve() -> None:
