@@ -21,7 +21,7 @@ from densehybrid_ros.cli.options import positive
 from densehybrid_ros.evaluation.curves import CurveMetrics
 from densehybrid_ros.evaluation.pixel_accumulator import PixelAccumulator
 from densehybrid_ros.inference.backends import choose_device
-from running import run_benchmark
+from running import run_benchmark, wait_for
 
 _FRAME = 2_000_000
 _ANOMALOUS = 0.02
@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         if args.reference:
             kept.append((scores.numpy(), labels.numpy()))
         on_device = scores.to(device), labels.to(device)
-        _finish(device)
+        wait_for(device)
         began = time.perf_counter()
         accumulator.update(*on_device)
-        _finish(device)
+        wait_for(device)
         seconds += time.perf_counter() - began
     began = time.perf_counter()
     metrics = accumulator.compute()
@@ -74,11 +74,6 @@ def _frames(count: int) -> Iterator[tuple[Tensor, Tensor]]:
         scores = rng.standard_normal(_FRAME, dtype=np.float32) * np.float32(_DEVIATION) + np.float32(_MEAN)
         scores += np.float32(_SHIFT) * labels
         yield torch.from_numpy(scores), torch.from_numpy(labels)
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _reference(kept: list[tuple[np.ndarray, np.ndarray]], ours: CurveMetrics, seconds: float) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import fault_files
@@ -58,13 +59,12 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         InputError: ROS 2 is not installed, or the child failed.
     """
     wanted = args.only or [*_NODE_GROUPS, *_FILE_GROUPS]
+    plan = Plan(args.seed, args.scale, args.case)
     rows: list[dict[str, Any]] = []
     for_node = [name for name in _NODE_GROUPS if name in wanted]
     if for_node:
-        arguments = [f"--seed={args.seed}", f"--scale={args.scale}", f"--minutes={args.minutes}"]
-        arguments += [f"--threads={args.threads}", *([] if args.case is None else [f"--case={args.case}"])]
-        rows += run_for_figures("faults_child.py", [*arguments, f"--groups={','.join(for_node)}"])["groups"]
-    plan = Plan(args.seed, args.scale, args.case)
+        options = {"minutes": args.minutes, "threads": args.threads}
+        rows += run_for_figures("faults_child.py", groups=for_node, plan=asdict(plan), **options)["groups"]
     rows += [_FILE_GROUPS[name](plan).to_dict() for name in _FILE_GROUPS if name in wanted]
     if not any(row["tried"] for row in rows):
         raise InputError("nothing was tried")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import sys
@@ -648,21 +647,5 @@ def measure(groups: Iterable[str], plan: Plan, minutes: float, threads: int) -> 
     return {"groups": tallies}
 
 
-def main() -> int:
-    """Runs the groups and writes their figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--groups", required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--scale", type=float, required=True)
-    parser.add_argument("--case", type=int)
-    parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args()
-    plan = Plan(args.seed, args.scale, args.case)
-    answer(args.output, lambda: measure(args.groups.split(","), plan, args.minutes, args.threads))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    answer(lambda plan, **options: measure(plan=Plan(**plan), **options))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -26,7 +25,7 @@ from densehybrid_ros.hazards import HazardChain, HazardFrame, HazardSettings, So
 from densehybrid_ros.progress import progress
 from hazard_picture import hazard_picture
 from rehearsal import ImitatedDetector, Rehearsal, false_alarms_at, without_tracker
-from running import run_benchmark
+from running import run_benchmark, seconds
 
 _NOISE = (0.0, 0.001, 0.02, 0.1, 0.3)
 _REGIONS_DOWN, _REGIONS_ACROSS = 5, 10
@@ -85,7 +84,7 @@ def _cost(frame_size: tuple[int, int], noise: float, repeats: int) -> dict[str, 
         frame = chain.update(0.1 * index, semantic, score, unknown, 0.0, settings, camera, disparity, 0.0)
         stage.append(time.perf_counter() - began)
         processor.append(time.process_time() - worked)
-        labelling.append(_seconds(lambda: cv2.connectedComponentsWithStats(mask, connectivity=8)))
+        labelling.append(seconds(lambda: cv2.connectedComponentsWithStats(mask, connectivity=8)))
     skipped = settings.trigger_count
     own, reference = float(np.median(stage[skipped:])), float(np.median(labelling[skipped:]))
     return {
@@ -97,12 +96,6 @@ def _cost(frame_size: tuple[int, int], noise: float, repeats: int) -> dict[str, 
         "labelling_ms": 1e3 * reference,
         "ratio": own / reference,
     }
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 def _area(width: int) -> int:

@@ -28,8 +28,9 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         InputError: ROS 2 is not installed, the model is not there, or the child failed.
     """
     width, height = args.size
-    arguments = [f"--width={width}", f"--height={height}", f"--frames={args.frames}", f"--warm-up={args.warm_up}"]
-    figures = run_for_figures("memory_child.py", [*arguments, f"--model={args.model}"])
+    figures = run_for_figures(
+        "memory_child.py", model=args.model, width=width, height=height, frames=args.frames, warm_up=args.warm_up
+    )
     return figures, _summary(figures)
 
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -123,19 +121,5 @@ def measure(model: str, width: int, height: int, frames: int, warm_up: int) -> d
     }
 
 
-def main() -> int:
-    """Measures and writes the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="light")
-    parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--height", type=int, default=512)
-    parser.add_argument("--frames", type=int, default=1000)
-    parser.add_argument("--warm-up", type=int, default=50)
-    parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args()
-    answer(args.output, lambda: measure(args.model, args.width, args.height, args.frames, args.warm_up))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    answer(measure)

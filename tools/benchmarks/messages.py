@@ -26,8 +26,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         InputError: ROS 2 is not installed, or the child failed.
     """
     width, height = args.size
-    arguments = [f"--width={width}", f"--height={height}", f"--repeats={args.repeats}"]
-    figures = run_for_figures("messages_child.py", arguments)
+    figures = run_for_figures("messages_child.py", width=width, height=height, repeats=args.repeats)
     return figures, _table(figures)
 
 

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,31 +32,17 @@ from densehybrid_ros.nodes.outputs import OUTPUTS, Outputs
 from densehybrid_ros.perception.perception import Frame, Perception
 from densehybrid_ros.perception.settings import Settings
 from ros_child import answer
+from running import seconds
 
 _PAUSE = 0.05  # seconds between two frames, in which the subscriber catches up
 _PATIENCE = 30.0  # seconds to wait for the subscriber
 _THRESHOLD = -3.0
-
-
-@dataclass(frozen=True)
-class OutputCost:
-    """Cost of one output, medians in milliseconds.
-
-    Attributes:
-        name: Output.
-        bytes: Size of the message on the wire.
-        compute_ms: Making what it shows, such as the overlay's picture. The hazards are there already.
-        fill_ms: Making the message of it; nothing is left to do for an image.
-        publish_ms: Sending it, with writing the bytes of an image.
-        cpu_ms: Processor time of the thread for filling and publishing.
-    """
-
-    name: str
-    bytes: int
-    compute_ms: float
-    fill_ms: float
-    publish_ms: float
-    cpu_ms: float
+_SUBSCRIBE = "--subscribe"
+_COST = ("name", "bytes", "compute_ms", "fill_ms", "publish_ms", "cpu_ms")
+"""Output, bytes of its message on the wire, then medians of making what it shows (the hazards are there already), of
+making the message of it (nothing is left to do for an image), of sending it with writing the bytes of an image, and
+the processor time of the thread for filling and publishing.
+"""
 
 
 def measure(width: int, height: int, repeats: int) -> dict[str, Any]:
@@ -75,7 +59,7 @@ def measure(width: int, height: int, repeats: int) -> dict[str, Any]:
         node.trigger_configure()
         node.trigger_activate()
         frame = _frame(width, height)
-        unheard = [_seconds(lambda: outputs.publish(frame)) for _ in range(repeats)]
+        unheard = [seconds(lambda: outputs.publish(frame)) for _ in range(repeats)]
         with _subscriber():
             _wait_for_subscriber(outputs, frame.settings)
             times = np.array([_publish_all(outputs, frame) for _ in range(repeats)])
@@ -85,14 +69,15 @@ def measure(width: int, height: int, repeats: int) -> dict[str, Any]:
     medians = np.median(times, axis=0) * 1e3  # [output, (compute, fill, publish, cpu)]
     plain = [place for place, name in enumerate(OUTPUTS) if not name.endswith("/compressed")]
     together = np.median(times[:, plain].sum(axis=1), axis=0) * 1e3
-    costs = [OutputCost(name, size, *map(float, row)) for name, size, row in zip(OUTPUTS, sizes, medians, strict=True)]
+    rows = [*zip(OUTPUTS, sizes, medians, strict=True), ("together", sum(sizes[place] for place in plain), together)]
+    costs = [dict(zip(_COST, (name, size, *map(float, times)), strict=True)) for name, size, times in rows]
     return {
         "width": width,
         "height": height,
         "repeats": repeats,
         "unheard_us": float(np.median(unheard) * 1e6),
-        "outputs": [asdict(cost) for cost in costs],
-        "together": asdict(OutputCost("together", sum(sizes[place] for place in plain), *map(float, together))),
+        "outputs": costs[:-1],
+        "together": costs[-1],
     }
 
 
@@ -115,12 +100,6 @@ def _publish_all(outputs: Outputs, frame: CameraFrame) -> list[tuple[float, floa
 
 def _size(message: Any) -> int:
     return len(serialize_message(image_message(message) if isinstance(message, Picture) else message))
-
-
-def _seconds(call: Any) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 def _frame(width: int, height: int) -> CameraFrame:
@@ -162,7 +141,7 @@ def _camera(width: int, height: int) -> Camera:
 
 @contextmanager
 def _subscriber() -> Iterator[None]:
-    command = [sys.executable, __file__, "--subscribe"]
+    command = [sys.executable, __file__, _SUBSCRIBE]
     process = subprocess.Popen(command, start_new_session=True)
     try:
         yield
@@ -194,26 +173,13 @@ def _subscribe() -> None:
         node.destroy_node()
 
 
-def main() -> int:
-    """Measures, or is the subscriber."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=2048)
-    parser.add_argument("--height", type=int, default=1024)
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--subscribe", action="store_true")
-    args = parser.parse_args()
+if __name__ == "__main__":
     keep_freed_memory()
     rclpy.init(args=[])
     try:
-        if args.subscribe:
+        if sys.argv[1:] == [_SUBSCRIBE]:
             _subscribe()
         else:
-            answer(args.output, lambda: measure(args.width, args.height, args.repeats))
+            answer(measure)
     finally:
         rclpy.try_shutdown()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import write_text_atomically
 
 
-def run_for_figures(name: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """Runs the file ``NAME`` beside this one with ``ARGUMENTS --output FILE``, in a ROS domain of its own.
+def run_for_figures(name: str, **arguments: Any) -> dict[str, Any]:
+    """Runs the file ``NAME`` beside this one, in a ROS domain of its own; its ``measure`` gets the arguments as JSON.
 
     Returns:
         What it answers.
@@ -31,7 +31,7 @@ def run_for_figures(name: str, arguments: Sequence[str]) -> dict[str, Any]:
         raise InputError("rclpy can't be imported: source your ROS 2 installation, or install ROS as the README says")
     with private_domain() as domain, tidy_shared_memory(), tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "figures.json"
-        command = [sys.executable, str(Path(__file__).with_name(name)), *arguments, "--output", str(output)]
+        command = [sys.executable, str(Path(__file__).with_name(name)), json.dumps(arguments), str(output)]
         status = subprocess.run(command, env=with_this_package(transport_environment(domain)), check=False).returncode
         if status:
             raise InputError(f"{name} ended with status {status}")
@@ -41,10 +41,11 @@ def run_for_figures(name: str, arguments: Sequence[str]) -> dict[str, Any]:
     return answered
 
 
-def answer(output: Path, measure: Callable[[], dict[str, Any]]) -> None:
-    """Is the child's side of ``run_for_figures``: writes the figures, or what was wrong, to ``output``."""
+def answer(measure: Callable[..., dict[str, Any]]) -> None:
+    """Is the child's side of ``run_for_figures``: writes the figures of ``measure``, or what was wrong."""
+    arguments, output = sys.argv[1:]
     try:
-        figures = measure()
+        figures = measure(**json.loads(arguments))
     except InputError as error:
         figures = {"error": str(error)}
-    write_text_atomically(output, json.dumps(figures))
+    write_text_atomically(Path(output), json.dumps(figures))

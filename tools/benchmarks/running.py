@@ -6,8 +6,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import torch
 
 from densehybrid_ros.cli.options import output_file
 from densehybrid_ros.errors import InputError
@@ -45,3 +48,16 @@ def run_benchmark(
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     return status(figures)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Times a call."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def wait_for(device: torch.device) -> None:
+    """Waits until a GPU has done what was launched on it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -45,7 +45,7 @@ from densehybrid_ros.training.mixed_content import MixedBatch
 from densehybrid_ros.training.pasting import cutout_overlays
 from densehybrid_ros.training.segmentation_task import SegmentationTask
 from densehybrid_ros.training.synthetic_negatives import FlowPartner, largest_patch
-from running import run_benchmark
+from running import run_benchmark, wait_for
 
 _FRAMES, _CUTOUTS = 8, 8
 _PLAIN = {"scale": [1.0, 1.0], "color_jitter": 0.0, "blur_probability": 0.0, "noise": 0.0}  # what flows learn from
@@ -189,7 +189,7 @@ def _time(
     marks, ends = [], []
     for step in progress(range(_total(args)), what, unit="step"):
         if step >= args.warm_up and (step - args.warm_up) % args.steps == 0:
-            _wait(device)
+            wait_for(device)
             ends.append(time.perf_counter())
         before = _mark(device)
         taken = next(batches)
@@ -197,7 +197,7 @@ def _time(
             marks.append((before, _mark(device)))
         if update is not None:
             update(step, taken)
-    _wait(device)
+    wait_for(device)
     ends.append(time.perf_counter())
     rounds = [second - first for first, second in itertools.pairwise(ends)]
     return _Timing(rounds, sum(_between(first, second) for first, second in marks))
@@ -245,11 +245,6 @@ def _mark(device: torch.device) -> Any:
 
 def _between(first: Any, second: Any) -> float:
     return second - first if isinstance(first, float) else first.elapsed_time(second) / 1000
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _again(batches: Sequence[MixedBatch], steps: int) -> Iterator[MixedBatch]:
