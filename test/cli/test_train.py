@@ -126,7 +126,7 @@ def test_overrides_stand_anywhere_among_the_options(data: Path, tmp_path: Path, 
     assert "learning_rate=-1.0: must be above 0" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main([*words, "--chek", "seed=1"])
-    assert "unrecognized arguments: " in capsys.readouterr().err
+    assert "densehybrid train: unrecognized arguments: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("recipe", ["objects", "boxes"])
