@@ -96,10 +96,7 @@ def write_tune_page(
 
 def _axis(thresholds: tuple[float, ...]) -> Axis:
     low, high = thresholds[0], thresholds[-1]
-    high = high if high > low else low + 1.0
-    step = round_up(high - low) / 5
-    ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-    return Axis("threshold [nats]", low, high, ticks=tuple(ticks.tolist()))
+    return Axis("threshold [nats]", low, high if high > low else low + 1.0)
 
 
 def _hazard(hazard: Hazard) -> list[float]:
