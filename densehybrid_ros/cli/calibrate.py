@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from densehybrid_ros.cli.measuring import add_stage_options, configure_segmenter, open_segmenter, still_stage
-from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, positive
+from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, positive, several
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_sets
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.calibration import (
@@ -39,6 +39,7 @@ _EXAMPLE = """examples:
       --false-hazards-per-minute 1,10 --default false_hazards_10_per_minute
   densehybrid calibrate --model runs/light.safetensors --dataset folder --root DIR --by regions --default"""
 _PROBABILITY, _REGIONS = "probability", "regions"
+_KINDS = (INLIER_Q95, OUTLIER_TPR95, _PROBABILITY, _REGIONS)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = f"any of {INLIER_Q95}: 5 %% of inlier pixels exceed it (the default; needs no anomalies); "
     text += f"{OUTLIER_TPR95}: 95 %% of anomalous pixels exceed it; "
     text += f"{_PROBABILITY}: no threshold, but how a score becomes P(anomaly) (needs anomalies); "
-    text += (
-        f"{_REGIONS}: what tells obstacles from false regions, and the threshold that it is best at (needs anomalies)"
-    )
-    parser.add_argument("--by", type=_kinds, metavar="KIND[,KIND...]", default=[], help=text)
+    text += f"{_REGIONS}: what tells obstacles from false regions, and the threshold that it is best at "
+    text += "(needs anomalies)"
+    parser.add_argument("--by", type=several(_kind), metavar="KIND[,KIND...]", default=[], help=text)
     text = "at most N hazards a minute that lie on no anomaly, after the node's hazard stage but without its tracks"
-    parser.add_argument("--false-hazards-per-minute", type=_rates, metavar="N[,N...]", default=[], help=text)
+    parser.add_argument(
+        "--false-hazards-per-minute", type=several(not_negative), metavar="N[,N...]", default=[], help=text
+    )
     text = "frames a second, each as one of a drive (default: 10)"
     parser.add_argument("--hertz", type=positive, metavar="N", default=10.0, help=text)
     add_stage_options(parser)
@@ -67,17 +69,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def _kinds(text: str) -> list[str]:
-    known = (INLIER_Q95, OUTLIER_TPR95, _PROBABILITY, _REGIONS)
-    names = list(dict.fromkeys(text.split(",")))
-    for name in names:
-        if name not in known:
-            raise argparse.ArgumentTypeError(f"{name!r} is unknown; choose from {', '.join(known)}")
-    return names
-
-
-def _rates(text: str) -> list[float]:
-    return list(dict.fromkeys(not_negative(part) for part in text.split(",")))
+def _kind(text: str) -> str:
+    if text not in _KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is unknown; choose from {', '.join(_KINDS)}")
+    return text
 
 
 class _Found(NamedTuple):
@@ -85,23 +80,23 @@ class _Found(NamedTuple):
 
     name: str
     threshold: float | None  # In nats; None where it is none
-    entry: dict[str, Any]  # What the card says of it beside the threshold
+    figures: dict[str, Any]  # What the card says of it beside the threshold
     worth: str = ""  # What it is worth, for people
 
 
 def run(args: argparse.Namespace) -> int:
     """Finds what is asked for in one run of the network, and writes it."""
     rates = {f"false_hazards_{rate:g}_per_minute": rate for rate in args.false_hazards_per_minute}
-    asked = [*(args.by or ([] if rates else [INLIER_Q95])), *rates]
+    kinds = list(dict.fromkeys(args.by)) or ([] if rates else [INLIER_Q95])
     if args.ego_mask and not rates:
         raise InputError("--ego-mask: is for --false-hazards-per-minute; add it")
-    default = _default(args.default, [name for name in asked if name != _PROBABILITY])
+    default = _default(args.default, [name for name in (*kinds, *rates) if name != _PROBABILITY])
     opened = open_evaluation_sets(args.dataset, args.root).values()
     segmenter = open_segmenter(args, args.device)
     card, size = segmenter.model.card, segmenter.input_size
     names = [item.name for item in segmenter.card.classes]
     scorer, stage = FrameScorer(segmenter, [HYBRID]), still_stage(args, segmenter.card)
-    room = KEPT_BYTES // len(opened) if rates or _REGIONS in asked else 0
+    room = KEPT_BYTES // len(opened) if rates or _REGIONS in kinds else 0
     sets = [ScoredSet(scorer, dataset.for_classes(names), spread(len(dataset), args.limit), room) for dataset in opened]
 
     def scored(description: str) -> Iterator[ScoredFrame]:
@@ -114,8 +109,8 @@ def run(args: argparse.Namespace) -> int:
         pixels.update(item.scores[HYBRID], labels, item.frame.name)
         frames += 1
         through.add(item.through)
-    found = [_by_pixels(card, name, pixels) for name in asked if name in (INLIER_Q95, OUTLIER_TPR95, _PROBABILITY)]
-    if _REGIONS in asked:
+    found = [_by_pixels(card, name, pixels) for name in kinds if name != _REGIONS]
+    if _REGIONS in kinds:
         found.append(_by_regions(card, RegionTable(pixels, card.classes, args.min_area), scored("find regions")))
     if rates:
         counter = FrocAccumulator(stage, candidate_thresholds(pixels))
@@ -131,20 +126,21 @@ def run(args: argparse.Namespace) -> int:
         **({"input_policy": args.input_policy} if args.input_policy else {}),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
-    for name, value, entry, _ in found:
-        card.details.setdefault("calibration", {})[name] = data | entry | run_of
-        if value is not None:
-            card.thresholds[name] = value
-    new = next((each.name for each in found if each.threshold is not None), None)
-    card.default_threshold = default or card.default_threshold or new
+    entries = {each.name: data | each.figures | run_of for each in found}
+    card.details.setdefault("calibration", {}).update(entries)
+    new = {each.name: each.threshold for each in found if each.threshold is not None}
+    card.thresholds.update(new)
+    card.default_threshold = default or card.default_threshold or next(iter(new), None)
     path: Path = args.output or segmenter.model.path.with_suffix(".yaml")
     write_card(path, card)
-    made, texts = zip(*(_told(card, each, data | each.entry) for each in found), strict=True)
+    told = [_told(card, each, entries[each.name]) for each in found]
     if args.json:
-        results = [figures | data | each.entry | run_of for figures, each in zip(made, found, strict=True)]
+        results = [figures | entry for (figures, _), entry in zip(told, entries.values(), strict=True)]
         args.json.write({"card": str(path), **(results[0] if len(results) == 1 else {"results": results})})
-    for text, each in zip(texts, found, strict=True):
-        print(f"{path}: {text}", each.worth, sep="\n" if each.worth else "")
+    for (_, text), each in zip(told, found, strict=True):
+        print(f"{path}: {text}")
+        if each.worth:
+            print(each.worth)
     return 0
 
 
@@ -158,9 +154,11 @@ def _default(named: str | None, thresholds: Sequence[str]) -> str | None:
         return None
     if not thresholds:
         raise InputError("--default: chooses a threshold, and --by probability finds none; leave one of them out")
-    if named not in (thresholds if named or len(thresholds) > 1 else ("",)):
+    if not named and len(thresholds) == 1:
+        return thresholds[0]
+    if named not in thresholds:
         raise InputError(f"--default {named}".rstrip() + f": name one of {', '.join(thresholds)}")
-    return named or thresholds[0]
+    return named
 
 
 def _by_pixels(card: ModelCard, name: str, pixels: PixelAccumulator) -> _Found:

@@ -82,6 +82,7 @@ def build_parser(configured: Collection[str] = ()) -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(
             name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
+        subparser.set_defaults(error=subparser.error)
         if name in configured:
             command_module(name).configure(subparser)
     return parser

@@ -18,7 +18,7 @@ from densehybrid_ros.cli.measuring import (
     segmenter_options,
     still_stage,
 )
-from densehybrid_ros.cli.options import add_json, add_report, count, output_file, thresholds
+from densehybrid_ros.cli.options import add_json, add_report, count, output_file, several, threshold
 from densehybrid_ros.datasets.labelled_set import LabelledSet
 from densehybrid_ros.datasets.registry import EVALUATION_SETS, open_evaluation_set, open_evaluation_sets
 from densehybrid_ros.errors import InputError
@@ -79,7 +79,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit-frames", type=count, default=100, metavar="N", help="how many of them (default: 100)")
     text = "figures at these thresholds of the hybrid score: numbers, or names in the model card, such as default; "
     text += "its components and pictures are those of the first (default: that of its best pixel F1)"
-    parser.add_argument("--threshold", type=thresholds, default=[], metavar="NATS|NAME,...", help=text)
+    parser.add_argument("--threshold", type=several(threshold), default=[], metavar="NATS|NAME,...", help=text)
     hazards = parser.add_argument_group("hazards")
     text = "send every frame, alone, through the node's hazard stage at many thresholds: obstacles found over false "
     text += "hazards a frame (FROC), by area and distance, and at the card's default threshold"

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "overrides" in parsed and not any(word.startswith("-") for word in rest):
             parsed.overrides += rest
         elif rest:
-            parser.exit(2, f"{name}: unrecognized arguments: {' '.join(rest)} (see {name} --help)\n")
+            parsed.error(f"unrecognized arguments: {' '.join(rest)}")
         command = command_module(parsed.command)
         with _unwound_by_interrupts(), _quiet(getattr(parsed, "json", None)):
             status = int(command.run(parsed))

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.files import without_nan, write_text_atomically, writing
 
+_Value = TypeVar("_Value")
 _LONGEST_SIDE = 16384  # pixels; more than a camera has
 _NO_NAMES = ("nan", "inf", "infinity")  # which float() reads
 
@@ -90,9 +91,9 @@ def threshold(text: str) -> float | str:
         raise argparse.ArgumentTypeError(message) from None
 
 
-def thresholds(text: str) -> list[float | str]:
-    """Reads thresholds with commas between them: numbers, names, or both."""
-    return [threshold(part.strip()) for part in text.split(",")]
+def several(read: Callable[[str], _Value]) -> Callable[[str], list[_Value]]:
+    """Makes what reads values with commas between them of what reads one."""
+    return lambda text: [read(part.strip()) for part in text.split(",")]
 
 
 def join_negative_values(words: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from densehybrid_ros.bags.folder import find_bags
 from densehybrid_ros.bags.reader import is_labelled_folder
 from densehybrid_ros.cli.measuring import distance_edges
 from densehybrid_ros.cli.node_parameters import add_drive_options, given_settings, open_drive, open_model, warn
-from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, thresholds
+from densehybrid_ros.cli.options import add_json, count, not_negative, output_file, several, threshold
 from densehybrid_ros.errors import InputError
 from densehybrid_ros.evaluation.kept_drive import KeptDrive
 from densehybrid_ros.evaluation.replay import check_labels, perceived_answers
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_drive_options(parser, fps="; a labelled set is one of single pictures unless this is given")
     swept = parser.add_argument_group("what is swept")
     what = "default: about 25, chosen from the scores"
-    swept.add_argument("--thresholds", type=thresholds, metavar="NATS|NAME,...", help=what)
+    swept.add_argument("--thresholds", type=several(threshold), metavar="NATS|NAME,...", help=what)
     swept.add_argument("--min-hazard-areas", type=_counts, metavar="N,...", help="default: own, twice, four times it")
     swept.add_argument("--trigger-counts", type=_counts, metavar="N,...", help="default: 1, own, trigger_window")
     clean = parser.add_argument_group("a drive without obstacles")
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _counts(text: str) -> tuple[int, ...]:
-    return tuple(sorted({count(part.strip()) for part in text.split(",")}))
+    return tuple(sorted(set(several(count)(text))))
 
 
 def _triggers(args: argparse.Namespace, settings: Settings, are_single: bool) -> tuple[int, ...]:

@@ -74,11 +74,12 @@ def run(create_node: Callable[[], Any], arguments: list[str] | None = None) -> i
         return 2
     try:
         node = create_node()
-    except (InputError, rclpy_implementation.RCLError) as error:
-        if isinstance(error, InputError):
-            get_logger("densehybrid_ros").fatal(str(error))
-        else:  # keys of an enclave are missing, or the DDS knows no security
-            print(f"[FATAL] {' '.join(_without_place(error).split())}", file=sys.stderr)
+    except InputError as error:
+        get_logger("densehybrid_ros").fatal(str(error))
+        rclpy.try_shutdown()
+        return 2
+    except rclpy_implementation.RCLError as error:  # keys of an enclave are missing, or the DDS knows no security
+        print(f"[FATAL] {' '.join(_without_place(error).split())}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
     if freed >> 20:
